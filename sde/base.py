@@ -1,0 +1,105 @@
+"""Linear stochastic differential equations with scalar coefficients.
+
+    dx = drift_coeff(t) x dt + diffusion(t) dw,      t in [0, 1],  0 = data, 1 = prior
+    x_t | x_0  ~  N(mean_coeff(t) x_0, std(t)^2 I)
+
+Four scalar functions of time say everything else: forward transitions, the reverse-time SDE, the probability-flow
+ODE, the prior. Times are float arrays of shape [B] (or scalars), states are [B, ...] of any rank.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+ScoreFn = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> score [B, ...]
+
+
+def expand(a: Array, x: Array) -> Array:
+    """Appends singleton axes to `a` [B] (or a scalar) until it broadcasts against `x` [B, ...]."""
+    a = jnp.asarray(a)
+    return a.reshape(a.shape + (1,) * (x.ndim - a.ndim))
+
+
+def example_keys(key: Array, num: int, start: int = 0) -> Array:
+    """The keys of examples `start ... start + num - 1`: `fold_in(key, i)`, so example i never depends on its batch."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(start, start + num))
+
+
+def fold(keys: Array, data: int | Array) -> Array:
+    """`fold_in` for one key or for an array of keys [B]."""
+    if keys.ndim == 0:
+        return jax.random.fold_in(keys, data)
+    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
+
+
+def draw_normal(keys: Array, shape: Sequence[int]) -> Array:
+    """Standard normal noise of `shape` [B, ...] from one key, or from one key per example (`keys` [B])."""
+    if keys.ndim == 0:
+        return jax.random.normal(keys, tuple(shape))
+    return jax.vmap(lambda key: jax.random.normal(key, tuple(shape[1:])))(keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class SDE(abc.ABC):
+    """A linear SDE with scalar coefficients; a concrete class gives the four functions and `prior_std`.
+
+    Source: Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021,
+    equations 5 (forward), 6 (reverse), 13 (probability flow) and 29 (perturbation kernels).
+    """
+
+    @abc.abstractmethod
+    def drift_coeff(self, t: Array) -> Array:
+        """The drift is `drift_coeff(t) x`."""
+
+    @abc.abstractmethod
+    def diffusion(self, t: Array) -> Array:
+        """The scalar in front of `dw`."""
+
+    @abc.abstractmethod
+    def mean_coeff(self, t: Array) -> Array:
+        """`E[x_t | x_0] = mean_coeff(t) x_0`."""
+
+    @abc.abstractmethod
+    def std(self, t: Array) -> Array:
+        """Standard deviation of `x_t | x_0`."""
+
+    @property
+    @abc.abstractmethod
+    def prior_std(self) -> float:
+        """Standard deviation of the prior at t = 1, which has mean zero."""
+
+    def perturb(self, x0: Array, t: Array, z: Array) -> Array:
+        """`x_t = mean_coeff(t) x_0 + std(t) z` for data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]."""
+        return expand(self.mean_coeff(t), x0) * x0 + expand(self.std(t), x0) * z
+
+    def transition(self, s: Array, t: Array) -> tuple[Array, Array]:
+        """Scale and standard deviation of `x_t | x_s ~ N(scale x_s, std^2 I)` for s <= t.
+
+        scale = mean_coeff(t) / mean_coeff(s),   std^2 = std(t)^2 - scale^2 std(s)^2
+        """
+        scale = self.mean_coeff(t) / self.mean_coeff(s)
+        variance = self.std(t) ** 2 - (scale * self.std(s)) ** 2
+        return scale, jnp.sqrt(jnp.maximum(variance, 0.0))  # rounding can make it negative when s = t
+
+    def reverse_drift(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
+        """Drift of the reverse-time SDE (equation 6): `drift_coeff x - diffusion^2 score`; its diffusion is the same."""
+        return expand(self.drift_coeff(t), x) * x - expand(self.diffusion(t) ** 2, x) * score_fn(x, t)
+
+    def probability_flow(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
+        """Drift of the probability-flow ODE (equation 13): `drift_coeff x - diffusion^2 score / 2`."""
+        return expand(self.drift_coeff(t), x) * x - expand(0.5 * self.diffusion(t) ** 2, x) * score_fn(x, t)
+
+    def prior_sample(self, keys: Array, shape: Sequence[int]) -> Array:
+        """A draw from `N(0, prior_std^2 I)` of `shape` [B, ...]; `keys` is one key, or one per example [B]."""
+        return self.prior_std * draw_normal(keys, shape)
+
+    def prior_logp(self, x: Array) -> Array:
+        """Log-density in nats of `x` [B, ...] under the prior, summed over all axes but the first: [B]."""
+        num_dims = math.prod(x.shape[1:])
+        squares = jnp.sum((x / self.prior_std) ** 2, axis=tuple(range(1, x.ndim)))
+        return -0.5 * (squares + num_dims * math.log(2 * math.pi * self.prior_std**2))

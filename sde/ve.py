@@ -1,0 +1,36 @@
+"""The variance-exploding SDE."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+
+from sde.base import SDE, Array
+
+
+@dataclasses.dataclass(frozen=True)
+class VE(SDE):
+    """dx = sigma(t) sqrt(2 ln(sigma_max / sigma_min)) dw,  sigma(t) = sigma_min (sigma_max / sigma_min)^t.
+
+    The limit of SMLD's ladder of noise levels. `std(0) = sigma_min`: data are always seen through that much noise.
+    Source: Song et al. 2021, equations 9, 30 and 31.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def drift_coeff(self, t: Array) -> Array:
+        return jnp.zeros_like(t)
+
+    def diffusion(self, t: Array) -> Array:
+        return self.std(t) * math.sqrt(2 * math.log(self.sigma_max / self.sigma_min))
+
+    def mean_coeff(self, t: Array) -> Array:
+        return jnp.ones_like(t)
+
+    def std(self, t: Array) -> Array:
+        return self.sigma_min * (self.sigma_max / self.sigma_min) ** t
+
+    @property
+    def prior_std(self) -> float:
+        return self.sigma_max

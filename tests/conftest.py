@@ -1,0 +1,88 @@
+"""What every test has: strict ranks, a persistent compilation cache, eight virtual CPU devices, golden numbers."""
+
+import json
+import os
+import pathlib
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+ROOT = pathlib.Path(__file__).parent.parent
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+CACHE = ROOT / ".cache" / "jax"
+
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+class Golden:
+    """Numbers of the published implementation: `golden(file)[key]`, and `check` with the tolerance told in the index."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.arrays = dict(np.load(GOLDEN / f"{name}.npz"))
+        self.index = json.loads((GOLDEN / "index.json").read_text())["files"][f"{name}.npz"]
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.arrays[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.arrays
+
+    def params(self, prefix: str = "params/") -> dict:
+        """The nested tree of arrays whose keys start with `prefix`; (1, 1, 1, C) norms become (C,)."""
+        tree: dict = {}
+        for key, value in self.arrays.items():
+            if not key.startswith(prefix):
+                continue
+            *path, leaf = key[len(prefix) :].split("/")
+            node = tree
+            for part in path:
+                node = node.setdefault(part, {})
+            node[leaf] = value.reshape(-1) if value.ndim == 4 and value.shape[:3] == (1, 1, 1) else value
+        return tree
+
+    def check(self, key: str, value, scale: float = 1.0) -> None:
+        """|value - reference| <= atol + rtol * (largest |reference| in the element's group); double precision if stored."""
+        info = self.index["keys"][key]
+        target = np.asarray(self.arrays.get(f"{key}_f64", self.arrays[key]), np.float64)
+        value = np.asarray(value, np.float64)
+        assert value.shape == target.shape, f"{key}: shape {value.shape}, expected {target.shape}"
+        size = np.abs(target)
+        if info["group"] == "all":
+            size = size.max(keepdims=True)
+        elif info["group"] == "last1":
+            size = size.max(axis=-1, keepdims=True)
+        elif info["group"] == "last3":
+            size = size.max(axis=(-3, -2, -1), keepdims=True)
+        excess = np.abs(value - target) - scale * (info["atol"] + info["rtol"] * size)
+        assert np.all(excess <= 0), (
+            f"{self.name}/{key}: off by {np.abs(value - target).max():.3g}, "
+            f"allowed rtol {info['rtol']} of {size.max():.3g} and atol {info['atol']}"
+        )
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """`golden("sde_vp")` loads one file of `tests/golden/`, once."""
+    loaded: dict[str, Golden] = {}
+
+    def load(name: str) -> Golden:
+        if name not in loaded:
+            loaded[name] = Golden(name)
+        return loaded[name]
+
+    return load
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _drop_compiled_programs():
+    """Each module starts without the live executables of the one before, so that memory stays bounded."""
+    yield
+    jax.clear_caches()
