@@ -87,7 +87,7 @@ class SDE(abc.ABC):
         return scale, jnp.sqrt(jnp.maximum(variance, 0.0))  # rounding can make it negative when s = t
 
     def reverse_drift(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
-        """Drift of the reverse-time SDE (equation 6): `drift_coeff x - diffusion^2 score`; its diffusion is the same."""
+        """Drift of the reverse-time SDE (equation 6), `drift_coeff x - diffusion^2 score`; the diffusion stays."""
         return expand(self.drift_coeff(t), x) * x - expand(self.diffusion(t) ** 2, x) * score_fn(x, t)
 
     def probability_flow(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:

@@ -1,6 +1,7 @@
 """Discrete-time models as tabulated SDEs: DDPM's beta table and SMLD's ladder of sigmas."""
 
 import dataclasses
+import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +37,10 @@ class Tabulated(SDE):
         level = jnp.trunc(t * (self.num_scales - 1)).astype(jnp.int32)
         return jnp.where(t < 0, -1, jnp.clip(level, 0, self.num_scales - 1))
 
+    def time(self, level: Array) -> Array:
+        """A time at which `level` (0 ... N - 1) is the index: level / (N - 1), up to the rounding of float32."""
+        return jnp.asarray(_level_times(self.num_scales))[level]
+
     def drift_coeff(self, t: Array) -> Array:
         return self.limit.drift_coeff(t)
 
@@ -51,6 +56,16 @@ class Tabulated(SDE):
     @property
     def prior_std(self) -> float:
         return self.limit.prior_std
+
+
+@functools.cache
+def _level_times(num_scales: int) -> np.ndarray:
+    """level / (N - 1) for every level, raised by the last place where `trunc(t (N - 1))` would fall one level short."""
+    scale, levels = np.float32(num_scales - 1), np.arange(num_scales, dtype=np.float32)
+    times = (levels / scale).astype(np.float32)
+    while np.any(short := times * scale < levels):
+        times = np.where(short, np.nextafter(times, np.float32(np.inf)), times)
+    return times
 
 
 def ddpm_chain(beta_min: float, beta_max: float, num_scales: int) -> Tabulated:

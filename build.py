@@ -1,0 +1,302 @@
+"""The composition root: the only module that reads config values and turns names into objects."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import flax.linen as nn
+import jax
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from configs.default import nearest
+from data.sources import Source, eval_split, load
+from likelihood import dequantize
+from models import score
+from models.ncsnpp import NCSNpp
+from sampling import grids, steps
+from sampling.base import Sampler
+from sampling.ode import ProbabilityFlow
+from sampling.pc import PC
+from sde.base import SDE, Array, ScoreFn
+from sde.discrete import Tabulated, ddpm_chain, smld_chain
+from sde.subvp import SubVP
+from sde.ve import VE
+from sde.vp import VP
+from training.ema import EMA
+from training.losses import (
+    Batch,
+    Params,
+    PerExampleLoss,
+    Prepare,
+    ScoreOf,
+    level_times,
+    make_per_example_loss,
+    uniform_times,
+)
+from training.optim import OPTIMIZERS, learning_rate
+
+T = TypeVar("T")
+
+
+def choose(key: str, name: str, table: Mapping[str, T]) -> T:
+    """`table[name]`; an unknown name is a ValueError with the key, the value, the choices and the nearest of them."""
+    if name not in table:
+        raise ValueError(
+            f"config.{key} = {name!r} is not known; choose one of {', '.join(sorted(table))} "
+            f"(nearest: {nearest(name, table)})."
+        )
+    return table[name]
+
+
+def sde(config: ConfigDict) -> SDE:
+    """The SDE of the experiment; with `training.continuous = False` the chain of `model.num_scales` levels."""
+    model = config.model
+    table = SDES if config.training.continuous else CHAINS
+    if not config.training.continuous and config.training.sde == "subvpsde":
+        raise ValueError("config.training.continuous = False has no meaning for subvpsde; use vpsde or vesde, or True.")
+    return choose("training.sde", config.training.sde, table)(model)
+
+
+def network(config: ConfigDict) -> nn.Module:
+    """The network `(x, time, cond=None, train=False) -> output`."""
+    return choose("model.name", config.model.name, NETWORKS)(config)
+
+
+def _ncsnpp(config: ConfigDict) -> NCSNpp:
+    model = config.model
+    choose("model.normalization", model.normalization, {"GroupNorm": None})
+    for key, choices in NCSNPP_CHOICES.items():
+        choose(f"model.{key}", model[key], dict.fromkeys(choices))
+    levels = len(model.ch_mult)
+    if config.data.image_size % 2 ** (levels - 1):
+        raise ValueError(
+            f"config.data.image_size = {config.data.image_size} cannot be halved {levels - 1} times; "
+            f"use a multiple of {2 ** (levels - 1)} or fewer entries in config.model.ch_mult."
+        )
+    names = {field.name for field in dataclasses.fields(NCSNpp)} & set(model)
+    chain = None if config.training.continuous else sde(config)
+    return NCSNpp(
+        **{name: _frozen(model[name]) for name in names - {"name"}},
+        num_channels=config.data.num_channels,
+        centered=config.data.centered,
+        sigmas=tuple(reversed(chain.stds)) if isinstance(chain, Tabulated) else None,
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def score_of(config: ConfigDict) -> ScoreOf:
+    """`(params, batch, dropout key or None) -> score function`; dropout is off without a key."""
+    module, process = network(config), sde(config)
+    if config.training.sde == "vesde":
+        time, output = (score.noise_level if config.training.continuous else score.descending_level), score.score
+    else:
+        # The published networks of VP and sub-VP are told 999 t in continuous time, (N - 1) t in discrete time.
+        scale = 999 if config.training.continuous else config.model.num_scales - 1
+        time, output = score.scaled_time(scale), score.noise
+
+    def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> ScoreFn:
+        del batch  # unconditional
+        train = dropout_key is not None
+        rngs = {"dropout": dropout_key} if train else None
+
+        def apply(x: Array, time: Array, cond: Any = None) -> Array:
+            return module.apply({"params": params}, x, time, cond, train=train, rngs=rngs)
+
+        return score.make_score_fn(apply, process, time, output)
+
+    return of
+
+
+def prepare(config: ConfigDict, num_levels: int) -> Prepare:
+    """From a batch of grey levels as loaded to the scaled data that are trained on."""
+    centered = config.data.centered
+    if config.data.uniform_dequantization:
+        return lambda keys, batch: dequantize.uniform(keys, batch["x"], num_levels, centered=centered)
+    return lambda keys, batch: dequantize.rescale(batch["x"], num_levels, centered=centered)
+
+
+def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
+    """Denoising score matching on this config's SDE and network."""
+    training, process = config.training, sde(config)
+    return make_per_example_loss(
+        score_of(config),
+        process,
+        prepare(config, num_levels),
+        level_times(process) if isinstance(process, Tabulated) else uniform_times(training.eps),
+        likelihood_weighting=training.likelihood_weighting,
+        reduce_mean=training.reduce_mean,
+    )
+
+
+def optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimiser and its learning rate as a function of the step."""
+    optim = config.optim
+    decay = choose("optim.schedule", optim.schedule, {"constant": None, "cosine": config.training.n_iters})
+    schedule = learning_rate(optim.lr, warmup=optim.warmup, decay_steps=decay)
+    make = choose("optim.optimizer", optim.optimizer, OPTIMIZERS)
+    tx = make(
+        schedule,
+        beta1=optim.beta1,
+        beta2=optim.beta2,
+        eps=optim.eps,
+        weight_decay=optim.weight_decay,
+        grad_clip=optim.grad_clip,
+    )
+    return tx, schedule
+
+
+def ema(config: ConfigDict) -> EMA:
+    """The average of the parameters."""
+    return EMA(config.model.ema_rate, config.model.ema_warmup)
+
+
+def sampler(config: ConfigDict) -> Sampler:
+    """The sampler that `sampling` describes, for this config's SDE."""
+    return choose("sampling.method", config.sampling.method, SAMPLERS)(config)
+
+
+def sampling_eps(config: ConfigDict) -> float:
+    """The last time of a sampler: 1e-3 for VP and sub-VP, 1e-5 for VE, as published, unless set."""
+    if config.sampling.eps is not None:
+        return config.sampling.eps
+    return 1e-5 if config.training.sde == "vesde" else 1e-3
+
+
+def _predictor_corrector(config: ConfigDict) -> PC:
+    sampling, process = config.sampling, sde(config)
+    if isinstance(process, Tabulated):
+        if sampling.num_steps not in (None, process.num_scales):
+            raise ValueError(
+                f"config.sampling.num_steps = {sampling.num_steps}, but a discrete model is sampled through all of its "
+                f"model.num_scales = {process.num_scales} levels; leave num_steps unset."
+            )
+        times = grids.levels(process.num_scales)
+    else:
+        times = grids.uniform(sampling.num_steps or config.model.num_scales, sampling_eps(config))
+    variance = sampling.ancestral_variance or ("posterior" if config.training.sde == "vesde" else "transition")
+    choose("sampling.ancestral_variance", variance, dict.fromkeys(("posterior", "transition")))
+    choose("sampling.langevin_norm", sampling.langevin_norm, dict.fromkeys(("example", "batch")))
+    make_predictor = choose("sampling.predictor", sampling.predictor, steps.PREDICTORS)
+    make_corrector = choose("sampling.corrector", sampling.corrector, steps.CORRECTORS)
+    if sampling.probability_flow and sampling.predictor == "ancestral_sampling":
+        raise ValueError(
+            "config.sampling.probability_flow = True needs a predictor that follows the ODE; "
+            "use euler_maruyama or reverse_diffusion instead of ancestral_sampling."
+        )
+    if isinstance(process, Tabulated) and sampling.predictor == "euler_maruyama":
+        raise ValueError(
+            "config.sampling.predictor = 'euler_maruyama' needs config.training.continuous = True; "
+            "for a discrete model use ancestral_sampling or reverse_diffusion."
+        )
+    return PC(
+        process,
+        predictor=make_predictor(probability_flow=sampling.probability_flow, variance=variance),
+        corrector=make_corrector(snr=sampling.snr, norm=sampling.langevin_norm),
+        times=times,
+        num_corrector_steps=sampling.n_steps_each,
+        denoise=sampling.noise_removal,
+    )
+
+
+def _probability_flow(config: ConfigDict) -> ProbabilityFlow:
+    if not config.training.continuous:
+        raise ValueError(
+            "config.sampling.method = 'ode' solves a differential equation, which a discrete model does not have; "
+            "use method = 'pc' or config.training.continuous = True."
+        )
+    sampling = config.sampling
+    return ProbabilityFlow(
+        sde(config), eps=sampling_eps(config), rtol=sampling.rtol, atol=sampling.atol, denoise=sampling.noise_removal
+    )
+
+
+def source(config: ConfigDict, split: str) -> Source:
+    """The examples of `train`, or of `test`: what the published experiments evaluate on."""
+    data = config.data
+    examples = load(
+        data.dataset,
+        split if split == "train" else eval_split(data.dataset),
+        data_dir=data.data_dir,
+        image_size=data.image_size,
+        category=data.category,
+        num_channels=data.num_channels,
+    )
+    expected = (data.image_size, data.image_size, data.num_channels)
+    if examples.shape != expected:
+        raise ValueError(
+            f"config.data says images of {expected}, but {data.dataset} has {examples.shape}; "
+            "set config.data.image_size and config.data.num_channels."
+        )
+    return examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """A mesh with one axis, `data`, over which batches are split; everything else is replicated."""
+
+    mesh: Mesh
+
+    @property
+    def count(self) -> int:
+        """Number of devices."""
+        return math.prod(self.mesh.shape.values())
+
+    def round_up(self, size: int) -> int:
+        """The least multiple of the number of devices that is not below `size`."""
+        return -(-size // self.count) * self.count
+
+    @functools.cached_property
+    def replicated(self) -> NamedSharding:
+        """The same array on every device."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @functools.cached_property
+    def split(self) -> NamedSharding:
+        """The first axis divided over the devices."""
+        return NamedSharding(self.mesh, PartitionSpec("data"))
+
+    @functools.cached_property
+    def split_second(self) -> NamedSharding:
+        """The second axis divided over the devices: batches with a leading axis of steps."""
+        return NamedSharding(self.mesh, PartitionSpec(None, "data"))
+
+
+def devices(config: ConfigDict, chosen: Sequence[jax.Device] | None = None) -> Devices:
+    """The mesh over the given devices, all of them by default; batch sizes must divide by their number."""
+    chosen = list(chosen) if chosen is not None else jax.devices()
+    for key in ("training.batch_size", "eval.batch_size"):
+        section, name = key.split(".")
+        if config[section][name] % len(chosen):
+            raise ValueError(
+                f"config.{key} = {config[section][name]} is not divisible by the number of devices, {len(chosen)}; "
+                f"use a multiple of {len(chosen)}."
+            )
+    mesh = jax.make_mesh((len(chosen),), ("data",), devices=chosen, axis_types=(AxisType.Auto,))
+    return Devices(mesh)
+
+
+SDES: dict[str, Callable[[ConfigDict], SDE]] = {
+    "vpsde": lambda model: VP(model.beta_min, model.beta_max),
+    "subvpsde": lambda model: SubVP(model.beta_min, model.beta_max),
+    "vesde": lambda model: VE(model.sigma_min, model.sigma_max),
+}
+CHAINS: dict[str, Callable[[ConfigDict], SDE]] = {
+    "vpsde": lambda model: ddpm_chain(model.beta_min, model.beta_max, model.num_scales),
+    "vesde": lambda model: smld_chain(model.sigma_min, model.sigma_max, model.num_scales),
+}
+NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {"ncsnpp": _ncsnpp}
+NCSNPP_CHOICES = {
+    "embedding_type": ("positional", "fourier"),
+    "resblock_type": ("biggan", "ddpm"),
+    "progressive": ("none", "output_skip", "residual"),
+    "progressive_input": ("none", "input_skip", "residual"),
+    "progressive_combine": ("sum", "cat"),
+}
+SAMPLERS: dict[str, Callable[[ConfigDict], Any]] = {"pc": _predictor_corrector, "ode": _probability_flow}

@@ -1,0 +1,234 @@
+"""Every setting, with its default, unit and source; an experiment states only what differs.
+
+Names are those of the published code, so that its users' commands carry over. A key that is not here cannot be set.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """A new, locked config with every key at its default: a sub-VP DDPM++ on CIFAR-10."""
+    config = ml_collections.ConfigDict()
+    config.seed = 42
+    config.training = _training()
+    config.sampling = _sampling()
+    config.eval = _evaluation()
+    config.data = _data()
+    config.model = _model()
+    config.optim = _optim()
+    return config.lock()
+
+
+def _training() -> ml_collections.ConfigDict:
+    training = ml_collections.ConfigDict()
+    training.sde = "subvpsde"  # vpsde | subvpsde | vesde
+    training.continuous = True  # False: the discrete objectives of DDPM and SMLD on model.num_scales levels
+    training.batch_size = 128  # images in a step, over all devices and processes
+    training.n_iters = 1_300_000  # optimiser steps
+    training.snapshot_freq = 50_000  # steps between checkpoints that are kept
+    training.snapshot_freq_for_preemption = 10_000  # steps between checkpoints of which only the newest is kept
+    training.snapshot_sampling = True  # draw a grid of samples at each snapshot
+    training.snapshot_num_samples = 64  # images in that grid
+    training.log_freq = 50  # steps between lines of metrics
+    training.eval_freq = 100  # steps between losses of a test batch; 0: never
+    training.n_jitted_steps = 1  # steps fused into one dispatch; ignored on a CPU, where XLA is 16 times slower so
+    training.likelihood_weighting = False  # weigh the loss by diffusion(t)^2 instead of std(t)^2
+    training.reduce_mean = True  # mean over dimensions instead of half their sum
+    training.eps = 1e-5  # smallest time that is trained
+    return training
+
+
+def _sampling() -> ml_collections.ConfigDict:
+    sampling = ml_collections.ConfigDict()
+    sampling.method = "pc"  # pc | ode
+    sampling.predictor = "euler_maruyama"  # euler_maruyama | reverse_diffusion | ancestral_sampling | none
+    sampling.corrector = "none"  # langevin | ald | none
+    sampling.probability_flow = False  # the predictor follows the probability-flow ODE
+    sampling.num_steps = placeholder(int)  # steps of the loop; unset: model.num_scales
+    sampling.n_steps_each = 1  # corrector steps per predictor step
+    sampling.snr = 0.16  # signal-to-noise ratio of the corrector
+    sampling.langevin_norm = "example"  # example | batch: over what Langevin's norms are averaged (published: batch)
+    sampling.ancestral_variance = placeholder(str)  # posterior | transition; unset: as published for the SDE
+    sampling.noise_removal = True  # end with the denoised image, one evaluation more
+    sampling.eps = placeholder(float)  # last time; unset: 1e-3 for VP and sub-VP, 1e-5 for VE, as published
+    sampling.rtol = 1e-5  # relative tolerance of method ode
+    sampling.atol = 1e-5  # absolute tolerance of method ode
+    return sampling
+
+
+def _evaluation() -> ml_collections.ConfigDict:
+    evaluation = ml_collections.ConfigDict()
+    evaluation.begin_ckpt = 1  # first checkpoint to evaluate
+    evaluation.end_ckpt = 26  # last one
+    evaluation.batch_size = 1024  # images per round
+    evaluation.enable_loss = True
+    evaluation.enable_bpd = False
+    evaluation.enable_sampling = False
+    evaluation.num_samples = 50_000
+    evaluation.bpd_dataset = "test"  # train | test
+    evaluation.bpd_repeats = 1  # dequantisations and probes per image, averaged
+    evaluation.hutchinson = "rademacher"  # rademacher | gaussian
+    evaluation.bpd_eps = 1e-5  # time at which the likelihood's ODE starts
+    evaluation.rtol = 1e-5  # relative tolerance of that ODE
+    evaluation.atol = 1e-5  # absolute tolerance of that ODE
+    evaluation.wait_seconds = 3600.0  # how long to wait for a checkpoint of a run in progress
+    return evaluation
+
+
+def _data() -> ml_collections.ConfigDict:
+    data = ml_collections.ConfigDict()
+    data.dataset = "CIFAR10"
+    data.category = placeholder(str)  # which LSUN: bedroom | church_outdoor
+    data.data_dir = placeholder(str)  # where TFDS keeps data sets; unset: its own default
+    data.image_size = 32
+    data.num_channels = 3
+    data.random_flip = True  # mirror half of the training images
+    data.centered = True  # the network sees [-1, 1] instead of [0, 1]
+    data.uniform_dequantization = False  # train on (u + U[0, 1)) / levels instead of u / (levels - 1)
+    return data
+
+
+def _model() -> ml_collections.ConfigDict:
+    model = ml_collections.ConfigDict()
+    model.name = "ncsnpp"
+    model.sigma_min = 0.01  # VE
+    model.sigma_max = 50.0  # VE; about the largest distance between two training images
+    model.beta_min = 0.1  # VP and sub-VP
+    model.beta_max = 20.0  # VP and sub-VP
+    model.num_scales = 1000  # noise levels of a discrete model, and the default number of sampling steps
+    model.ema_rate = 0.9999
+    model.ema_warmup = False  # True: min(ema_rate, (1 + step) / (10 + step)), as the published PyTorch code has it
+    model.embedding_type = "positional"  # positional | fourier
+    model.fourier_scale = 16.0
+    model.scale_by_sigma = False  # divide the output by the noise level
+    model.normalization = "GroupNorm"
+    model.nonlinearity = "swish"
+    model.nf = 128  # channels at full resolution
+    model.ch_mult = (1, 2, 2, 2)  # channels at each resolution, in units of nf
+    model.num_res_blocks = 4  # per resolution
+    model.attn_resolutions = (16,)  # heights at which attention is used
+    model.dropout = 0.1
+    model.resamp_with_conv = True
+    model.conditional = True  # the network is told the time
+    model.fir = False  # resample with a FIR filter
+    model.fir_kernel = (1, 3, 3, 1)
+    model.skip_rescale = True
+    model.resblock_type = "biggan"  # biggan | ddpm
+    model.progressive = "none"  # none | output_skip | residual
+    model.progressive_input = "none"  # none | input_skip | residual
+    model.progressive_combine = "sum"  # sum | cat
+    model.init_scale = 0.0
+    return model
+
+
+def _optim() -> ml_collections.ConfigDict:
+    optim = ml_collections.ConfigDict()
+    optim.optimizer = "Adam"
+    optim.lr = 2e-4
+    optim.beta1 = 0.9
+    optim.beta2 = 0.999
+    optim.eps = 1e-8
+    optim.weight_decay = 0.0  # decoupled
+    optim.warmup = 5000  # steps of linear warm-up; 0: none
+    optim.schedule = "constant"  # constant | cosine (to zero at training.n_iters)
+    optim.grad_clip = 1.0  # largest global norm of the gradient; negative: not clipped
+    return optim
+
+
+_POSITIVE = (
+    "training.batch_size", "training.n_iters", "training.snapshot_freq", "training.snapshot_freq_for_preemption",
+    "training.log_freq", "training.n_jitted_steps", "training.snapshot_num_samples", "training.eps",
+    "sampling.num_steps", "sampling.n_steps_each", "sampling.snr", "sampling.eps", "sampling.rtol", "sampling.atol",
+    "eval.batch_size", "eval.num_samples", "eval.bpd_repeats", "eval.bpd_eps", "eval.rtol", "eval.atol",
+    "data.image_size", "data.num_channels", "model.sigma_min", "model.beta_min", "model.num_scales", "model.nf",
+    "model.num_res_blocks", "optim.lr", "optim.eps",
+)  # fmt: skip
+
+# A resumed run that changes one of these would be another model or see other data, so it is refused.
+FIXED = (
+    "seed", "model", "data.dataset", "data.category", "data.image_size", "data.num_channels", "data.random_flip",
+    "data.centered", "data.uniform_dequantization", "training.sde", "training.continuous", "training.batch_size",
+    "optim.optimizer",
+)  # fmt: skip
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Checks everything about a config that needs nothing but the config.
+
+    Errors: ValueError, one sentence: the key, the value, what is expected.
+    """
+    reference = dict(flatten(get_config()))
+    given = dict(flatten(config))
+    for key in given.keys() - reference.keys():
+        raise ValueError(f"config.{key} is not a setting; the nearest is config.{nearest(key, reference)}.")
+    for key in sorted(reference.keys() - given.keys()):
+        raise ValueError(f"config.{key} is missing; start from configs.default.get_config(), which sets every key.")
+    for key in _POSITIVE:
+        if given[key] is not None and given[key] <= 0:
+            raise ValueError(f"config.{key} = {given[key]}, but it must be positive.")
+    _increasing(config.model, "sigma_min", "sigma_max")
+    _increasing(config.model, "beta_min", "beta_max")
+    _increasing(config.eval, "begin_ckpt", "end_ckpt", strictly=False)
+    if not 0 <= config.model.dropout < 1:
+        raise ValueError(f"config.model.dropout = {config.model.dropout}, but it must be in [0, 1).")
+    if not 0 <= config.model.ema_rate < 1:
+        raise ValueError(f"config.model.ema_rate = {config.model.ema_rate}, but it must be in [0, 1).")
+    for key in ("snapshot_freq", "snapshot_freq_for_preemption"):
+        _divisible(config, key, "log_freq")
+
+
+def _increasing(section: ml_collections.ConfigDict, low: str, high: str, strictly: bool = True) -> None:
+    if section[low] > section[high] or (strictly and section[low] == section[high]):
+        raise ValueError(f"{low} = {section[low]} and {high} = {section[high]}, but {low} must be the smaller.")
+
+
+def _divisible(config: ml_collections.ConfigDict, key: str, by: str) -> None:
+    if config.training[key] % config.training[by]:
+        raise ValueError(
+            f"config.training.{key} = {config.training[key]} is not a multiple of config.training.{by} = "
+            f"{config.training[by]}, but a checkpoint can only be taken where metrics are read: change one of them."
+        )
+
+
+def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of every leaf, in order; tuples are values."""
+    for key in config:
+        value = config.get_oneway_ref(key).get() if isinstance(config, ml_collections.ConfigDict) else config[key]
+        if isinstance(value, ml_collections.ConfigDict | dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The config as JSON knows it (lists instead of tuples): what checkpoints and reports keep."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """`{key: (old value, new value)}` of all keys that differ between two configs as JSON."""
+    a, b = dict(flatten(old)), dict(flatten(new))
+    return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+
+
+def is_fixed(key: str) -> bool:
+    """Whether a resumed run may not change this key."""
+    return any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED)
+
+
+def changes_evaluation(key: str) -> bool:
+    """Whether rounds of an evaluation begun with another value of this key cannot be mixed with new ones."""
+    harmless = ("data.data_dir", "eval.begin_ckpt", "eval.end_ckpt", "eval.wait_seconds", "eval.enable_")
+    matters = ("seed", "model.", "data.", "sampling.", "eval.", "training.sde", "training.continuous")
+    return key.startswith(matters) and not key.startswith(harmless)
+
+
+def nearest(name: str, choices: Any) -> str:
+    """The choice that looks most like `name`."""
+    return difflib.get_close_matches(name, list(choices), n=1, cutoff=0.0)[0]

@@ -1,0 +1,18 @@
+"""Small DDPM++ on scikit-learn's digits with the sub-VP SDE.
+
+    python main.py --config=configs/subvp/digits_ddpmpp_continuous.py --workdir=DIR --mode=train
+
+Sized for two CPU cores; what it reaches is in the README.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.subvp(config)
+    presets.ddpmpp(config)
+    presets.digits(config)
+    return config

@@ -1,0 +1,18 @@
+"""DDPM++ on CIFAR-10 with the VP SDE, continuous time.
+
+    python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=train
+
+Published: FID 2.55 by predictor-corrector (table 3); 3.16 bits/dim with FID 3.93 by the ODE (table 2).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.cifar10(config)
+    presets.vp(config)
+    presets.ddpmpp(config)
+    return config

@@ -1,0 +1,118 @@
+"""Batches of examples in an order that is a pure function of (seed, step), for any number of processes.
+
+Indices are shuffled and batched first; a process then fetches only its own rows. So starting at step k reads nothing
+that comes before it, and the processes' batches laid end to end are the batch that one process alone would see.
+"""
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+import grain
+import numpy as np
+
+from data.sources import Source
+from data.transform import flip
+
+Batch = dict[str, np.ndarray]
+
+
+class Batches(Iterator[Batch]):
+    """An endless iterator of batches; `close()`, or leaving it as a context manager, ends its threads."""
+
+    def __init__(self, batches: grain.MapDataset, start_step: int, num_threads: int):
+        options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+        self._iterator = iter(batches.to_iter_dataset(options))
+        self._iterator.set_state({"next_index": start_step})
+
+    def __next__(self) -> Batch:
+        return next(self._iterator)
+
+    def close(self) -> None:
+        """Stops reading ahead; the iterator cannot be used afterwards."""
+        self._iterator.close()
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check(seed: int, batch_size: int, start_step: int, process_count: int, num_threads: int) -> None:
+    """Raises ValueError for arguments of `train_batches` that cannot be served."""
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size {batch_size} cannot be shared by {process_count} processes; use a positive multiple of it"
+        )
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed} is not in 0 ... 2**32 - 1, which the shuffle needs; choose one that is")
+    if start_step < 0 or num_threads < 1:
+        raise ValueError(
+            f"start_step {start_step} and num_threads {num_threads} were given; use at least 0 and at least 1"
+        )
+
+
+def _rows(
+    source: Source, seed: int, batch_size: int, random_flip: bool, rows: slice
+) -> Callable[[int, np.ndarray], Batch]:
+    """A function of (step, all indices of the step) that fetches, and may flip, the given `rows` of the batch."""
+
+    def fetch(step: int, indices: np.ndarray) -> Batch:
+        batch = source.fetch(indices[rows])
+        if random_flip:
+            bits = np.random.default_rng([seed, step]).integers(0, 2, batch_size)
+            batch = batch | {"x": flip(batch["x"], bits[rows])}
+        return batch
+
+    return fetch
+
+
+def train_batches(
+    source: Source,
+    *,
+    seed: int,
+    batch_size: int,
+    start_step: int = 0,
+    random_flip: bool = False,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 1,
+) -> Batches:
+    """Endless batches {"x": uint8 [b, H, W, C], "label": int32 [b]} with `b = batch_size // process_count`.
+
+    `batch_size` counts the examples of all processes; process p gets rows `p b ... (p + 1) b - 1` of each batch. Every
+    epoch has its own order, and a batch may hold the end of one epoch and the start of the next. The first batch is
+    that of `start_step`. `num_threads` threads read ahead. Raises ValueError for sizes that do not fit.
+    """
+    _check(seed, batch_size, start_step, process_count, num_threads)
+    share = batch_size // process_count
+    rows = slice(process_index * share, (process_index + 1) * share)
+    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
+    steps = order.batch(batch_size, drop_remainder=True)
+    batches = steps.map_with_index(_rows(source, seed, batch_size, random_flip, rows))
+    return Batches(batches, start_step, num_threads)
+
+
+def num_rounds(num_examples: int, batch_size: int) -> int:
+    """How many batches of `batch_size` hold `num_examples` examples, the last one padded."""
+    return -(-num_examples // batch_size)
+
+
+def eval_batch(source: Source, round_number: int, batch_size: int) -> Batch:
+    """Examples `round_number B ... (round_number + 1) B - 1` of a split, so that each counts exactly once.
+
+    Returns "x" [B, H, W, C] uint8, "label" [B] int32, "index" [B] int32 and "mask" [B] float32; past the end the last
+    example is repeated, with mask 0. Raises ValueError for a round that does not exist.
+    """
+    rounds = num_rounds(len(source), batch_size)
+    if not 0 <= round_number < rounds:
+        raise ValueError(
+            f"round {round_number} was asked of {len(source)} examples in batches of {batch_size}; "
+            f"use a round from 0 to {rounds - 1}"
+        )
+    position = np.arange(round_number * batch_size, (round_number + 1) * batch_size)
+    index = np.minimum(position, len(source) - 1)
+    mask = (position < len(source)).astype(np.float32)
+    return source.fetch(index) | {"index": index.astype(np.int32), "mask": mask}

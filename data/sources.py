@@ -1,0 +1,239 @@
+"""Data sets as random access: `load(name, split)` gives a `Source` that fetches any examples by their index.
+
+Stock data sets are read from a copy that TFDS has prepared as array_record; reading never needs TensorFlow, though
+preparing most of them does. The names, splits and crops are those of the published experiments.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from data import digits, transform
+
+Examples = dict[str, np.ndarray]
+Resize = Callable[[np.ndarray, int], np.ndarray]  # (image [H, W, C], size) -> [size, size, C]
+CACHE_BYTES = 2**30  # a data set up to this size stays in memory once decoded: CIFAR-10 takes 150 MB
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Examples by index, and what a model needs to know of them.
+
+    `fetch(indices [n])` returns "x" [n, H, W, C] uint8 with values below `num_levels`, and "label" [n] int32, which is
+    0 throughout where `num_classes` is 0. It may be called from several threads.
+    """
+
+    name: str
+    num_examples: int
+    shape: tuple[int, int, int]
+    num_levels: int
+    num_classes: int
+    fetch: Callable[[np.ndarray], Examples]
+
+    def __len__(self) -> int:
+        return self.num_examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a data set of the published experiments is read: TFDS name, splits, usual size, and the way to that size.
+
+    `{category}` and `{size}` in `tfds_name` are filled in; an empty name means a folder of image files.
+    """
+
+    tfds_name: str
+    splits: tuple[str, ...]
+    eval_split: str
+    size: int
+    resize: Resize
+    num_classes: int = 0
+
+
+def from_arrays(
+    name: str, images: np.ndarray, labels: np.ndarray | None = None, *, num_levels: int = 256, num_classes: int = 0
+) -> Source:
+    """A source of `images` [N, H, W, C] uint8 and `labels` [N] held in memory; raises ValueError for other shapes."""
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"images of {images.dtype} {images.shape} were given; a source holds uint8 [N, H, W, C]")
+    labels = np.zeros(len(images), np.int32) if labels is None else labels.astype(np.int32)
+
+    def fetch(indices: np.ndarray) -> Examples:
+        return {"x": images[indices], "label": labels[indices]}
+
+    return Source(name, len(images), images.shape[1:], num_levels, num_classes, fetch)
+
+
+def cached(source: Source) -> Source:
+    """The same source, which keeps in memory every example that it has fetched once."""
+    images = np.empty((len(source), *source.shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    known = np.zeros(len(source), bool)
+
+    def fetch(indices: np.ndarray) -> Examples:
+        missing = np.unique(indices[~known[indices]])
+        if missing.size:  # two threads may fetch one example: both write the same
+            fresh = source.fetch(missing)
+            images[missing], labels[missing] = fresh["x"], fresh["label"]
+            known[missing] = True
+        return {"x": images[indices], "label": labels[indices]}
+
+    return dataclasses.replace(source, fetch=fetch)
+
+
+def load(
+    dataset: str,
+    split: str,
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    *,
+    category: str | None = None,
+    num_channels: int = 3,
+) -> Source:
+    """The `split` of a data set by its published name, in any case, at `image_size` (None: the usual one).
+
+    `data_dir` is where TFDS keeps its data (None: its own default); for "folder" it holds the image files, for "ffhq"
+    they lie in its subfolder `ffhq`. `category` belongs to LSUN, `num_channels` to "synthetic". Raises ValueError for
+    an unknown name, split, category or size, FileNotFoundError for a data set that has not been prepared.
+    """
+    name = _known("data set", dataset.lower(), (*RECIPES, *SPECIAL))
+    if name in SPECIAL:
+        return SPECIAL[name](split, data_dir, image_size, num_channels)
+    recipe = RECIPES[name]
+    _known(f"split of {dataset}", split.split("[")[0], recipe.splits)
+    size = image_size or recipe.size
+    if not recipe.tfds_name:
+        return _folder(name, data_dir, size, recipe)
+    return _stock(_tfds_name(name, recipe, size, category), split, data_dir, size, recipe)
+
+
+def eval_split(dataset: str) -> str:
+    """The split on which the published experiments evaluate; "train" where there is no other."""
+    name = _known("data set", dataset.lower(), (*RECIPES, *SPECIAL))
+    if name in RECIPES:
+        return RECIPES[name].eval_split
+    return "train" if name == "folder" else "test"
+
+
+def _known(what: str, value: str, choices: tuple[str, ...]) -> str:
+    """`value` if it is one of `choices`; else ValueError with the choices and the nearest of them."""
+    if value in choices:
+        return value
+    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(choices)}{hint}")
+
+
+def _tfds_name(name: str, recipe: Recipe, size: int, category: str | None) -> str:
+    """The name by which TFDS knows the data set, its category or resolution filled in and checked."""
+    base, _, slot = recipe.tfds_name.partition("/")
+    if slot:
+        what = slot.strip("{}")
+        value = str(size) if what == "size" else category or ""
+        _known(f"{what} of {name}", value, tuple(config.name for config in tfds.builder_cls(base).BUILDER_CONFIGS))
+    return recipe.tfds_name.format(category=category, size=size)
+
+
+def _stock(tfds_name: str, split: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
+    """A split that TFDS has prepared, every image brought to `size` as it is fetched."""
+    builder = tfds.builder(tfds_name, data_dir=data_dir)
+    try:
+        records = builder.as_data_source(split=split)
+    except (AssertionError, FileNotFoundError, NotImplementedError, ValueError) as error:
+        if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD and builder.is_prepared():
+            raise
+        root = pathlib.Path(builder.data_dir).parents[tfds_name.count("/") + 1]
+        raise FileNotFoundError(
+            f"no copy of {tfds_name} prepared as array_record was found in {root}; with tensorflow-cpu installed, "
+            f"`tfds build {tfds_name} --file_format array_record --data_dir {root}` prepares it"
+        ) from error
+    channels = builder.info.features["image"].shape[-1]
+    source = _records(tfds_name, records, (size, size, channels), 256, recipe.num_classes, recipe.resize)
+    return cached(source) if len(source) * size * size * channels <= CACHE_BYTES else source
+
+
+def _records(
+    name: str, records: Any, shape: tuple[int, int, int], num_levels: int, num_classes: int, resize: Resize
+) -> Source:
+    """A source over TFDS `records`, which are read many at a time."""
+
+    def fetch(indices: np.ndarray) -> Examples:
+        images = np.empty((len(indices), *shape), np.uint8)
+        labels = np.zeros(len(indices), np.int32)
+        for i, record in enumerate(records.__getitems__([int(index) for index in indices])):
+            images[i] = resize(record["image"], shape[0])
+            labels[i] = record["label"] if num_classes else 0
+        return {"x": images, "label": labels}
+
+    return Source(name, len(records), shape, num_levels, num_classes, fetch)
+
+
+def _digits(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
+    """The embedded digits; prepared in `data_dir` when they are first asked for."""
+    del num_channels  # they are grey
+    _known("split of digits", split.split("[")[0], ("train", "test"))
+    if image_size not in (None, 8):
+        raise ValueError(f"image_size {image_size} was given, but digits are 8x8 grey levels; set it to 8")
+    records = digits.prepare(data_dir).as_data_source(split=split)
+    return cached(_records("digits", records, (8, 8, 1), 17, 10, lambda image, size: image))
+
+
+def _synthetic(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
+    """Uniform random pixels and labels; example i of a split is always the same, at any number of examples fetched."""
+    del data_dir  # made as they are fetched
+    stream = ("train", "test").index(_known("split of synthetic", split, ("train", "test")))
+    num_examples, size = (512, 128)[stream], image_size or 32
+    shape = (size, size, num_channels)
+
+    def fetch(indices: np.ndarray) -> Examples:
+        draws = [np.random.default_rng([stream, int(index)]) for index in indices]
+        labels = np.array([draw.integers(0, 10) for draw in draws], np.int32)
+        images = [draw.integers(0, 256, shape, np.uint8) for draw in draws]
+        return {"x": np.array(images, np.uint8).reshape(-1, *shape), "label": labels}
+
+    return Source("synthetic", num_examples, shape, 256, 10, fetch)
+
+
+def _own_folder(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
+    """The image files below `data_dir` itself, in RGB."""
+    del num_channels  # read as RGB
+    _known("split of folder", split, ("train",))
+    return _folder("", data_dir, image_size or 256, RECIPES["ffhq"])
+
+
+def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
+    """The PNG and JPEG files below `data_dir/name`, sorted by path, in RGB."""
+    root = pathlib.Path(data_dir or ".") / name
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not files:
+        raise FileNotFoundError(f"no .png or .jpg file was found below {root}; set data_dir to where the images are")
+
+    def fetch(indices: np.ndarray) -> Examples:
+        images = np.empty((len(indices), size, size, 3), np.uint8)
+        for i, index in enumerate(indices):
+            with Image.open(files[index]) as file:
+                images[i] = recipe.resize(np.asarray(file.convert("RGB")), size)
+        return {"x": images, "label": np.zeros(len(indices), np.int32)}
+
+    return Source(name or "folder", len(files), (size, size, 3), 256, 0, fetch)
+
+
+# The published experiments evaluate CelebA and LSUN on "validation"; CelebA-HQ and FFHQ have one split only.
+RECIPES: dict[str, Recipe] = {
+    "cifar10": Recipe("cifar10", ("train", "test"), "test", 32, transform.resize_square, 10),
+    "svhn": Recipe("svhn_cropped", ("train", "test", "extra"), "test", 32, transform.resize_square, 10),
+    "celeba": Recipe("celeb_a", ("train", "validation", "test"), "validation", 64, transform.crop_face),
+    "lsun": Recipe("lsun/{category}", ("train", "validation"), "validation", 256, transform.crop_scene),
+    "celebahq": Recipe("celeb_a_hq/{size}", ("train",), "train", 256, transform.resize_square),
+    "ffhq": Recipe("", ("train",), "train", 256, transform.crop_square),
+}
+SPECIAL: dict[str, Callable[[str, str | None, int | None, int], Source]] = {
+    "digits": _digits,
+    "synthetic": _synthetic,
+    "folder": _own_folder,
+}

@@ -1,0 +1,97 @@
+"""What an evaluation leaves behind: pictures, sample files and reports, each written whole or not at all."""
+
+import json
+import math
+import os
+import pathlib
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from evaluation.rounds import write_atomically
+
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "diffrax",
+    "numpy",
+    "tensorflow-datasets",
+)
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes `image` [H, W, 1 or 3] uint8 as a PNG file; raises ValueError for another type or shape."""
+    if image.ndim != 3 or image.dtype != np.uint8 or image.shape[-1] not in (1, 3):
+        raise ValueError(f"a picture of {image.dtype} {image.shape} was given; a PNG file takes uint8 [H, W, 1 or 3]")
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    write_atomically(pathlib.Path(path), lambda file: picture.save(file, format="PNG"))
+
+
+def write_samples(path: str | os.PathLike, samples: np.ndarray) -> None:
+    """Writes `samples` [N, H, W, C] uint8 as an .npz file under `arr_0`, the form that other evaluators read.
+
+    Raises ValueError for another type or shape.
+    """
+    if samples.ndim != 4 or samples.dtype != np.uint8:
+        raise ValueError(
+            f"samples of {samples.dtype} {samples.shape} were given; a sample file takes uint8 [N, H, W, C]"
+        )
+    write_atomically(pathlib.Path(path), lambda file: np.savez(file, samples, allow_pickle=False))
+
+
+def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
+    """Writes `content` as JSON: sorted keys, so that equal contents are equal bytes, and null for what is not finite.
+
+    Arrays become lists, NumPy numbers Python's. Raises TypeError for what JSON cannot hold.
+    """
+    text = json.dumps(_plain(content), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    write_atomically(pathlib.Path(path), lambda file: file.write(text.encode()))
+
+
+def write_report(directory: str | os.PathLike, report: Mapping[str, Any]) -> pathlib.Path:
+    """Writes `report` to `report.json` in `directory` and returns its path; see `write_json`."""
+    path = pathlib.Path(directory) / "report.json"
+    write_json(path, report)
+    return path
+
+
+def provenance() -> dict[str, Any]:
+    """The versions and the device behind a number: libraries, Python, backend, kind and count of devices, processes."""
+    return {
+        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "backend": jax.default_backend(),
+        "device_kind": jax.devices()[0].device_kind,
+        "num_devices": jax.device_count(),
+        "num_processes": jax.process_count(),
+    }
+
+
+def _version(package: str) -> str | None:
+    """The installed version of `package`, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """`value` in Python's own types, with None in place of numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, pathlib.PurePath):
+        return str(value)
+    return value

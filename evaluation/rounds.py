@@ -1,0 +1,133 @@
+"""Evaluation as a list of rounds: each writes one file, and a file that exists is done.
+
+So an interrupted evaluation continues where it stopped, several workers can share one directory, and the numbers do not
+depend on either.
+"""
+
+import os
+import pathlib
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple, overload
+
+import numpy as np
+from absl import logging
+
+Arrays = dict[str, np.ndarray]
+# What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+
+
+class Task(NamedTuple):
+    """An evaluation of `num_rounds` rounds.
+
+    `run(round)` is pure in the round number; `summarize` turns the results of all rounds, in order, into numbers.
+    """
+
+    name: str
+    num_rounds: int
+    run: Callable[[int], Arrays]
+    summarize: Callable[[Sequence[Arrays]], dict[str, float]]
+
+
+class Rounds(Sequence[Arrays]):
+    """The finished rounds of a task, each read from its file when it is asked for."""
+
+    def __init__(self, task: Task, directory: str | os.PathLike):
+        self._paths = [round_path(task, directory, i) for i in range(task.num_rounds)]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Arrays: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Arrays]: ...
+
+    def __getitem__(self, index: int | slice) -> Arrays | list[Arrays]:
+        if isinstance(index, slice):
+            return [_read(path) for path in self._paths[index]]
+        return _read(self._paths[index])
+
+    def __iter__(self) -> Iterator[Arrays]:
+        return map(_read, self._paths)
+
+
+def round_path(task: Task, directory: str | os.PathLike, round_number: int) -> pathlib.Path:
+    """The file of one round: `<directory>/<task.name>/round_00003.npz`."""
+    return pathlib.Path(directory) / task.name / f"round_{round_number:05d}.npz"
+
+
+def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
+    """Calls `write` with a temporary file beside `path`, makes it durable and renames it to `path`.
+
+    Whoever looks sees the old file or the whole new one. The temporary name is unique, so that writers never collide.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def is_done(path: pathlib.Path) -> bool:
+    """Whether `path` holds the whole result of a round; a damaged file is reported in the log and counts as missing."""
+    if not path.exists():
+        return False
+    try:
+        _read(path)
+    except UNREADABLE as error:
+        logging.warning("%s cannot be read (%s) and is computed again", path, error)
+        return False
+    return True
+
+
+def run_task(task: Task, directory: str | os.PathLike, *, first_round: int = 0) -> dict[str, float]:
+    """Runs the rounds of `task` that have no file yet and summarises all of them.
+
+    Several workers may run one task in one directory: each round is looked for just before it would be computed, and
+    two workers that compute the same one write the same file. Workers that begin at different rounds (`first_round`;
+    they go round to the others) share the work. Raises what `task.run` raises; finished rounds stay.
+    """
+    for offset in range(task.num_rounds):
+        round_number = (first_round + offset) % task.num_rounds
+        path = round_path(task, directory, round_number)
+        if not is_done(path):
+            _write_round(path, task.run(round_number))
+    _remove_leftovers(pathlib.Path(directory) / task.name)
+    return task.summarize(Rounds(task, directory))
+
+
+def _read(path: pathlib.Path) -> Arrays:
+    """All arrays of a round's file; never executes what it reads."""
+    with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _write_round(path: pathlib.Path, result: Arrays) -> None:
+    """Writes a round's arrays under its name, sorted so that equal results are equal bytes."""
+    arrays = {name: np.asarray(result[name]) for name in sorted(result)}
+    try:
+        write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    except FileNotFoundError:  # another worker saw all rounds done and swept up our temporary file
+        if not is_done(path):
+            raise
+
+
+def _remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes the temporary files of workers that were killed; called when every round is done."""
+    for path in folder.glob(".round_*.tmp"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""An experiment: every object that the programs need, built from the config before anything is compiled."""
+
+import math
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import build
+from configs import default
+from data.pipeline import eval_batch
+from data.sources import Source
+from evaluation.images import grid
+from evaluation.rounds import Task
+from evaluation.tasks import bits_per_dim_task, loss_task, samples_task
+from likelihood import dequantize
+from likelihood.ode import PROBES, draw_probes, log_likelihood
+from sde.base import Array, example_keys, fold
+from training.losses import Batch
+from training.state import TrainState, initial_state
+
+# What a key is for: tags folded into the root key of the run.
+INIT, TRAIN, SAMPLE, LOSS, LIKELIHOOD = range(5)
+
+
+class Experiment:
+    """What every program needs, built from the config before anything is compiled."""
+
+    def __init__(self, config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None):
+        default.validate(config)
+        self.config, self.workdir = config, pathlib.Path(workdir)
+        self.devices = build.devices(config, devices)
+        self.sde, self.network = build.sde(config), build.network(config)
+        self.score_of, self.sampler = build.score_of(config), build.sampler(config)
+        self.tx, self.schedule = build.optimizer(config)
+        build.choose("eval.hutchinson", config.eval.hutchinson, PROBES)
+        build.choose("eval.bpd_dataset", config.eval.bpd_dataset, {"train": "train", "test": "test"})
+        self.train, self.test = build.source(config, "train"), build.source(config, "test")
+        self.per_example_loss = build.per_example_loss(config, self.test.num_levels)
+        self.key = jax.random.key(config.seed)
+
+    def state(self) -> TrainState:
+        """The state at step 0, on all devices."""
+        key, shape = jax.random.fold_in(self.key, INIT), (1, *self.test.shape)
+        blank = np.zeros(shape, np.float32), np.ones((1,), np.float32)
+
+        def initialise() -> TrainState:
+            return initial_state(self.network.init({"params": key}, *blank)["params"], self.tx)
+
+        return jax.jit(initialise, out_shardings=self.devices.replicated)()
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state, without computing it."""
+        key, shape = jax.random.fold_in(self.key, INIT), (1, *self.test.shape)
+        blank = np.zeros(shape, np.float32), np.ones((1,), np.float32)
+        shapes = jax.eval_shape(lambda: initial_state(self.network.init({"params": key}, *blank)["params"], self.tx))
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=self.devices.replicated), shapes)
+
+    def split(self, batch: dict[str, np.ndarray], stacked: bool = False) -> Batch:
+        """A batch from the host, divided over the devices."""
+        sharding = self.devices.split_second if stacked else self.devices.split
+        return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)
+
+    def generate(self, num: int) -> Callable[[Any, Array], dict[str, Array]]:
+        """`(params, keys [num]) -> {"samples": grey levels [num, H, W, C], "num_evals"}`, compiled."""
+        levels, centered = self.test.num_levels, self.config.data.centered
+
+        def fn(params: Any, keys: Array) -> dict[str, Array]:
+            drawn = self.sampler(keys, self.score_of(params, {}, None), (num, *self.test.shape))
+            return {"samples": dequantize.quantize(drawn.x, levels, centered=centered), "num_evals": drawn.num_evals}
+
+        return jax.jit(fn)
+
+    def bits_per_dim(self) -> Callable[[Any, Array, Batch], dict[str, Array]]:
+        """`(params, keys [B], batch) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled."""
+        settings, levels, centered = self.config.eval, self.test.num_levels, self.config.data.centered
+
+        def fn(params: Any, keys: Array, batch: Batch) -> dict[str, Array]:
+            x = dequantize.uniform(fold(keys, 0), batch["x"], levels, centered=centered)
+            epsilon = draw_probes(settings.hutchinson, fold(keys, 1), x.shape)
+            score_fn = self.score_of(params, batch, None)
+            solved = log_likelihood(
+                score_fn, self.sde, x, epsilon, eps=settings.bpd_eps, rtol=settings.rtol, atol=settings.atol
+            )
+            bits = dequantize.bits_per_dim(solved.logp_nats, math.prod(x.shape[1:]), levels, centered=centered)
+            return {"bits_per_dim": bits, "logp_nats": solved.logp_nats, "num_evals": solved.num_evals}
+
+        return jax.jit(fn)
+
+    def sample_keys(self, checkpoint: int, start: int, num: int) -> Array:
+        """The keys of samples start ... start + num - 1 of a checkpoint, divided over the devices."""
+        key = fold(fold(self.key, SAMPLE), checkpoint)
+        keys = example_keys(key, num, start)
+        return jax.device_put(keys, self.devices.split if num % self.devices.count == 0 else self.devices.replicated)
+
+    def picture(self, samples: np.ndarray) -> np.ndarray:
+        """Grey levels [N, H, W, C] as one grid of 8-bit images, small ones enlarged."""
+        shades = np.round(samples.astype(np.float32) * (255 / (self.test.num_levels - 1))).astype(np.uint8)
+        return grid(shades, scale=max(1, 64 // samples.shape[1]))
+
+
+def _batches(run: Experiment, source: Source) -> tuple[int, int, Callable[[int], dict]]:
+    """Number of examples, size of a batch, and the batch of a round."""
+    size = run.config.eval.batch_size
+    return source.num_examples, size, lambda turn: eval_batch(source, turn, size)
+
+
+def loss_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
+    """The training loss of each test image, at a time and noise of its own."""
+    compiled, key = jax.jit(lambda p, keys, batch: run.per_example_loss(p, keys, batch, None)), fold(run.key, LOSS)
+
+    def losses(batch: dict[str, np.ndarray]) -> np.ndarray:
+        keys = jax.vmap(lambda i: fold(key, i))(batch["index"])
+        return compiled(params, keys, run.split({"x": batch["x"], "label": batch["label"]}))
+
+    return loss_task(*_batches(run, run.test), losses)
+
+
+def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
+    """Bits per dimension of each image, exactly once (times `eval.bpd_repeats`)."""
+    compiled, key = run.bits_per_dim(), fold(run.key, LIKELIHOOD)
+    source = run.train if run.config.eval.bpd_dataset == "train" else run.test
+
+    def evaluate(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        keys = jax.vmap(lambda i: fold(fold(key, batch["repeat"]), i))(batch["index"])
+        return compiled(params, keys, run.split({"x": batch["x"], "label": batch["label"]}))
+
+    return bits_per_dim_task(*_batches(run, source), evaluate, repeats=run.config.eval.bpd_repeats)
+
+
+def samples_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
+    """Samples 0 ... eval.num_samples - 1 of a checkpoint."""
+    size = run.devices.round_up(min(run.config.eval.batch_size, run.config.eval.num_samples))
+    compiled = run.generate(size)
+    return samples_task(
+        run.config.eval.num_samples,
+        size,
+        lambda start, count: jax.device_get(compiled(params, run.sample_keys(number, start, count))),
+    )
+
+
+TASKS: dict[str, Callable[[Experiment, int, Any], Task]] = {
+    "loss": loss_of_checkpoint,
+    "bits_per_dim": bits_per_dim_of_checkpoint,
+    "samples": samples_of_checkpoint,
+}

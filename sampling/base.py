@@ -1,0 +1,89 @@
+"""What all samplers share: samples, steps, constraints, the protocol of a sampler, and how noise is addressed.
+
+Noise is addressed, not threaded: every draw is `fold_in` of the example's own key with the number of the step and the
+purpose, so example i depends neither on its batch nor on how many draws were made before.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+
+from sde.base import SDE, Array, ScoreFn, example_keys, expand, fold
+
+PRIOR, STEPS, END = 0, 1, 2  # first address of a draw below the key of its example
+Start = tuple[Array, float]  # x [B, ...] and the time at which it lives
+
+
+class Sample(NamedTuple):
+    """A sample `x` [B, ...] and `mean` [B, ...], the same without its last noise."""
+
+    x: Array
+    mean: Array
+
+
+class Samples(NamedTuple):
+    """What a sampler returns: `x` [B, ...] and `num_evals`, the calls of the score function (int32, counted)."""
+
+    x: Array
+    num_evals: Array
+
+
+Step = Callable[[Array, ScoreFn, SDE, Array, Array, Array], Sample]  # (z [B, ...], score_fn, sde, x, t [B], t_next [B])
+Constrain = Callable[[Array, Sample, Array], Sample]  # (z [B, ...], sample, t [B] at which the sample now lives)
+
+
+def unconstrained(z: Array, sample: Sample, t: Array) -> Sample:
+    """The constraint that does nothing."""
+    return sample
+
+
+class Sampler(Protocol):
+    """A way to draw samples of `shape` [B, ...] with a score function.
+
+    `key`: one key, of which example i takes `fold_in(key, i)`, or one key per example [B].
+    `start`: `(x, t)` to begin from instead of the prior; t is a Python float.
+    `constrain`: applied to every sample of the way, with the time at which it lives and fresh noise.
+    """
+
+    def __call__(
+        self,
+        key: Array,
+        score_fn: ScoreFn,
+        shape: Sequence[int],
+        *,
+        start: Start | None = None,
+        constrain: Constrain = unconstrained,
+    ) -> Samples:
+        """Samples [B, ...], and how often the score function was called."""
+        ...
+
+
+def keys_of_examples(key: Array, num: int) -> Array:
+    """One key per example [B] from either form of `key`. Errors: ValueError where their number is not `num`."""
+    if key.ndim == 0:
+        return example_keys(key, num)
+    if key.shape != (num,):
+        raise ValueError(f"key has shape {key.shape}, but there are {num} examples: give one key, or one per example.")
+    return key
+
+
+def begin(sde: SDE, keys: Array, shape: Sequence[int], start: Start | None) -> Array:
+    """The first x [B, ...]: that of `start`, or a draw from the prior. Consumes `fold(keys, PRIOR)`."""
+    if start is None:
+        return sde.prior_sample(fold(keys, PRIOR), shape)
+    x = jnp.asarray(start[0])
+    if x.shape != tuple(shape):
+        raise ValueError(f"start has shape {x.shape}, but samples of shape {tuple(shape)} were asked for.")
+    return x
+
+
+def denoise(score_fn: ScoreFn, sde: SDE, x: Array, t: Array) -> Array:
+    """Expected data of a noisy `x` [B, ...] at time `t` [B]: one call of the score function.
+
+    E[x_0 | x_t] = (x_t + std(t)^2 score(x_t, t)) / mean_coeff(t)
+
+    Source: Tweedie's formula (Efron 2011, equation 1.4) for the kernels of Song et al. 2021, equation 29.
+    Notes: the published code takes one more noise-free reverse step of size 1/N instead.
+    """
+    return (x + expand(sde.std(t) ** 2, x) * score_fn(x, t)) / expand(sde.mean_coeff(t), x)

@@ -1,0 +1,128 @@
+"""The predictor-corrector loop; every fixed-step sampler, unconditional or constrained, is an instance of it."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from sampling.base import (
+    END,
+    STEPS,
+    Constrain,
+    Sample,
+    Samples,
+    Start,
+    Step,
+    begin,
+    denoise,
+    keys_of_examples,
+    unconstrained,
+)
+from sde.base import SDE, Array, ScoreFn, draw_normal, fold
+from sde.discrete import Tabulated
+
+
+@dataclasses.dataclass(frozen=True)
+class PC:
+    """Predictor-corrector sampling over the grid `times`; a `Sampler` (see `sampling.base.Sampler`).
+
+    for t, t_next in pairs(times):
+        num_corrector_steps times:   x = constrain(corrector(x, t), t)
+        x = constrain(predictor(x, t -> t_next), t_next)
+    denoise: the expected data given x at the last time, constrained at time 0 (one more call of the score function)
+
+    `times` [N + 1]: decreasing, from `sampling.grids`; that of a tabulated SDE ends below zero, at the data, where
+    `denoise` means the last `mean` instead. `start = (x, t)` replaces the times from t on upwards by t itself.
+    Consumes the keys of the examples. Jittable; the loop is one `lax.scan`, whatever the number of steps.
+    Source: Song et al. 2021, algorithms 1 to 5.
+    Notes: published samplers draw a corrector's noise once for the whole batch, and end on a noise-free step of 1/N.
+    """
+
+    sde: SDE
+    predictor: Step
+    corrector: Step
+    times: Sequence[float]
+    num_corrector_steps: int = 1
+    denoise: bool = True
+
+    def __post_init__(self) -> None:
+        times = tuple(float(t) for t in self.times)
+        object.__setattr__(self, "times", times)
+        if len(times) < 2 or not all(t > t_next for t, t_next in itertools.pairwise(times)):
+            raise ValueError("times must be at least two, each below the one before.")
+        if times[-2] < 0 or (times[-1] < 0) != isinstance(self.sde, Tabulated):
+            raise ValueError(
+                "times must be those of the SDE: for a tabulated SDE exactly the last one lies below zero "
+                "(sampling.grids.levels), for any other none does."
+            )
+        if self.num_corrector_steps < 0:
+            raise ValueError(f"num_corrector_steps must not be negative, but is {self.num_corrector_steps}.")
+
+    def __call__(
+        self,
+        key: Array,
+        score_fn: ScoreFn,
+        shape: Sequence[int],
+        *,
+        start: Start | None = None,
+        constrain: Constrain = unconstrained,
+    ) -> Samples:
+        """Samples [B, ...] at the data (`denoise`) or at the last time; see `sampling.base.Sampler`."""
+        num, times = shape[0], self._times_from(start)
+        keys = keys_of_examples(key, num)
+        x = begin(self.sde, keys, shape, start)
+
+        def noise(*address: int | Array) -> Array:
+            return draw_normal(functools.reduce(fold, address, keys), shape)
+
+        def body(sample: Sample, inputs: tuple[Array, Array, Array]) -> tuple[Sample, None]:
+            number, t, t_next = inputs
+            t, t_next = jnp.full((num,), t), jnp.full((num,), t_next)
+
+            def correct(i: Array, sample: Sample) -> Sample:
+                z, z_constrain = noise(STEPS, number, 1 + i, 0), noise(STEPS, number, 1 + i, 1)
+                return constrain(z_constrain, self.corrector(z, score_fn, self.sde, sample.x, t, t_next), t)
+
+            sample = jax.lax.fori_loop(0, self.num_corrector_steps, correct, sample)
+            z, z_constrain = noise(STEPS, number, 0, 0), noise(STEPS, number, 0, 1)
+            return constrain(z_constrain, self.predictor(z, score_fn, self.sde, sample.x, t, t_next), t_next), None
+
+        grid = jnp.asarray(times, x.dtype)
+        sample, _ = jax.lax.scan(body, Sample(x, x), (jnp.arange(len(times) - 1), grid[:-1], grid[1:]))
+        if self.denoise and times[-1] >= 0:
+            x0 = denoise(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
+            sample = constrain(noise(END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
+        num_evals = self._num_evals(x, len(times) - 1)
+        return Samples(sample.mean if self.denoise else sample.x, jnp.asarray(num_evals, jnp.int32))
+
+    def _times_from(self, start: Start | None) -> tuple[float, ...]:
+        """The grid, or the part of it below the time of `start`, after that time."""
+        times = tuple(self.times)
+        if start is None:
+            return times
+        below = tuple(t for t in times if t < start[1])
+        if not below:
+            raise ValueError(f"start is at time {start[1]}, where the grid has already ended ({times[-1]}).")
+        return (float(start[1]), *below)
+
+    def _num_evals(self, x: Array, num_steps: int) -> int:
+        """Calls of the score function in `num_steps` steps and at the end."""
+        each = self.num_corrector_steps * calls(self.corrector, self.sde, x) + calls(self.predictor, self.sde, x)
+        return num_steps * each + int(self.denoise and self.times[-1] >= 0)
+
+
+def calls(step: Step, sde: SDE, x: Array) -> int:
+    """How often one `step` from `x` [B, ...] calls its score function, counted while it is traced abstractly."""
+    count = 0
+
+    def counting(x: Array, t: Array) -> Array:
+        nonlocal count
+        count += 1
+        return x
+
+    t = jax.ShapeDtypeStruct((x.shape[0],), x.dtype)
+    jax.eval_shape(lambda z, x, t, t_next: step(z, counting, sde, x, t, t_next), x, x, t, t)
+    return count

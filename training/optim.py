@@ -1,0 +1,48 @@
+"""Optimisers and learning-rate schedules, through optax."""
+
+import jax.numpy as jnp
+import optax
+
+from sde.base import Array
+
+
+def learning_rate(lr: float, *, warmup: int = 0, decay_steps: int | None = None) -> optax.Schedule:
+    """`lr min(k / warmup, 1)` at step k = 0, 1, ...; with `decay_steps` times `(1 + cos(pi k / decay_steps)) / 2`.
+
+    The first step of a warm-up therefore has rate zero and only fills Adam's moments, as published.
+    """
+
+    def schedule(step: Array) -> Array:
+        step = jnp.asarray(step, jnp.float32)
+        rate = lr * jnp.minimum(step / warmup, 1.0) if warmup > 0 else lr * jnp.ones_like(step)
+        if decay_steps is not None:
+            rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / decay_steps, 1.0)))
+        return rate
+
+    return schedule
+
+
+def adam(
+    schedule: optax.Schedule,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    grad_clip: float = -1.0,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay, after clipping the gradient to a global norm of `grad_clip` (negative: never).
+
+        g <- g c / max(|g|, c),   m, v <- Adam's moments,   params <- params - lr (m^ / (sqrt(v^) + eps) + decay params)
+
+    Notes: the published code had no setting for beta2.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity(),
+        optax.scale_by_adam(b1=beta1, b2=beta2, eps=eps),
+        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+OPTIMIZERS = {"Adam": adam}
