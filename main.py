@@ -72,7 +72,7 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
         raise SystemExit(fail(f"{arg}: there is no such setting; the nearest is config.{nearest(key, known)}.", 2))
     try:
         rest = FLAGS(argv)
-        get_config() if FLAGS.config is None else FLAGS.config  # reads the file
+        FLAGS.config.lock()  # a file that could not be read is only told when it is used
         return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise SystemExit(fail(" ".join(str(error).split()), EXIT_USER_ERROR)) from None

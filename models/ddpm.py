@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import embeddings, layers
+from models import embeddings, interface, layers
 
 Array = jax.Array
 
@@ -47,9 +47,9 @@ class DDPM(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
-        layers.check_choice("nonlinearity", self.nonlinearity, tuple(layers.ACTIVATIONS))
-        layers.check_choice("normalization", self.normalization, ("GroupNorm",))
-        layers.check_image(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
+        interface.check_choice("nonlinearity", self.nonlinearity, tuple(layers.ACTIVATIONS))
+        interface.check_choice("normalization", self.normalization, ("GroupNorm",))
+        interface.check_image(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
         temb = None
         if self.conditional:
             temb = layers.dense(4 * self.nf, dtype=self.dtype)(embeddings.sinusoidal(time, self.nf))
@@ -62,7 +62,7 @@ class DDPM(nn.Module):
         h = self._ascend(h, skips, temb, train)
         h = self._act(layers.GroupNorm(GROUPS)(h))
         h = layers.conv(self.num_channels, init_scale=0.0, dtype=self.dtype)(h).astype(x.dtype)
-        return h / layers.sigma_of_level(self.sigmas, time)[:, None, None, None] if self.scale_by_sigma else h
+        return h / interface.sigma_of_level(self.sigmas, time)[:, None, None, None] if self.scale_by_sigma else h
 
     def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
         """Every feature map on the way down, the input convolution first and the coarsest last."""

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import embeddings, layers, resample
+from models import embeddings, interface, layers, resample
 
 Array = jax.Array
 
@@ -72,7 +72,9 @@ class NCSNpp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
-        self._check(x)
+        for name, choices in CHOICES.items():
+            interface.check_choice(name, getattr(self, name), choices)
+        interface.check_image(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
         temb = self._embed(time, cond)
         h = (x if self.centered else 2 * x - 1).astype(self.dtype)
         skips = self._descend(h, temb, train)
@@ -81,19 +83,6 @@ class NCSNpp(nn.Module):
         h = self._residual(h, temb, train)
         h = self._ascend(h, skips, temb, train).astype(x.dtype)
         return h / self._sigma(time)[:, None, None, None] if self.scale_by_sigma else h
-
-    def _check(self, x: Array) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} = {getattr(self, name)!r} is not one of {choices}.")
-        divisor = 2 ** (len(self.ch_mult) - 1)
-        if x.ndim != 4 or x.shape[3] != self.num_channels or x.shape[1] % divisor or x.shape[2] % divisor:
-            raise ValueError(
-                f"Input of shape {x.shape}: expected [B, H, W, {self.num_channels}] "
-                f"with H and W divisible by {divisor}."
-            )
-        if self.scale_by_sigma and self.embedding_type == "positional" and self.sigmas is None:
-            raise ValueError("scale_by_sigma with a positional embedding needs `sigmas`, the noise levels.")
 
     def _embed(self, time: Array, cond: Mapping[str, Any] | None) -> Array | None:
         """The vector [B, 4 nf] that every residual block receives, or None."""
@@ -113,9 +102,7 @@ class NCSNpp(nn.Module):
         return temb
 
     def _sigma(self, time: Array) -> Array:
-        if self.embedding_type == "fourier":
-            return time
-        return jnp.asarray(self.sigmas, jnp.float32)[time.astype(jnp.int32)]
+        return time if self.embedding_type == "fourier" else interface.sigma_of_level(self.sigmas, time)
 
     def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
         """Every feature map on the way down, the input convolution first and the coarsest last."""

@@ -106,7 +106,7 @@ def propagate(
 ) -> tuple[Array, Array]:
     """Mean [D] and covariance [D, D] after all `moves` at every step of the grid, `repeat` times over.
 
-    Each step is affine where the score is that of a Gaussian and its size depends on neither x nor z: x' = A x + b + c z.
+    A step whose size depends on neither x nor z is affine if the score is that of a Gaussian: x' = A x + b + c z.
     A, b and c are read off by applying the step to the origin, to the unit vectors and to noise of ones.
     """
     num_dims = start[0].shape[0]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import layers, resample
+from models import layers, refinenet, resample
 from models.embeddings import GaussianFourierProjection, sinusoidal
 
 FILTERS = ["k1331", "k1234", "k11"]
@@ -57,6 +57,27 @@ BLOCKS = {  # name: (module, names of its inputs)
     "ddpm_resblock": (_ddpm(**DDPM), ["x32", "temb"]),
 }
 
+ELU = layers.ACTIVATIONS["elu"]
+CLASSES = {"num_classes": 5}
+
+REFINENET = {  # name: (module, names of its inputs)
+    "instance_norm": (refinenet.InstanceNorm2d(), ["x"]),
+    "variance_norm": (refinenet.VarianceNorm2d(), ["x"]),
+    "instance_norm_plus": (refinenet.InstanceNorm2dPlus(), ["x"]),
+    "cond_instance_norm_plus": (refinenet.ConditionalInstanceNorm2dPlus(5), ["x", "labels"]),
+    "crp": (refinenet.CRPBlock(ELU), ["x"]),
+    "cond_crp": (refinenet.CondCRPBlock(ELU, **CLASSES), ["x", "labels"]),
+    "rcu": (refinenet.RCUBlock(ELU), ["x"]),
+    "msf": (refinenet.MSFBlock(6), ["pair"]),
+    "cond_msf": (refinenet.CondMSFBlock(6, **CLASSES), ["pair", "labels"]),
+    "conv_mean_pool": (refinenet.ConvMeanPool(7), ["x"]),
+    "mean_pool_conv": (refinenet.MeanPoolConv(7), ["x"]),
+    "resblock_down": (refinenet.ResidualBlock(ELU, 12, down=True), ["x"]),
+    "resblock_down_dil2": (refinenet.ResidualBlock(ELU, 12, down=True, dilation=2), ["x"]),
+    "resblock_dil4": (refinenet.ResidualBlock(ELU, 6, dilation=4), ["x"]),
+    "cond_resblock_down": (refinenet.ConditionalResidualBlock(ELU, 12, down=True, **CLASSES), ["x", "labels"]),
+}
+
 
 def shapes(tree):
     return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
@@ -98,6 +119,14 @@ def test_blocks_equal_the_published_ones(name, golden):
     module, inputs = BLOCKS[name]
     arrays = [jnp.asarray(g["x"][..., :3] if key == "x[..., :3]" else g[key]) for key in inputs]
     check_module(g, name, module, arrays)
+
+
+@pytest.mark.parametrize("name", REFINENET)
+def test_refinenet_layers_equal_the_published_ones(name, golden):
+    g = golden("layers_refinenet")
+    module, inputs = REFINENET[name]
+    pair = [jnp.asarray(g["x"]), jnp.asarray(g["x_low"])]
+    check_module(g, name, module, [pair if key == "pair" else jnp.asarray(g[key]) for key in inputs])
 
 
 def test_embeddings_equal_the_published_numbers(golden):
@@ -166,6 +195,18 @@ def test_a_block_starts_as_its_shortcut():
     block = layers.ResnetBlockBigGANpp(layers.ACTIVATIONS["swish"])
     y, _ = jax.jit(block.init_with_output)(jax.random.key(0), x, temb)
     np.testing.assert_allclose(y, x / np.sqrt(2), atol=1e-3)  # sqrt(1e-10) times a few
+
+
+def test_refinenet_layers_start_as_published():
+    """Convolutions uniform in +-1 / sqrt(fan_in), bias included; scales N(1, 0.02^2); biases of norms zero."""
+    x, labels = jnp.ones((1, 2, 2, 100)), jnp.array([0])
+    norm = refinenet.ConditionalInstanceNorm2dPlus(3)
+    table = norm.init(jax.random.key(0), x, labels)["params"]["Embed_0"]["embedding"]
+    np.testing.assert_array_equal(table[:, 200:], 0.0)
+    np.testing.assert_allclose((table[:, :200].mean(), table[:, :200].std()), (1, 0.02), atol=4e-3)  # 600 draws
+    made = refinenet.MeanPoolConv(40, 1).init(jax.random.key(0), x)["params"]["Conv_0"]
+    for leaf in (made["kernel"], made["bias"]):
+        assert 0.08 < float(jnp.abs(leaf).max()) <= 0.1  # 1 / sqrt(100)
 
 
 @pytest.mark.parametrize("name", ["attn_rescale1", "biggan_up_fir", "ddpmpp_nin"])

@@ -136,7 +136,7 @@ def test_reverse_diffusion_and_euler_maruyama_differ_by_the_square_of_the_step(g
 
 
 def test_continuous_transition_is_that_of_the_chain_to_first_order():
-    """DDPM's betas are samples of beta(t) where the SDE has integrals, one part in N apart; SMLD's levels are sigma(t)."""
+    """DDPM's betas are values of beta(t) where the SDE has integrals, order 1/N apart; SMLD's levels are sigma(t)."""
     deviations = {"vp": [], "ve": []}
     for num_scales in [250, 1000]:
         i = jnp.asarray(np.array([0.1, 0.5, 0.9]) * num_scales, jnp.int32)
@@ -186,7 +186,7 @@ def run(g, name, moves, num_steps, z):
 
 
 def one_level(num_steps):
-    """One level down; below the first comes the data."""
+    """One level down, a little above it so that truncation cannot miss it; below the first come the data."""
     return lambda t: jnp.where(t * (num_steps - 1) < 1, -1.0, t - 1 / (num_steps - 1) + 1e-4)
 
 

@@ -53,7 +53,7 @@ def test_samples_have_the_moments_that_the_steps_imply(name):
     assert np.all(np.abs(cov - DATA.cov) < 0.3)
 
 
-@each
+@pytest.mark.parametrize("name", ["subvp", "ddpm"])
 def test_a_sample_depends_on_its_own_key_only(name):
     score_fn = DATA.score_fn(SUBJECTS[name][0])
     draw = jax.jit(lambda key, num: sampler_of(name)(key, score_fn, (num, 2, 2, 1)).x, static_argnums=1)
@@ -97,7 +97,7 @@ def test_another_key_and_another_score_do_not_recompile():
     assert np.all(np.abs(first - second) > 0)
 
 
-@each
+@pytest.mark.parametrize("name", ["vp", "ddpm"])
 def test_constraint_sees_the_time_at_which_the_sample_lives(name):
     times, sampler = SUBJECTS[name][2], sampler_of(name)
     seen = []
@@ -165,7 +165,7 @@ def test_levels_of_a_chain_are_met_exactly():
         for eps in [0.0, 1e-5, 0.99 / num_scales]:
             times = grids.levels(num_scales, eps)
             chain = ddpm_chain(0.1, 1.0, num_scales)
-            expected = np.arange(num_scales)[::-1].tolist() + [-1]
+            expected = [*range(num_scales)[::-1], -1]
             np.testing.assert_array_equal(chain.index(jnp.asarray(times)), expected)
             np.testing.assert_allclose(times[:-1], np.linspace(1, eps, num_scales), atol=3e-7)  # a few ulp
 

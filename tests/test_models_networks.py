@@ -1,5 +1,6 @@
-"""NCSN++ and DDPM++: golden numbers, published sizes, shapes of every kind, behaviour in training."""
+"""Networks: golden numbers, published sizes, shapes of every kind, behaviour in training."""
 
+import functools
 import json
 import math
 import pathlib
@@ -9,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models.ddpm import DDPM
+from models.ncsn import NCSN
 from models.ncsnpp import NCSNpp
+from models.ncsnv2 import NCSNv2
 from models.score import OUTPUTS, descending_level, make_score_fn, noise_level, scaled_time
 from sde.discrete import ddpm_chain, smld_chain
 from sde.subvp import SubVP
@@ -27,6 +31,10 @@ CASES = {  # file: (SDE, time, output)
     "model_ncsnpp_vp_cont": (VP(), scaled_time(999.0), "noise"),
     "model_ddpmpp_vp_cont": (VP(), scaled_time(999.0), "noise"),
     "model_ddpmpp_subvp_cont": (SubVP(), scaled_time(999.0), "noise"),
+    "model_ddpm_vp_cont": (VP(), scaled_time(999.0), "noise"),
+    "model_ddpm_vp_discrete": (ddpm_chain(0.1, 20.0, 1000), scaled_time(999.0), "noise"),
+    "model_ncsn_ve_discrete": (smld_chain(0.01, 1.0, 10), descending_level, "score"),
+    "model_ncsnv2_ve_discrete": (smld_chain(0.01, 50.0, 232), descending_level, "score"),
 }
 TINY = {
     "nf": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (4,), "scale_by_sigma": False,
@@ -35,11 +43,25 @@ TINY = {
 TINIEST = {**TINY, "ch_mult": (1,), "attn_resolutions": ()}
 
 
+NETWORKS = {
+    "ncsnpp": NCSNpp,
+    "ddpm": DDPM,
+    "ncsn": NCSN,
+    "ncsnv2_64": functools.partial(NCSNv2, size=64),
+    "ncsnv2_128": functools.partial(NCSNv2, size=128),
+    "ncsnv2_256": functools.partial(NCSNv2, size=256),
+}
+
+
 def network_of(model, *, num_channels, centered):
     """The network of a published `model` section; settings that are not the network's are left out."""
-    fields = {key: value for key, value in model.items() if key in NCSNpp.__dataclass_fields__ and key != "name"}
-    sigmas = np.geomspace(model["sigma_max"], model["sigma_min"], model["num_scales"])
-    return NCSNpp(**fields, num_channels=num_channels, centered=centered, sigmas=tuple(sigmas.tolist()))
+    network = NETWORKS[model["name"]]
+    names = set(getattr(network, "func", network).__dataclass_fields__) - {"name"}
+    fields = {key: value for key, value in model.items() if key in names}
+    if model["name"] == "ncsn":
+        fields["num_classes"] = model["num_scales"]
+    sigmas = tuple(np.geomspace(model["sigma_max"], model["sigma_min"], model["num_scales"]).tolist())
+    return network(**fields, num_channels=num_channels, centered=centered, sigmas=sigmas)
 
 
 def shapes(tree):
@@ -77,8 +99,7 @@ def test_network_and_score_equal_the_published_numbers(name, golden):
     assert apply._cache_size() == 1
 
 
-PLUS_PLUS = {name: config for name, config in EXPERIMENTS.items() if config["model"]["name"] == "ncsnpp"}
-SETTINGS_WITHOUT_SIZE = ("sigma_min", "sigma_max", "num_scales", "dropout", "beta_min", "beta_max", "sigma_begin")
+SETTINGS_WITHOUT_SIZE = ("sigma_min", "sigma_max", "dropout", "beta_min", "beta_max", "sigma_begin")
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +121,9 @@ def sizes():
     return size
 
 
-@pytest.mark.parametrize("name", PLUS_PLUS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_published_networks_have_their_published_size(name, sizes):
-    assert sizes(PLUS_PLUS[name]) == COUNTS[name]
+    assert sizes(EXPERIMENTS[name]) == COUNTS[name]
 
 
 @pytest.mark.parametrize("progressive", ["none", "output_skip", "residual"])
@@ -119,6 +140,54 @@ def test_every_pyramid_takes_images_of_any_channels_that_are_not_square(
     x, time = jax.ShapeDtypeStruct((2, 8, 12, channels), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
     y, _ = jax.eval_shape(lambda x, time: model.init_with_output(jax.random.key(0), x, time), x, time)
     assert y.shape == x.shape
+
+
+SMALL = {
+    "ncsnpp": NCSNpp(**TINY, num_channels=5),
+    "ddpm": DDPM(nf=24, ch_mult=(1, 2), num_res_blocks=1, num_channels=5),
+    "ncsn": NCSN(nf=4, num_classes=10, num_channels=5),
+    "ncsnv2_64": NCSNv2(nf=4, size=64, num_channels=5),
+    "ncsnv2_128": NCSNv2(nf=4, size=128, num_channels=5),
+    "ncsnv2_256": NCSNv2(nf=4, size=256, num_channels=5),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_every_network_returns_what_has_the_shape_and_type_of_its_input(name, dtype):
+    model = SMALL[name].copy(dtype=dtype)
+    x, time = jax.ShapeDtypeStruct((2, 16, 24, 5), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
+    y, made = jax.eval_shape(lambda x, time: model.init_with_output(jax.random.key(0), x, time), x, time)
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype("float32")}
+    with pytest.raises(ValueError, match=r"expected \[B, H, W, 5\] with H and W divisible by"):
+        abstract(model, jax.ShapeDtypeStruct((2, 16, 23, 5), jnp.float32))
+
+
+def test_the_largest_refinenet_has_one_stage_and_one_refinement_more():
+    """Two residual blocks (12 + 10 tensors) and a refine block (16) more than the one for 128 pixels."""
+    x = jax.ShapeDtypeStruct((1, 32, 32, 5), jnp.float32)
+    middle, largest = (len(jax.tree.leaves(abstract(SMALL[name], x))) for name in ("ncsnv2_128", "ncsnv2_256"))
+    assert largest == middle + 12 + 10 + 16
+
+
+def test_refinenet_divides_by_the_level_or_by_the_noise_itself():
+    x, levels, sigmas = image((2, 8, 8, 1)), jnp.array([0, 2]), (9.0, 3.0, 1.0)
+    tabulated = NCSNv2(nf=2, num_channels=1, sigmas=sigmas)
+    params = {"params": random_params(tabulated, x)}
+    raw = jax.jit(tabulated.copy(scale_by_sigma=False).apply)(params, x, levels)
+    np.testing.assert_allclose(jax.jit(tabulated.apply)(params, x, levels)[1], raw[1] / 1.0, rtol=1e-5)
+    free = tabulated.copy(sigmas=None)
+    y = jax.jit(free.apply)(params, x, jnp.array([9.0, 0.5]))
+    np.testing.assert_allclose(y, raw / jnp.array([9.0, 0.5])[:, None, None, None], rtol=1e-5)  # another fused order
+    with pytest.raises(ValueError, match="scale_by_sigma needs `sigmas`"):
+        jax.eval_shape(free.apply, params, x, levels)
+
+
+def test_an_unconditional_network_has_no_dense_layers():
+    x = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    names = shapes(abstract(NCSNpp(**TINY, conditional=False), x))
+    assert not [name for name in names if "Dense" in name]
 
 
 def test_a_width_that_32_groups_do_not_divide_works():
@@ -186,28 +255,9 @@ def test_bfloat16_is_close_to_float32():
         ({}, (1, 8, 8, 1), r"\(1, 8, 8, 1\): expected \[B, H, W, 3\]"),
         ({"progressive": "outputskip"}, (1, 8, 8, 3), "progressive = 'outputskip' is not one of"),
         ({"conv_size": 5}, (1, 8, 8, 3), "conv_size = 5 is not one of"),
-        ({"scale_by_sigma": True}, (1, 8, 8, 3), "needs `sigmas`"),
+        ({"scale_by_sigma": True}, (1, 8, 8, 3), "scale_by_sigma needs `sigmas`"),
     ],
 )
 def test_what_the_network_does_not_have_is_refused_in_a_sentence(options, shape, message):
     with pytest.raises(ValueError, match=message):
         abstract(NCSNpp(**{**TINY, **options}), jax.ShapeDtypeStruct(shape, jnp.float32))
-
-
-def test_the_label_of_a_level_follows_the_published_grid():
-    """round((1 - t)(N - 1)) on linspace(1, eps, N); the level whose std the chain uses everywhere."""
-    chain = smld_chain(0.01, 50.0, 1000)
-    t = jnp.asarray(np.linspace(1.0, 1e-5, 1000), jnp.float32)
-    np.testing.assert_array_equal(descending_level(chain, t), np.round((1 - np.asarray(t)) * 999))
-    between = jnp.linspace(0, 1, 777)
-    sigmas = jnp.asarray(chain.stds[::-1], jnp.float32)
-    np.testing.assert_array_equal(sigmas[descending_level(chain, between)], chain.std(between))
-    with pytest.raises(ValueError, match="tabulated SDE only, not for VE"):
-        descending_level(VE(), t)
-
-
-def test_the_condition_reaches_the_network():
-    chain, x = ddpm_chain(0.1, 20.0, 100), image((2, 3))
-    t = jnp.array([0.2, 0.9])
-    score_fn = make_score_fn(lambda x, time, cond: x * cond, chain, scaled_time(99.0), OUTPUTS["noise"], cond=2.0)
-    np.testing.assert_allclose(score_fn(x, t), -2 * x / chain.std(t)[:, None], rtol=1e-6)  # one product, one quotient

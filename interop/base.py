@@ -1,0 +1,145 @@
+"""What a checkpoint of another program holds, in this project's names and shapes; and whether it fits a network.
+
+Inside this room parameters are flat: `{"ResnetBlockBigGANpp_0/Conv_0/kernel": array}`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Flat = dict[str, np.ndarray]
+Tree = Mapping[str, Any]
+
+_NAMED = 4  # so many tensors of a kind are named in an error, the rest are counted
+
+
+class CheckpointFormatError(ValueError):
+    """A file is not a checkpoint that can be imported, or does not fit the config; one sentence says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Adam's state: `count` updates made, first moments `mu`, second moments `nu` (without bias correction)."""
+
+    count: int
+    mu: Flat
+    nu: Flat
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """What an imported file holds.
+
+    step: optimiser steps made. adam: None where the file has no optimiser state. settings: hyper-parameters that the
+    file mentions, by their key in the config; they are told, never used.
+    """
+
+    kind: str
+    step: int
+    params: Flat
+    ema_params: Flat
+    adam: Adam | None
+    settings: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def flatten(tree: Any) -> dict[str, Any]:
+    """`{"a": {"b": leaf}}` as `{"a/b": leaf}`; an empty mapping has no leaves.
+
+    Errors: CheckpointFormatError for a name that is not a string or contains "/".
+    """
+    flat, pending = {}, [("", tree)]
+    while pending:  # a loop: nesting in a hostile file has no limit
+        prefix, node = pending.pop()
+        if not isinstance(node, Mapping):
+            flat[prefix] = node
+            continue
+        for name, child in node.items():
+            if not isinstance(name, str) or "/" in name:
+                raise CheckpointFormatError(f"has a tensor under the name {name!r}, which is not a parameter name.")
+            pending.append((f"{prefix}/{name}" if prefix else name, child))
+    return dict(sorted(flat.items()))
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`: what the networks take."""
+    tree: dict[str, Any] = {}
+    for path, leaf in flat.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = leaf
+    return tree
+
+
+def fit(imported: Imported, like: Tree) -> Imported:
+    """The same in the types of `like`, the network's parameters (nested; anything with `shape` and `dtype`).
+
+    Errors: CheckpointFormatError that names missing, extra, wrongly shaped and non-finite tensors.
+    """
+    adam = imported.adam
+    if adam is not None:
+        adam = Adam(
+            adam.count,
+            fit_part("Adam's first moments", adam.mu, like),
+            fit_part("Adam's second moments", adam.nu, like),
+        )
+    return dataclasses.replace(
+        imported,
+        params=fit_part("the parameters", imported.params, like),
+        ema_params=fit_part("the averaged parameters", imported.ema_params, like),
+        adam=adam,
+    )
+
+
+def fit_part(part: str, given: Mapping[str, Any], like: Tree) -> Flat:
+    """One set of parameters in the types of `like`; `part` is how an error calls it. Errors: see `fit`."""
+    wanted = flatten(like)
+    for name, value in given.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            what = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+            raise CheckpointFormatError(f"{part}: {name} is {what}, but it must be an array of floating-point numbers.")
+    problems = [
+        _listing("missing from the file", [f"{n} {_shape(wanted[n])}" for n in wanted if n not in given]),
+        _listing("not in the network of the config", [f"{n} {_shape(given[n])}" for n in given if n not in wanted]),
+        _listing(
+            "of another shape",
+            [
+                f"{n} is {_shape(given[n])} in the file and {_shape(wanted[n])} in the network"
+                for n in wanted
+                if n in given and tuple(given[n].shape) != tuple(wanted[n].shape)
+            ],
+        ),
+    ]
+    if any(problems):
+        raise CheckpointFormatError(
+            f"does not fit the config; of {part} are {'; '.join(filter(None, problems))}. Nothing was written: give "
+            "the config that the file was trained with."
+        )
+    flat = {name: np.ascontiguousarray(given[name], wanted[name].dtype) for name in wanted}
+    if bad := [name for name, value in flat.items() if not np.isfinite(value).all()]:
+        raise CheckpointFormatError(f"{part} hold numbers that are not finite ({', '.join(bad[:_NAMED])}).")
+    return flat
+
+
+def _shape(value: Any) -> str:
+    return f"({', '.join(map(str, value.shape))})"
+
+
+def _listing(what: str, items: list[str]) -> str:
+    """`2 missing from the file (a, b)`; empty for no items."""
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return f"{len(items)} {what} ({', '.join(items[:_NAMED])}{more})" if items else ""
+
+
+def integer(name: str, value: Any) -> int:
+    """A count that a file holds as an int, or as an array or a float with one value.
+
+    Errors: CheckpointFormatError for anything else, and for a negative one.
+    """
+    number = value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != number or number % 1 or number < 0:
+        raise CheckpointFormatError(f"has {name} = {str(value)[:50]}, but it must be a whole number from 0.")
+    return int(number)

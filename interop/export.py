@@ -1,0 +1,82 @@
+"""Parameters as `.npz` or `.safetensors`, and back: one array for each name, such as "Conv_0/kernel"."""
+
+import os
+import pathlib
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from interop.base import CheckpointFormatError, Flat, Imported, flatten
+
+KIND = "exported parameters"
+
+
+def write(path: pathlib.Path, params: Mapping[str, Any]) -> None:
+    """Writes nested `params`; the suffix of `path` chooses the format. Written under another name, then renamed.
+
+    Errors: ValueError for another suffix; FileExistsError.
+    """
+    save = choose(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; remove it, or give another name.")
+    flat = {name: np.ascontiguousarray(value) for name, value in flatten(params).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        save(flat, temporary)
+        os.replace(temporary, path)
+    finally:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+
+
+def choose(path: pathlib.Path) -> Callable[[Flat, str], None]:
+    """The writer for the suffix of `path`. Errors: ValueError."""
+    if path.suffix not in WRITERS:
+        raise ValueError(f"{path} has no suffix that is known; parameters are written as {' or '.join(WRITERS)}.")
+    return WRITERS[path.suffix]
+
+
+def read_npz(path: pathlib.Path) -> Imported:
+    """Parameters from a `.npz`. Errors: CheckpointFormatError."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _imported({name: arrays[name] for name in arrays.files})
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise _damaged(".npz", error) from error
+
+
+def read_safetensors(path: pathlib.Path) -> Imported:
+    """Parameters from a `.safetensors`. Errors: CheckpointFormatError."""
+    try:
+        return _imported(safetensors.numpy.load_file(path))
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        raise _damaged(".safetensors", error) from error
+
+
+def _imported(flat: Flat) -> Imported:
+    """Such a file holds one set of parameters and no state: training would start from them, at step 0."""
+    return Imported(KIND, 0, flat, flat, None)
+
+
+def _damaged(suffix: str, error: Exception) -> CheckpointFormatError:
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return CheckpointFormatError(f"is not a {suffix} of parameters, or is damaged or cut off ({reason[:150]}).")
+
+
+def _write_npz(flat: Flat, path: str) -> None:
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, **flat)
+
+
+def _write_safetensors(flat: Flat, path: str) -> None:
+    safetensors.numpy.save_file(flat, path)
+
+
+WRITERS: dict[str, Callable[[Flat, str], None]] = {".npz": _write_npz, ".safetensors": _write_safetensors}

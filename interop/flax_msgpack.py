@@ -1,0 +1,96 @@
+"""The published Flax checkpoints: the training state as one msgpack map, with names as ours."""
+
+from typing import Any
+
+import msgpack
+import numpy as np
+from flax import serialization
+
+from interop.base import Adam, CheckpointFormatError, Flat, Imported, flatten, integer
+
+KIND = "published Flax checkpoint"
+_KEYS = ("step", "optimizer", "params_ema")
+_UNREADABLE = (ValueError, TypeError, LookupError, OverflowError, MemoryError, RecursionError, AttributeError)
+
+
+def read(data: bytes) -> Imported:
+    """The training state that the old Flax library wrote.
+
+    A map of `step`, `optimizer` {`target`, `state` {`step`, `param_states`: per leaf `grad_ema` and `grad_sq_ema`}},
+    `params_ema`, `lr`, `ema_rate`, `model_state` (empty) and `rng` (ignored: here randomness is addressed by the step).
+    Arrays are (shape, name of the type, raw bytes): there is nothing in the format that could be executed.
+    Both step counts are numbers of updates made. Errors: CheckpointFormatError.
+    """
+    try:
+        state = serialization.msgpack_restore(data)
+    except (*_UNREADABLE, msgpack.UnpackException) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise CheckpointFormatError(
+            f"is not a checkpoint, or is damaged or cut off (as msgpack it cannot be read: {reason[:100]}); expected: a "
+            "Flax checkpoint, a PyTorch .pth, or parameters as .npz or .safetensors."
+        ) from error
+    if not isinstance(state, dict) or any(key not in state for key in _KEYS):
+        raise CheckpointFormatError(
+            f"is msgpack but not a training state: it must be a map with {', '.join(_KEYS)}, and is {_describe(state)}."
+        )
+    optimizer = state["optimizer"] if isinstance(state["optimizer"], dict) else {}
+    if "target" not in optimizer:
+        raise CheckpointFormatError("has no optimizer/target, which are the parameters; is it a training state?")
+    params = _parameters(optimizer["target"])
+    for name, value in flatten(state.get("model_state") or {}).items():
+        params[f"model_state/{name}"] = value  # no network here has such a state, so it is told as extra
+    return Imported(
+        KIND,
+        integer("step", state["step"]),
+        params,
+        _parameters(state["params_ema"]),
+        _adam(optimizer.get("state")),
+        _settings(state),
+    )
+
+
+def _parameters(tree: Any) -> Flat:
+    """Our names and shapes: normalisation parameters are (1, 1, 1, C) there and (C,) here."""
+    return {
+        name: value.reshape(-1) if _is_channelwise(name, value) else value for name, value in flatten(tree or {}).items()
+    }
+
+
+def _is_channelwise(name: str, value: Any) -> bool:
+    is_kernel = name.rsplit("/", 1)[-1] in ("kernel", "weight")  # a 1x1 convolution of one channel is (1, 1, 1, C) too
+    return isinstance(value, np.ndarray) and value.ndim == 4 and value.shape[:3] == (1, 1, 1) and not is_kernel
+
+
+def _adam(state: Any) -> Adam | None:
+    """None for an optimiser without a state."""
+    if not isinstance(state, dict) or not state.get("param_states"):
+        return None
+    moments: dict[str, dict[str, Any]] = {"grad_ema": {}, "grad_sq_ema": {}}
+    for path, value in flatten(state["param_states"]).items():
+        name, _, moment = path.rpartition("/")
+        if moment not in moments:
+            raise CheckpointFormatError(
+                f"has optimizer/state/param_states/{path}, but Adam's state is grad_ema and grad_sq_ema of each tensor."
+            )
+        moments[moment][name] = value
+    return Adam(
+        integer("optimizer/state/step", state.get("step")),
+        _flat_moments(moments["grad_ema"]),
+        _flat_moments(moments["grad_sq_ema"]),
+    )
+
+
+def _flat_moments(moments: dict[str, Any]) -> Flat:
+    return {name: value.reshape(-1) if _is_channelwise(name, value) else value for name, value in moments.items()}
+
+
+def _settings(state: dict[str, Any]) -> dict[str, float]:
+    keys = {"lr": "optim.lr", "ema_rate": "model.ema_rate"}
+    found = {ours: state.get(theirs) for theirs, ours in keys.items()}
+    return {key: float(v) for key, v in found.items() if isinstance(v, np.ndarray | np.generic | float) and np.size(v) == 1}
+
+
+def _describe(state: Any) -> str:
+    if not isinstance(state, dict):
+        return f"one {type(state).__name__}"
+    return f"a map with {', '.join(str(key)[:20] for key in list(state)[:8]) or 'nothing'}"

@@ -1,0 +1,53 @@
+"""Reads a checkpoint of another program: `load(path, like, order)` tells its format from its first bytes."""
+
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+from interop import export, flax_msgpack, torch_checkpoint, torch_pickle
+from interop.base import CheckpointFormatError, Imported, Tree, fit
+
+
+def load(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
+    """The contents of a Flax or PyTorch checkpoint, or of exported parameters, checked against a network.
+
+    like, order: the network's parameters and modules, see `interop.order.outline`. Nothing in the file is executed.
+    Errors: CheckpointFormatError, one sentence that starts with the path.
+    """
+    if not path.is_file():
+        raise CheckpointFormatError(f"{path} is not a file; give the checkpoint to import.")
+    try:
+        return fit(read(path, like, order), like)
+    except CheckpointFormatError as error:
+        raise CheckpointFormatError(f"{path} {error}") from error
+
+
+def read(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
+    """The contents of a file in our names, not yet checked; see `load`."""
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if not start:
+        raise CheckpointFormatError("is empty.")
+    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        if _is_npz(path):
+            return export.read_npz(path)
+        return torch_checkpoint.convert(torch_pickle.read(path), like, order)
+    if start[:1] == b"\x80" and 2 <= start[1] <= 5:
+        what = "was written by PyTorch before 1.6" if torch_pickle.LEGACY_MAGIC.startswith(start[:15]) else "is a pickle"
+        raise CheckpointFormatError(
+            f"{what}, which cannot be read safely (nothing in it was executed); with a PyTorch of 1.6 or later, load a "
+            "file that you trust and save it again."
+        )
+    if start[8:9] == b"{":
+        return export.read_safetensors(path)
+    return flax_msgpack.read(path.read_bytes())
+
+
+def _is_npz(path: pathlib.Path) -> bool:
+    """Whether a zip archive holds arrays only; False also for one that cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            return bool(names) and all(name.endswith(".npy") for name in names)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
