@@ -1,10 +1,10 @@
-"""The composition root: the only module that reads config values and turns names into objects."""
+"""The composition root: with `build_network`, all that reads config values and turns names into objects."""
 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,11 +12,11 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from configs.default import nearest
+import build_network
+from configs.default import choose
 from data.sources import Source, eval_split, load
 from likelihood import dequantize
 from models import score
-from models.ncsnpp import NCSNpp
 from sampling import grids, steps
 from sampling.base import Sampler
 from sampling.ode import ProbabilityFlow
@@ -29,27 +29,17 @@ from sde.vp import VP
 from training.ema import EMA
 from training.losses import (
     Batch,
+    DrawTimes,
     Params,
     PerExampleLoss,
     Prepare,
     ScoreOf,
     level_times,
+    log_snr_times,
     make_per_example_loss,
     uniform_times,
 )
 from training.optim import OPTIMIZERS, learning_rate
-
-T = TypeVar("T")
-
-
-def choose(key: str, name: str, table: Mapping[str, T]) -> T:
-    """`table[name]`; an unknown name is a ValueError with the key, the value, the choices and the nearest of them."""
-    if name not in table:
-        raise ValueError(
-            f"config.{key} = {name!r} is not known; choose one of {', '.join(sorted(table))} "
-            f"(nearest: {nearest(name, table)})."
-        )
-    return table[name]
 
 
 def sde(config: ConfigDict) -> SDE:
@@ -63,37 +53,13 @@ def sde(config: ConfigDict) -> SDE:
 
 def network(config: ConfigDict) -> nn.Module:
     """The network `(x, time, cond=None, train=False) -> output`."""
-    return choose("model.name", config.model.name, NETWORKS)(config)
-
-
-def _ncsnpp(config: ConfigDict) -> NCSNpp:
-    model = config.model
-    choose("model.normalization", model.normalization, {"GroupNorm": None})
-    for key, choices in NCSNPP_CHOICES.items():
-        choose(f"model.{key}", model[key], dict.fromkeys(choices))
-    levels = len(model.ch_mult)
-    if config.data.image_size % 2 ** (levels - 1):
-        raise ValueError(
-            f"config.data.image_size = {config.data.image_size} cannot be halved {levels - 1} times; "
-            f"use a multiple of {2 ** (levels - 1)} or fewer entries in config.model.ch_mult."
-        )
-    names = {field.name for field in dataclasses.fields(NCSNpp)} & set(model)
-    chain = None if config.training.continuous else sde(config)
-    return NCSNpp(
-        **{name: _frozen(model[name]) for name in names - {"name"}},
-        num_channels=config.data.num_channels,
-        centered=config.data.centered,
-        sigmas=tuple(reversed(chain.stds)) if isinstance(chain, Tabulated) else None,
-    )
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else value
+    return build_network.network(config, sde(config))
 
 
 def score_of(config: ConfigDict) -> ScoreOf:
     """`(params, batch, dropout key or None) -> score function`; dropout is off without a key."""
     module, process = network(config), sde(config)
+    time: score.TimeFn
     if config.training.sde == "vesde":
         time, output = (score.noise_level if config.training.continuous else score.descending_level), score.score
     else:
@@ -104,9 +70,9 @@ def score_of(config: ConfigDict) -> ScoreOf:
     def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> ScoreFn:
         del batch  # unconditional
         train = dropout_key is not None
-        rngs = {"dropout": dropout_key} if train else None
+        rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
-        def apply(x: Array, time: Array, cond: Any = None) -> Array:
+        def apply(x: Array, time: Array, cond: Any = None) -> Any:
             return module.apply({"params": params}, x, time, cond, train=train, rngs=rngs)
 
         return score.make_score_fn(apply, process, time, output)
@@ -119,7 +85,7 @@ def prepare(config: ConfigDict, num_levels: int) -> Prepare:
     centered = config.data.centered
     if config.data.uniform_dequantization:
         return lambda keys, batch: dequantize.uniform(keys, batch["x"], num_levels, centered=centered)
-    return lambda keys, batch: dequantize.rescale(batch["x"], num_levels, centered=centered)
+    return lambda keys, batch: dequantize.scale(batch["x"], num_levels, centered=centered)
 
 
 def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
@@ -129,10 +95,20 @@ def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
         score_of(config),
         process,
         prepare(config, num_levels),
-        level_times(process) if isinstance(process, Tabulated) else uniform_times(training.eps),
+        _draw_times(config, process),
         likelihood_weighting=training.likelihood_weighting,
         reduce_mean=training.reduce_mean,
     )
+
+
+def _draw_times(config: ConfigDict, process: SDE) -> DrawTimes:
+    training = config.training
+    tables = {
+        "uniform": lambda: uniform_times(training.eps),
+        "log_snr": lambda: log_snr_times(process, training.eps),
+    }
+    draw = choose("training.time_sampling", training.time_sampling, tables)
+    return level_times(process) if isinstance(process, Tabulated) else draw()
 
 
 def optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
@@ -290,13 +266,5 @@ SDES: dict[str, Callable[[ConfigDict], SDE]] = {
 CHAINS: dict[str, Callable[[ConfigDict], SDE]] = {
     "vpsde": lambda model: ddpm_chain(model.beta_min, model.beta_max, model.num_scales),
     "vesde": lambda model: smld_chain(model.sigma_min, model.sigma_max, model.num_scales),
-}
-NETWORKS: dict[str, Callable[[ConfigDict], nn.Module]] = {"ncsnpp": _ncsnpp}
-NCSNPP_CHOICES = {
-    "embedding_type": ("positional", "fourier"),
-    "resblock_type": ("biggan", "ddpm"),
-    "progressive": ("none", "output_skip", "residual"),
-    "progressive_input": ("none", "input_skip", "residual"),
-    "progressive_combine": ("sum", "cat"),
 }
 SAMPLERS: dict[str, Callable[[ConfigDict], Any]] = {"pc": _predictor_corrector, "ode": _probability_flow}

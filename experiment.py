@@ -18,7 +18,7 @@ from evaluation.rounds import Task
 from evaluation.tasks import bits_per_dim_task, loss_task, samples_task
 from likelihood import dequantize
 from likelihood.ode import PROBES, draw_probes, log_likelihood
-from sde.base import Array, example_keys, fold
+from sde.base import Array, example_keys, fold, keys_at
 from training.losses import Batch
 from training.state import TrainState, initial_state
 
@@ -112,9 +112,8 @@ def loss_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
     """The training loss of each test image, at a time and noise of its own."""
     compiled, key = jax.jit(lambda p, keys, batch: run.per_example_loss(p, keys, batch, None)), fold(run.key, LOSS)
 
-    def losses(batch: dict[str, np.ndarray]) -> np.ndarray:
-        keys = jax.vmap(lambda i: fold(key, i))(batch["index"])
-        return compiled(params, keys, run.split({"x": batch["x"], "label": batch["label"]}))
+    def losses(batch: dict[str, Any]) -> Array:
+        return compiled(params, keys_at(key, batch["index"]), run.split({k: batch[k] for k in ("x", "label")}))
 
     return loss_task(*_batches(run, run.test), losses)
 
@@ -124,9 +123,9 @@ def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Tas
     compiled, key = run.bits_per_dim(), fold(run.key, LIKELIHOOD)
     source = run.train if run.config.eval.bpd_dataset == "train" else run.test
 
-    def evaluate(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        keys = jax.vmap(lambda i: fold(fold(key, batch["repeat"]), i))(batch["index"])
-        return compiled(params, keys, run.split({"x": batch["x"], "label": batch["label"]}))
+    def evaluate(batch: dict[str, Any]) -> dict[str, Array]:
+        keys = keys_at(fold(key, batch["repeat"]), batch["index"])
+        return compiled(params, keys, run.split({k: batch[k] for k in ("x", "label")}))
 
     return bits_per_dim_task(*_batches(run, source), evaluate, repeats=run.config.eval.bpd_repeats)
 

@@ -2,6 +2,8 @@
 
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=train
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=eval --config.eval.begin_ckpt=26
+python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=import --checkpoint=FILE.pth
+python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=export --checkpoint=FILE.npz
 """
 
 import logging
@@ -14,6 +16,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+import exchange
 import run_lib
 from configs.default import flatten, get_config, nearest
 from experiment import Experiment
@@ -22,8 +25,15 @@ from training.checkpoint import CheckpointError
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "The folder for checkpoints, samples and metrics.")
-flags.DEFINE_enum("mode", None, ["train", "eval"], "What to do.")
+flags.DEFINE_enum("mode", None, ["train", "eval", "import", "export"], "What to do.")
 flags.DEFINE_string("eval_folder", "eval", "The folder in workdir for evaluations.")
+flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "import: the published Flax or PyTorch checkpoint to read, or exported parameters; "
+    "export: the .npz or .safetensors to write.",
+)
+flags.DEFINE_integer("number", None, "export: which checkpoint of the workdir; the newest by default.")
 flags.mark_flags_as_required(["config", "workdir", "mode"])
 
 EXIT_USER_ERROR = 2  # the command or the config is wrong
@@ -47,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
             f"unexpected argument {argv[1]!r}; every setting is a flag, such as --config.seed=1.", EXIT_USER_ERROR
         )
     set_up()
+    if FLAGS.mode in ("import", "export"):
+        return transfer()
     try:
         experiment = Experiment(FLAGS.config, FLAGS.workdir)
     except (ValueError, FileNotFoundError) as error:  # the config; from here on these would be errors of the code
@@ -58,6 +70,23 @@ def main(argv: Sequence[str]) -> int:
             run_lib.evaluate(experiment, FLAGS.eval_folder)
     except (CheckpointError, run_lib.NonFiniteLossError) as error:
         return fail(str(error), EXIT_RUN_ERROR)
+    return 0
+
+
+def transfer() -> int:
+    """Imports or exports parameters, for which no data set is needed; returns the exit code."""
+    if not FLAGS.checkpoint:
+        return fail(f"--mode={FLAGS.mode} needs --checkpoint=FILE.", EXIT_USER_ERROR)
+    workdir, path = pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.checkpoint)
+    try:
+        if FLAGS.mode == "import":
+            exchange.import_checkpoint(FLAGS.config, workdir, path)
+        else:
+            exchange.export_checkpoint(FLAGS.config, workdir, path, FLAGS.number)
+    except CheckpointError as error:
+        return fail(str(error), EXIT_RUN_ERROR)
+    except (ValueError, OSError) as error:  # the config, the file
+        return fail(str(error), EXIT_USER_ERROR)
     return 0
 
 

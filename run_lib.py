@@ -240,6 +240,7 @@ def evaluate(run: Experiment, eval_folder: str = "eval") -> list[pathlib.Path]:
         state = kept.restore(number, run.abstract_state())
         directory = run.workdir / eval_folder / f"ckpt_{number}"
         reports.append(_evaluate_checkpoint(run, number, state, directory))
+        print(report.summary(reports[-1]))
     kept.close()
     return reports
 

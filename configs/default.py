@@ -5,11 +5,13 @@ Names are those of the published code, so that its users' commands carry over. A
 
 import difflib
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import ml_collections
 from ml_collections.config_dict import placeholder
+
+T = TypeVar("T")
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -39,6 +41,7 @@ def _training() -> ml_collections.ConfigDict:
     training.eval_freq = 100  # steps between losses of a test batch; 0: never
     training.n_jitted_steps = 1  # steps fused into one dispatch; ignored on a CPU, where XLA is 16 times slower so
     training.likelihood_weighting = False  # weigh the loss by diffusion(t)^2 instead of std(t)^2
+    training.time_sampling = "uniform"  # uniform | log_snr: times drawn for the loss; log_snr suits the likelihood
     training.reduce_mean = True  # mean over dimensions instead of half their sum
     training.eps = 1e-5  # smallest time that is trained
     return training
@@ -232,3 +235,13 @@ def changes_evaluation(key: str) -> bool:
 def nearest(name: str, choices: Any) -> str:
     """The choice that looks most like `name`."""
     return difflib.get_close_matches(name, list(choices), n=1, cutoff=0.0)[0]
+
+
+def choose(key: str, name: str, table: Mapping[str, T]) -> T:
+    """`table[name]`; an unknown name is a ValueError with the key, the value, the choices and the nearest of them."""
+    if name not in table:
+        raise ValueError(
+            f"config.{key} = {name!r} is not known; choose one of {', '.join(sorted(table))} "
+            f"(nearest: {nearest(name, table)})."
+        )
+    return table[name]

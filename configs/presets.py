@@ -4,11 +4,54 @@ from ml_collections import ConfigDict
 
 
 def cifar10(config: ConfigDict) -> None:
-    """CIFAR-10, 32x32 RGB, batches of 128, as all published CIFAR-10 experiments."""
+    """CIFAR-10, 32x32 RGB."""
     config.data.update(dataset="CIFAR10", image_size=32, num_channels=3, random_flip=True)
+    _small_images(config)
+    config.eval.update(begin_ckpt=9, end_ckpt=26)
+    config.model.sigma_max = 50.0
+
+
+def celeba(config: ConfigDict) -> None:
+    """CelebA, 64x64 RGB."""
+    config.data.update(dataset="CELEBA", image_size=64, num_channels=3, random_flip=True)
+    _small_images(config)
+    config.eval.update(begin_ckpt=1, end_ckpt=26, enable_sampling=True)
+    config.model.sigma_max = 90.0
+
+
+def lsun(config: ConfigDict, category: str, image_size: int = 256) -> None:
+    """One category of LSUN: bedroom or church_outdoor."""
+    _large_images(config)
+    config.data.update(dataset="LSUN", category=category, image_size=image_size)
+
+
+def celebahq(config: ConfigDict, image_size: int = 256) -> None:
+    """CelebA-HQ; `data.data_dir`: its TFRecord files, or where TFDS keeps it."""
+    _large_images(config)
+    config.data.update(dataset="CelebAHQ", image_size=image_size)
+
+
+def ffhq(config: ConfigDict, image_size: int = 256) -> None:
+    """FFHQ; `data.data_dir`: its TFRecord files, or where its folder of images is."""
+    _large_images(config)
+    config.data.update(dataset="FFHQ", image_size=image_size)
+
+
+def _small_images(config: ConfigDict) -> None:
+    """Batches of 128 images for 1.3 million steps."""
     config.training.update(batch_size=128, n_iters=1_300_001, n_jitted_steps=5)
     config.training.update(snapshot_freq=50_000, snapshot_freq_for_preemption=10_000, log_freq=50, eval_freq=100)
-    config.eval.update(begin_ckpt=9, end_ckpt=26, batch_size=1024, num_samples=50_000)
+    config.eval.update(batch_size=1024, num_samples=50_000)
+
+
+def _large_images(config: ConfigDict) -> None:
+    """Batches of 64 images for 2.4 million steps, without dropout; sigma_max and snr are those of LSUN bedroom."""
+    config.data.update(num_channels=3, random_flip=True)
+    config.training.update(batch_size=64, n_iters=2_400_001, n_jitted_steps=5)
+    config.training.update(snapshot_freq=50_000, snapshot_freq_for_preemption=5_000, log_freq=50, eval_freq=100)
+    config.eval.update(begin_ckpt=50, end_ckpt=96, batch_size=512, num_samples=50_000, enable_sampling=True)
+    config.model.update(dropout=0.0, sigma_max=378.0)
+    config.sampling.snr = 0.075
 
 
 def digits(config: ConfigDict) -> None:
@@ -25,7 +68,7 @@ def digits(config: ConfigDict) -> None:
 def smoke(config: ConfigDict) -> None:
     """The digits with a network of a few thousand parameters and a few steps: checks the way, reaches nothing."""
     digits(config)
-    config.model.update(nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(), num_scales=10)
+    config.model.update(nf=8, ch_mult=(1,), num_res_blocks=1, attn_resolutions=(), num_scales=10)
     config.optim.update(warmup=2, schedule="constant")
     config.training.update(batch_size=16, n_iters=10, snapshot_freq=10, snapshot_freq_for_preemption=5, log_freq=5)
     config.training.update(eval_freq=5, snapshot_num_samples=16)
@@ -51,8 +94,16 @@ def ve(config: ConfigDict) -> None:
     """VE SDE on [0, 1], trained on continuous time, sampled by reverse diffusion and Langevin."""
     config.training.update(sde="vesde", continuous=True, reduce_mean=False)
     config.data.centered = False
-    config.sampling.update(method="pc", predictor="reverse_diffusion", corrector="langevin", snr=0.16)
-    config.model.update(scale_by_sigma=True, ema_rate=0.999, embedding_type="fourier", sigma_min=0.01, sigma_max=50.0)
+    config.sampling.update(method="pc", predictor="reverse_diffusion", corrector="langevin")
+    config.model.update(scale_by_sigma=True, ema_rate=0.999, embedding_type="fourier")
+
+
+def discrete(config: ConfigDict) -> None:
+    """After an SDE: its chain of `num_scales` levels with the objective of SMLD or DDPM, embedded by their number."""
+    config.training.continuous = False
+    config.model.embedding_type = "positional"
+    if config.training.sde == "vpsde":
+        config.sampling.predictor = "ancestral_sampling"
 
 
 def ddpmpp(config: ConfigDict) -> None:
@@ -71,3 +122,76 @@ def deep(config: ConfigDict) -> None:
     """The deep variants: twice the residual blocks, 950,001 steps."""
     config.model.num_res_blocks = 8
     config.training.n_iters = 950_001
+
+
+def ncsnpp_256(config: ConfigDict) -> None:
+    """NCSN++ for 256 pixels: seven resolutions, pyramids of images at the input and at the output."""
+    ncsnpp(config)
+    config.model.update(progressive="output_skip", progressive_input="input_skip")
+    config.model.update(ch_mult=(1, 1, 2, 2, 2, 2, 2), num_res_blocks=2, num_scales=2000)
+
+
+def ncsnpp_1024(config: ConfigDict) -> None:
+    """NCSN++ for 1024 pixels: eight resolutions from 16 channels up, batches of 8; evaluated from checkpoint 1 on."""
+    ncsnpp_256(config)
+    config.model.update(nf=16, ch_mult=(1, 2, 4, 8, 16, 32, 32, 32), num_res_blocks=1, ema_rate=0.9999)
+    config.model.sigma_max = 1348.0
+    config.training.update(batch_size=8, n_jitted_steps=1)
+    config.sampling.snr = 0.15
+    config.eval.update(begin_ckpt=1, batch_size=1024, enable_sampling=False)
+
+
+def ddpm(config: ConfigDict) -> None:
+    """The network of DDPM for 32 pixels, embedded by level or time; embedding_type, not read, is as published."""
+    config.model.update(name="ddpm", num_res_blocks=2, embedding_type="fourier")
+
+
+def ddpm_256(config: ConfigDict) -> None:
+    """The network of DDPM for 256 pixels, with a tenth of the learning rate."""
+    ddpm(config)
+    config.model.ch_mult = (1, 1, 2, 2, 4, 4)
+    config.optim.lr = 2e-5
+
+
+def ncsn(config: ConfigDict) -> None:
+    """NCSN: ten levels from 1 to 0.01, each with normalisations of its own, 100 Langevin steps at each; no average."""
+    _refinenet(config)
+    config.model.update(name="ncsn", scale_by_sigma=False, ema_rate=0.0, num_scales=10, sigma_max=1.0)
+    config.optim.lr = 1e-3
+    config.sampling.update(n_steps_each=100, snr=0.316)
+
+
+def ncsnv2(config: ConfigDict) -> None:
+    """NCSNv2: a network divided by sigma (technique 3) with the techniques 1, 2, 4 and 5."""
+    _refinenet(config)
+    config.model.update(name="ncsnv2_64", scale_by_sigma=True)
+    config.optim.lr = 1e-4
+    technique_124(config)
+    technique_5(config)
+
+
+def technique_124(config: ConfigDict) -> None:
+    """After a data set: many levels from its largest distance on, and Langevin steps that fit them.
+
+    Source: Song and Ermon 2020, techniques 1, 2 and 4.
+    """
+    sigma_max, num_scales, n_steps_each, snr = _LADDERS[config.data.dataset]
+    config.model.update(sigma_max=sigma_max, num_scales=num_scales)
+    config.sampling.update(n_steps_each=n_steps_each, snr=snr)
+
+
+def technique_5(config: ConfigDict) -> None:
+    """The average of the parameters. Source: Song and Ermon 2020, technique 5."""
+    config.model.ema_rate = 0.999
+
+
+def _refinenet(config: ConfigDict) -> None:
+    """SMLD with annealed Langevin dynamics and a RefineNet; embedding_type, not read, is as published."""
+    discrete(config)
+    config.sampling.update(predictor="none", corrector="ald")
+    config.model.update(normalization="InstanceNorm++", nonlinearity="elu", embedding_type="fourier")
+    config.optim.update(warmup=0, grad_clip=-1.0)
+
+
+# Largest sigma, number of levels, Langevin steps at each, their signal-to-noise ratio.
+_LADDERS = {"CIFAR10": (50.0, 232, 5, 0.176), "CELEBA": (90.0, 500, 5, 0.128), "LSUN": (190.0, 1086, 3, 0.095)}

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data import digits, transform
+from data import digits, tfrecords, transform
 
 Examples = dict[str, np.ndarray]
 Resize = Callable[[np.ndarray, int], np.ndarray]  # (image [H, W, C], size) -> [size, size, C]
@@ -98,7 +98,8 @@ def load(
     """The `split` of a data set by its published name, in any case, at `image_size` (None: the usual one).
 
     `data_dir` is where TFDS keeps its data (None: its own default); for "folder" it holds the image files, for "ffhq"
-    they lie in its subfolder `ffhq`. `category` belongs to LSUN, `num_channels` to "synthetic". Raises ValueError for
+    they lie in its subfolder `ffhq`; for "celebahq" and "ffhq" it may also be, or hold, the published TFRecord files.
+    `category` belongs to LSUN, `num_channels` to "synthetic". Raises ValueError for
     an unknown name, split, category or size, FileNotFoundError for a data set that has not been prepared.
     """
     name = _known("data set", dataset.lower(), (*RECIPES, *SPECIAL))
@@ -107,6 +108,8 @@ def load(
     recipe = RECIPES[name]
     _known(f"split of {dataset}", split.split("[")[0], recipe.splits)
     size = image_size or recipe.size
+    if name in TFRECORDS and data_dir and (path := tfrecords.find(pathlib.Path(data_dir), size)):
+        return _tfrecords(name, path, size, recipe)
     if not recipe.tfds_name:
         return _folder(name, data_dir, size, recipe)
     return _stock(_tfds_name(name, recipe, size, category), split, data_dir, size, recipe)
@@ -223,6 +226,19 @@ def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Sourc
     return Source(name or "folder", len(files), (size, size, 3), 256, 0, fetch)
 
 
+def _tfrecords(name: str, path: pathlib.Path, size: int, recipe: Recipe) -> Source:
+    """The images of a published TFRecord file."""
+    records = tfrecords.open_records(path)
+
+    def fetch(indices: np.ndarray) -> Examples:
+        images = np.empty((len(indices), size, size, 3), np.uint8)
+        for i, image in enumerate(records.read(indices)):
+            images[i] = recipe.resize(image, size)
+        return {"x": images, "label": np.zeros(len(indices), np.int32)}
+
+    return Source(name, len(records), (size, size, 3), 256, 0, fetch)
+
+
 # The published experiments evaluate CelebA and LSUN on "validation"; CelebA-HQ and FFHQ have one split only.
 RECIPES: dict[str, Recipe] = {
     "cifar10": Recipe("cifar10", ("train", "test"), "test", 32, transform.resize_square, 10),
@@ -232,6 +248,7 @@ RECIPES: dict[str, Recipe] = {
     "celebahq": Recipe("celeb_a_hq/{size}", ("train",), "train", 256, transform.resize_square),
     "ffhq": Recipe("", ("train",), "train", 256, transform.crop_square),
 }
+TFRECORDS = ("celebahq", "ffhq")
 SPECIAL: dict[str, Callable[[str, str | None, int | None, int], Source]] = {
     "digits": _digits,
     "synthetic": _synthetic,

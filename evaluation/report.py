@@ -63,6 +63,26 @@ def write_report(directory: str | os.PathLike, report: Mapping[str, Any]) -> pat
     return path
 
 
+def summary(path: str | os.PathLike) -> str:
+    """What a person wants to see of a report: its figures, and where the samples and the report lie."""
+    path = pathlib.Path(path)
+    report = json.loads(path.read_text(encoding="utf-8"))
+    results = report["results"]
+    lines = [f"Checkpoint {report['checkpoint']}, after {report['step']} steps"]
+    if bits := results.get("bits_per_dim"):
+        split = report["config"]["eval"]["bpd_dataset"]
+        lines.append(f"  {split} bits/dim  {_with_error(bits)}")
+    if loss := results.get("loss"):
+        lines.append(f"  test loss      {_with_error(loss)}")
+    if samples := results.get("samples"):
+        lines.append(f"  samples        {path.with_name('samples.png')}  ({samples['num_evals']:g} evaluations each)")
+    return "\n".join([*lines, f"  report         {path}"])
+
+
+def _with_error(figures: Mapping[str, Any]) -> str:
+    return f"{figures['mean']:.4f} +- {figures['standard_error']:.4f}  ({figures['num_examples']} images)"
+
+
 def provenance() -> dict[str, Any]:
     """The versions and the device behind a number: libraries, Python, backend, kind and count of devices, processes."""
     return {

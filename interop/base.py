@@ -77,7 +77,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 def fit(imported: Imported, like: Tree) -> Imported:
     """The same in the types of `like`, the network's parameters (nested; anything with `shape` and `dtype`).
 
-    Errors: CheckpointFormatError that names missing, extra, wrongly shaped and non-finite tensors.
+    Errors: CheckpointFormatError that names missing, extra, wrongly shaped, non-finite and impossible tensors.
     """
     adam = imported.adam
     if adam is not None:
@@ -86,6 +86,8 @@ def fit(imported: Imported, like: Tree) -> Imported:
             fit_part("Adam's first moments", adam.mu, like),
             fit_part("Adam's second moments", adam.nu, like),
         )
+        if bad := [name for name, value in adam.nu.items() if (value < 0).any()]:
+            raise CheckpointFormatError(f"has negative second moments of Adam ({', '.join(bad[:_NAMED])}).")
     return dataclasses.replace(
         imported,
         params=fit_part("the parameters", imported.params, like),
@@ -100,7 +102,7 @@ def fit_part(part: str, given: Mapping[str, Any], like: Tree) -> Flat:
     for name, value in given.items():
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             what = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-            raise CheckpointFormatError(f"{part}: {name} is {what}, but it must be an array of floating-point numbers.")
+            raise CheckpointFormatError(f"has {what} as {name} of {part}, but it must be floating-point numbers.")
     problems = [
         _listing("missing from the file", [f"{n} {_shape(wanted[n])}" for n in wanted if n not in given]),
         _listing("not in the network of the config", [f"{n} {_shape(given[n])}" for n in given if n not in wanted]),
@@ -120,7 +122,7 @@ def fit_part(part: str, given: Mapping[str, Any], like: Tree) -> Flat:
         )
     flat = {name: np.ascontiguousarray(given[name], wanted[name].dtype) for name in wanted}
     if bad := [name for name, value in flat.items() if not np.isfinite(value).all()]:
-        raise CheckpointFormatError(f"{part} hold numbers that are not finite ({', '.join(bad[:_NAMED])}).")
+        raise CheckpointFormatError(f"has numbers that are not finite in {part} ({', '.join(bad[:_NAMED])}).")
     return flat
 
 
@@ -137,9 +139,11 @@ def _listing(what: str, items: list[str]) -> str:
 def integer(name: str, value: Any) -> int:
     """A count that a file holds as an int, or as an array or a float with one value.
 
-    Errors: CheckpointFormatError for anything else, and for a negative one.
+    Errors: CheckpointFormatError for anything else, and where an int32 cannot hold it.
     """
     number = value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or number != number or number % 1 or number < 0:
-        raise CheckpointFormatError(f"has {name} = {str(value)[:50]}, but it must be a whole number from 0.")
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 2**31 or number % 1:
+        raise CheckpointFormatError(
+            f"has {name} = {str(value)[:50]}, but it must be a whole number from 0 to 2^31 - 1."
+        )
     return int(number)

@@ -2,9 +2,7 @@
 
 import os
 import pathlib
-import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ import safetensors.numpy
 from interop.base import CheckpointFormatError, Flat, Imported, flatten
 
 KIND = "exported parameters"
+Writer = Callable[[Flat, pathlib.Path], None]
 
 
 def write(path: pathlib.Path, params: Mapping[str, Any]) -> None:
@@ -27,16 +26,15 @@ def write(path: pathlib.Path, params: Mapping[str, Any]) -> None:
         raise FileExistsError(f"{path} exists already; remove it, or give another name.")
     flat = {name: np.ascontiguousarray(value) for name, value in flatten(params).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:
         save(flat, temporary)
         os.replace(temporary, path)
     finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def choose(path: pathlib.Path) -> Callable[[Flat, str], None]:
+def choose(path: pathlib.Path) -> Writer:
     """The writer for the suffix of `path`. Errors: ValueError."""
     if path.suffix not in WRITERS:
         raise ValueError(f"{path} has no suffix that is known; parameters are written as {' or '.join(WRITERS)}.")
@@ -46,9 +44,14 @@ def choose(path: pathlib.Path) -> Callable[[Flat, str], None]:
 def read_npz(path: pathlib.Path) -> Imported:
     """Parameters from a `.npz`. Errors: CheckpointFormatError."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                raise CheckpointFormatError("is a compressed .npz; write it with numpy.savez.")
         with np.load(path, allow_pickle=False) as arrays:
             return _imported({name: arrays[name] for name in arrays.files})
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except CheckpointFormatError:
+        raise
+    except (ValueError, KeyError, EOFError, OSError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
         raise _damaged(".npz", error) from error
 
 
@@ -70,13 +73,13 @@ def _damaged(suffix: str, error: Exception) -> CheckpointFormatError:
     return CheckpointFormatError(f"is not a {suffix} of parameters, or is damaged or cut off ({reason[:150]}).")
 
 
-def _write_npz(flat: Flat, path: str) -> None:
+def _write_npz(flat: Flat, path: pathlib.Path) -> None:
     with open(path, "wb") as file:
         np.savez(file, allow_pickle=False, **flat)
 
 
-def _write_safetensors(flat: Flat, path: str) -> None:
+def _write_safetensors(flat: Flat, path: pathlib.Path) -> None:
     safetensors.numpy.save_file(flat, path)
 
 
-WRITERS: dict[str, Callable[[Flat, str], None]] = {".npz": _write_npz, ".safetensors": _write_safetensors}
+WRITERS: dict[str, Writer] = {".npz": _write_npz, ".safetensors": _write_safetensors}

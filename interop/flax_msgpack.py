@@ -26,8 +26,8 @@ def read(data: bytes) -> Imported:
     except (*_UNREADABLE, msgpack.UnpackException) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise CheckpointFormatError(
-            f"is not a checkpoint, or is damaged or cut off (as msgpack it cannot be read: {reason[:100]}); expected: a "
-            "Flax checkpoint, a PyTorch .pth, or parameters as .npz or .safetensors."
+            f"is not a checkpoint, or is damaged or cut off (it is no msgpack: {reason[:100]}); give a published Flax "
+            "checkpoint, a PyTorch .pth, or exported parameters as .npz or .safetensors."
         ) from error
     if not isinstance(state, dict) or any(key not in state for key in _KEYS):
         raise CheckpointFormatError(
@@ -35,25 +35,23 @@ def read(data: bytes) -> Imported:
         )
     optimizer = state["optimizer"] if isinstance(state["optimizer"], dict) else {}
     if "target" not in optimizer:
-        raise CheckpointFormatError("has no optimizer/target, which are the parameters; is it a training state?")
-    params = _parameters(optimizer["target"])
+        raise CheckpointFormatError("has no optimizer/target, where a training state has its parameters.")
+    params = _in_our_shapes(flatten(optimizer["target"]))
     for name, value in flatten(state.get("model_state") or {}).items():
         params[f"model_state/{name}"] = value  # no network here has such a state, so it is told as extra
     return Imported(
         KIND,
         integer("step", state["step"]),
         params,
-        _parameters(state["params_ema"]),
+        _in_our_shapes(flatten(state["params_ema"])),
         _adam(optimizer.get("state")),
         _settings(state),
     )
 
 
-def _parameters(tree: Any) -> Flat:
-    """Our names and shapes: normalisation parameters are (1, 1, 1, C) there and (C,) here."""
-    return {
-        name: value.reshape(-1) if _is_channelwise(name, value) else value for name, value in flatten(tree or {}).items()
-    }
+def _in_our_shapes(flat: Flat) -> Flat:
+    """Parameters of a normalisation are (1, 1, 1, C) there and (C,) here."""
+    return {name: value.reshape(-1) if _is_channelwise(name, value) else value for name, value in flat.items()}
 
 
 def _is_channelwise(name: str, value: Any) -> bool:
@@ -75,19 +73,17 @@ def _adam(state: Any) -> Adam | None:
         moments[moment][name] = value
     return Adam(
         integer("optimizer/state/step", state.get("step")),
-        _flat_moments(moments["grad_ema"]),
-        _flat_moments(moments["grad_sq_ema"]),
+        _in_our_shapes(moments["grad_ema"]),
+        _in_our_shapes(moments["grad_sq_ema"]),
     )
-
-
-def _flat_moments(moments: dict[str, Any]) -> Flat:
-    return {name: value.reshape(-1) if _is_channelwise(name, value) else value for name, value in moments.items()}
 
 
 def _settings(state: dict[str, Any]) -> dict[str, float]:
     keys = {"lr": "optim.lr", "ema_rate": "model.ema_rate"}
     found = {ours: state.get(theirs) for theirs, ours in keys.items()}
-    return {key: float(v) for key, v in found.items() if isinstance(v, np.ndarray | np.generic | float) and np.size(v) == 1}
+    return {
+        key: float(v) for key, v in found.items() if isinstance(v, np.ndarray | np.generic | float) and np.size(v) == 1
+    }
 
 
 def _describe(state: Any) -> str:

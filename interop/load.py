@@ -32,13 +32,13 @@ def read(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
         if _is_npz(path):
             return export.read_npz(path)
         return torch_checkpoint.convert(torch_pickle.read(path), like, order)
-    if start[:1] == b"\x80" and 2 <= start[1] <= 5:
-        what = "was written by PyTorch before 1.6" if torch_pickle.LEGACY_MAGIC.startswith(start[:15]) else "is a pickle"
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        what = "was written by PyTorch before 1.6" if start.startswith(torch_pickle.LEGACY_MAGIC) else "is a pickle"
         raise CheckpointFormatError(
             f"{what}, which cannot be read safely (nothing in it was executed); with a PyTorch of 1.6 or later, load a "
             "file that you trust and save it again."
         )
-    if start[8:9] == b"{":
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return export.read_safetensors(path)
     return flax_msgpack.read(path.read_bytes())
 

@@ -25,6 +25,8 @@ def convert(contents: Any, like: Tree, order: Sequence[str]) -> Imported:
         raise CheckpointFormatError(
             f"is no training state: it must be a dict with {', '.join(_PARTS)} and step, and has {found or 'nothing'}."
         )
+    if not any(str(key).removeprefix(torch_names.PREFIX).startswith("all_modules.") for key in contents["model"]):
+        raise CheckpointFormatError("has another network than NCSN++, DDPM++ or DDPM, which are those that are known.")
     params = _model(contents["model"], like, order)
     fit_part("the parameters", params, like)  # before anything is told apart by its position
     trained = [name for name in params if torch_names.is_trained(name)]
@@ -57,7 +59,9 @@ def _model(model: Mapping[Any, Any], like: Tree, order: Sequence[str]) -> Flat:
 
 
 def _ours(tensors: Mapping[str, Any]) -> Flat:
-    return {n: torch_names.to_ours(n, value) if isinstance(value, np.ndarray) else value for n, value in tensors.items()}
+    return {
+        n: torch_names.to_ours(n, value) if isinstance(value, np.ndarray) else value for n, value in tensors.items()
+    }
 
 
 def _groups(optimizer: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -74,7 +78,7 @@ def _adam(optimizer: Mapping[str, Any], params: Flat, trained: Sequence[str]) ->
     if len(ids) not in (len(params), len(trained)):
         raise CheckpointFormatError(f"has an optimiser of {len(ids)} tensors, but a model of {len(params)}.")
     key_of = dict(zip(params if len(ids) == len(params) else trained, ids, strict=True))
-    of_name = {name: states.get(key_of[name]) for name in trained}
+    of_name: dict[str, Any] = {name: states.get(key_of[name]) for name in trained}
     for name, state in of_name.items():
         if not isinstance(state, dict) or not {"step", "exp_avg", "exp_avg_sq"} <= state.keys():
             raise CheckpointFormatError(f"has an optimiser without Adam's step, exp_avg and exp_avg_sq for {name}.")

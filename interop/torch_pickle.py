@@ -24,14 +24,16 @@ from interop.base import CheckpointFormatError
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before PyTorch 1.6
 
 _MAX_PICKLE_BYTES = 2**24  # that of the largest published network has less than a tenth
-_OPCODES = frozenset(
-    "PROTO FRAME STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE DICT LIST TUPLE TUPLE1 TUPLE2 TUPLE3 SETITEM SETITEMS "
-    "APPEND APPENDS NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE BINBYTES "
-    "SHORT_BINBYTES BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID".split()
-)
+_OPCODES = frozenset((
+    "PROTO", "FRAME", "STOP", "MARK", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "DICT", "LIST", "TUPLE", "TUPLE1",
+    "TUPLE2", "TUPLE3", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "NONE", "NEWTRUE", "NEWFALSE", "BININT",
+    "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES",
+    "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "MEMOIZE", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
+    "BINPERSID",
+))  # fmt: skip
 _UNREADABLE = (
     pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, ValueError, TypeError, LookupError, AttributeError,
-    EOFError, ArithmeticError, MemoryError, RecursionError, NotImplementedError, RuntimeError,
+    ArithmeticError, EOFError, OSError, MemoryError, RuntimeError,
 )  # fmt: skip
 
 
@@ -84,13 +86,13 @@ def _check_opcodes(program: bytes) -> None:
     """Refuses a pickle that does more than build plain data, or that asks for memory out of proportion."""
     if len(program) > _MAX_PICKLE_BYTES:
         raise CheckpointFormatError(f"has a pickle of {len(program)} bytes; more than {_MAX_PICKLE_BYTES} is refused.")
-    stop = 0
+    stop: int | None = None
     for count, (opcode, argument, position) in enumerate(pickletools.genops(program)):
         if opcode.name not in _OPCODES:
             raise CheckpointFormatError(
                 f"uses the pickle operation {opcode.name}, which no checkpoint needs; nothing in it was executed."
             )
-        if opcode.name == "LONG_BINPUT" and argument > count:
+        if opcode.name == "LONG_BINPUT" and (not isinstance(argument, int) or argument > count):
             raise CheckpointFormatError("has a pickle with entries out of order; nothing in it was executed.")
         stop = position
     if stop != len(program) - 1:
@@ -211,7 +213,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np
 
 def _constructors() -> dict[str, Any]:
     """The names that a pickle may use. Made anew for each file; types of storages are mere strings."""
-    made = {
+    made: dict[str, Callable[..., Any]] = {
         "collections.OrderedDict": _Dict,
         "torch._utils._rebuild_tensor": _tensor,
         "torch._utils._rebuild_tensor_v2": _tensor,

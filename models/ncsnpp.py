@@ -12,7 +12,7 @@ from models import embeddings, interface, layers, resample
 
 Array = jax.Array
 
-CHOICES = {
+CHOICES: dict[str, tuple[Any, ...]] = {
     "resblock_type": ("biggan", "ddpm"),
     "progressive": ("none", "output_skip", "residual"),
     "progressive_input": ("none", "input_skip", "residual"),

@@ -26,6 +26,11 @@ class Variant(NamedTuple):
     stages: Sequence[Stage]
     refinements: Sequence[int]
 
+    @property
+    def halvings(self) -> int:
+        """How often the resolution is halved."""
+        return sum(stage.down and stage.dilation == 1 for stage in self.stages)
+
 
 class NCSNv2(nn.Module):
     """Score network with dilated residual blocks; the published field names.
@@ -61,8 +66,7 @@ class NCSNv2(nn.Module):
         interface.check_choice("interpolation", self.interpolation, ("bilinear",))
         interface.check_choice("size", self.size, tuple(VARIANTS))
         variant = VARIANTS[self.size]
-        halvings = sum(stage.down and stage.dilation == 1 for stage in variant.stages)
-        interface.check_image(x, self.num_channels, 2**halvings)
+        interface.check_image(x, self.num_channels, 2**variant.halvings)
         act = layers.ACTIVATIONS[self.nonlinearity]
         shared: dict[str, Any] = {"num_classes": self.num_classes, "dtype": self.dtype}
         residual = refinenet.ConditionalResidualBlock if self.num_classes else refinenet.ResidualBlock

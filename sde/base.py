@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 Array = jax.Array
 ScoreFn = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> score [B, ...]
@@ -25,9 +26,14 @@ def expand(a: Array, x: Array) -> Array:
     return a.reshape(a.shape + (1,) * (x.ndim - a.ndim))
 
 
+def keys_at(key: Array, indices: ArrayLike) -> Array:
+    """The keys of the examples `indices` [B]: `fold_in(key, i)`, so an example never depends on its batch."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(indices))
+
+
 def example_keys(key: Array, num: int, start: int = 0) -> Array:
-    """The keys of examples `start ... start + num - 1`: `fold_in(key, i)`, so example i never depends on its batch."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(start, start + num))
+    """The keys of examples `start ... start + num - 1`."""
+    return keys_at(key, jnp.arange(start, start + num))
 
 
 def fold(keys: Array, data: int | Array) -> Array:

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-CACHE = ROOT / ".cache" / "jax"
+# One cache for each of the processes that share the tests: JAX does not write its entries atomically.
+CACHE = ROOT / ".cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -22,7 +23,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 class Golden:
-    """Numbers of the published implementation: `golden(file)[key]`, and `check` with the tolerance told in the index."""
+    """Numbers of the published implementation: `golden(file)[key]`; `check` takes the tolerance from the index."""
 
     def __init__(self, name: str):
         self.name = name
@@ -49,7 +50,7 @@ class Golden:
         return tree
 
     def check(self, key: str, value, scale: float = 1.0) -> None:
-        """|value - reference| <= atol + rtol * (largest |reference| in the element's group); double precision if stored."""
+        """|value - reference| <= atol + rtol * (largest |reference| of the element's group), in double precision."""
         info = self.index["keys"][key]
         target = np.asarray(self.arrays.get(f"{key}_f64", self.arrays[key]), np.float64)
         value = np.asarray(value, np.float64)

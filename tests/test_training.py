@@ -17,12 +17,13 @@ from training.ema import EMA
 from training.losses import (
     denoising_score_matching,
     level_times,
+    log_snr_times,
     make_loss_fn,
     make_per_example_loss,
     uniform_times,
 )
 from training.optim import adam, learning_rate
-from training.state import TrainState, fuse, initial_state, make_train_step
+from training.state import fuse, initial_state, make_train_step
 
 FIELDS = NCSNpp.__dataclass_fields__.keys()
 
@@ -183,7 +184,7 @@ def test_loss_of_an_example_depends_on_its_key_alone():
 
 def test_levels_are_drawn_evenly_and_named_exactly():
     chain = ddpm_chain(0.1, 20.0, 100)
-    t = level_times(chain)(example_keys(jax.random.key(0), 20_000))
+    t, _ = level_times(chain)(example_keys(jax.random.key(0), 20_000))
     counts = np.bincount(chain.index(t), minlength=100)
     assert counts.min() > 0 and counts.sum() == 20_000
     # Chi-squared with 99 degrees of freedom: mean 99, deviation sqrt(198) = 14.
@@ -238,3 +239,16 @@ def test_learning_rate_warms_up_from_zero_and_decays_to_zero():
 def test_ema_warm_up_starts_at_two_elevenths():
     given = EMA(0.999, warmup=True).update({"a": jnp.asarray(0.0)}, {"a": jnp.asarray(1.0)}, jnp.asarray(1))
     assert float(given["a"]) == pytest.approx(1 - 2 / 11, rel=1e-6)
+
+
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=["vp", "subvp", "ve"])
+def test_times_uniform_in_log_snr_make_the_likelihood_weighting_constant_and_stay_unbiased(sde):
+    keys = example_keys(jax.random.key(0), 4096)
+    t, weight = log_snr_times(sde, 1e-3)(keys)
+    assert float(t.min()) >= 1e-3 * (1 - 1e-5) and float(t.max()) <= 1.0
+    # The loss per unit of || std score + z ||^2: the same at every time, up to the interpolation of the table.
+    constant = weight * (sde.diffusion(t) / sde.std(t)) ** 2
+    np.testing.assert_allclose(constant, constant[0], rtol=1e-4)
+    # Expectations are those of uniform times: of 1, and of t.
+    for values, exact in ((weight, 1.0), (weight * t, (1 + 1e-3) / 2)):
+        assert abs(float(values.mean()) - exact) < 5 * float(values.std()) / 64

@@ -1,0 +1,122 @@
+"""The part of the composition root that makes networks; only `build` uses it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+from ml_collections import ConfigDict
+
+from configs.default import choose
+from models import ncsnpp, ncsnv2
+from models.ddpm import DDPM
+from models.layers import ACTIVATIONS
+from models.ncsn import NCSN
+from models.ncsnpp import NCSNpp
+from models.ncsnv2 import NCSNv2
+from sde.base import SDE
+from sde.discrete import Tabulated
+
+
+def network(config: ConfigDict, process: SDE) -> nn.Module:
+    """The network `(x, time, cond=None, train=False) -> output`; `process`: the SDE or chain of the experiment."""
+    return choose("model.name", config.model.name, NETWORKS)(config, process)
+
+
+def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
+    model = config.model
+    for key, choices in ncsnpp.CHOICES.items():
+        if key in model:
+            choose(f"model.{key}", model[key], dict.fromkeys(choices))
+    return NCSNpp(
+        **_u_net(config, process, takes_sigma=model.embedding_type == "fourier"),
+        fir=model.fir,
+        fir_kernel=tuple(model.fir_kernel),
+        skip_rescale=model.skip_rescale,
+        resblock_type=model.resblock_type,
+        progressive=model.progressive,
+        progressive_input=model.progressive_input,
+        progressive_combine=model.progressive_combine,
+        embedding_type=model.embedding_type,
+        init_scale=model.init_scale,
+        fourier_scale=model.fourier_scale,
+    )
+
+
+def _ddpm(config: ConfigDict, process: SDE) -> DDPM:
+    return DDPM(**_u_net(config, process, takes_sigma=False))
+
+
+def _ncsn(config: ConfigDict, process: SDE) -> NCSN:
+    if not isinstance(process, Tabulated):
+        raise ValueError(
+            "config.model.name = 'ncsn' has normalisations of its own for each of model.num_scales noise levels; "
+            "use config.training.continuous = False."
+        )
+    return NCSN(**_refinenet(config, process, size=64), num_classes=config.model.num_scales)
+
+
+def _ncsnv2(size: int) -> Callable[[ConfigDict, SDE], NCSNv2]:
+    """The variant made for `size` pixels."""
+    return lambda config, process: NCSNv2(**_refinenet(config, process, size=size), size=size)
+
+
+def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, Any]:
+    """What NCSN++ and DDPM have in common."""
+    model = config.model
+    _check_halvings(config, len(model.ch_mult) - 1, " or fewer entries in config.model.ch_mult")
+    return {
+        **_shared(config, process, normalization="GroupNorm", takes_sigma=takes_sigma),
+        "ch_mult": tuple(model.ch_mult),
+        "num_res_blocks": model.num_res_blocks,
+        "attn_resolutions": tuple(model.attn_resolutions),
+        "dropout": model.dropout,
+        "resamp_with_conv": model.resamp_with_conv,
+        "conditional": model.conditional,
+    }
+
+
+def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]:
+    """What NCSN and NCSNv2 have in common."""
+    _check_halvings(config, ncsnv2.VARIANTS[size].halvings, "")
+    return _shared(config, process, normalization="InstanceNorm++", takes_sigma=True)
+
+
+def _shared(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:
+    """What all networks have in common; `takes_sigma`: whether it can be told the noise level itself."""
+    model = config.model
+    choose("model.normalization", model.normalization, {normalization: None})
+    choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
+    chain = process if isinstance(process, Tabulated) else None
+    if model.scale_by_sigma and (config.training.sde != "vesde" or not (chain or takes_sigma)):
+        raise ValueError(
+            f"config.model.scale_by_sigma = True divides by a noise level, which the network {model.name!r} is not "
+            "told here; use vesde with training.continuous = False or model.embedding_type = 'fourier', or False."
+        )
+    return {
+        "nf": model.nf,
+        "nonlinearity": model.nonlinearity,
+        "normalization": model.normalization,
+        "scale_by_sigma": model.scale_by_sigma,
+        "num_channels": config.data.num_channels,
+        "centered": config.data.centered,
+        "sigmas": tuple(reversed(chain.stds)) if chain else None,
+    }
+
+
+def _check_halvings(config: ConfigDict, halvings: int, remedy: str) -> None:
+    """ValueError, with the remedy, unless images can be halved as often as the network does."""
+    if config.data.image_size % 2**halvings:
+        raise ValueError(
+            f"config.data.image_size = {config.data.image_size} cannot be halved {halvings} times; "
+            f"use a multiple of {2**halvings}{remedy}."
+        )
+
+
+NETWORKS: dict[str, Callable[[ConfigDict, SDE], nn.Module]] = {
+    "ncsnpp": _ncsnpp,
+    "ddpm": _ddpm,
+    "ncsn": _ncsn,
+    "ncsnv2_64": _ncsnv2(64),
+    "ncsnv2_128": _ncsnv2(128),
+    "ncsnv2_256": _ncsnv2(256),
+}

@@ -1,0 +1,19 @@
+"""NCSN on CelebA at 64 pixels with technique 5 of NCSNv2: an average of the parameters.
+
+    python main.py --config=configs/ve/ncsn/celeba_5.py --workdir=DIR --mode=train
+
+The paper (Song and Ermon 2020) compares such groups in a figure and gives no number in its tables.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.celeba(config)
+    presets.ve(config)
+    presets.ncsn(config)
+    presets.technique_5(config)
+    return config

@@ -1,0 +1,20 @@
+"""NCSN on CIFAR-10 with the techniques 1, 2, 4 and 5 of NCSNv2: all but its network.
+
+    python main.py --config=configs/ve/ncsn/cifar10_1245.py --workdir=DIR --mode=train
+
+The paper (Song and Ermon 2020) compares such groups in a figure and gives no number in its tables.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.cifar10(config)
+    presets.ve(config)
+    presets.ncsn(config)
+    presets.technique_124(config)
+    presets.technique_5(config)
+    return config

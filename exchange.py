@@ -1,0 +1,134 @@
+"""The programs import and export: checkpoints of the published implementations, and parameters for others.
+
+The order of events and the input and output; formats are in `interop/`. Neither needs a data set.
+"""
+
+import logging
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import SingleDeviceSharding
+from ml_collections import ConfigDict
+
+import build
+from configs import default
+from interop import export
+from interop.base import Imported, nest
+from interop.load import load
+from interop.order import outline
+from training.checkpoint import CheckpointError, Checkpoints
+from training.state import TrainState, initial_state
+
+FOLDERS = ("checkpoints", "checkpoints-meta")
+
+
+def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> int:
+    """Makes a workdir from a published checkpoint, or from exported parameters; the number of its checkpoint.
+
+    Sampling, evaluation and training go on from there: with the file's step, parameters, average, and Adam's moments
+    and count. Hyper-parameters are those of `config`; where the file mentions others, the log says so. The number is
+    that of a file `checkpoint_<number>`, otherwise the snapshots that a run has at this step, at least 1.
+
+    Errors: ValueError for the config, CheckpointFormatError for the file, CheckpointError for a workdir that has
+    checkpoints; nothing is written then.
+    """
+    default.validate(config)
+    for folder in FOLDERS:
+        if (workdir / folder).exists() and any((workdir / folder).iterdir()):
+            raise CheckpointError(f"{workdir / folder} has checkpoints already; import into another --workdir.")
+    shapes, order = _outline(config)
+    imported = load(path, shapes, order)
+    state = _state(config, imported)
+    _tell(config, imported, path)
+    number = _number(path, imported.step, config.training.snapshot_freq)
+    for folder, name in zip(FOLDERS, (number, imported.step), strict=True):
+        store = Checkpoints(workdir / folder)
+        store.save(name, state, default.to_json(config))
+        store.close()
+    return number
+
+
+def export_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path, number: int | None = None) -> int:
+    """Writes the averaged parameters of a checkpoint, by default the newest, to a `.npz` or `.safetensors`; its number.
+
+    Errors: ValueError for the config or another suffix, FileExistsError, CheckpointError.
+    """
+    default.validate(config)
+    export.choose(path)
+    folder = workdir / FOLDERS[0]
+    store = Checkpoints(folder) if folder.is_dir() else None
+    if store is None or not (numbers := store.numbers()) or (number is not None and number not in numbers):
+        found = ", ".join(map(str, numbers)) if store is not None and numbers else "none"
+        raise CheckpointError(
+            f"There is no checkpoint{'' if number is None else f' {number}'} in {folder}; there are: {found}."
+        )
+    number = numbers[-1] if number is None else number
+    shapes, _ = _outline(config)
+    tx, _ = build.optimizer(config)
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    like = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
+        jax.eval_shape(lambda params: initial_state(params, tx), shapes),
+    )
+    state = store.restore(number, like)
+    store.close()
+    export.write(path, jax.device_get(state.ema_params))
+    logging.info("the averaged parameters of checkpoint %d (step %d) -> %s", number, int(state.step), path)
+    return number
+
+
+def _outline(config: ConfigDict) -> tuple[dict, list[str]]:
+    """Shapes of the config's parameters, and its modules in order of use."""
+    size = config.data.image_size
+    example = np.zeros((1, size, size, config.data.num_channels), np.float32), np.ones((1,), np.float32)
+    return outline(build.network(config), *example)
+
+
+def _state(config: ConfigDict, imported: Imported) -> TrainState:
+    """The training state; moments are zero, as at the start, where the file has none."""
+    tx, _ = build.optimizer(config)
+    params = jax.tree.map(jnp.asarray, nest(imported.params))
+    opt_state = optax.tree_utils.tree_set(jax.jit(tx.init)(params), _counts_steps, count=jnp.int32(imported.step))
+    if imported.adam is not None:
+        adam = imported.adam
+        opt_state = optax.tree_utils.tree_set(opt_state, _counts_moments, count=jnp.int32(adam.count))
+        opt_state = optax.tree_utils.tree_set(opt_state, mu=nest(adam.mu), nu=nest(adam.nu))
+    state = TrainState(jnp.int32(imported.step), params, nest(imported.ema_params), opt_state)
+    return jax.tree.map(jnp.asarray, state)
+
+
+def _counts_moments(path: tuple, leaf: object) -> bool:
+    return getattr(path[-1], "tuple_name", "") == "ScaleByAdamState"
+
+
+def _counts_steps(path: tuple, leaf: object) -> bool:
+    return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
+
+
+def _tell(config: ConfigDict, imported: Imported, path: pathlib.Path) -> None:
+    """Logs what was read, and what of it is not used."""
+    size = sum(value.size for value in imported.params.values())
+    logging.info("%s: %s, %s parameters, step %d", path, imported.kind, f"{size:,}", imported.step)
+    if imported.adam is None:
+        logging.warning("the file has no optimiser state: Adam's moments start at zero")
+    settings = dict(default.flatten(config))
+    for key, value in imported.settings.items():
+        if not np.isclose(value, settings[key], rtol=1e-6):  # the file may have float32
+            logging.warning("the file has %s = %g; %g of the config is used", key, value, settings[key])
+
+
+def _number(path: pathlib.Path, step: int, snapshot_freq: int) -> int:
+    """The number of the checkpoint; a warning where a continued run would come to the same number once more."""
+    named = re.fullmatch(r"checkpoint_(\d{1,9})", path.stem)
+    number = int(named[1]) if named else max(1, step // snapshot_freq)
+    if number > step // snapshot_freq:
+        logging.warning(
+            "checkpoint %d is that of step %d, but with config.training.snapshot_freq = %d step %d has the same "
+            "number and will not be kept: remove checkpoint %d before, or train in a copy of the workdir",
+            number, step, snapshot_freq, number * snapshot_freq, number,
+        )  # fmt: skip
+    return number
