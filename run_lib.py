@@ -23,7 +23,7 @@ from training.log import MetricsLog
 from training.losses import make_loss_fn
 from training.state import TrainState, fuse, make_train_step
 
-_FINISHED = "finished.json"
+FINISHED = "finished.json"  # the marker that training has ended
 
 
 class NonFiniteLossError(RuntimeError):
@@ -54,7 +54,7 @@ def _train(run: Experiment, newest: Checkpoints, kept: Checkpoints) -> None:
     if step >= training.n_iters:
         logging.info("nothing to do: step %d of %d is reached", step, training.n_iters)
         return
-    (run.workdir / _FINISHED).unlink(missing_ok=True)
+    (run.workdir / FINISHED).unlink(missing_ok=True)
     advance, flops = _compile_steps(run, state)
     test_loss, snapshot = _compile_test_loss(run), _make_snapshot(run)
     batches = train_batches(
@@ -82,16 +82,17 @@ def _train(run: Experiment, newest: Checkpoints, kept: Checkpoints) -> None:
             if training.eval_freq and (step % training.eval_freq == 0 or step == training.n_iters):
                 loss = test_loss(state, step)
                 log.write(step, {"test_loss": loss}, f"step {step}  test loss {loss:.5g}")
-            if _due(step, training.snapshot_freq_for_preemption, training.n_iters):
-                newest.save(step, state, default.to_json(run.config))
-                saved = step
             if _due(step, training.snapshot_freq, training.n_iters):
                 number = math.ceil(step / training.snapshot_freq)
                 kept.save(number, state, default.to_json(run.config))
                 snapshot(state, number, step, log)
+            if _due(step, training.snapshot_freq_for_preemption, training.n_iters):
+                # Last, so that a kill on the way here is made good by going through all of this again.
+                newest.save(step, state, default.to_json(run.config))
+                saved = step
             began, began_step = time.perf_counter(), step
     batches.close()
-    report.write_json(run.workdir / _FINISHED, {"step": step})
+    report.write_json(run.workdir / FINISHED, {"step": step})
 
 
 def _due(step: int, every: int, last: int) -> bool:
@@ -250,7 +251,7 @@ def _wait_for(run: Experiment, kept: Checkpoints, number: int) -> None:
     deadline = time.monotonic() + run.config.eval.wait_seconds
     told = False
     while number not in (available := kept.numbers()):
-        finished = (run.workdir / _FINISHED).exists() and number not in kept.numbers()
+        finished = (run.workdir / FINISHED).exists() and number not in kept.numbers()
         if finished or time.monotonic() > deadline:
             reason = "training has ended" if finished else f"waited {run.config.eval.wait_seconds:g} s"
             raise CheckpointError(

@@ -147,3 +147,9 @@ def integer(name: str, value: Any) -> int:
             f"has {name} = {str(value)[:50]}, but it must be a whole number from 0 to 2^31 - 1."
         )
     return int(number)
+
+
+def settings(found: Mapping[str, Any]) -> dict[str, float]:
+    """Those of `found` that are single numbers; a setting is only told, so anything else is left out."""
+    numbers = {key: np.asarray(value) for key, value in found.items() if isinstance(value, float | int | np.ndarray)}
+    return {key: float(value.item()) for key, value in numbers.items() if value.dtype.kind in "fiu" and value.size == 1}

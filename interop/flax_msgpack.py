@@ -6,7 +6,7 @@ import msgpack
 import numpy as np
 from flax import serialization
 
-from interop.base import Adam, CheckpointFormatError, Flat, Imported, flatten, integer
+from interop.base import Adam, CheckpointFormatError, Flat, Imported, flatten, integer, settings
 
 KIND = "published Flax checkpoint"
 _KEYS = ("step", "optimizer", "params_ema")
@@ -37,15 +37,15 @@ def read(data: bytes) -> Imported:
     if "target" not in optimizer:
         raise CheckpointFormatError("has no optimizer/target, where a training state has its parameters.")
     params = _in_our_shapes(flatten(optimizer["target"]))
-    for name, value in flatten(state.get("model_state") or {}).items():
-        params[f"model_state/{name}"] = value  # no network here has such a state, so it is told as extra
+    for name, value in flatten({"model_state": state.get("model_state", {})}).items():
+        params[name] = value  # no network here has such a state, so it is told as extra
     return Imported(
         KIND,
         integer("step", state["step"]),
         params,
         _in_our_shapes(flatten(state["params_ema"])),
         _adam(optimizer.get("state")),
-        _settings(state),
+        settings({"optim.lr": state.get("lr"), "model.ema_rate": state.get("ema_rate")}),
     )
 
 
@@ -61,10 +61,11 @@ def _is_channelwise(name: str, value: Any) -> bool:
 
 def _adam(state: Any) -> Adam | None:
     """None for an optimiser without a state."""
-    if not isinstance(state, dict) or not state.get("param_states"):
+    param_states = state.get("param_states") if isinstance(state, dict) else None
+    if not isinstance(param_states, dict) or not param_states:
         return None
     moments: dict[str, dict[str, Any]] = {"grad_ema": {}, "grad_sq_ema": {}}
-    for path, value in flatten(state["param_states"]).items():
+    for path, value in flatten(param_states).items():
         name, _, moment = path.rpartition("/")
         if moment not in moments:
             raise CheckpointFormatError(
@@ -76,14 +77,6 @@ def _adam(state: Any) -> Adam | None:
         _in_our_shapes(moments["grad_ema"]),
         _in_our_shapes(moments["grad_sq_ema"]),
     )
-
-
-def _settings(state: dict[str, Any]) -> dict[str, float]:
-    keys = {"lr": "optim.lr", "ema_rate": "model.ema_rate"}
-    found = {ours: state.get(theirs) for theirs, ours in keys.items()}
-    return {
-        key: float(v) for key, v in found.items() if isinstance(v, np.ndarray | np.generic | float) and np.size(v) == 1
-    }
 
 
 def _describe(state: Any) -> str:

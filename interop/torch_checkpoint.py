@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from interop import torch_names
-from interop.base import Adam, CheckpointFormatError, Flat, Imported, Tree, fit_part, flatten, integer
+from interop.base import Adam, CheckpointFormatError, Flat, Imported, Tree, fit_part, flatten, integer, settings
 
 KIND = "published PyTorch checkpoint"
 _PARTS = {"optimizer": dict, "model": dict, "ema": dict}
@@ -66,7 +66,11 @@ def _ours(tensors: Mapping[str, Any]) -> Flat:
 
 def _groups(optimizer: Mapping[str, Any]) -> list[dict[str, Any]]:
     groups = optimizer.get("param_groups")
-    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
+    if not isinstance(groups, list) or not all(
+        isinstance(g, dict) and isinstance(g.get("params"), list) for g in groups
+    ):
+        raise CheckpointFormatError("has an optimiser without param_groups, each with its list of params.")
+    return groups
 
 
 def _adam(optimizer: Mapping[str, Any], params: Flat, trained: Sequence[str]) -> Adam | None:
@@ -74,11 +78,11 @@ def _adam(optimizer: Mapping[str, Any], params: Flat, trained: Sequence[str]) ->
     states = optimizer.get("state")
     if not isinstance(states, dict) or not states:
         return None
-    ids = [key for group in _groups(optimizer) for key in group.get("params", ())]
+    ids = [key for group in _groups(optimizer) for key in group["params"]]
     if len(ids) not in (len(params), len(trained)):
         raise CheckpointFormatError(f"has an optimiser of {len(ids)} tensors, but a model of {len(params)}.")
     key_of = dict(zip(params if len(ids) == len(params) else trained, ids, strict=True))
-    of_name: dict[str, Any] = {name: states.get(key_of[name]) for name in trained}
+    of_name: dict[str, Any] = {n: states.get(key_of[n]) if isinstance(key_of[n], int) else None for n in trained}
     for name, state in of_name.items():
         if not isinstance(state, dict) or not {"step", "exp_avg", "exp_avg_sq"} <= state.keys():
             raise CheckpointFormatError(f"has an optimiser without Adam's step, exp_avg and exp_avg_sq for {name}.")
@@ -100,4 +104,4 @@ def _settings(contents: Mapping[str, Any]) -> dict[str, float]:
         betas = group.get("betas")
         if isinstance(betas, tuple | list) and len(betas) == 2:
             found |= {"optim.beta1": betas[0], "optim.beta2": betas[1]}
-    return {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
+    return settings(found)

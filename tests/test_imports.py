@@ -14,6 +14,7 @@ ROOMS = {
     "training": {"sde"},
     "data": set(),
     "evaluation": set(),
+    "interop": set(),
     "configs": set(),
 }
 ALLOWED_OUTSIDE = {
@@ -21,7 +22,7 @@ ALLOWED_OUTSIDE = {
     "data": {"numpy", "tensorflow_datasets", "grain", "PIL", "sklearn"},
     "configs": {"ml_collections"},
 }
-TOP = {"build", "experiment", "run_lib", "main", "tests", "benchmarks", "interop"}
+TOP = {"build", "build_network", "exchange", "experiment", "run_lib", "main", "tests", "benchmarks"}
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 

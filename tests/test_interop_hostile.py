@@ -1,4 +1,5 @@
-"""Files that cannot be imported: of another network, damaged, foreign, made to do harm; all are told, none is run."""
+"""Files that are damaged, foreign, or made to do harm: they are told, and never run."""
+# ruff: noqa: F811  (fixtures are imported)
 
 import os
 import pickle
@@ -8,132 +9,12 @@ import zipfile
 import msgpack
 import numpy as np
 import pytest
-from flax import serialization
 
-import build
 from interop.base import CheckpointFormatError
 from interop.load import load
 from tests import torch_files
-from tests.test_interop_formats import CHECKPOINTS, COMMON, FILES, NETWORKS, NCSNpp, checkpoint, config_of, outline_of
+from tests.test_interop_mismatch import NAMES, network, original, refused  # noqa: F401
 from tests.torch_files import Tensor
-
-NAMES = ("jax_ncsnpp_ve_cont", "torch_ncsnpp_ve_cont")
-
-
-@pytest.fixture(scope="module")
-def network():
-    """Shapes and modules of the network of both files in NAMES."""
-    return outline_of(build.network(config_of(NAMES[0])))
-
-
-@pytest.fixture
-def refused(network, tmp_path):
-    """`refused(content)`: the error of importing it, given as bytes or as a function that writes a path."""
-
-    def load_refused(content, name="file"):
-        path = tmp_path / name
-        if callable(content):
-            content(path)
-        else:
-            path.write_bytes(content)
-        with pytest.raises(CheckpointFormatError) as caught:
-            load(path, *network)
-        message = str(caught.value)
-        assert message.startswith(str(path)) and "\n" not in message and message.endswith(".")
-        return message
-
-    return load_refused
-
-
-def original(name):
-    return (CHECKPOINTS / name / FILES[name]).read_bytes()
-
-
-def edited(change):
-    """The golden Flax file after a change of its state."""
-    state = serialization.msgpack_restore(original(NAMES[0]))
-    change(state)
-    return serialization.msgpack_serialize(state)
-
-
-# Another network --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"nf": 16}, "AttnBlockpp_0/NIN_0/W is (16, 16) in the file and (32, 32) in the network"),
-        ({"num_res_blocks": 2}, "missing from the file"),
-        ({"progressive_input": "none"}, "not in the network of the config"),
-        ({"embedding_type": "positional", "scale_by_sigma": False}, "GaussianFourierProjection_0/W (8)"),
-    ],
-)
-def test_a_file_of_another_network_names_tensors_and_shapes(name, changes, expected):
-    config = config_of(name)
-    config.model.update(changes)
-    if name.startswith("torch") and "embedding_type" in changes:
-        expected = "all_modules.0.W (8)"  # there the name says only the place
-    with pytest.raises(CheckpointFormatError, match="does not fit the config") as caught:
-        load(CHECKPOINTS / name / FILES[name], *outline_of(build.network(config)))
-    assert expected in str(caught.value) and str(caught.value).startswith(str(CHECKPOINTS / name / FILES[name]))
-
-
-def test_missing_extra_and_misshapen_tensors_are_counted_and_named(refused):
-    def change(state):
-        params = state["optimizer"]["target"]
-        params["Conv_2"] = {"bias": np.zeros(5, np.float32)}
-        params["Conv_0"]["kernel"] = np.zeros((3, 3, 1, 8), np.float32)
-        for k in range(6):
-            del params[f"ResnetBlockBigGANpp_{k}"]["Conv_0"]["bias"]
-
-    message = refused(edited(change))
-    assert "6 missing from the file (ResnetBlockBigGANpp_0/Conv_0/bias (8), " in message and "and 2 more)" in message
-    assert "1 not in the network of the config (Conv_2/bias (5))" in message
-    assert "1 of another shape (Conv_0/kernel is (3, 3, 1, 8) in the file and (3, 3, 3, 8) in the network)" in message
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda s: s["params_ema"].pop("Conv_0"), "of the averaged parameters are 2 missing"),
-        (lambda s: s["optimizer"]["state"]["param_states"].pop("Conv_0"), "first moments are 2 missing"),
-        (lambda s: s["params_ema"]["Conv_0"].update(bias=np.full(8, np.nan, np.float32)), "not finite"),
-        (lambda s: s["params_ema"]["Conv_0"].update(bias=np.zeros(8, np.int32)), "int32 (8,) as Conv_0/bias"),
-        (lambda s: s["params_ema"]["Conv_0"].update(bias="x"), "str as Conv_0/bias"),
-        (lambda s: s.update(step=np.int32(-1)), "step = -1"),
-        (lambda s: s.update(step=None), "step = None"),
-        (lambda s: s.update(model_state={"batch_stats": {"mean": np.zeros(3, np.float32)}}), "model_state/batch_stats"),
-        (lambda s: s["optimizer"].pop("target"), "optimizer/target"),
-        (lambda s: s.pop("params_ema"), "must be a map with step, optimizer, params_ema"),
-    ],
-)
-def test_a_flax_state_with_a_fault_says_which(change, expected, refused):
-    assert expected in refused(edited(change))
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda c: c["ema"]["shadow_params"].pop(), "averaged tensors in ema/shadow_params, but its model has"),
-        (lambda c: c["ema"].update(shadow_params=None), "no averaged tensors"),
-        (lambda c: c["optimizer"]["state"].pop(3), "without Adam's step"),
-        (lambda c: c["optimizer"]["state"][3].update(step=6), "differ in their number of steps"),
-        (lambda c: c["optimizer"]["param_groups"][0].update(params=[0, 1]), "an optimiser of"),
-        (lambda c: c["optimizer"]["param_groups"].clear(), "an optimiser of 0"),
-        (lambda c: c.update(step="x"), "step = x"),
-        (lambda c: c.pop("ema"), "must be a dict with optimizer, model, ema and step"),
-        (lambda c: c.update(model={"module.begin_conv.weight": c["model"]["module.sigmas"]}), "another network"),
-    ],
-)
-def test_a_pytorch_state_with_a_fault_says_which(change, expected, tmp_path):
-    shapes, order, _, contents = checkpoint(NCSNpp(**{**COMMON, "ch_mult": (1, 2)}))
-    change(contents)
-    torch_files.save(tmp_path / "a.pth", contents)
-    with pytest.raises(CheckpointFormatError) as caught:
-        load(tmp_path / "a.pth", shapes, order)
-    assert expected in str(caught.value)
-
 
 # Damaged and foreign files ----------------------------------------------------------------------------------------
 
@@ -305,10 +186,3 @@ def test_storages_that_are_missing_or_of_another_size_are_refused(refused):
     assert "3 elements instead of 4" in refused(without(lambda e: e.update({"archive/data/0": bytes(12)})))
     refused(without(lambda e: e.update({"archive/data/0": bytes(13)})))
     refused(without(lambda e: e.update({"archive/byteorder": b"middle"})))
-
-
-def test_constructors_are_made_anew_for_each_file(tmp_path):
-    shapes, order, _, contents = checkpoint(NETWORKS["ddpm"])
-    torch_files.save(tmp_path / "a.pth", contents)
-    first, second = (load(tmp_path / "a.pth", shapes, order) for _ in range(2))
-    assert first.step == second.step == 7
