@@ -6,6 +6,8 @@ that both splits hold every writer and every digit.
 Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
 """
 
+import contextlib
+import io
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -56,8 +58,10 @@ def prepare(data_dir: str | os.PathLike | None = None) -> tfds.core.DatasetBuild
     if builder.data_path.exists():  # it gets its name when it is complete
         return builder
     config = tfds.download.DownloadConfig(try_download_gcs=False)  # never ask the network for a data set we carry
+    tfds.disable_progress_bar()  # it takes a second
     try:
-        builder.download_and_prepare(download_config=config)
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, which this is not
+            builder.download_and_prepare(download_config=config)
     except OSError:  # the folder cannot be renamed onto one that another process has finished
         if not builder.data_path.exists():
             raise

@@ -228,5 +228,5 @@ def test_a_missing_section_is_refused():
 def test_differences_name_keys_and_both_values():
     old, new = default.to_json(load("configs/vp/smoke.py")), default.to_json(load("configs/vp/smoke.py"))
     new["optim"]["lr"], new["model"]["nf"] = 0.5, 4
-    assert default.differences(old, new) == {"model.nf": (8, 4), "optim.lr": (0.001, 0.5)}
+    assert default.differences(old, new) == {"model.nf": (8, 4), "optim.lr": (0.002, 0.5)}
     assert default.is_fixed("model.nf") and not default.is_fixed("optim.lr")

@@ -15,20 +15,30 @@ from tests.test_configs import PUBLISHED, load
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick_to_compile():
+    """Every program here runs a few times only, so that compiling it is what takes time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    with jax.default_prng_impl("unsafe_rbg"):
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def shrunken(path):
-    """The experiment with what makes it large taken away; network, SDE, objective and sampler stay what they are.
+    """The experiment with what makes it large taken away; network, SDE, levels and sampler stay what they are.
 
     Settings that only scale a number (the learning rate, say) become equal, so that many experiments become one.
     """
     config = load(path)
     config.data.update(dataset="synthetic", image_size=8, category=None)
-    config.model.update(nf=8, num_scales=6, beta_max=4.0, sigma_max=10.0)
-    config.model.update(ema_rate=0.9 if config.model.ema_rate else 0.0, dropout=0.1 if config.model.dropout else 0.0)
+    config.model.update(nf=8, num_scales=6, beta_max=4.0, sigma_max=10.0, ema_rate=0.9, dropout=0.1)
     if config.model.name in ("ncsnpp", "ddpm"):
         config.model.update(ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(4,))
     config.optim.update(lr=1e-3, warmup=min(config.optim.warmup, 2))
     config.sampling.update(snr=0.1, n_steps_each=min(config.sampling.n_steps_each, 2))
-    config.training.update(batch_size=8, n_iters=2, log_freq=1, snapshot_freq=2, snapshot_freq_for_preemption=2)
+    config.training.update(
+        batch_size=8, reduce_mean=True, n_iters=2, log_freq=1, snapshot_freq=2, snapshot_freq_for_preemption=2
+    )
     config.training.update(eval_freq=0, snapshot_sampling=False, n_jitted_steps=1)
     config.eval.update(begin_ckpt=1, end_ckpt=1, batch_size=64, num_samples=8, wait_seconds=1.0, rtol=0.1, atol=0.1)
     config.eval.update(enable_loss=False, enable_sampling=True, enable_bpd=config.training.continuous)
@@ -48,7 +58,7 @@ GROUPS = groups()
 
 def test_every_experiment_is_one_of_those_that_run():
     assert sorted(path for paths in GROUPS.values() for path in paths) == PUBLISHED
-    assert len(PUBLISHED) == 39 and len(GROUPS) < 25
+    assert len(PUBLISHED) == 39 and len(GROUPS) < 20
 
 
 def variety(config):
@@ -79,8 +89,7 @@ def test_it_takes_two_steps_samples_and_has_a_likelihood(paths, tmp_path):
     expected = steps * (predicted + corrected * config.sampling.n_steps_each)
     assert expected <= results["samples"]["num_evals"] <= expected + 1  # one more where the denoising is a call
     if config.training.continuous:
-        # Uniform pixels have 8 bits/dim; the network knows nothing, so it is within a few bits of that.
-        assert results["bits_per_dim"]["num_examples"] == 128
-        assert np.isfinite(results["bits_per_dim"]["mean"])
+        # Uniform pixels have 8 bits/dim, no model has fewer; one that knows nothing of them has some more.
+        assert results["bits_per_dim"]["num_examples"] == 128 and 8 < results["bits_per_dim"]["mean"] < 16
     else:
         assert "bits_per_dim" not in results and hasattr(build.sde(config), "num_scales")

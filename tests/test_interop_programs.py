@@ -119,6 +119,7 @@ def flax_file(parts, steps):
     return serialization.msgpack_serialize(state | {"model_state": {}, "ema_rate": 0.5, "rng": np.zeros(2, np.uint32)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flax", "pytorch"])
 def test_a_run_continued_from_a_published_file_equals_one_that_never_stopped(kind, trained, tmp_path):
     config, workdir = trained

@@ -117,7 +117,7 @@ def test_another_model_is_refused_on_resume_and_named(trained, config, caplog):
     config.model.nf, config.optim.lr = 8, 0.5
     with caplog.at_level("WARNING"):
         run_lib.train(experiment(config, trained))
-    assert "config.optim.lr was 0.001 and is now 0.5" in caplog.text
+    assert "config.optim.lr was 0.002 and is now 0.5" in caplog.text
 
 
 def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(config, tmp_path, monkeypatch):
