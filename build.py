@@ -21,8 +21,11 @@ from sampling import grids, steps
 from sampling.base import Sampler
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
+from sde import times
 from sde.base import SDE, Array, ScoreFn
+from sde.cosine import Cosine
 from sde.discrete import Tabulated, ddpm_chain, smld_chain
+from sde.edm import EDM
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
@@ -34,10 +37,13 @@ from training.losses import (
     PerExampleLoss,
     Prepare,
     ScoreOf,
-    level_times,
-    log_snr_times,
+    Weighting,
+    edm,
+    independent,
+    likelihood,
     make_per_example_loss,
-    uniform_times,
+    stratified,
+    variance,
 )
 from training.optim import OPTIMIZERS, learning_rate
 
@@ -60,12 +66,15 @@ def score_of(config: ConfigDict) -> ScoreOf:
     """`(params, batch, dropout key or None) -> score function`; dropout is off without a key."""
     module, process = network(config), sde(config)
     time: score.TimeFn
-    if config.training.sde == "vesde":
-        time, output = (score.noise_level if config.training.continuous else score.descending_level), score.score
+    if config.training.sde in NOISE_LEVEL_AS_TIME:
+        time, published = (score.noise_level if config.training.continuous else score.descending_level), "score"
     else:
         # The published networks of VP and sub-VP are told 999 t in continuous time, (N - 1) t in discrete time.
         scale = 999 if config.training.continuous else config.model.num_scales - 1
-        time, output = score.scaled_time(scale), score.noise
+        time, published = score.scaled_time(scale), "noise"
+    name = config.model.parameterization or published
+    make = choose("model.parameterization", name, score.PARAMETERIZATIONS)
+    parameterization = make(config.model.sigma_data)
 
     def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> ScoreFn:
         del batch  # unconditional
@@ -75,7 +84,7 @@ def score_of(config: ConfigDict) -> ScoreOf:
         def apply(x: Array, time: Array, cond: Any = None) -> Any:
             return module.apply({"params": params}, x, time, cond, train=train, rngs=rngs)
 
-        return score.make_score_fn(apply, process, time, output)
+        return score.make_score_fn(apply, process, time, parameterization)
 
     return of
 
@@ -96,19 +105,27 @@ def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
         process,
         prepare(config, num_levels),
         _draw_times(config, process),
-        likelihood_weighting=training.likelihood_weighting,
+        weighting=_weighting(config),
         reduce_mean=training.reduce_mean,
     )
 
 
 def _draw_times(config: ConfigDict, process: SDE) -> DrawTimes:
     training = config.training
-    tables = {
-        "uniform": lambda: uniform_times(training.eps),
-        "log_snr": lambda: log_snr_times(process, training.eps),
+    quantiles = {
+        "uniform": lambda: times.uniform(training.eps),
+        "log_snr": lambda: times.log_snr(process, training.eps),
+        "log_normal": lambda: times.log_normal(process, training.eps, mean=training.p_mean, std=training.p_std),
     }
-    draw = choose("training.time_sampling", training.time_sampling, tables)
-    return level_times(process) if isinstance(process, Tabulated) else draw()
+    quantile = choose("training.time_sampling", training.time_sampling, quantiles)
+    draw = stratified if training.stratified else independent
+    return draw(times.levels(process) if isinstance(process, Tabulated) else quantile())
+
+
+def _weighting(config: ConfigDict) -> Weighting:
+    name = config.training.weighting or ("likelihood" if config.training.likelihood_weighting else "variance")
+    table = {"variance": variance, "likelihood": likelihood, "edm": edm(config.model.sigma_data)}
+    return choose("training.weighting", name, table)
 
 
 def optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
@@ -139,10 +156,10 @@ def sampler(config: ConfigDict) -> Sampler:
 
 
 def sampling_eps(config: ConfigDict) -> float:
-    """The last time of a sampler: 1e-3 for VP and sub-VP, 1e-5 for VE, as published, unless set."""
+    """The last time of a sampler, unless set: as published for VP, sub-VP and VE; sigma = 0.002 for EDM."""
     if config.sampling.eps is not None:
         return config.sampling.eps
-    return 1e-5 if config.training.sde == "vesde" else 1e-3
+    return {"vesde": 1e-5, "edm": 0.002 / config.model.sigma_max}.get(config.training.sde, 1e-3)
 
 
 def _predictor_corrector(config: ConfigDict) -> PC:
@@ -153,11 +170,12 @@ def _predictor_corrector(config: ConfigDict) -> PC:
                 f"config.sampling.num_steps = {sampling.num_steps}, but a discrete model is sampled through all of its "
                 f"model.num_scales = {process.num_scales} levels; leave num_steps unset."
             )
-        times = grids.levels(process.num_scales)
+        grid = grids.levels(process.num_scales)
     else:
-        times = grids.uniform(sampling.num_steps or config.model.num_scales, sampling_eps(config))
-    variance = sampling.ancestral_variance or ("posterior" if config.training.sde == "vesde" else "transition")
-    choose("sampling.ancestral_variance", variance, dict.fromkeys(("posterior", "transition")))
+        grid = grids.uniform(sampling.num_steps or config.model.num_scales, sampling_eps(config))
+    published = "posterior" if config.training.sde in NOISE_LEVEL_AS_TIME else "transition"
+    noise = sampling.ancestral_variance or published
+    choose("sampling.ancestral_variance", noise, dict.fromkeys(("posterior", "transition")))
     choose("sampling.langevin_norm", sampling.langevin_norm, dict.fromkeys(("example", "batch")))
     make_predictor = choose("sampling.predictor", sampling.predictor, steps.PREDICTORS)
     make_corrector = choose("sampling.corrector", sampling.corrector, steps.CORRECTORS)
@@ -173,9 +191,9 @@ def _predictor_corrector(config: ConfigDict) -> PC:
         )
     return PC(
         process,
-        predictor=make_predictor(probability_flow=sampling.probability_flow, variance=variance),
+        predictor=make_predictor(probability_flow=sampling.probability_flow, variance=noise),
         corrector=make_corrector(snr=sampling.snr, norm=sampling.langevin_norm),
-        times=times,
+        times=grid,
         num_corrector_steps=sampling.n_steps_each,
         denoise=sampling.noise_removal,
     )
@@ -262,7 +280,10 @@ SDES: dict[str, Callable[[ConfigDict], SDE]] = {
     "vpsde": lambda model: VP(model.beta_min, model.beta_max),
     "subvpsde": lambda model: SubVP(model.beta_min, model.beta_max),
     "vesde": lambda model: VE(model.sigma_min, model.sigma_max),
+    "edm": lambda model: EDM(model.sigma_max),
+    "cosine": lambda model: Cosine(model.log_snr_min, model.log_snr_max),
 }
+NOISE_LEVEL_AS_TIME = ("vesde", "edm")  # their networks are told sigma
 CHAINS: dict[str, Callable[[ConfigDict], SDE]] = {
     "vpsde": lambda model: ddpm_chain(model.beta_min, model.beta_max, model.num_scales),
     "vesde": lambda model: smld_chain(model.sigma_min, model.sigma_max, model.num_scales),

@@ -29,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def _training() -> ml_collections.ConfigDict:
     training = ml_collections.ConfigDict()
-    training.sde = "subvpsde"  # vpsde | subvpsde | vesde
+    training.sde = "subvpsde"  # vpsde | subvpsde | vesde | edm | cosine
     training.continuous = True  # False: the discrete objectives of DDPM and SMLD on model.num_scales levels
     training.batch_size = 128  # images in a step, over all devices and processes
     training.n_iters = 1_300_000  # optimiser steps
@@ -41,7 +41,11 @@ def _training() -> ml_collections.ConfigDict:
     training.eval_freq = 100  # steps between losses of a test batch; 0: never
     training.n_jitted_steps = 1  # steps fused into one dispatch; ignored on a CPU, where XLA is 16 times slower so
     training.likelihood_weighting = False  # weigh the loss by diffusion(t)^2 instead of std(t)^2
-    training.time_sampling = "uniform"  # uniform | log_snr: times drawn for the loss; log_snr suits the likelihood
+    training.weighting = placeholder(str)  # variance | likelihood | edm; unset: as likelihood_weighting says
+    training.time_sampling = "uniform"  # uniform | log_snr (suits the likelihood) | log_normal (EDM's)
+    training.stratified = False  # spread the times of a batch evenly
+    training.p_mean = -1.2  # log_normal: mean of ln sigma
+    training.p_std = 1.2  # log_normal: its standard deviation
     training.reduce_mean = True  # mean over dimensions instead of half their sum
     training.eps = 1e-5  # smallest time that is trained
     return training
@@ -104,6 +108,10 @@ def _model() -> ml_collections.ConfigDict:
     model.sigma_max = 50.0  # VE; about the largest distance between two training images
     model.beta_min = 0.1  # VP and sub-VP
     model.beta_max = 20.0  # VP and sub-VP
+    model.log_snr_min = -15.0  # cosine: log signal-to-noise ratio at t = 1
+    model.log_snr_max = 15.0  # cosine: at t = 0
+    model.parameterization = placeholder(str)  # noise | score | data | velocity | edm; unset: as published for the SDE
+    model.sigma_data = 0.5  # standard deviation of the data, for parameterization and weighting edm
     model.num_scales = 1000  # noise levels of a discrete model, and the default number of sampling steps
     model.ema_rate = 0.9999
     model.ema_warmup = False  # True: min(ema_rate, (1 + step) / (10 + step)), as the published PyTorch code has it

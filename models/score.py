@@ -1,12 +1,12 @@
 """Parameterisations: how a network is told the time, and how its output becomes a score.
 
-    score(x, t) = output(sde, t, network(x, time(sde, t), cond))
+    score(x, t) = output(sde, x, t, network(scale_input(sde, x, t), time(sde, t), cond))
 
-A network is any function of an image-like x [B, ...], a time [B] and a condition (a tree or None).
+A network is any function of an x [B, ...], a time [B] and a condition (a tree or None).
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,20 @@ from sde.discrete import Tabulated
 Array = jax.Array
 Network = Callable[[Array, Array, Any], Array]  # (x [B, ...], time [B], cond) -> [B, ...]
 TimeFn = Callable[[SDE, Array], Array]  # (sde, t [B]) -> what the network gets as its time [B]
-OutputFn = Callable[[SDE, Array, Array], Array]  # (sde, t [B], network output [B, ...]) -> score [B, ...]
+OutputFn = Callable[[SDE, Array, Array, Array], Array]  # (sde, x, t [B], network output [B, ...]) -> score [B, ...]
+InputFn = Callable[[SDE, Array, Array], Array]  # (sde, x [B, ...], t [B]) -> what the network gets as its x
+
+
+def unscaled(sde: SDE, x: Array, t: Array) -> Array:
+    """The network gets x as it is."""
+    return x
+
+
+class Parameterization(NamedTuple):
+    """How a network's output becomes a score, and what it gets to see."""
+
+    output: OutputFn
+    scale_input: InputFn = unscaled
 
 
 def scaled_time(scale: float) -> TimeFn:
@@ -46,23 +59,77 @@ def descending_level(sde: SDE, t: Array) -> Array:
     return sde.num_scales - 1 - jnp.maximum(sde.index(t), 0)
 
 
-def noise(sde: SDE, t: Array, out: Array) -> Array:
-    """The network predicts the noise of `x = mean_coeff x_0 + std z`: `score = -out / std`. Published: VP, sub-VP."""
+def noise(sde: SDE, x: Array, t: Array, out: Array) -> Array:
+    """The network predicts the noise z of `x = mean_coeff x_0 + std z`: `score = -out / std`. Published: VP, sub-VP."""
     return -out / expand(sde.std(t), out)
 
 
-def score(sde: SDE, t: Array, out: Array) -> Array:
+def score(sde: SDE, x: Array, t: Array, out: Array) -> Array:
     """The network predicts the score itself. Published: VE."""
     return out
 
 
-def make_score_fn(network: Network, sde: SDE, time: TimeFn, output: OutputFn, cond: Any = None) -> ScoreFn:
+def data(sde: SDE, x: Array, t: Array, out: Array) -> Array:
+    """The network predicts the data x_0: `score = (mean_coeff out - x) / std^2`."""
+    return (expand(sde.mean_coeff(t), x) * out - x) / expand(sde.std(t) ** 2, x)
+
+
+def velocity(sde: SDE, x: Array, t: Array, out: Array) -> Array:
+    """The network predicts v, the derivative of x / a along the circle of signal and noise, a^2 = mean_coeff^2 + std^2.
+
+        v = c z - d x_0,   z = c v + d x / a,   score = -z / std;     c = mean_coeff / a,  d = std / a
+
+    Source: Salimans and Ho, ICLR 2022, appendix D, where a = 1; the division by a makes it hold for every SDE.
+    """
+    mean, std = expand(sde.mean_coeff(t), x), expand(sde.std(t), x)
+    squared = mean**2 + std**2
+    return -(mean / jnp.sqrt(squared) * out + std / squared * x) / std
+
+
+def preconditioned(sigma_data: float) -> Parameterization:
+    """EDM's: the network sees unit variance and predicts a mixture of data and noise, also of unit variance.
+
+        sigma = std / mean_coeff,  x^ = x / mean_coeff,  D = c_skip x^ + c_out out,  score = (mean_coeff D - x) / std^2
+        c_skip = s^2 / (sigma^2 + s^2),   c_out = sigma s / sqrt(sigma^2 + s^2),   c_in = 1 / sqrt(sigma^2 + s^2)
+
+    `sigma_data` is s, the standard deviation of the data. Source: Karras et al., NeurIPS 2022, table 1.
+    Notes: written so that nothing cancels: `(D - x^) / sigma = (s out - sigma c_in x^) c_in`.
+    """
+
+    def parts(sde: SDE, x: Array, t: Array) -> tuple[Array, Array, Array]:
+        mean = expand(sde.mean_coeff(t), x)
+        sigma = expand(sde.std(t), x) / mean
+        return mean, sigma, 1 / jnp.sqrt(sigma**2 + sigma_data**2)
+
+    def scale_input(sde: SDE, x: Array, t: Array) -> Array:
+        mean, _, c_in = parts(sde, x, t)
+        return c_in * x / mean
+
+    def output(sde: SDE, x: Array, t: Array, out: Array) -> Array:
+        mean, sigma, c_in = parts(sde, x, t)
+        minus_noise = (sigma_data * out - sigma * c_in * x / mean) * c_in
+        return minus_noise / (mean * sigma)
+
+    return Parameterization(output, scale_input)
+
+
+def make_score_fn(
+    network: Network, sde: SDE, time: TimeFn, parameterization: Parameterization, cond: Any = None
+) -> ScoreFn:
     """The score function `(x [B, ...], t [B]) -> [B, ...]` of a network, with its condition bound."""
+    output, scale_input = parameterization
 
     def score_fn(x: Array, t: Array) -> Array:
-        return output(sde, t, network(x, time(sde, t), cond))
+        return output(sde, x, t, network(scale_input(sde, x, t), time(sde, t), cond))
 
     return score_fn
 
 
-OUTPUTS: dict[str, OutputFn] = {"noise": noise, "score": score}
+NOISE, SCORE, DATA, VELOCITY = map(Parameterization, (noise, score, data, velocity))
+PARAMETERIZATIONS: dict[str, Callable[[float], Parameterization]] = {
+    "noise": lambda sigma_data: NOISE,
+    "score": lambda sigma_data: SCORE,
+    "data": lambda sigma_data: DATA,
+    "velocity": lambda sigma_data: VELOCITY,
+    "edm": preconditioned,
+}

@@ -8,7 +8,7 @@ import pytest
 from likelihood.dequantize import bits_per_dim
 from likelihood.ode import drift_and_divergence, log_likelihood
 from models.ncsnpp import NCSNpp
-from models.score import OUTPUTS, make_score_fn, noise_level, scaled_time
+from models.score import PARAMETERIZATIONS, make_score_fn, noise_level, scaled_time
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
@@ -33,7 +33,7 @@ def score_of(g, name):
     def apply(x, time, cond=None):
         return network.apply({"params": params}, x, time, cond, train=False)
 
-    return make_score_fn(apply, sde, time, OUTPUTS[output])
+    return make_score_fn(apply, sde, time, PARAMETERIZATIONS[output](0.5))
 
 
 @pytest.mark.parametrize("name", ["ve", "vp", SLOW[0]])

@@ -14,7 +14,7 @@ from models.ddpm import DDPM
 from models.ncsn import NCSN
 from models.ncsnpp import NCSNpp
 from models.ncsnv2 import NCSNv2
-from models.score import OUTPUTS, descending_level, make_score_fn, noise_level, scaled_time
+from models.score import PARAMETERIZATIONS, descending_level, make_score_fn, noise_level, scaled_time
 from sde.discrete import ddpm_chain, smld_chain
 from sde.subvp import SubVP
 from sde.ve import VE
@@ -95,7 +95,7 @@ def test_network_and_score_equal_the_published_numbers(name, golden):
     apply = jax.jit(lambda x, time, cond: model.apply({"params": params}, x, time, cond))
     g.check("model_output", apply(x, jnp.asarray(g["labels"]), None))
     np.testing.assert_allclose(time(sde, t), g["labels"], rtol=1e-6)  # one or two operations in float32
-    g.check("score", make_score_fn(apply, sde, time, OUTPUTS[output])(x, t))
+    g.check("score", make_score_fn(apply, sde, time, PARAMETERIZATIONS[output](0.5))(x, t))
     assert apply._cache_size() == 1
 
 

@@ -1,12 +1,17 @@
 """Parameterisations: what a network is told as its time, and how its output becomes a score."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.score import OUTPUTS, descending_level, make_score_fn, scaled_time
+from models.score import PARAMETERIZATIONS, descending_level, make_score_fn, preconditioned, scaled_time
+from sde.cosine import Cosine
 from sde.discrete import ddpm_chain, smld_chain
+from sde.edm import EDM
+from sde.subvp import SubVP
 from sde.ve import VE
+from sde.vp import VP
 
 
 def test_the_label_of_a_level_follows_the_published_grid():
@@ -24,5 +29,41 @@ def test_the_label_of_a_level_follows_the_published_grid():
 def test_the_condition_reaches_the_network():
     chain, x = ddpm_chain(0.1, 20.0, 100), jnp.arange(6.0).reshape(2, 3)
     t = jnp.array([0.2, 0.9])
-    score_fn = make_score_fn(lambda x, time, cond: x * cond, chain, scaled_time(99.0), OUTPUTS["noise"], cond=2.0)
+    score_fn = make_score_fn(
+        lambda x, time, cond: x * cond, chain, scaled_time(99.0), PARAMETERIZATIONS["noise"](0.5), cond=2.0
+    )
     np.testing.assert_allclose(score_fn(x, t), -2 * x / chain.std(t)[:, None], rtol=1e-6)  # one product, one quotient
+
+
+SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine(), "chain": ddpm_chain(0.1, 20.0, 100)}
+
+
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+@pytest.mark.parametrize("name", PARAMETERIZATIONS)
+def test_every_parameterisation_of_the_exact_answer_is_the_exact_score(name, sde):
+    """For one known image x0 the score is (mean_coeff x0 - x) / std^2; each target is written out from x0 and z."""
+    t = jnp.array([0.05, 0.4, 0.95])
+    x0, z = jnp.full((3, 4), 0.3), jnp.tile(jnp.linspace(-1.0, 1.0, 4)[None, :], (3, 1))
+    x = sde.perturb(x0, t, z)
+    m, s, sd = sde.mean_coeff(t)[:, None], sde.std(t)[:, None], 0.5
+    a, sigma = jnp.sqrt(m**2 + s**2), s / m
+    out = {
+        "noise": z,
+        "score": -z / s,
+        "data": x0,
+        "velocity": (m * z - s * x0) / a,
+        "edm": (x0 - sd**2 / (sigma**2 + sd**2) * x / m) * jnp.sqrt(sigma**2 + sd**2) / (sigma * sd),
+    }[name]
+    score_fn = make_score_fn(lambda x, time, cond: out, sde, scaled_time(1.0), PARAMETERIZATIONS[name](sd))
+    # Float32 at sigma = 76 against data of 0.3: x carries 1e-7 of 76, seen through 1 / std.
+    np.testing.assert_allclose(score_fn(x, t) * s, -z, atol=2e-4)
+
+
+@pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
+def test_the_preconditioned_network_sees_unit_variance(sde):
+    t = jnp.array([0.05, 0.4, 0.95])
+    sees = []
+    score_fn = make_score_fn(lambda x, time, cond: sees.append(x) or x, sde, scaled_time(1.0), preconditioned(0.5))
+    x0, z = 0.5 * jax.random.normal(jax.random.key(0), (2, 3, 4000))
+    score_fn(sde.perturb(x0, t, z / 0.5), t)
+    np.testing.assert_allclose(jnp.std(sees[0], axis=1), 1.0, atol=0.05)  # 4,000 numbers: 1.1 per cent

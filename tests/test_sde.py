@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from sde.base import draw_normal, example_keys, expand, fold
+from sde.cosine import Cosine
 from sde.discrete import ddpm_chain, smld_chain
+from sde.edm import EDM
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 
-CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
+PUBLISHED = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
+CONTINUOUS = {**PUBLISHED, "edm": EDM(), "cosine": Cosine()}
 EVERY = {**CONTINUOUS, "ddpm": ddpm_chain(0.1, 20.0, 100), "smld": smld_chain(0.01, 50.0, 100)}
 each_continuous = pytest.mark.parametrize("sde", CONTINUOUS.values(), ids=CONTINUOUS)
 each = pytest.mark.parametrize("sde", EVERY.values(), ids=EVERY)
@@ -77,7 +80,7 @@ def test_noise_of_an_example_does_not_depend_on_its_batch():
     np.testing.assert_array_equal(whole[3:5], part)
 
 
-@pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_coefficients_equal_the_published_numbers(name, golden):
     g = golden(f"sde_{name}")
     sde, x = CONTINUOUS[name], jnp.asarray(g["x"])

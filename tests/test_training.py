@@ -8,19 +8,24 @@ import pytest
 
 from models import score
 from models.ncsnpp import NCSNpp
+from sde import times
 from sde.base import example_keys
+from sde.cosine import Cosine
 from sde.discrete import ddpm_chain, smld_chain
+from sde.edm import EDM
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from training.ema import EMA
 from training.losses import (
     denoising_score_matching,
-    level_times,
-    log_snr_times,
+    edm,
+    independent,
+    likelihood,
     make_loss_fn,
     make_per_example_loss,
-    uniform_times,
+    stratified,
+    variance,
 )
 from training.optim import adam, learning_rate
 from training.state import fuse, initial_state, make_train_step
@@ -38,9 +43,9 @@ def network_of(golden, name, sigmas=None):
 
 
 CASES = {
-    "ve": ("model_ncsnpp_ve_cont", VE(), score.noise_level, score.score),
-    "vp": ("model_ddpmpp_vp_cont", VP(), score.scaled_time(999), score.noise),
-    "subvp": ("model_ddpmpp_subvp_cont", SubVP(), score.scaled_time(999), score.noise),
+    "ve": ("model_ncsnpp_ve_cont", VE(), score.noise_level, score.SCORE),
+    "vp": ("model_ddpmpp_vp_cont", VP(), score.scaled_time(999), score.NOISE),
+    "subvp": ("model_ddpmpp_subvp_cont", SubVP(), score.scaled_time(999), score.NOISE),
 }
 
 
@@ -68,7 +73,13 @@ def test_continuous_losses_and_gradients_equal_the_published_numbers(name, golde
 
             def loss(s, weighting=weighting, reduction=reduction):
                 return denoising_score_matching(
-                    lambda x, t: s, sde, x0, t, z, likelihood_weighting=bool(weighting), reduce_mean=bool(reduction)
+                    lambda x, t: s,
+                    sde,
+                    x0,
+                    t,
+                    z,
+                    weighting=likelihood if weighting else variance,
+                    reduce_mean=bool(reduction),
                 )
 
             g.check(f"{key}_per_example", loss(given))
@@ -86,10 +97,10 @@ def test_smld_loss_is_variance_weighted_score_matching_on_the_ladder(golden):
     g.check("smld_sigmas", chain.std(t))
     g.check("smld_perturbed", chain.perturb(x0, t, z))
     fn = score.make_score_fn(
-        lambda x, s, cond: module.apply({"params": params}, x, s, cond), chain, score.descending_level, score.score
+        lambda x, s, cond: module.apply({"params": params}, x, s, cond), chain, score.descending_level, score.SCORE
     )
     for reduction in (0, 1):
-        given = denoising_score_matching(fn, chain, x0, t, z, likelihood_weighting=False, reduce_mean=bool(reduction))
+        given = denoising_score_matching(fn, chain, x0, t, z, reduce_mean=bool(reduction))
         g.check(f"smld_rm{reduction}_per_example", given)
         g.check(f"smld_rm{reduction}_loss", given.mean())
 
@@ -103,8 +114,8 @@ def test_ddpm_loss_is_variance_weighted_score_matching_on_the_chain(golden):
     g.check("ddpm_perturbed", chain.perturb(x0, t, z))
     for reduction in (0, 1):
         given = denoising_score_matching(
-            lambda x, t: score.noise(chain, t, out),
-            chain, x0, t, z, likelihood_weighting=False, reduce_mean=bool(reduction),
+            lambda x, t: score.noise(chain, x, t, out),
+            chain, x0, t, z, reduce_mean=bool(reduction),
         )  # fmt: skip
         g.check(f"ddpm_rm{reduction}_per_example", given)
 
@@ -118,11 +129,9 @@ def test_four_training_steps_equal_the_published_ones(golden):
 
     def loss_fn(params, key, batch):
         fn = score.make_score_fn(
-            lambda x, s, cond: module.apply({"params": params}, x, s, cond), sde, score.noise_level, score.score
+            lambda x, s, cond: module.apply({"params": params}, x, s, cond), sde, score.noise_level, score.SCORE
         )
-        loss = denoising_score_matching(
-            fn, sde, batch["x0"], batch["t"], batch["z"], likelihood_weighting=False, reduce_mean=False
-        ).mean()
+        loss = denoising_score_matching(fn, sde, batch["x0"], batch["t"], batch["z"], reduce_mean=False).mean()
         return loss, {"loss": loss}
 
     def setting(name):  # stored in float32, where 1 - 0.999 would be off by 1.3e-5
@@ -170,8 +179,8 @@ def linear_score_of(params, batch, dropout_key):
 
 def make_linear_loss(sde=VP()):  # noqa: B008  frozen
     return make_per_example_loss(
-        linear_score_of, sde, lambda keys, batch: batch["x"], uniform_times(1e-3),
-        likelihood_weighting=False, reduce_mean=True,
+        linear_score_of, sde, lambda keys, batch: batch["x"], independent(times.uniform(1e-3)),
+        reduce_mean=True,
     )  # fmt: skip
 
 
@@ -184,7 +193,7 @@ def test_loss_of_an_example_depends_on_its_key_alone():
 
 def test_levels_are_drawn_evenly_and_named_exactly():
     chain = ddpm_chain(0.1, 20.0, 100)
-    t, _ = level_times(chain)(example_keys(jax.random.key(0), 20_000))
+    t, _ = independent(times.levels(chain))(example_keys(jax.random.key(0), 20_000))
     counts = np.bincount(chain.index(t), minlength=100)
     assert counts.min() > 0 and counts.sum() == 20_000
     # Chi-squared with 99 degrees of freedom: mean 99, deviation sqrt(198) = 14.
@@ -241,10 +250,10 @@ def test_ema_warm_up_starts_at_two_elevenths():
     assert float(given["a"]) == pytest.approx(1 - 2 / 11, rel=1e-6)
 
 
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE()], ids=["vp", "subvp", "ve"])
+@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(), EDM(), Cosine()], ids=["vp", "subvp", "ve", "edm", "cosine"])
 def test_times_uniform_in_log_snr_make_the_likelihood_weighting_constant_and_stay_unbiased(sde):
     keys = example_keys(jax.random.key(0), 4096)
-    t, weight = log_snr_times(sde, 1e-3)(keys)
+    t, weight = independent(times.log_snr(sde, 1e-3))(keys)
     assert float(t.min()) >= 1e-3 * (1 - 1e-5) and float(t.max()) <= 1.0
     # The loss per unit of || std score + z ||^2: the same at every time, up to the interpolation of the table.
     constant = weight * (sde.diffusion(t) / sde.std(t)) ** 2
@@ -252,3 +261,36 @@ def test_times_uniform_in_log_snr_make_the_likelihood_weighting_constant_and_sta
     # Expectations are those of uniform times: of 1, and of t.
     for values, exact in ((weight, 1.0), (weight * t, (1 + 1e-3) / 2)):
         assert abs(float(values.mean()) - exact) < 5 * float(values.std()) / 64
+
+
+def test_log_normal_times_have_the_noise_levels_of_edm():
+    t, weight = independent(times.log_normal(EDM(), 1e-5))(example_keys(jax.random.key(0), 4096))
+    log_sigma = np.log(EDM().std(t))
+    # 4,096 normal numbers: 1.2 / 64 for the mean, 1.2 / 90 for the deviation, four times that.
+    assert abs(log_sigma.mean() + 1.2) < 0.08 and abs(log_sigma.std() - 1.2) < 0.06
+    np.testing.assert_array_equal(weight, 1.0)
+
+
+def test_stratified_times_cover_every_stratum_once_and_estimate_with_less_variance():
+    keys = [example_keys(jax.random.key(i), 32) for i in range(50)]
+    spread = {}
+    for name, draw in (("independent", independent), ("stratified", stratified)):
+        t = np.stack([draw(times.uniform(0.0))(k)[0] for k in keys])
+        spread[name] = np.var((t**2).mean(axis=1))
+        if name == "stratified":
+            np.testing.assert_array_equal(np.sort((t * 32).astype(int), axis=1), np.tile(np.arange(32), (50, 1)))
+    # 1 / (12 B^2) against (4 / 45) / B: 0.029 for B = 32, known to some 30 per cent from 50 draws.
+    assert spread["stratified"] < 0.06 * spread["independent"]
+
+
+def test_the_weighting_of_edm_is_its_loss_on_the_denoised_image():
+    """lambda(sigma) |D - x0|^2 with lambda = (sigma^2 + s^2) / (sigma s)^2, written out."""
+    sde, sd = EDM(), 0.5
+    t = jnp.array([0.001, 0.01, 0.5])
+    x0, z, D = jax.random.normal(jax.random.key(0), (3, 3, 8))
+    sigma = sde.std(t)
+    given = denoising_score_matching(
+        lambda x, t: (D - x) / sigma[:, None] ** 2, sde, x0, t, z, weighting=edm(sd), reduce_mean=True
+    )
+    expected = (sigma**2 + sd**2) / (sigma * sd) ** 2 * jnp.mean((D - x0) ** 2, axis=1)
+    np.testing.assert_allclose(given, expected, rtol=1e-4)  # std score + z cancels at sigma = 40

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sde.base import SDE, Array, ScoreFn, draw_normal, example_keys, expand, fold
-from sde.discrete import Tabulated
+from sde.times import Quantile
 
 Params = Any
 Batch = dict[str, Any]
@@ -15,8 +15,8 @@ Metrics = dict[str, Array]
 LossFn = Callable[[Params, Array, Batch], tuple[Array, Metrics]]
 ScoreOf = Callable[[Params, Batch, Array | None], ScoreFn]  # (params, batch, dropout key or None) -> score function
 Prepare = Callable[[Array, Batch], Array]  # (keys [B], batch as loaded) -> x0 [B, ...], the scaled data
-# keys [B] -> times [B] and their importance weights [B], density of uniform times over the density drawn from
-DrawTimes = Callable[[Array], tuple[Array, Array]]
+Weighting = Callable[[SDE, Array], Array]  # (sde, t [B]) -> weight [B] of || std score + z ||^2
+DrawTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], importance weights [B]
 PerExampleLoss = Callable[[Params, Array, Batch, Array | None], Array]
 
 # What a key is for: tags folded into an example's key, and into that of a step.
@@ -24,62 +24,56 @@ _DATA, _TIME, _NOISE = range(3)
 _EXAMPLES, _DROPOUT = range(2)
 
 
-def denoising_score_matching(
-    score_fn: ScoreFn, sde: SDE, x0: Array, t: Array, z: Array, *, likelihood_weighting: bool, reduce_mean: bool
-) -> Array:
-    """The loss of each example, [B].
+def variance(sde: SDE, t: Array) -> Array:
+    """1: the loss is that of predicting the noise. Source: Song et al. 2021, section 3.3."""
+    return jnp.ones_like(t)
 
-        variance weighting     || std(t) score + z ||^2
-        likelihood weighting   diffusion(t)^2 || score + z / std(t) ||^2        at x_t = mean_coeff(t) x0 + std(t) z
+
+def likelihood(sde: SDE, t: Array) -> Array:
+    """diffusion(t)^2 / std(t)^2: the loss bounds the likelihood. Source: Song et al., NeurIPS 2021, theorem 1."""
+    return (sde.diffusion(t) / sde.std(t)) ** 2
+
+
+def edm(sigma_data: float) -> Weighting:
+    """(sigma^2 + s^2) / s^2 with sigma = std / mean_coeff, s = sigma_data: EDM's weighting; for s = 1 that of v.
+
+    It is 1 / c_out^2 on the denoised image, which is this on the noise. Source: Karras et al., NeurIPS 2022, table 1;
+    Salimans and Ho, ICLR 2022, section 4 ("SNR + 1").
+    """
+    return lambda sde, t: 1 + (sde.std(t) / (sde.mean_coeff(t) * sigma_data)) ** 2
+
+
+def denoising_score_matching(
+    score_fn: ScoreFn, sde: SDE, x0: Array, t: Array, z: Array, *, weighting: Weighting = variance, reduce_mean: bool
+) -> Array:
+    """The loss of each example, [B]: `weight(t) || std(t) score(x_t, t) + z ||^2` at x_t = mean_coeff(t) x0 + std(t) z.
 
     Data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]. The norm is a mean over dimensions
     (`reduce_mean`) or half their sum.
-    Source: Song et al. 2021, equation 7; likelihood weighting: Song et al., NeurIPS 2021, theorem 1.
+    Source: Song et al. 2021, equation 7.
     """
     score = score_fn(sde.perturb(x0, t, z), t)
-    std = expand(sde.std(t), x0)
-    if likelihood_weighting:
-        squares = expand(sde.diffusion(t) ** 2, x0) * (score + z / std) ** 2
-    else:
-        squares = (std * score + z) ** 2
+    squares = expand(weighting(sde, t), x0) * (expand(sde.std(t), x0) * score + z) ** 2
     axes = tuple(range(1, x0.ndim))
     return jnp.mean(squares, axis=axes) if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
 
 
-def uniform_times(eps: float) -> DrawTimes:
-    """Times uniform in [eps, 1]."""
-    draw = jax.vmap(lambda key: jax.random.uniform(key, (), minval=eps, maxval=1.0))
-    return lambda keys: (draw(keys), jnp.ones(keys.shape))
+def independent(quantile: Quantile) -> DrawTimes:
+    """Times drawn independently: that of an example depends on its own key alone."""
+    draw = jax.vmap(lambda key: jax.random.uniform(key, ()))
+    return lambda keys: quantile(draw(keys))
 
 
-def log_snr_times(sde: SDE, eps: float) -> DrawTimes:
-    """Times whose log signal-to-noise ratio is uniform: the best ones for the likelihood weighting.
+def stratified(quantile: Quantile) -> DrawTimes:
+    """Times spread evenly over the batch, u_i = (u_0 + i / B) mod 1, which lowers the variance of its mean.
 
-    lambda(t) = ln(mean_coeff^2 / std^2),   density = -lambda'(t) / (lambda(eps) - lambda(1)),   -lambda' = g^2 / std^2
-
-    The importance weight makes the likelihood-weighted loss a constant times || std score + z ||^2, whose variance is
-    far smaller than with uniform times; the expectation is that of uniform times.
-    Source: Song et al., NeurIPS 2021, section 4.1; Kingma et al., NeurIPS 2021, section 4.
+    One draw, from the first example's key, serves the batch. Source: Kingma et al., NeurIPS 2021, appendix I.1.
     """
-    table = jnp.geomspace(eps, 1.0, 4096)
-    log_snr = 2 * jnp.log(sde.mean_coeff(table) / sde.std(table))  # decreasing
 
     def draw(keys: Array) -> tuple[Array, Array]:
-        at = jax.vmap(lambda key: jax.random.uniform(key, (), minval=log_snr[-1], maxval=log_snr[0]))(keys)
-        t = jnp.interp(at, log_snr[::-1], table[::-1])
-        density = (sde.diffusion(t) / sde.std(t)) ** 2 / (log_snr[0] - log_snr[-1])
-        return t, 1 / ((1 - eps) * density)
+        return quantile((jax.random.uniform(keys[0], ()) + jnp.arange(len(keys)) / len(keys)) % 1.0)
 
     return draw
-
-
-def level_times(chain: Tabulated) -> DrawTimes:
-    """The times of levels uniform in 0 ... N - 1: with them the loss is that of SMLD and of DDPM.
-
-    Source: Song et al. 2021, equations 1 and 3.
-    """
-    draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, chain.num_scales))
-    return lambda keys: (chain.time(draw(keys)), jnp.ones(keys.shape))
 
 
 def make_per_example_loss(
@@ -88,7 +82,7 @@ def make_per_example_loss(
     prepare: Prepare,
     draw_times: DrawTimes,
     *,
-    likelihood_weighting: bool,
+    weighting: Weighting = variance,
     reduce_mean: bool,
 ) -> PerExampleLoss:
     """`loss(params, keys [B], batch, dropout_key) -> [B]`; an example's time and noise come from its own key."""
@@ -98,9 +92,7 @@ def make_per_example_loss(
         t, weight = draw_times(fold(keys, _TIME))
         z = draw_normal(fold(keys, _NOISE), x0.shape)
         score_fn = score_of(params, batch, dropout_key)
-        return weight * denoising_score_matching(
-            score_fn, sde, x0, t, z, likelihood_weighting=likelihood_weighting, reduce_mean=reduce_mean
-        )
+        return weight * denoising_score_matching(score_fn, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
 
     return loss
 

@@ -1,0 +1,68 @@
+"""Distributions of training times, as quantile functions: from u uniform in [0, 1) to a time and its importance weight.
+
+The weight is the density of times uniform in [eps, 1] over the density drawn from, so that the expectation of
+`weight * f(t)` is that of `f` over uniform times. As quantiles, all of them can be drawn from stratified u.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+
+from sde.base import SDE, Array
+from sde.discrete import Tabulated
+
+Quantile = Callable[[Array], tuple[Array, Array]]  # u [B] -> times [B], importance weights [B]
+
+
+def uniform(eps: float) -> Quantile:
+    """Times uniform in [eps, 1]."""
+    return lambda u: (eps + u * (1 - eps), jnp.ones_like(u))
+
+
+def levels(chain: Tabulated) -> Quantile:
+    """The times of levels uniform in 0 ... N - 1, as for SMLD and DDPM (Song et al. 2021, equations 1 and 3)."""
+
+    def quantile(u: Array) -> tuple[Array, Array]:
+        level = jnp.minimum((u * chain.num_scales).astype(jnp.int32), chain.num_scales - 1)
+        return chain.time(level), jnp.ones_like(u)
+
+    return quantile
+
+
+def log_snr(sde: SDE, eps: float) -> Quantile:
+    """Times in [eps, 1] whose log signal-to-noise ratio is uniform: the best ones for the likelihood weighting.
+
+        lambda(t) = ln(mean_coeff^2 / std^2),  density = -lambda' / (lambda(eps) - lambda(1)),  -lambda' = g^2 / std^2
+
+    They make the likelihood-weighted loss a constant times || std score + z ||^2, whose variance is far smaller than
+    with uniform times. Source: Song et al., NeurIPS 2021, section 4.1; Kingma et al., NeurIPS 2021, section 4.
+    """
+    table, ratios = _table(sde, eps)
+
+    def quantile(u: Array) -> tuple[Array, Array]:
+        t = jnp.interp(ratios[0] + u * (ratios[-1] - ratios[0]), ratios, table)
+        density = (sde.diffusion(t) / sde.std(t)) ** 2 / (ratios[-1] - ratios[0])
+        return t, 1 / ((1 - eps) * density)
+
+    return quantile
+
+
+def log_normal(sde: SDE, eps: float, *, mean: float = -1.2, std: float = 1.2) -> Quantile:
+    """EDM's times: `ln sigma ~ N(mean, std^2)` for sigma = std(t) / mean_coeff(t), kept within [eps, 1].
+
+    The weight is 1: this distribution is part of EDM's objective. Source: Karras et al., NeurIPS 2022, table 1.
+    """
+    table, ratios = _table(sde, eps)
+
+    def quantile(u: Array) -> tuple[Array, Array]:
+        log_sigma = mean + std * ndtri(jnp.clip(u, 1e-6, 1 - 1e-6))
+        return jnp.interp(-2 * log_sigma, ratios, table), jnp.ones_like(u)
+
+    return quantile
+
+
+def _table(sde: SDE, eps: float) -> tuple[Array, Array]:
+    """Times from 1 down to eps and their log signal-to-noise ratios, which increase: [4096] each."""
+    table = jnp.geomspace(eps, 1.0, 4096)[::-1]
+    return table, 2 * jnp.log(sde.mean_coeff(table) / sde.std(table))
