@@ -17,10 +17,10 @@ demo: .venv/.run
 	$(BIN)/python main.py --config=$(DEMO_CONFIG) --workdir=$(DEMO) --mode=eval
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""The composition root: with `build_network`, all that reads config values and turns names into objects."""
+"""The composition root: with the other `build_*` modules all that reads config values and turns names into objects."""
 
 import dataclasses
 import functools
@@ -13,14 +13,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 import build_network
+import build_sampler
 from configs.default import choose
 from data.sources import Source, eval_split, load
 from likelihood import dequantize
 from models import score
-from sampling import grids, steps
 from sampling.base import Sampler
-from sampling.ode import ProbabilityFlow
-from sampling.pc import PC
 from sde import times
 from sde.base import SDE, Array, ScoreFn
 from sde.cosine import Cosine
@@ -152,63 +150,7 @@ def ema(config: ConfigDict) -> EMA:
 
 def sampler(config: ConfigDict) -> Sampler:
     """The sampler that `sampling` describes, for this config's SDE."""
-    return choose("sampling.method", config.sampling.method, SAMPLERS)(config)
-
-
-def sampling_eps(config: ConfigDict) -> float:
-    """The last time of a sampler, unless set: as published for VP, sub-VP and VE; sigma = 0.002 for EDM."""
-    if config.sampling.eps is not None:
-        return config.sampling.eps
-    return {"vesde": 1e-5, "edm": 0.002 / config.model.sigma_max}.get(config.training.sde, 1e-3)
-
-
-def _predictor_corrector(config: ConfigDict) -> PC:
-    sampling, process = config.sampling, sde(config)
-    if isinstance(process, Tabulated):
-        if sampling.num_steps not in (None, process.num_scales):
-            raise ValueError(
-                f"config.sampling.num_steps = {sampling.num_steps}, but a discrete model is sampled through all of its "
-                f"model.num_scales = {process.num_scales} levels; leave num_steps unset."
-            )
-        grid = grids.levels(process.num_scales)
-    else:
-        grid = grids.uniform(sampling.num_steps or config.model.num_scales, sampling_eps(config))
-    published = "posterior" if config.training.sde in NOISE_LEVEL_AS_TIME else "transition"
-    noise = sampling.ancestral_variance or published
-    choose("sampling.ancestral_variance", noise, dict.fromkeys(("posterior", "transition")))
-    choose("sampling.langevin_norm", sampling.langevin_norm, dict.fromkeys(("example", "batch")))
-    make_predictor = choose("sampling.predictor", sampling.predictor, steps.PREDICTORS)
-    make_corrector = choose("sampling.corrector", sampling.corrector, steps.CORRECTORS)
-    if sampling.probability_flow and sampling.predictor == "ancestral_sampling":
-        raise ValueError(
-            "config.sampling.probability_flow = True needs a predictor that follows the ODE; "
-            "use euler_maruyama or reverse_diffusion instead of ancestral_sampling."
-        )
-    if isinstance(process, Tabulated) and sampling.predictor == "euler_maruyama":
-        raise ValueError(
-            "config.sampling.predictor = 'euler_maruyama' needs config.training.continuous = True; "
-            "for a discrete model use ancestral_sampling or reverse_diffusion."
-        )
-    return PC(
-        process,
-        predictor=make_predictor(probability_flow=sampling.probability_flow, variance=noise),
-        corrector=make_corrector(snr=sampling.snr, norm=sampling.langevin_norm),
-        times=grid,
-        num_corrector_steps=sampling.n_steps_each,
-        denoise=sampling.noise_removal,
-    )
-
-
-def _probability_flow(config: ConfigDict) -> ProbabilityFlow:
-    if not config.training.continuous:
-        raise ValueError(
-            "config.sampling.method = 'ode' solves a differential equation, which a discrete model does not have; "
-            "use method = 'pc' or config.training.continuous = True."
-        )
-    sampling = config.sampling
-    return ProbabilityFlow(
-        sde(config), eps=sampling_eps(config), rtol=sampling.rtol, atol=sampling.atol, denoise=sampling.noise_removal
-    )
+    return build_sampler.sampler(config, sde(config))
 
 
 def source(config: ConfigDict, split: str) -> Source:
@@ -288,4 +230,3 @@ CHAINS: dict[str, Callable[[ConfigDict], SDE]] = {
     "vpsde": lambda model: ddpm_chain(model.beta_min, model.beta_max, model.num_scales),
     "vesde": lambda model: smld_chain(model.sigma_min, model.sigma_max, model.num_scales),
 }
-SAMPLERS: dict[str, Callable[[ConfigDict], Any]] = {"pc": _predictor_corrector, "ode": _probability_flow}

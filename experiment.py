@@ -1,15 +1,16 @@
 """An experiment: every object that the programs need, built from the config before anything is compiled."""
 
-import math
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 import build
+import build_likelihood
 from configs import default
 from data.pipeline import eval_batch
 from data.sources import Source
@@ -17,7 +18,6 @@ from evaluation.images import grid
 from evaluation.rounds import Task
 from evaluation.tasks import bits_per_dim_task, loss_task, samples_task
 from likelihood import dequantize
-from likelihood.ode import PROBES, draw_probes, log_likelihood
 from sde.base import Array, example_keys, fold, keys_at
 from training.losses import Batch
 from training.state import TrainState, initial_state
@@ -36,9 +36,9 @@ class Experiment:
         self.sde, self.network = build.sde(config), build.network(config)
         self.score_of, self.sampler = build.score_of(config), build.sampler(config)
         self.tx, self.schedule = build.optimizer(config)
-        build.choose("eval.hutchinson", config.eval.hutchinson, PROBES)
         build.choose("eval.bpd_dataset", config.eval.bpd_dataset, {"train": "train", "test": "test"})
         self.train, self.test = build.source(config, "train"), build.source(config, "test")
+        self.measure_bits_per_dim = build_likelihood.bits_per_dim(config, self.sde, self.test.num_levels)
         self.per_example_loss = build.per_example_loss(config, self.test.num_levels)
         self.key = jax.random.key(config.seed)
 
@@ -65,30 +65,30 @@ class Experiment:
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)
 
     def generate(self, num: int) -> Callable[[Any, Array], dict[str, Array]]:
-        """`(params, keys [num]) -> {"samples": grey levels [num, H, W, C], "num_evals"}`, compiled."""
-        levels, centered = self.test.num_levels, self.config.data.centered
+        """`(params, keys [num]) -> {"samples": grey levels [num, H, W, C], "num_evals"}`, compiled.
+
+        With `sampling.trajectory = K` also "states" [num, K, H, W, C]: the way there.
+        """
+        levels, centered, trajectory = self.test.num_levels, self.config.data.centered, self.config.sampling.trajectory
+
+        def quantize(x: Array) -> Array:
+            return dequantize.quantize(x, levels, centered=centered)
 
         def fn(params: Any, keys: Array) -> dict[str, Array]:
-            drawn = self.sampler(keys, self.score_of(params, {}, None), (num, *self.test.shape))
-            return {"samples": dequantize.quantize(drawn.x, levels, centered=centered), "num_evals": drawn.num_evals}
+            score_fn = self.score_of(params, {}, None)
+            drawn = self.sampler(keys, score_fn, (num, *self.test.shape), trajectory=trajectory)
+            states = {} if drawn.states is None else {"states": quantize(jnp.moveaxis(drawn.states, 0, 1))}
+            return {"samples": quantize(drawn.x), "num_evals": drawn.num_evals, **states}
 
         return jax.jit(fn)
 
     def bits_per_dim(self) -> Callable[[Any, Array, Batch], dict[str, Array]]:
-        """`(params, keys [B], batch) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled."""
-        settings, levels, centered = self.config.eval, self.test.num_levels, self.config.data.centered
+        """`(params, keys [B], batch) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled.
 
-        def fn(params: Any, keys: Array, batch: Batch) -> dict[str, Array]:
-            x = dequantize.uniform(fold(keys, 0), batch["x"], levels, centered=centered)
-            epsilon = draw_probes(settings.hutchinson, fold(keys, 1), x.shape)
-            score_fn = self.score_of(params, batch, None)
-            solved = log_likelihood(
-                score_fn, self.sde, x, epsilon, eps=settings.bpd_eps, rtol=settings.rtol, atol=settings.atol
-            )
-            bits = dequantize.bits_per_dim(solved.logp_nats, math.prod(x.shape[1:]), levels, centered=centered)
-            return {"bits_per_dim": bits, "logp_nats": solved.logp_nats, "num_evals": solved.num_evals}
-
-        return jax.jit(fn)
+        With several probes also "probe_standard_error" [B], in bits/dim; see `build_likelihood.bits_per_dim`.
+        """
+        measure = self.measure_bits_per_dim
+        return jax.jit(lambda params, keys, batch: measure(self.score_of(params, batch, None), keys, batch["x"]))
 
     def sample_keys(self, checkpoint: int, start: int, num: int) -> Array:
         """The keys of samples start ... start + num - 1 of a checkpoint, divided over the devices."""
@@ -100,6 +100,10 @@ class Experiment:
         """Grey levels [N, H, W, C] as one grid of 8-bit images, small ones enlarged."""
         shades = np.round(samples.astype(np.float32) * (255 / (self.test.num_levels - 1))).astype(np.uint8)
         return grid(shades, scale=max(1, 64 // samples.shape[1]))
+
+    def frames(self, states: np.ndarray) -> list[np.ndarray]:
+        """Grey levels [N, K, H, W, C] of K states as K grids."""
+        return [self.picture(states[:, k]) for k in range(states.shape[1])]
 
 
 def _batches(run: Experiment, source: Source) -> tuple[int, int, Callable[[int], dict]]:

@@ -216,6 +216,8 @@ def _make_snapshot(run: Experiment) -> Callable[[TrainState, int, int, MetricsLo
         picture = run.picture(drawn["samples"])
         path = run.workdir / "samples" / f"snapshot_{number}.png"
         report.write_png(path, picture)
+        if "states" in drawn:
+            report.write_gif(path.with_suffix(".gif"), run.frames(drawn["states"]))
         log.image(step, "samples", picture)
         seconds = time.perf_counter() - began
         logging.info("%d samples with %d evaluations in %.1f s -> %s", num, drawn["num_evals"], seconds, path)
@@ -310,7 +312,10 @@ def _same_settings(run: Experiment, directory: pathlib.Path) -> None:
 def _write_samples(run: Experiment, number: int, directory: pathlib.Path) -> None:
     """All samples as `.npz`, and the first of them as a grid."""
     task = TASKS["samples"](run, number, None)
-    samples = np.concatenate([arrays["samples"] for arrays in Rounds(task, directory)])
+    rounds = Rounds(task, directory)
+    samples = np.concatenate([arrays["samples"] for arrays in rounds])
+    if "states" in (first := rounds[0]):
+        report.write_gif(directory / "samples.gif", run.frames(first["states"][:100]))
     report.write_samples(directory / "samples.npz", samples)
     report.write_png(directory / "samples.png", run.picture(samples[:100]))
 

@@ -53,11 +53,20 @@ def _training() -> ml_collections.ConfigDict:
 
 def _sampling() -> ml_collections.ConfigDict:
     sampling = ml_collections.ConfigDict()
-    sampling.method = "pc"  # pc | ode
-    sampling.predictor = "euler_maruyama"  # euler_maruyama | reverse_diffusion | ancestral_sampling | none
+    sampling.method = "pc"  # pc: predictor-corrector | solver: multistep, in few steps | ode: adaptive
+    # euler_maruyama | reverse_diffusion | ancestral_sampling | none, or for few steps: ddim | heun
+    sampling.predictor = "euler_maruyama"
     sampling.corrector = "none"  # langevin | ald | none
     sampling.probability_flow = False  # the predictor follows the probability-flow ODE
-    sampling.num_steps = placeholder(int)  # steps of the loop; unset: model.num_scales
+    sampling.num_steps = placeholder(int)  # steps of the loop; unset: model.num_scales, 20 for method solver
+    sampling.grid = "uniform"  # uniform | log_snr | polynomial (rho = 7, in sigma) | quadratic: spacing of the steps
+    sampling.solver = "dpmpp_2m"  # of method solver: dpmpp_2m | dpmpp_3m | dpmpp_2m_sde | unipc_2 or _3 | deis_2 or _3
+    sampling.eta = 0.0  # noise of predictor ddim: 0 follows the ODE, 1 is ancestral sampling
+    sampling.churn = 0.0  # S_churn of predictor heun: 0 follows the ODE; Karras et al. 2022, algorithm 2
+    sampling.churn_min = 0.0  # S_tmin: noise level std / mean_coeff, in units of the data, below which none is added
+    sampling.churn_max = placeholder(float)  # S_tmax: above which none is added; unset: no such limit
+    sampling.churn_noise = 1.0  # S_noise: standard deviation of what is added, 1 being right for an exact score
+    sampling.trajectory = 0  # states of the way to keep and to show as a GIF; 0: none
     sampling.n_steps_each = 1  # corrector steps per predictor step
     sampling.snr = 0.16  # signal-to-noise ratio of the corrector
     sampling.langevin_norm = "example"  # example | batch: over what Langevin's norms are averaged (published: batch)
@@ -66,6 +75,8 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.eps = placeholder(float)  # last time; unset: 1e-3 for VP and sub-VP, 1e-5 for VE, as published
     sampling.rtol = 1e-5  # relative tolerance of method ode
     sampling.atol = 1e-5  # absolute tolerance of method ode
+    sampling.ode_solver = "dopri5"  # of method ode: tsit5 | dopri5 | dopri8 | heun
+    sampling.ode_per_example = False  # steps of method ode chosen for each image by itself, not for its batch
     return sampling
 
 
@@ -80,8 +91,14 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.num_samples = 50_000
     evaluation.bpd_dataset = "test"  # train | test
     evaluation.bpd_repeats = 1  # dequantisations and probes per image, averaged
+    evaluation.bpd_method = "ode"  # ode (density of the probability flow) | bound (variational, of the sampling SDE)
+    evaluation.bpd_offset = "at_eps"  # at_eps (data are taken as samples at bpd_eps) | decoded (lower bound at time 0)
+    evaluation.dequantization = "uniform"  # uniform | truncated_normal (the noise of bpd_eps; for training without it)
+    evaluation.num_dequantizations = 1  # importance samples per image, under one logarithm
+    evaluation.divergence = "hutchinson"  # hutchinson | exact (small images) | hutchpp (where few directions matter)
+    evaluation.num_probes = 1  # Jacobian products per evaluation of the ODE; times per image for method bound
     evaluation.hutchinson = "rademacher"  # rademacher | gaussian
-    evaluation.bpd_eps = 1e-5  # time at which the likelihood's ODE starts
+    evaluation.bpd_eps = 1e-5  # time at which the likelihood's ODE or bound starts
     evaluation.rtol = 1e-5  # relative tolerance of that ODE
     evaluation.atol = 1e-5  # absolute tolerance of that ODE
     evaluation.wait_seconds = 3600.0  # how long to wait for a checkpoint of a run in progress
@@ -156,7 +173,9 @@ _POSITIVE = (
     "training.batch_size", "training.n_iters", "training.snapshot_freq", "training.snapshot_freq_for_preemption",
     "training.log_freq", "training.n_jitted_steps", "training.snapshot_num_samples", "training.eps",
     "sampling.num_steps", "sampling.n_steps_each", "sampling.snr", "sampling.eps", "sampling.rtol", "sampling.atol",
+    "sampling.churn_noise",
     "eval.batch_size", "eval.num_samples", "eval.bpd_repeats", "eval.bpd_eps", "eval.rtol", "eval.atol",
+    "eval.num_probes", "eval.num_dequantizations",
     "data.image_size", "data.num_channels", "model.sigma_min", "model.beta_min", "model.num_scales", "model.nf",
     "model.num_res_blocks", "optim.lr", "optim.eps",
 )  # fmt: skip
@@ -190,6 +209,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise ValueError(f"config.model.dropout = {config.model.dropout}, but it must be in [0, 1).")
     if not 0 <= config.model.ema_rate < 1:
         raise ValueError(f"config.model.ema_rate = {config.model.ema_rate}, but it must be in [0, 1).")
+    if not 0 <= config.sampling.eta <= 1:
+        raise ValueError(f"config.sampling.eta = {config.sampling.eta}, but it must be in [0, 1].")
+    for key in ("churn", "churn_min"):
+        if config.sampling[key] < 0:
+            raise ValueError(f"config.sampling.{key} = {config.sampling[key]}, but it must not be negative.")
     for key in ("snapshot_freq", "snapshot_freq_for_preemption"):
         _divisible(config, key, "log_freq")
 

@@ -5,7 +5,7 @@ import math
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -33,6 +33,18 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
         raise ValueError(f"a picture of {image.dtype} {image.shape} was given; a PNG file takes uint8 [H, W, 1 or 3]")
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     write_atomically(pathlib.Path(path), lambda file: picture.save(file, format="PNG"))
+
+
+def write_gif(path: str | os.PathLike, frames: Sequence[np.ndarray], seconds: float = 3.0) -> None:
+    """Writes `frames` [H, W, 1 or 3] uint8 as a GIF that takes `seconds` and holds its last frame for as long again."""
+    pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
+    shown = [round(1000 * seconds / len(pictures))] * (len(pictures) - 1) + [round(1000 * seconds)]
+    write_atomically(
+        pathlib.Path(path),
+        lambda file: pictures[0].save(
+            file, format="GIF", save_all=True, append_images=pictures[1:], duration=shown, loop=0
+        ),
+    )
 
 
 def write_samples(path: str | os.PathLike, samples: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
+import numpy as np
 
 from sde.base import SDE, Array, ScoreFn, example_keys, expand, fold
 
@@ -23,10 +24,14 @@ class Sample(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What a sampler returns: `x` [B, ...] and `num_evals`, the calls of the score function (int32, counted)."""
+    """What a sampler returns: `x` [B, ...] and `num_evals`, the calls of the score function (int32, counted).
+
+    `states` [K, B, ...]: where `trajectory = K` was asked for, K states from the first steps to the last, which is x.
+    """
 
     x: Array
     num_evals: Array
+    states: Array | None = None
 
 
 Step = Callable[[Array, ScoreFn, SDE, Array, Array, Array], Sample]  # (z [B, ...], score_fn, sde, x, t [B], t_next [B])
@@ -44,6 +49,7 @@ class Sampler(Protocol):
     `key`: one key, of which example i takes `fold_in(key, i)`, or one key per example [B].
     `start`: `(x, t)` to begin from instead of the prior; t is a Python float.
     `constrain`: applied to every sample of the way, with the time at which it lives and fresh noise.
+    `trajectory`: how many states of the way to return, evenly spread over the steps; 0 for none.
     """
 
     def __call__(
@@ -54,6 +60,7 @@ class Sampler(Protocol):
         *,
         start: Start | None = None,
         constrain: Constrain = unconstrained,
+        trajectory: int = 0,
     ) -> Samples:
         """Samples [B, ...], and how often the score function was called."""
         ...
@@ -76,6 +83,31 @@ def begin(sde: SDE, keys: Array, shape: Sequence[int], start: Start | None) -> A
     if x.shape != tuple(shape):
         raise ValueError(f"start has shape {x.shape}, but samples of shape {tuple(shape)} were asked for.")
     return x
+
+
+def slots(num_steps: int, trajectory: int) -> Array:
+    """Where `record` puts the state after each step [N]: number k of `trajectory`, or past the end (not kept).
+
+    Errors: ValueError for a trajectory of more states than there are steps.
+    """
+    if not 0 <= trajectory <= num_steps:
+        raise ValueError(
+            f"trajectory = {trajectory}, but there are {num_steps} steps: ask for 0 to {num_steps} states."
+        )
+    slot = np.full(num_steps, trajectory, np.int32)
+    kept = np.ceil(np.arange(1, trajectory + 1) * num_steps / max(trajectory, 1)).astype(int) - 1
+    slot[kept] = np.arange(trajectory)
+    return jnp.asarray(slot)
+
+
+def blank_states(x: Array, trajectory: int) -> Array | None:
+    """Room for `trajectory` states like x [B, ...]: [K, B, ...], or nothing."""
+    return jnp.zeros((trajectory, *x.shape), x.dtype) if trajectory else None
+
+
+def record(states: Array | None, slot: Array | int, x: Array) -> Array | None:
+    """`states` [K, B, ...] with x [B, ...] at `slot`, unless that is past their end."""
+    return None if states is None else states.at[slot].set(x, mode="drop")
 
 
 def denoise(score_fn: ScoreFn, sde: SDE, x: Array, t: Array) -> Array:

@@ -1,6 +1,19 @@
-"""Time grids of fixed-step samplers: tuples of decreasing times, one more than there are steps."""
+"""Time grids of fixed-step samplers: tuples of decreasing times, one more than there are steps.
 
+A grid is equal steps in a coordinate u(t): the time itself, its root, the log-SNR, or a power of the noise level
+std(t) / mean_coeff(t). Of a tabulated SDE the grid takes the nearest levels, and its last step goes to the data.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from sde.base import SDE
+from sde.discrete import Tabulated
+
+Coordinate = Callable[[np.ndarray], np.ndarray]  # times [K] -> u [K], strictly monotone
 
 
 def uniform(num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
@@ -8,9 +21,64 @@ def uniform(num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]
 
     Notes: the published grid has N times, and so N - 1 intervals, between which N steps of 1/N are taken.
     """
-    if num_steps < 1 or not 0 <= eps < t_max:
-        raise ValueError(f"A grid needs num_steps >= 1 and 0 <= eps < t_max, not {num_steps}, {eps}, {t_max}.")
+    _check(num_steps, eps, t_max)
     return tuple(np.linspace(t_max, eps, num_steps + 1).tolist())
+
+
+def quadratic(num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
+    """Equal steps in sqrt(t) from `t_max` to `eps`: num_steps + 1 times.
+
+    Source: Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, appendix D.2.
+    """
+    _check(num_steps, eps, t_max)
+    return _exact_ends(np.linspace(np.sqrt(t_max), np.sqrt(eps), num_steps + 1) ** 2, eps, t_max)
+
+
+def log_snr(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
+    """Equal steps in `lambda(t) = log(mean_coeff(t) / std(t))` from `t_max` to `eps`: num_steps + 1 times.
+
+    For a tabulated SDE: `num_steps` of its levels, then -1; `eps` and `t_max` are not used.
+    Source: Lu et al., "DPM-Solver", NeurIPS 2022, section 3.2. Errors: ValueError for steps that float32 cannot tell.
+    """
+    return spaced(sde, lambda t: -np.log(noise_level(sde, t)), num_steps, eps, t_max)
+
+
+def polynomial(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0, rho: float = 7.0) -> tuple[float, ...]:
+    """Equal steps in `sigma(t)^(1 / rho)`, `sigma = std / mean_coeff`, from `t_max` to `eps`: num_steps + 1 times.
+
+    For a tabulated SDE: `num_steps` of its levels, then -1; `eps` and `t_max` are not used.
+    Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022, equation 5.
+    """
+    return spaced(sde, lambda t: noise_level(sde, t) ** (1 / rho), num_steps, eps, t_max)
+
+
+def spaced(sde: SDE, coordinate: Coordinate, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
+    """Equal steps in `coordinate` from `t_max` to `eps`, found by bisection in double precision: num_steps + 1 times.
+
+    For a tabulated SDE: those `num_steps` levels, all different, that are nearest to equal steps from the noisiest to
+    the least noisy, then -1; all levels in their order where there are as many.
+    """
+    if isinstance(sde, Tabulated):
+        return _chosen_levels(sde, coordinate, num_steps)
+    _check(num_steps, eps, t_max)
+    with np.errstate(divide="ignore"):
+        first, last = coordinate(np.array([t_max, eps]))
+    if not np.isfinite(first) or not np.isfinite(last):
+        raise ValueError(f"This grid ends where the data have no noise (eps = {eps}); give an eps > 0.")
+    target, sign = np.linspace(first, last, num_steps + 1), np.sign(first - last)
+    low, high = np.full(num_steps + 1, eps), np.full(num_steps + 1, t_max)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        above = sign * coordinate(middle) > sign * target
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return _exact_ends(high, eps, t_max)
+
+
+def noise_level(sde: SDE, t: np.ndarray) -> np.ndarray:
+    """sigma(t) = std(t) / mean_coeff(t) at times [K], as float64 of the SDE's own precision."""
+    with jax.ensure_compile_time_eval():  # numbers, even while a caller is traced
+        times = jnp.asarray(t)
+        return np.asarray(sde.std(times), np.float64) / np.asarray(sde.mean_coeff(times), np.float64)
 
 
 def levels(num_scales: int, eps: float = 0.0) -> tuple[float, ...]:
@@ -32,3 +100,46 @@ def levels(num_scales: int, eps: float = 0.0) -> tuple[float, ...]:
             t = np.nextafter(t, np.float32(np.inf))
         times.append(float(t))
     return (*times, -1.0)
+
+
+def _check(num_steps: int, eps: float, t_max: float) -> None:
+    if num_steps < 1 or not 0 <= eps < t_max:
+        raise ValueError(f"A grid needs num_steps >= 1 and 0 <= eps < t_max, not {num_steps}, {eps}, {t_max}.")
+
+
+def _exact_ends(times: np.ndarray, eps: float, t_max: float) -> tuple[float, ...]:
+    """The times with their ends exactly as asked for; an error where two are one in float32."""
+    times = np.concatenate([[t_max], times[1:-1], [eps]])
+    if not np.all(np.diff(times.astype(np.float32)) < 0):
+        raise ValueError(
+            f"{len(times) - 1} steps of this grid cannot be told apart in float32; use fewer, or 'uniform'."
+        )
+    return tuple(times.tolist())
+
+
+def _chosen_levels(sde: Tabulated, coordinate: Coordinate, num_steps: int) -> tuple[float, ...]:
+    """`num_steps` levels of a chain, nearest to equal steps of the coordinate, and -1."""
+    if not 1 <= num_steps <= sde.num_scales:
+        raise ValueError(f"A chain of {sde.num_scales} levels takes 1 to {sde.num_scales} steps, not {num_steps}.")
+    times = np.asarray(levels(sde.num_scales)[:-1])  # from the noisiest down
+    u = coordinate(times)
+    target = np.linspace(u[0], u[-1], num_steps)
+    chosen = np.abs(u[None, :] - target[:, None]).argmin(axis=1)
+    for k in range(1, num_steps):  # all different: pushed down where two targets have one nearest level,
+        chosen[k] = max(chosen[k], chosen[k - 1] + 1)
+    for k in range(num_steps):  # and up again where that has passed the last level
+        chosen[k] = min(chosen[k], sde.num_scales - num_steps + k)
+    return (*times[chosen].tolist(), -1.0)
+
+
+# By name; called (sde, num_steps, eps), for SDEs in continuous time and for chains.
+GRIDS: dict[str, Callable[[SDE, int, float], tuple[float, ...]]] = {
+    "uniform": lambda sde, num_steps, eps: (
+        spaced(sde, lambda t: t, num_steps, eps) if isinstance(sde, Tabulated) else uniform(num_steps, eps)
+    ),
+    "quadratic": lambda sde, num_steps, eps: (
+        spaced(sde, np.sqrt, num_steps, eps) if isinstance(sde, Tabulated) else quadratic(num_steps, eps)
+    ),
+    "log_snr": log_snr,
+    "polynomial": polynomial,
+}

@@ -1,14 +1,20 @@
 """Sampling by the probability-flow ODE with an adaptive solver."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import diffrax
+import equinox
+import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
 from jax.typing import ArrayLike
 
 from sampling.base import Constrain, Samples, Start, begin, denoise, keys_of_examples, unconstrained
 from sde.base import SDE, Array, ScoreFn
+
+Velocity = Callable[[ArrayLike, Array, Any], Array]  # (t, x, args) -> dx/dt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +23,14 @@ class ProbabilityFlow:
 
     dx/dt = drift_coeff(t) x - diffusion(t)^2 score(x, t) / 2
 
-    Dormand-Prince 5(4) with the error norm taken over the whole batch: examples share their steps, and so agree with
-    those of another batch only to the tolerances. `denoise`: the expected data given x at eps (one more call).
-    `max_steps`: attempted steps. A solve that fails (too many steps, non-finite values) returns NaN everywhere.
-    `num_evals` is exact: a first evaluation, six for every step accepted or rejected, one to denoise.
+    `solver`: one of `SOLVERS`. `per_example`: every example has steps and error norm of its own, so that it does not
+    depend on its batch; else the norm is taken over the whole batch, and examples that share their steps agree with
+    those of another batch only to the tolerances. The score function is asked for whole batches either way.
+    `denoise`: the expected data given x at eps (one more call).
+    `max_steps`: attempted steps. A solve that fails (too many steps, non-finite values) returns NaN: everywhere, or
+    with `per_example` in that example.
+    `num_evals` is exact: those of every step, accepted or rejected (of the slowest example), one before the first
+    where a step hands its last evaluation to the next, one to denoise.
     Consumes the keys of the examples, for the prior alone. Errors: ValueError where a constraint is given.
     Source: Song et al. 2021, section 4.3 and appendix D.
     Notes: the published solve runs on the host in double precision, and denoises by a reverse-diffusion step of 1/N.
@@ -32,6 +42,12 @@ class ProbabilityFlow:
     atol: float = 1e-5
     max_steps: int = 10_000
     denoise: bool = False
+    solver: str = "dopri5"
+    per_example: bool = False
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver = {self.solver!r} is not one of {', '.join(SOLVERS)}.")
 
     def __call__(
         self,
@@ -41,27 +57,79 @@ class ProbabilityFlow:
         *,
         start: Start | None = None,
         constrain: Constrain = unconstrained,
+        trajectory: int = 0,
     ) -> Samples:
-        """Samples [B, ...] at the data (`denoise`) or at `eps`; see `sampling.base.Sampler`."""
+        """Samples [B, ...] at the data (`denoise`) or at `eps`; see `sampling.base.Sampler`.
+
+        `trajectory`: states at times evenly spread, interpolated between the solver's steps.
+        """
         if constrain is not unconstrained:
             raise ValueError("The probability-flow ODE takes no constraint; use the predictor-corrector sampler.")
-        x = begin(self.sde, keys_of_examples(key, shape[0]), shape, start)
+        x, t0 = begin(self.sde, keys_of_examples(key, shape[0]), shape, start), 1.0 if start is None else start[1]
+        if self.per_example:
+            # What the velocity closes over becomes `args`: a rule for batches must not close over traced values.
+            closed = equinox.filter_closure_convert(self._velocity(score_fn), jnp.full((shape[0],), t0, x.dtype), x)
+            arrays, rest = equinox.partition(closed, equinox.is_array)
+            velocity = _batched(lambda t, x, arrays: equinox.combine(arrays, rest)(t, x), shape[0])
+            states, num_steps = jax.vmap(lambda x: self._solve(velocity, x, t0, arrays, trajectory), out_axes=(1, 0))(x)
+            num_steps = jnp.max(num_steps)
+        else:
+            at = self._velocity(score_fn)
+            velocity = lambda t, x, args: at(jnp.full((shape[0],), t, x.dtype), x)  # noqa: E731
+            states, num_steps = self._solve(velocity, x, t0, None, trajectory)
+        x = states[-1]
+        if self.denoise:
+            x = denoise(score_fn, self.sde, x, jnp.full((shape[0],), self.eps, x.dtype))
+        _, each, first = SOLVERS[self.solver]
+        num_evals = (each * num_steps + first + int(self.denoise)).astype(jnp.int32)
+        return Samples(x, num_evals, states.at[-1].set(x) if trajectory else None)
 
-        def velocity(t: ArrayLike, x: Array, args: None) -> Array:
-            return self.sde.probability_flow(score_fn, x, jnp.full((shape[0],), t))
+    def _velocity(self, score_fn: ScoreFn) -> Callable[[Array, Array], Array]:
+        """(t [B], x [B, ...]) -> dx/dt [B, ...]."""
+        return lambda t, x: self.sde.probability_flow(score_fn, x, t)
 
+    def _solve(self, velocity: Velocity, x: Array, t0: float, args: Any, trajectory: int) -> tuple[Array, Array]:
+        """States at `trajectory` times, or at eps alone: [max(K, 1), ...]; attempted steps. NaN where it failed."""
+        saved = diffrax.SaveAt(t1=True)
+        if trajectory > 1:
+            saved = diffrax.SaveAt(ts=jnp.linspace(t0, self.eps, trajectory + 1, dtype=x.dtype)[1:])
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(velocity),
-            diffrax.Dopri5(),
-            t0=1.0 if start is None else start[1],
+            SOLVERS[self.solver][0](),
+            t0=t0,
             t1=self.eps,
             dt0=None,
             y0=x,
+            args=args,
+            saveat=saved,
             stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol, dtmin=1e-9, force_dtmin=False),
             max_steps=self.max_steps,
             throw=False,
         )
-        x = jnp.where(solution.result == diffrax.RESULTS.successful, solution.ys[0], jnp.nan)
-        if self.denoise:
-            x = denoise(score_fn, self.sde, x, jnp.full((shape[0],), self.eps, x.dtype))
-        return Samples(x, (6 * solution.stats["num_steps"] + 1 + int(self.denoise)).astype(jnp.int32))
+        states = jnp.where(solution.result == diffrax.RESULTS.successful, solution.ys, jnp.nan)
+        return states, solution.stats["num_steps"]
+
+
+def _batched(velocity: Callable[[Array, Array, Any], Array], num: int) -> Velocity:
+    """`velocity` (t [B], x [B, ...], arrays) as one of single examples, which under `vmap` is called once for all."""
+
+    @custom_vmap
+    def of_example(t: Array, x: Array, arrays: Any) -> Array:
+        return velocity(jnp.broadcast_to(t, (num,)), jnp.broadcast_to(x[None], (num, *x.shape)), arrays)[0]
+
+    @of_example.def_vmap
+    def of_batch(axis_size: int, batched: list, t: Array, x: Array, arrays: Any) -> tuple[Array, bool]:
+        t = t if batched[0] else jnp.broadcast_to(t, (axis_size,))
+        x = x if batched[1] else jnp.broadcast_to(x[None], (axis_size, *x.shape))
+        return velocity(t, x, arrays), True
+
+    return lambda t, x, arrays: of_example(jnp.asarray(t, x.dtype), x, arrays)
+
+
+# The solver, its evaluations in a step (accepted or rejected), and those before the first one.
+SOLVERS: dict[str, tuple[Callable[[], diffrax.AbstractSolver], int, int]] = {
+    "tsit5": (diffrax.Tsit5, 6, 1),
+    "dopri5": (diffrax.Dopri5, 6, 1),
+    "dopri8": (diffrax.Dopri8, 13, 1),
+    "heun": (diffrax.Heun, 2, 0),
+}

@@ -17,12 +17,17 @@ from sampling.base import (
     Start,
     Step,
     begin,
+    blank_states,
     denoise,
     keys_of_examples,
+    record,
+    slots,
     unconstrained,
 )
 from sde.base import SDE, Array, ScoreFn, draw_normal, fold
 from sde.discrete import Tabulated
+
+Carry = tuple[Sample, Array | None]  # the sample, and the states recorded so far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +54,7 @@ class PC:
     denoise: bool = True
 
     def __post_init__(self) -> None:
-        times = tuple(float(t) for t in self.times)
-        object.__setattr__(self, "times", times)
-        if len(times) < 2 or not all(t > t_next for t, t_next in itertools.pairwise(times)):
-            raise ValueError("times must be at least two, each below the one before.")
-        if times[-2] < 0 or (times[-1] < 0) != isinstance(self.sde, Tabulated):
-            raise ValueError(
-                "times must be those of the SDE: for a tabulated SDE exactly the last one lies below zero "
-                "(sampling.grids.levels), for any other none does."
-            )
+        object.__setattr__(self, "times", checked_times(self.sde, self.times))
         if self.num_corrector_steps < 0:
             raise ValueError(f"num_corrector_steps must not be negative, but is {self.num_corrector_steps}.")
 
@@ -69,17 +66,18 @@ class PC:
         *,
         start: Start | None = None,
         constrain: Constrain = unconstrained,
+        trajectory: int = 0,
     ) -> Samples:
         """Samples [B, ...] at the data (`denoise`) or at the last time; see `sampling.base.Sampler`."""
-        num, times = shape[0], self._times_from(start)
+        num, times = shape[0], times_from(tuple(self.times), start)
         keys = keys_of_examples(key, num)
         x = begin(self.sde, keys, shape, start)
 
         def noise(*address: int | Array) -> Array:
             return draw_normal(functools.reduce(fold, address, keys), shape)
 
-        def body(sample: Sample, inputs: tuple[Array, Array, Array]) -> tuple[Sample, None]:
-            number, t, t_next = inputs
+        def body(carry: Carry, inputs: tuple[Array, Array, Array, Array]) -> tuple[Carry, None]:
+            (sample, states), (number, slot, t, t_next) = carry, inputs
             t, t_next = jnp.full((num,), t), jnp.full((num,), t_next)
 
             def correct(i: Array, sample: Sample) -> Sample:
@@ -88,30 +86,46 @@ class PC:
 
             sample = jax.lax.fori_loop(0, self.num_corrector_steps, correct, sample)
             z, z_constrain = noise(STEPS, number, 0, 0), noise(STEPS, number, 0, 1)
-            return constrain(z_constrain, self.predictor(z, score_fn, self.sde, sample.x, t, t_next), t_next), None
+            sample = constrain(z_constrain, self.predictor(z, score_fn, self.sde, sample.x, t, t_next), t_next)
+            return (sample, record(states, slot, sample.x)), None
 
-        grid = jnp.asarray(times, x.dtype)
-        sample, _ = jax.lax.scan(body, Sample(x, x), (jnp.arange(len(times) - 1), grid[:-1], grid[1:]))
+        grid, num_steps = jnp.asarray(times, x.dtype), len(times) - 1
+        inputs = (jnp.arange(num_steps), slots(num_steps, trajectory), grid[:-1], grid[1:])
+        (sample, states), _ = jax.lax.scan(body, (Sample(x, x), blank_states(x, trajectory)), inputs)
         if self.denoise and times[-1] >= 0:
             x0 = denoise(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
             sample = constrain(noise(END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
-        num_evals = self._num_evals(x, len(times) - 1)
-        return Samples(sample.mean if self.denoise else sample.x, jnp.asarray(num_evals, jnp.int32))
-
-    def _times_from(self, start: Start | None) -> tuple[float, ...]:
-        """The grid, or the part of it below the time of `start`, after that time."""
-        times = tuple(self.times)
-        if start is None:
-            return times
-        below = tuple(t for t in times if t < start[1])
-        if not below:
-            raise ValueError(f"start is at time {start[1]}, where the grid has already ended ({times[-1]}).")
-        return (float(start[1]), *below)
+        num_evals = self._num_evals(x, num_steps)
+        x = sample.mean if self.denoise else sample.x
+        return Samples(x, jnp.asarray(num_evals, jnp.int32), record(states, trajectory - 1, x))
 
     def _num_evals(self, x: Array, num_steps: int) -> int:
         """Calls of the score function in `num_steps` steps and at the end."""
         each = self.num_corrector_steps * calls(self.corrector, self.sde, x) + calls(self.predictor, self.sde, x)
         return num_steps * each + int(self.denoise and self.times[-1] >= 0)
+
+
+def checked_times(sde: SDE, times: Sequence[float]) -> tuple[float, ...]:
+    """The times as floats. Errors: ValueError where they do not decrease or are not those of the SDE."""
+    times = tuple(float(t) for t in times)
+    if len(times) < 2 or not all(t > t_next for t, t_next in itertools.pairwise(times)):
+        raise ValueError("times must be at least two, each below the one before.")
+    if times[-2] < 0 or (times[-1] < 0) != isinstance(sde, Tabulated):
+        raise ValueError(
+            "times must be those of the SDE: for a tabulated SDE exactly the last one lies below zero "
+            "(sampling.grids.levels), for any other none does."
+        )
+    return times
+
+
+def times_from(times: tuple[float, ...], start: Start | None) -> tuple[float, ...]:
+    """The grid, or the part of it below the time of `start`, after that time."""
+    if start is None:
+        return times
+    below = tuple(t for t in times if t < start[1])
+    if not below:
+        raise ValueError(f"start is at time {start[1]}, where the grid has already ended ({times[-1]}).")
+    return (float(start[1]), *below)
 
 
 def calls(step: Step, sde: SDE, x: Array) -> int:

@@ -1,7 +1,8 @@
 """One step of a sampler as a formula: predictors go from t down to t_next, correctors stay at t.
 
 Every step is called `(z, score_fn, sde, x, t, t_next) -> Sample`: it receives its standard normal noise z [B, ...] and
-calls the score function at most once. x is [B, ...], t and t_next are [B], with t_next < t.
+calls the score function at most once. x is [B, ...], t and t_next are [B], with t_next < t. Two more predictors, for
+few steps, are in `sampling.solvers`; of those `heun` calls it twice.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from sampling.base import Sample, Step
+from sampling.solvers import ddim, heun
 from sde.base import SDE, Array, ScoreFn, expand
 from sde.discrete import Tabulated
 
@@ -141,10 +143,12 @@ def _langevin(z: Array, score: Array, x: Array, size: Array) -> Sample:
 
 # Published names. All of a table are made with the same keywords, of which each takes those that it has.
 PREDICTORS: dict[str, Callable[..., Step]] = {
-    "euler_maruyama": lambda *, probability_flow, variance: euler_maruyama(probability_flow=probability_flow),
-    "reverse_diffusion": lambda *, probability_flow, variance: reverse_diffusion(probability_flow=probability_flow),
-    "ancestral_sampling": lambda *, probability_flow, variance: ancestral(variance=variance),
-    "none": lambda *, probability_flow, variance: none(),
+    "euler_maruyama": lambda *, probability_flow, **_: euler_maruyama(probability_flow=probability_flow),
+    "reverse_diffusion": lambda *, probability_flow, **_: reverse_diffusion(probability_flow=probability_flow),
+    "ancestral_sampling": lambda *, variance, **_: ancestral(variance=variance),
+    "ddim": lambda *, eta, **_: ddim(eta=eta),
+    "heun": lambda *, churn, **_: heun(churn=churn),
+    "none": lambda **_: none(),
 }
 CORRECTORS: dict[str, Callable[..., Step]] = {
     "langevin": lambda *, snr, norm: langevin(snr=snr, norm=norm),

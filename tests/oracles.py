@@ -80,7 +80,7 @@ class Mixture:
 
         def score(x: Array, t: Array) -> Array:
             posterior = jax.nn.softmax(self._terms(sde, x, t), axis=0)
-            return sum(expand(p, x) * s(x, t) for p, s in zip(posterior, scores, strict=True))
+            return jnp.stack([expand(p, x) * s(x, t) for p, s in zip(posterior, scores, strict=True)]).sum(axis=0)
 
         return score
 

@@ -22,7 +22,18 @@ ALLOWED_OUTSIDE = {
     "data": {"numpy", "tensorflow_datasets", "grain", "PIL", "sklearn"},
     "configs": {"ml_collections"},
 }
-TOP = {"build", "build_network", "exchange", "experiment", "run_lib", "main", "tests", "benchmarks"}
+TOP = {
+    "build",
+    "build_likelihood",
+    "build_network",
+    "build_sampler",
+    "exchange",
+    "experiment",
+    "run_lib",
+    "main",
+    "tests",
+    "benchmarks",
+}
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 

@@ -142,6 +142,7 @@ def places(tree, depth=3):
             yield from places(tree[key], depth - 1)
 
 
+@pytest.mark.slow
 def test_any_part_of_a_pytorch_file_may_be_anything(tmp_path):
     shapes, order, _, contents = checkpoint(NCSNpp(**{**COMMON, "ch_mult": (1,), "attn_resolutions": ()}))
     for parent, key in list(places(contents, 4)):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from likelihood.dequantize import bits_per_dim
-from likelihood.ode import draw_probes, drift_and_divergence, log_likelihood
+from likelihood.divergence import draw_probes
+from likelihood.ode import drift_and_divergence, log_likelihood
 from sde.base import example_keys
 from sde.subvp import SubVP
 from sde.ve import VE

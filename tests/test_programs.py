@@ -143,6 +143,7 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(config, tmp_pa
 
 def test_evaluation_reports_every_example_once_and_can_be_interrupted(trained, config, tmp_path, monkeypatch):
     config.eval.enable_bpd = config.eval.enable_loss = config.eval.enable_sampling = True
+    config.sampling.trajectory = 4
     run = experiment(config, trained)
     (path,) = run_lib.evaluate(run, str(tmp_path / "whole"))
     report = json.loads(path.read_text())
@@ -154,7 +155,10 @@ def test_evaluation_reports_every_example_once_and_can_be_interrupted(trained, c
     assert report["config"]["model"]["nf"] == 8 and report["versions"]["jax"] == jax.__version__
     samples = np.load(path.parent / "samples.npz")["arr_0"]
     assert samples.shape == (24, 8, 8, 1) and samples.dtype == np.uint8 and samples.max() <= 16
-    assert (path.parent / "samples.png").exists()
+    with Image.open(path.parent / "samples.png") as picture, Image.open(path.parent / "samples.gif") as film:
+        assert film.n_frames == 4 and film.size == picture.size
+        film.seek(3)
+        np.testing.assert_array_equal(np.asarray(film.convert("L")), np.asarray(picture))
 
     # The same again, killed after the first file of a round has been written; then started once more.
     write, written = rounds.write_atomically, []
@@ -228,7 +232,8 @@ def test_a_wrong_name_is_one_line_and_an_exit_code_before_compilation(tmp_path):
     )
     assert done.returncode == main.EXIT_USER_ERROR
     assert done.stderr.strip() == (
-        "error: config.training.sde = 'vpsd' is not known; choose one of subvpsde, vesde, vpsde (nearest: vpsde)."
+        "error: config.training.sde = 'vpsd' is not known; "
+        "choose one of cosine, edm, subvpsde, vesde, vpsde (nearest: vpsde)."
     )
     assert not list(tmp_path.iterdir())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sampling.base import Sample
-from sampling.ode import ProbabilityFlow
+from sampling.ode import SOLVERS, ProbabilityFlow
 from sde.base import expand
 from sde.subvp import SubVP
 from sde.ve import VE
@@ -37,8 +37,9 @@ def test_the_solution_carries_one_gaussian_into_the_other(name):
     np.testing.assert_allclose(found.reshape(16, 4), mean + whitened @ root(cov), atol=5e-4)
 
 
-@pytest.mark.parametrize(("name", "denoise"), [("vp", True), ("ve", False)])
-def test_evaluations_are_counted_with_rejected_steps(name, denoise):
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(("name", "denoise", "per_example"), [("vp", True, False), ("ve", False, True)])
+def test_evaluations_are_counted_with_rejected_steps(name, denoise, per_example, solver):
     calls, sde = [], CONTINUOUS[name]
     parts = correlated(4, spread=0.1, shift=1.0), correlated(4, spread=0.1, shift=-1.0)
     score = Mixture((0.5, 0.5), parts).score_fn(sde)
@@ -47,7 +48,7 @@ def test_evaluations_are_counted_with_rejected_steps(name, denoise):
         jax.debug.callback(lambda: calls.append(1))
         return score(x, t)
 
-    sampler = ProbabilityFlow(sde, rtol=1e-4, atol=1e-4, denoise=denoise)
+    sampler = ProbabilityFlow(sde, rtol=1e-4, atol=1e-4, denoise=denoise, solver=solver, per_example=per_example)
     samples = jax.jit(lambda key: sampler(key, counting, (4, 4)))(KEY)
     jax.block_until_ready(samples)
     jax.effects_barrier()
@@ -82,6 +83,41 @@ def test_a_failed_solve_is_not_a_number():
     broken = ProbabilityFlow(VP())(KEY, blown_up, (2, 4))
     assert np.all(np.isnan(broken.x))
     assert int(broken.num_evals) < 600  # it gives up when the steps vanish, not when it has used them all
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_dims", [(4,), (2, 2, 1)])
+def test_steps_of_its_own_make_an_example_independent_of_its_batch(num_dims):
+    """Within rounding, where shared steps agree to the tolerances only; scores that know the batch are asked for it."""
+    sde, label = VE(), jnp.arange(64.0)
+    score = DATA.score_fn(sde)
+
+    def draw(num, per_example, rate):
+        def labelled(x, t):  # closes over something of the size of the batch, as a class-conditional score does
+            return score(x - expand(rate * label[:num], x), t)
+
+        return ProbabilityFlow(sde, rtol=1e-3, atol=1e-3, per_example=per_example)(KEY, labelled, (num, *num_dims)).x
+
+    draw = jax.jit(draw, static_argnums=(0, 1))
+    whole = draw(64, True, 0.01)
+    for num in (1, 7):
+        np.testing.assert_allclose(draw(num, True, 0.01), whole[:num], rtol=1e-5, atol=1e-5)
+    assert np.abs(draw(7, False, 0.01) - whole[:7]).max() > 1e-5
+    assert draw(7, True, 0.02).shape == (7, *num_dims)
+    assert draw._cache_size() == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_example", [False, True])
+def test_states_of_the_way_are_returned_on_request(per_example):
+    sde, options = VP(), {"rtol": 1e-6, "atol": 1e-6, "per_example": per_example}
+    score_fn = DATA.score_fn(sde)
+    whole = ProbabilityFlow(sde, denoise=True, **options)(KEY, score_fn, (3, 4), trajectory=3)
+    assert whole.states.shape == (3, 3, 4)
+    np.testing.assert_array_equal(whole.states[-1], whole.x)
+    middle = ProbabilityFlow(sde, eps=1 - 0.999 / 3, **options)(KEY, score_fn, (3, 4))
+    np.testing.assert_allclose(whole.states[0], middle.x, atol=2e-4)  # interpolated to fourth order
+    assert middle.states is None
 
 
 def test_a_constraint_is_refused():

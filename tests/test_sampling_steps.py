@@ -132,7 +132,7 @@ def test_norms_of_the_batch_couple_its_examples_and_norms_of_an_example_do_not()
 def test_tables_make_every_step_with_the_same_keywords():
     x = jnp.ones((2, 3))
     for make in steps.PREDICTORS.values():
-        step = make(probability_flow=False, variance="posterior")
+        step = make(probability_flow=False, variance="posterior", eta=0.5, churn=None)
         assert step(x, lambda x, t: -x, VP(), x, jnp.full(2, 0.5), jnp.full(2, 0.4)).x.shape == x.shape
     for make in steps.CORRECTORS.values():
         step = make(snr=0.1, norm="example")

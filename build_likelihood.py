@@ -1,0 +1,153 @@
+"""How bits per dimension are measured, from the config: the part of the composition root that reads `eval`."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from configs.default import choose
+from likelihood import dequantize
+from likelihood.bound import variational_bound
+from likelihood.divergence import DIVERGENCES, PROBES
+from likelihood.ode import log_likelihood
+from likelihood.offset import decode
+from sde.base import SDE, Array, ScoreFn, draw_normal, fold
+from sde.discrete import Tabulated
+
+# What a key is for: tags folded into an example's key.
+_DATA, _PROBES, _NOISE, _SAMPLES = range(4)
+
+
+class LogDensity(NamedTuple):
+    """Log-density [B] of dequantised data and its standard error [B], NaN where unknown, in nats; evaluations."""
+
+    nats: Array
+    standard_error_nats: Array
+    num_evals: Array
+
+
+# keys [B], levels [B, ...] -> x [B, ...], log-density [B] of the draw over that of a uniform one, in nats
+Dequantize = Callable[[Array, Array], tuple[Array, Array]]
+Measure = Callable[[ScoreFn, Array, Array], LogDensity]  # score function, keys [B], x [B, ...]
+
+
+def bits_per_dim(
+    config: ConfigDict, process: SDE, num_levels: int
+) -> Callable[[ScoreFn, Array, Array], dict[str, Array]]:
+    """`(score_fn, keys [B], levels [B, ...]) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, as `eval` says.
+
+    "logp_nats" is the log of the model's mean density in the cell of an image, or a lower bound of it. With several
+    probes (times, for method "bound") of one dequantisation there is also "probe_standard_error" [B]: what they leave
+    uncertain about the image's bits/dim.
+    """
+    settings, centered = config.eval, config.data.centered
+    for key, table in CHOICES.items():
+        choose(f"eval.{key}", settings[key], table)
+    draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)(config, process, num_levels)
+    measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
+    num = settings.num_dequantizations
+
+    def sample(score_fn: ScoreFn, keys: Array, levels: Array) -> tuple[LogDensity, Array]:
+        x, log_ratio = draw(fold(keys, _DATA), levels)
+        return measure(score_fn, keys, x), log_ratio
+
+    def fn(score_fn: ScoreFn, keys: Array, levels: Array) -> dict[str, Array]:
+        num_dims = math.prod(levels.shape[1:])
+        if num == 1:
+            found, log_ratio = jax.tree.map(lambda a: a[None], sample(score_fn, keys, levels))
+        else:
+            several = jnp.stack([keys, *(fold(fold(keys, _SAMPLES), k) for k in range(1, num))])
+            found, log_ratio = jax.lax.map(lambda keys: sample(score_fn, keys, levels), several)
+        logp = dequantize.log_probability_nats(found.nats, log_ratio)
+        bits = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered)
+        result = {"bits_per_dim": bits, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
+        if num == 1 and _has_standard_error(config):
+            result["probe_standard_error"] = found.standard_error_nats[0] / (num_dims * math.log(2))
+        return result
+
+    return fn
+
+
+def _has_standard_error(config: ConfigDict) -> bool:
+    settings = config.eval
+    if settings.bpd_method == "ode" and settings.divergence != "hutchinson":
+        return settings.divergence == "hutchpp" and settings.num_probes >= 6
+    return settings.num_probes > 1
+
+
+def _uniform(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
+    centered = config.data.centered
+    return lambda keys, levels: (
+        dequantize.uniform(keys, levels, num_levels, centered=centered),
+        jnp.zeros(keys.shape),
+    )
+
+
+def _truncated_normal(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
+    settings, centered = config.eval, config.data.centered
+    if settings.bpd_method == "bound" or settings.bpd_offset == "decoded":
+        raise ValueError(
+            "config.eval.dequantization = 'truncated_normal' draws samples at time bpd_eps, but config.eval.bpd_method "
+            "= 'bound' and config.eval.bpd_offset = 'decoded' start from data; use 'ode' and 'at_eps', or 'uniform'."
+        )
+
+    def draw(keys: Array, levels: Array) -> tuple[Array, Array]:
+        t = jnp.asarray(settings.bpd_eps)
+        x, logq = dequantize.truncated_normal(
+            keys, levels, num_levels, centered, mean_coeff=process.mean_coeff(t), std=process.std(t)
+        )
+        return x, logq - dequantize.uniform_logq_nats(math.prod(levels.shape[1:]), num_levels, centered)
+
+    return draw
+
+
+def _ode(config: ConfigDict, process: SDE) -> Measure:
+    settings = config.eval
+    make, decoded = DIVERGENCES[settings.divergence], OFFSETS[settings.bpd_offset]
+    solver = {"eps": settings.bpd_eps, "rtol": settings.rtol, "atol": settings.atol}
+
+    def measure(score_fn: ScoreFn, keys: Array, x: Array) -> LogDensity:
+        divergence = make(settings.hutchinson, fold(keys, _PROBES), x.shape, settings.num_probes)
+        if not decoded:
+            found = log_likelihood(score_fn, process, x, divergence, **solver)
+            return LogDensity(found.logp_nats, found.standard_error_nats, found.num_evals)
+        z = draw_normal(fold(keys, _NOISE), x.shape)
+        start, decoder = decode(score_fn, process, x, z, eps=settings.bpd_eps)
+        found = log_likelihood(score_fn, process, start, divergence, **solver)
+        return LogDensity(found.logp_nats + decoder, found.standard_error_nats, found.num_evals + 1)
+
+    return measure
+
+
+def _bound(config: ConfigDict, process: SDE) -> Measure:
+    settings = config.eval
+    if isinstance(process, Tabulated):
+        raise ValueError(
+            "config.eval.bpd_method = 'bound' integrates over continuous time; use config.training.continuous = True."
+        )
+
+    def measure(score_fn: ScoreFn, keys: Array, x: Array) -> LogDensity:
+        found = variational_bound(
+            score_fn,
+            process,
+            x,
+            fold(keys, _PROBES),
+            eps=settings.bpd_eps,
+            num_times=settings.num_probes,
+            decoded=OFFSETS[settings.bpd_offset],
+        )
+        return LogDensity(-found.nats, found.standard_error_nats, found.num_evals)
+
+    return measure
+
+
+OFFSETS: dict[str, bool] = {"at_eps": False, "decoded": True}
+CHOICES: dict[str, dict] = {"divergence": DIVERGENCES, "hutchinson": PROBES, "bpd_offset": OFFSETS}
+METHODS: dict[str, Callable[[ConfigDict, SDE], Measure]] = {"ode": _ode, "bound": _bound}
+DEQUANTIZATIONS: dict[str, Callable[[ConfigDict, SDE, int], Dequantize]] = {
+    "uniform": _uniform,
+    "truncated_normal": _truncated_normal,
+}

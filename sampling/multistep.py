@@ -1,0 +1,136 @@
+"""The loop of the multistep solvers; what a step does is a row of `sampling.coefficients`.
+
+Each step asks the network once and remembers what it predicted in the steps before.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sampling.base import (
+    END,
+    STEPS,
+    Constrain,
+    Sample,
+    Samples,
+    Start,
+    begin,
+    blank_states,
+    denoise,
+    keys_of_examples,
+    record,
+    slots,
+    unconstrained,
+)
+from sampling.coefficients import Coefficients, Method, coefficients
+from sampling.pc import calls, checked_times, times_from
+from sde.base import SDE, Array, ScoreFn, draw_normal, expand, fold
+
+FEW_STEPS = 15  # below it the last steps are of lower order, as Lu et al. advise
+
+
+class Walk(NamedTuple):
+    """What the loop carries: the sample, x as it left the time before, predictions [P, B, ...], recorded states."""
+
+    sample: Sample
+    before: Array
+    predictions: Array
+    states: Array | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Multistep:
+    """A multistep method over the grid `times`; a `Sampler` (see `sampling.base.Sampler`).
+
+    for t, t_next in pairs(times):
+        predictions = [prediction(x, t), *predictions[:-1]]
+        x = constrain(correct(x), t)          UniPC only, with the prediction just made
+        x = constrain(keep x + weights . predictions + spread z, t_next)
+    denoise: the expected data given x at the last time, constrained at time 0 (one more call of the score function)
+
+    `times` [N + 1], `start` and `denoise` as for `sampling.pc.PC`, whose corrector this has not. `lower_final`: the
+    last steps are of lower order; by itself with fewer than 15 steps. Calls the score function once in each step.
+    Consumes the keys of the examples. Jittable; the loop is one `lax.scan`, whatever the number of steps.
+    Source: Lu et al. 2022, algorithm 2; Zhao et al. 2023, algorithms 5 to 8; Zhang and Chen 2023, algorithm 1.
+    """
+
+    sde: SDE
+    method: Method
+    times: Sequence[float]
+    lower_final: bool | None = None
+    denoise: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "times", checked_times(self.sde, self.times))
+
+    def __call__(
+        self,
+        key: Array,
+        score_fn: ScoreFn,
+        shape: Sequence[int],
+        *,
+        start: Start | None = None,
+        constrain: Constrain = unconstrained,
+        trajectory: int = 0,
+    ) -> Samples:
+        """Samples [B, ...] at the data (`denoise`) or at the last time; see `sampling.base.Sampler`."""
+        num, times = shape[0], times_from(tuple(self.times), start)
+        num_steps, keys = len(times) - 1, keys_of_examples(key, shape[0])
+        x = begin(self.sde, keys, shape, start)
+        table = self._table(times, x.dtype)
+        grid = jnp.asarray(times, x.dtype)
+
+        def noise(*address: int | Array) -> Array:
+            return draw_normal(functools.reduce(fold, address, keys), shape)
+
+        def body(walk: Walk, inputs: tuple[Array, Array, Array, Array, Coefficients]) -> tuple[Walk, None]:
+            number, slot, t, t_next, row = inputs
+            t, t_next = jnp.full((num,), t), jnp.full((num,), t_next)
+            x = walk.sample.x
+            predictions = jnp.concatenate([self._predict(score_fn, x, t)[None], walk.predictions[:-1]])
+            if self.method.corrects:
+                x = row.stay * x + row.redo * walk.before + _combine(row.fix, predictions)
+                x = constrain(noise(STEPS, number, 1, 1), Sample(x, x), t).x
+            mean = row.keep * x + _combine(row.weights, predictions)
+            moved = mean + row.spread * noise(STEPS, number, 0, 0) if self.method.noisy else mean
+            sample = constrain(noise(STEPS, number, 0, 1), Sample(moved, mean), t_next)
+            return Walk(sample, x, predictions, record(walk.states, slot, sample.x)), None
+
+        inputs = (jnp.arange(num_steps), slots(num_steps, trajectory), grid[:-1], grid[1:], table)
+        blank = jnp.zeros((table.weights.shape[1], *x.shape), x.dtype)
+        walk, _ = jax.lax.scan(body, Walk(Sample(x, x), x, blank, blank_states(x, trajectory)), inputs)
+        sample, ends = walk.sample, self.denoise and times[-1] >= 0
+        if ends:
+            x0 = denoise(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
+            sample = constrain(noise(END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
+        x = sample.mean if self.denoise else sample.x
+        num_evals = jnp.asarray(num_steps * self._calls(x) + int(ends), jnp.int32)
+        return Samples(x, num_evals, record(walk.states, trajectory - 1, x))
+
+    def _table(self, times: tuple[float, ...], dtype: jnp.dtype) -> Coefficients:
+        lower_final = len(times) - 1 < FEW_STEPS if self.lower_final is None else self.lower_final
+        table = coefficients(self.sde, self.method, times, lower_final)
+        return jax.tree.map(lambda column: jnp.asarray(column, dtype), table)
+
+    def _predict(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
+        """Expected data, or expected noise, of x [B, ...] at t [B]."""
+        if self.method.predicts == "data":
+            return denoise(score_fn, self.sde, x, t)
+        return -expand(self.sde.std(t), x) * score_fn(x, t)
+
+    def _calls(self, x: Array) -> int:
+        """Calls of the score function in a step, counted."""
+
+        def predict(z: Array, score_fn: ScoreFn, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
+            return Sample(self._predict(score_fn, x, t), x)
+
+        return calls(predict, self.sde, x)
+
+
+def _combine(weights: Array, predictions: Array) -> Array:
+    """sum_j weights_j predictions_j of `weights` [P] and `predictions` [P, B, ...], in full precision everywhere."""
+    return jnp.sum(expand(weights, predictions) * predictions, axis=0)
