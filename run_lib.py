@@ -141,7 +141,7 @@ def _compile_steps(run: Experiment, state: TrainState) -> tuple[Callable, float]
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
     single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
-    num = training.n_jitted_steps if jax.default_backend() != "cpu" else 1
+    num = _steps_per_dispatch(training.n_jitted_steps)
     several = jax.jit(fuse(train_step), donate_argnums=0)
 
     def advance(state: TrainState, batches: Iterator[dict], step: int) -> tuple[TrainState, Any, int]:
@@ -152,6 +152,10 @@ def _compile_steps(run: Experiment, state: TrainState) -> tuple[Callable, float]
         return *several(state, run.split(stacked, stacked=True)), num
 
     return advance, flops
+
+
+def _steps_per_dispatch(asked: int) -> int:
+    return asked if jax.default_backend() != "cpu" else 1
 
 
 def _read(pending: list[tuple[int, Any]], saved: int) -> dict[str, float]:

@@ -214,7 +214,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     for key in ("churn", "churn_min"):
         if config.sampling[key] < 0:
             raise ValueError(f"config.sampling.{key} = {config.sampling[key]}, but it must not be negative.")
-    for key in ("snapshot_freq", "snapshot_freq_for_preemption"):
+    for key in ("snapshot_freq", "snapshot_freq_for_preemption", "eval_freq"):
         _divisible(config, key, "log_freq")
 
 
@@ -227,7 +227,7 @@ def _divisible(config: ml_collections.ConfigDict, key: str, by: str) -> None:
     if config.training[key] % config.training[by]:
         raise ValueError(
             f"config.training.{key} = {config.training[key]} is not a multiple of config.training.{by} = "
-            f"{config.training[by]}, but a checkpoint can only be taken where metrics are read: change one of them."
+            f"{config.training[by]}, but it can only happen where metrics are read: change one of them."
         )
 
 

@@ -109,6 +109,18 @@ def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
             assert ours[key] == pytest.approx(one[key], rel=1e-5), key
 
 
+@pytest.mark.slow
+def test_fused_steps_make_the_same_run(trained, config, tmp_path, monkeypatch):
+    """As on an accelerator: three steps in a dispatch, and single ones up to where metrics are read."""
+    monkeypatch.setattr(run_lib, "_steps_per_dispatch", lambda asked: asked)
+    config.training.n_jitted_steps = 3
+    config.training.snapshot_sampling = False
+    run_lib.train(experiment(config, tmp_path, devices=slice(0, 2)))
+    for ours, single in zip(metrics(tmp_path), metrics(trained), strict=True):
+        for key in single:
+            assert ours[key] == pytest.approx(single[key], rel=1e-5), key  # sums over the batch in another order
+
+
 def test_another_model_is_refused_on_resume_and_named(trained, config, caplog):
     config.model.nf = 16
     with pytest.raises(CheckpointError, match="model.nf: was 8, is 16") as error:
