@@ -17,6 +17,8 @@ from sde.ve import VE
 from sde.vp import VP
 from tests.oracles import Mixture, correlated
 
+pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
+
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
 KEYS = example_keys(jax.random.key(0), 16)

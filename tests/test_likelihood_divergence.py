@@ -13,6 +13,8 @@ from sde.ve import VE
 from sde.vp import VP
 from tests.oracles import Gaussian, Mixture, correlated
 
+pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
+
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
 MIXTURE = Mixture((0.3, 0.7), (correlated(6, shift=0.5), correlated(6, shift=0.8, seed=2)))
@@ -118,7 +120,6 @@ def test_the_field_is_evaluated_once_for_all_probes():
         assert len(calls) == 1, make
 
 
-@pytest.mark.slow
 @each
 def test_several_probes_give_the_exact_likelihood_within_their_standard_error(name):
     sde, data = CONTINUOUS[name], correlated(6)
@@ -141,7 +142,6 @@ def test_several_probes_give_the_exact_likelihood_within_their_standard_error(na
         np.testing.assert_allclose(found.latent, exactly.latent, rtol=1e-3, atol=1e-3 * sde.prior_std)
 
 
-@pytest.mark.slow
 def test_steps_of_its_own_make_an_example_independent_of_its_batch():
     sde, data = VP(), Gaussian(np.zeros(3), np.diag([1e-4, 1.0, 1.0]))
     score_fn, x = data.score_fn(sde), data.draw(0, (5, 3))

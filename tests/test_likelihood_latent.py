@@ -11,6 +11,8 @@ from sde.ve import VE
 from sde.vp import VP
 from tests.oracles import Mixture, correlated
 
+pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
+
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 
 

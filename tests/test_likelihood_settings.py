@@ -14,6 +14,8 @@ from likelihood.ode import log_likelihood
 from sde.base import example_keys, fold
 from tests.oracles import correlated
 
+pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
+
 KEYS = example_keys(jax.random.key(0), 32)
 DATA = correlated(4, spread=0.3)
 FILLING = {"bpd_eps": 0.01}  # noise of a deviation of 0.04, in levels of a width of 0.125

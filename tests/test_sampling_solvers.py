@@ -23,6 +23,8 @@ from sde.ve import VE
 from sde.vp import VP
 from tests.oracles import Mixture, correlated, propagate
 
+pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
+
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine()}
 CHAINS = {"ddpm": ddpm_chain(0.1, 20.0, 1000), "smld": smld_chain(0.01, 50.0, 1000)}
 # Of UniPC-p the predictor has order p and the corrected whole p + 1 (Zhao et al. 2023, theorem 3.1).
@@ -93,7 +95,6 @@ def test_a_dozen_calls_of_every_solver_come_close(name):
     assert errors["heun"] < errors["ddim"]  # for twice the calls; steps in log-SNR are not its own
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("grid", ["uniform", "log_snr"])
 def test_all_run_on_some_levels_of_a_chain_and_end_at_its_data(name, grid):
