@@ -1,5 +1,6 @@
 """An experiment: every object that the programs need, built from the config before anything is compiled."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,21 +43,18 @@ class Experiment:
         self.per_example_loss = build.per_example_loss(config, self.test.num_levels)
         self.key = jax.random.key(config.seed)
 
-    def state(self) -> TrainState:
-        """The state at step 0, on all devices."""
+    def _initial_state(self) -> TrainState:
         key, shape = jax.random.fold_in(self.key, INIT), (1, *self.test.shape)
         blank = np.zeros(shape, np.float32), np.ones((1,), np.float32)
+        return initial_state(self.network.init({"params": key}, *blank)["params"], self.tx)
 
-        def initialise() -> TrainState:
-            return initial_state(self.network.init({"params": key}, *blank)["params"], self.tx)
-
-        return jax.jit(initialise, out_shardings=self.devices.replicated)()
+    def state(self) -> TrainState:
+        """The state at step 0, on all devices."""
+        return jax.jit(self._initial_state, out_shardings=self.devices.replicated)()
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing it."""
-        key, shape = jax.random.fold_in(self.key, INIT), (1, *self.test.shape)
-        blank = np.zeros(shape, np.float32), np.ones((1,), np.float32)
-        shapes = jax.eval_shape(lambda: initial_state(self.network.init({"params": key}, *blank)["params"], self.tx))
+        shapes = jax.eval_shape(self._initial_state)
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=self.devices.replicated), shapes)
 
     def split(self, batch: dict[str, np.ndarray], stacked: bool = False) -> Batch:
@@ -82,6 +80,7 @@ class Experiment:
 
         return jax.jit(fn)
 
+    @functools.cached_property
     def bits_per_dim(self) -> Callable[[Any, Array, Batch], dict[str, Array]]:
         """`(params, keys [B], batch) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled.
 
@@ -124,7 +123,7 @@ def loss_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
 
 def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
     """Bits per dimension of each image, exactly once (times `eval.bpd_repeats`)."""
-    compiled, key = run.bits_per_dim(), fold(run.key, LIKELIHOOD)
+    compiled, key = run.bits_per_dim, fold(run.key, LIKELIHOOD)
     source = run.train if run.config.eval.bpd_dataset == "train" else run.test
 
     def evaluate(batch: dict[str, Any]) -> dict[str, Array]:
