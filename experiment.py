@@ -81,6 +81,11 @@ class Experiment:
         return jax.jit(fn)
 
     @functools.cached_property
+    def evaluation_loss(self) -> Callable[[Any, Array, Batch], Array]:
+        """`(params, keys [B], batch) -> [B]`: the training loss without dropout, compiled."""
+        return jax.jit(lambda params, keys, batch: self.per_example_loss(params, keys, batch, None))
+
+    @functools.cached_property
     def bits_per_dim(self) -> Callable[[Any, Array, Batch], dict[str, Array]]:
         """`(params, keys [B], batch) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled.
 
@@ -113,7 +118,7 @@ def _batches(run: Experiment, source: Source) -> tuple[int, int, Callable[[int],
 
 def loss_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
     """The training loss of each test image, at a time and noise of its own."""
-    compiled, key = jax.jit(lambda p, keys, batch: run.per_example_loss(p, keys, batch, None)), fold(run.key, LOSS)
+    compiled, key = run.evaluation_loss, fold(run.key, LOSS)
 
     def losses(batch: dict[str, Any]) -> Array:
         return compiled(params, keys_at(key, batch["index"]), run.split({k: batch[k] for k in ("x", "label")}))
