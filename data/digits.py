@@ -6,14 +6,14 @@ that both splits hold every writer and every digit.
 Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
 """
 
-import contextlib
-import io
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+
+from data import embedded
 
 TEST_EVERY = 6
 
@@ -50,19 +50,5 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(data_dir: str | os.PathLike | None = None) -> tfds.core.DatasetBuilder:
-    """The prepared builder in `data_dir` (None: TFDS' own default); writes the files on the first call.
-
-    Processes that prepare at once each write their own folder and rename it; who comes second uses the first one's.
-    """
-    builder = Digits(data_dir=data_dir, file_format="array_record")
-    if builder.data_path.exists():  # it gets its name when it is complete
-        return builder
-    config = tfds.download.DownloadConfig(try_download_gcs=False)  # never ask the network for a data set we carry
-    tfds.disable_progress_bar()  # it takes a second
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, which this is not
-            builder.download_and_prepare(download_config=config)
-    except OSError:  # the folder cannot be renamed onto one that another process has finished
-        if not builder.data_path.exists():
-            raise
-    return Digits(data_dir=data_dir, file_format="array_record")
+    """The prepared builder in `data_dir`; see `data.embedded.prepare`."""
+    return embedded.prepare(Digits, data_dir)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data import digits, tfrecords, transform
+from data import digits, photos, tfrecords, transform
 
 Examples = dict[str, np.ndarray]
 Resize = Callable[[np.ndarray, int], np.ndarray]  # (image [H, W, C], size) -> [size, size, C]
@@ -102,7 +102,9 @@ def load(
     `category` belongs to LSUN, `num_channels` to "synthetic". Raises ValueError for
     an unknown name, split, category or size, FileNotFoundError for a data set that has not been prepared.
     """
-    name = _known("data set", dataset.lower(), (*RECIPES, *SPECIAL))
+    name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
+    if name in EMBEDDED:
+        return _embedded(name, EMBEDDED[name], split, data_dir, image_size)
     if name in SPECIAL:
         return SPECIAL[name](split, data_dir, image_size, num_channels)
     recipe = RECIPES[name]
@@ -117,7 +119,7 @@ def load(
 
 def eval_split(dataset: str) -> str:
     """The split on which the published experiments evaluate; "train" where there is no other."""
-    name = _known("data set", dataset.lower(), (*RECIPES, *SPECIAL))
+    name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
     if name in RECIPES:
         return RECIPES[name].eval_split
     return "train" if name == "folder" else "test"
@@ -176,14 +178,24 @@ def _records(
     return Source(name, len(records), shape, num_levels, num_classes, fetch)
 
 
-def _digits(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
-    """The embedded digits; prepared in `data_dir` when they are first asked for."""
-    del num_channels  # they are grey
-    _known("split of digits", split.split("[")[0], ("train", "test"))
-    if image_size not in (None, 8):
-        raise ValueError(f"image_size {image_size} was given, but digits are 8x8 grey levels; set it to 8")
-    records = digits.prepare(data_dir).as_data_source(split=split)
-    return cached(_records("digits", records, (8, 8, 1), 17, 10, lambda image, size: image))
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """A data set that the requirements carry: how TFDS prepares it, and what is in it."""
+
+    prepare: Callable[[str | None], Any]
+    shape: tuple[int, int, int]
+    num_levels: int
+    num_classes: int
+
+
+def _embedded(name: str, kind: Embedded, split: str, data_dir: str | None, image_size: int | None) -> Source:
+    """A split of an embedded data set, prepared in `data_dir` when it is first asked for."""
+    _known(f"split of {name}", split.split("[")[0], ("train", "test"))
+    height, width, _ = kind.shape
+    if image_size not in (None, height):
+        raise ValueError(f"image_size {image_size} was given, but {name} are {height}x{width}; set it to {height}")
+    records = kind.prepare(data_dir).as_data_source(split=split)
+    return cached(_records(name, records, kind.shape, kind.num_levels, kind.num_classes, lambda image, size: image))
 
 
 def _synthetic(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
@@ -249,8 +261,11 @@ RECIPES: dict[str, Recipe] = {
     "ffhq": Recipe("", ("train",), "train", 256, transform.crop_square),
 }
 TFRECORDS = ("celebahq", "ffhq")
+EMBEDDED: dict[str, Embedded] = {
+    "digits": Embedded(digits.prepare, (8, 8, 1), 17, 10),
+    "photos": Embedded(photos.prepare, (32, 32, 3), 256, 2),
+}
 SPECIAL: dict[str, Callable[[str, str | None, int | None, int], Source]] = {
-    "digits": _digits,
     "synthetic": _synthetic,
     "folder": _own_folder,
 }

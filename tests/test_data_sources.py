@@ -44,6 +44,24 @@ def test_digits_are_those_of_scikit_learn(data_dir):
         assert sorted(ours) == sorted((x.tobytes(), y) for x, y in theirs)
 
 
+def test_photos_are_crops_of_two_photographs_and_test_crops_share_no_pixel_with_train_crops(data_dir):
+    from sklearn.datasets import load_sample_image
+
+    train, test = (sources.load("photos", split, data_dir) for split in ("train", "test"))
+    assert (train.shape, train.num_levels, train.num_classes) == ((32, 32, 3), 256, 2)
+    assert (len(train), len(test)) == (2 * 50 * 61, 2 * 50 * 13)
+    for source, lefts in ((train, range(0, 481, 8)), (test, range(512, 609, 8))):
+        batch = source.fetch(np.arange(len(source)))
+        expected = {
+            (label, photo[top : top + 32, left : left + 32].tobytes())
+            for label, photo in enumerate(load_sample_image(f"{name}.jpg") for name in ("china", "flower"))
+            for top in range(0, 396, 8)
+            for left in lefts
+        }
+        assert {(int(y), x.tobytes()) for x, y in zip(batch["x"], batch["label"], strict=True)} == expected
+    assert max(range(0, 481, 8)) + 32 <= 512  # where the first test crop begins, the right fifth
+
+
 def test_fetching_many_equals_fetching_one_by_one(data_dir):
     for source in [sources.load("digits", "test", data_dir), sources.load("synthetic", "test", None, 4)]:
         many = source.fetch(np.array([7, 2, 7, 0]))

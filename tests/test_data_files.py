@@ -1,0 +1,83 @@
+"""Images, arrays and masks from files: what is read, and what is told of a file that cannot be."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import files
+
+
+def test_pictures_and_arrays_of_a_folder_are_read_in_order(tmp_path):
+    shades = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    Image.fromarray(shades).save(tmp_path / "b.png")
+    Image.fromarray(shades[..., 0]).save(tmp_path / "a.png")  # grey: three equal channels
+    np.save(tmp_path / "c.npy", np.stack([shades, 255 - shades]))
+    (tmp_path / "notes.txt").write_text("not an image")
+    names, images = files.read_images(tmp_path, (8, 8, 3), 256)
+    assert names == ["a", "b", "c 0", "c 1"] and images.dtype == np.uint8
+    np.testing.assert_array_equal(images[0], np.repeat(shades[..., :1], 3, axis=-1))
+    np.testing.assert_array_equal(images[1], shades)
+    np.testing.assert_array_equal(images[3], 255 - shades)
+
+
+def test_shades_of_a_picture_become_the_levels_of_the_data(tmp_path):
+    """As our own pictures show them: level l of L is shade 255 l / (L - 1)."""
+    levels = np.arange(17, dtype=np.uint8).reshape(1, 17)
+    Image.fromarray(np.round(levels * (255 / 16)).astype(np.uint8)).save(tmp_path / "a.png")
+    _, images = files.read_images(tmp_path / "a.png", (1, 17, 1), 17)
+    np.testing.assert_array_equal(images[0, ..., 0], levels)
+
+
+def test_masks_tell_what_is_not_black(tmp_path):
+    known = np.zeros((8, 8), np.uint8)
+    known[2:4] = 255
+    Image.fromarray(known).save(tmp_path / "mask.png")
+    np.savez(tmp_path / "mask.npz", mask=known[..., None] > 0)
+    for name in ("mask.png", "mask.npz"):
+        mask = files.read_mask(tmp_path / name, (8, 8, 3))
+        assert mask.shape == (8, 8, 1) and mask.dtype == bool
+        np.testing.assert_array_equal(mask[..., 0], known > 0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(tmp_path / "small.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    (tmp_path / "notes.txt").write_text("words")
+    (tmp_path / "broken.npz").write_bytes(b"no zip")
+    (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "float.npy", np.zeros((2, 8, 8, 3)))
+    np.save(tmp_path / "levels.npy", np.full((8, 8, 3), 17))
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    np.savez(tmp_path / "two.npz", a=np.zeros(3), b=np.zeros(3))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing.png", "nothing.png does not exist"),
+        ("small.png", "small.png is 4x8, but images of 8x8 are needed"),
+        ("broken.png", "broken.png cannot be read as a picture"),
+        ("notes.txt", "notes.txt is no picture that can be read; use one of .png"),
+        ("empty", "empty has no .png"),
+        ("float.npy", r"float.npy holds float64 \(2, 8, 8, 3\), but levels"),
+        ("levels.npy", "levels.npy has levels from 17 to 17, but the data have 0 to 16"),
+        ("objects.npy", "objects.npy cannot be read as an array: Object arrays cannot be loaded"),
+        ("two.npz", "two.npz cannot be read as an array: it holds a, b; give one array, or one called arr_0"),
+        ("broken.npz", "broken.npz cannot be read as an array"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_sentence_with_its_name(folder, name, message):
+    with pytest.raises(ValueError, match=message) as error:
+        files.read_images(folder / name, (8, 8, 3), 17)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mask_of_another_shape_is_refused(folder):
+    with pytest.raises(ValueError, match=r"small.png has shape \(4, 8\), but the images are 8x8"):
+        files.read_mask(folder / "small.png", (8, 8, 3))
+    with pytest.raises(ValueError, match="mask .*nothing.png does not exist"):
+        files.read_mask(pathlib.Path("nothing.png"), (8, 8, 3))
