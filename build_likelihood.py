@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from configs.default import choose
-from likelihood import dequantize
+from likelihood import dequantize, variational
 from likelihood.bound import variational_bound
-from likelihood.divergence import DIVERGENCES, PROBES
-from likelihood.ode import log_likelihood
+from likelihood.divergence import DIVERGENCES, PROBES, Exact
+from likelihood.ode import SOLVERS, log_likelihood
 from likelihood.offset import decode
 from sde.base import SDE, Array, ScoreFn, draw_normal, fold
 from sde.discrete import Tabulated
@@ -29,15 +29,17 @@ class LogDensity(NamedTuple):
     num_evals: Array
 
 
-# keys [B], levels [B, ...] -> x [B, ...], log-density [B] of the draw over that of a uniform one, in nats
-Dequantize = Callable[[Array, Array], tuple[Array, Array]]
+# learned parameters or None, keys [B], levels [B, ...] -> x [B, ...], log-density [B] over the uniform one's, in nats
+Dequantize = Callable[[Any, Array, Array], tuple[Array, Array]]
+# keys [B], levels [B, ...], learned parameters of the dequantisation where it has some
+BitsPerDim = Callable[..., dict[str, Array]]
 Measure = Callable[[ScoreFn, Array, Array], LogDensity]  # score function, keys [B], x [B, ...]
 
 
-def bits_per_dim(
-    config: ConfigDict, process: SDE, num_levels: int
-) -> Callable[[ScoreFn, Array, Array], dict[str, Array]]:
-    """`(score_fn, keys [B], levels [B, ...]) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, as `eval` says.
+def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
+    """`(score_fn, keys [B], levels [B, ...], learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`.
+
+    As `eval` says; `learned` is what `fit_dequantization` gave, and may be left out where that is nothing.
 
     "logp_nats" is the log of the model's mean density in the cell of an image, or a lower bound of it. With several
     probes (times, for method "bound") of one dequantisation there is also "probe_standard_error" [B]: what they leave
@@ -46,21 +48,22 @@ def bits_per_dim(
     settings, centered = config.eval, config.data.centered
     for key, table in CHOICES.items():
         choose(f"eval.{key}", settings[key], table)
+    _refuse_divergence(config)
     draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)(config, process, num_levels)
     measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
     num = settings.num_dequantizations
 
-    def sample(score_fn: ScoreFn, keys: Array, levels: Array) -> tuple[LogDensity, Array]:
-        x, log_ratio = draw(fold(keys, _DATA), levels)
+    def sample(score_fn: ScoreFn, keys: Array, levels: Array, learned: Any) -> tuple[LogDensity, Array]:
+        x, log_ratio = draw(learned, fold(keys, _DATA), levels)
         return measure(score_fn, keys, x), log_ratio
 
-    def fn(score_fn: ScoreFn, keys: Array, levels: Array) -> dict[str, Array]:
+    def fn(score_fn: ScoreFn, keys: Array, levels: Array, learned: Any = None) -> dict[str, Array]:
         num_dims = math.prod(levels.shape[1:])
         if num == 1:
-            found, log_ratio = jax.tree.map(lambda a: a[None], sample(score_fn, keys, levels))
+            found, log_ratio = jax.tree.map(lambda a: a[None], sample(score_fn, keys, levels, learned))
         else:
             several = jnp.stack([keys, *(fold(fold(keys, _SAMPLES), k) for k in range(1, num))])
-            found, log_ratio = jax.lax.map(lambda keys: sample(score_fn, keys, levels), several)
+            found, log_ratio = jax.lax.map(lambda keys: sample(score_fn, keys, levels, learned), several)
         logp = dequantize.log_probability_nats(found.nats, log_ratio)
         bits = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered)
         result = {"bits_per_dim": bits, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
@@ -69,6 +72,41 @@ def bits_per_dim(
         return result
 
     return fn
+
+
+def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Callable[..., Any]:
+    """`(score_of, weights, key, batches) -> learned`: what the dequantisation learns from a model; None for most.
+
+    See `likelihood.variational.fit`. The result is a function of the four, of `eval` and of the SDE alone.
+    """
+    settings = config.eval
+    if settings.dequantization != "variational":
+        return lambda score_of, weights, key, batches: None
+    flow, centered = variational.Flow(), config.data.centered
+    loss = variational.make_loss(flow, process, num_levels, centered, eps=settings.bpd_eps)
+
+    def fit(score_of: Callable[[Any], ScoreFn], weights: Any, key: Array, batches: Callable[[int], Array]) -> Any:
+        return variational.fit(flow, loss, score_of, weights, key, batches, num_steps=settings.dequantization_steps)
+
+    return fit
+
+
+def _refuse_divergence(config: ConfigDict) -> None:
+    """Errors: ValueError for a divergence for which the images are too large, or the products too few."""
+    settings, data = config.eval, config.data
+    if settings.bpd_method != "ode":
+        return
+    num_dims, limit = data.image_size**2 * data.num_channels, Exact().limit
+    if settings.divergence == "exact" and num_dims > limit:
+        raise ValueError(
+            f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an image of "
+            f"config.data, more than {limit}; use 'hutchinson' or 'hutchpp' with several config.eval.num_probes."
+        )
+    if settings.divergence == "hutchpp" and settings.num_probes < 3:
+        raise ValueError(
+            f"config.eval.divergence = 'hutchpp' divides its products into three parts, but config.eval.num_probes = "
+            f"{settings.num_probes}; use at least 3 (6 for a standard error), or 'hutchinson'."
+        )
 
 
 def _has_standard_error(config: ConfigDict) -> bool:
@@ -80,7 +118,7 @@ def _has_standard_error(config: ConfigDict) -> bool:
 
 def _uniform(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
     centered = config.data.centered
-    return lambda keys, levels: (
+    return lambda learned, keys, levels: (
         dequantize.uniform(keys, levels, num_levels, centered=centered),
         jnp.zeros(keys.shape),
     )
@@ -94,7 +132,7 @@ def _truncated_normal(config: ConfigDict, process: SDE, num_levels: int) -> Dequ
             "= 'bound' and config.eval.bpd_offset = 'decoded' start from data; use 'ode' and 'at_eps', or 'uniform'."
         )
 
-    def draw(keys: Array, levels: Array) -> tuple[Array, Array]:
+    def draw(learned: Any, keys: Array, levels: Array) -> tuple[Array, Array]:
         t = jnp.asarray(settings.bpd_eps)
         x, logq = dequantize.truncated_normal(
             keys, levels, num_levels, centered, mean_coeff=process.mean_coeff(t), std=process.std(t)
@@ -104,10 +142,20 @@ def _truncated_normal(config: ConfigDict, process: SDE, num_levels: int) -> Dequ
     return draw
 
 
+def _variational(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
+    flow, centered = variational.Flow(), config.data.centered
+    if isinstance(process, Tabulated):
+        raise ValueError(
+            "config.eval.dequantization = 'variational' is trained on a bound in continuous time; "
+            "use config.training.continuous = True, or 'uniform'."
+        )
+    return lambda learned, keys, levels: variational.variational(flow, learned, keys, levels, num_levels, centered)
+
+
 def _ode(config: ConfigDict, process: SDE) -> Measure:
     settings = config.eval
     make, decoded = DIVERGENCES[settings.divergence], OFFSETS[settings.bpd_offset]
-    solver = {"eps": settings.bpd_eps, "rtol": settings.rtol, "atol": settings.atol}
+    solver = {"eps": settings.bpd_eps, "rtol": settings.rtol, "atol": settings.atol, "solver": settings.ode_solver}
 
     def measure(score_fn: ScoreFn, keys: Array, x: Array) -> LogDensity:
         divergence = make(settings.hutchinson, fold(keys, _PROBES), x.shape, settings.num_probes)
@@ -145,9 +193,15 @@ def _bound(config: ConfigDict, process: SDE) -> Measure:
 
 
 OFFSETS: dict[str, bool] = {"at_eps": False, "decoded": True}
-CHOICES: dict[str, dict] = {"divergence": DIVERGENCES, "hutchinson": PROBES, "bpd_offset": OFFSETS}
+CHOICES: dict[str, dict] = {
+    "divergence": DIVERGENCES,
+    "hutchinson": PROBES,
+    "bpd_offset": OFFSETS,
+    "ode_solver": SOLVERS,
+}
 METHODS: dict[str, Callable[[ConfigDict, SDE], Measure]] = {"ode": _ode, "bound": _bound}
 DEQUANTIZATIONS: dict[str, Callable[[ConfigDict, SDE, int], Dequantize]] = {
     "uniform": _uniform,
     "truncated_normal": _truncated_normal,
+    "variational": _variational,
 }

@@ -4,7 +4,8 @@
     python -m benchmarks.solvers --config=configs/... --workdir=DIR        a trained model, against its test images
 
 Quality is the sliced Wasserstein distance W2 to held-out data: over fixed random directions, the root mean square of
-the distance between the sorted projections. The floor is that of other data. Prints JSON lines: sampler, calls, SWD.
+the distance between the sorted projections; the mean over several seeds, and its standard error. The floor is that of
+other data, as many. Prints JSON lines (sampler, calls, SWD), and at the end a table in Markdown.
 """
 
 import argparse
@@ -33,9 +34,9 @@ from sde.vp import VP
 from tests.oracles import Mixture, correlated
 
 BUDGETS = (5, 10, 15, 20, 50)  # calls of the network
-NUM_DIMS, NUM_PARTS, NUM_SAMPLES = 8, 5, 10_000
+NUM_DIMS, NUM_PARTS, NUM_SAMPLES, NUM_HELD_OUT = 8, 5, 20_000, 200_000
 SDES: dict[str, SDE] = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
-Draw = Callable[[Sampler], tuple[np.ndarray, int]]  # -> samples [N, D], calls
+Draw = Callable[[Sampler], tuple[list[np.ndarray], int]]  # -> samples [N, D] of each seed, calls
 
 
 def samplers(sde: SDE, eps: float, grid: str) -> dict[str, Callable[[int], Sampler | None]]:
@@ -52,7 +53,7 @@ def samplers(sde: SDE, eps: float, grid: str) -> dict[str, Callable[[int], Sampl
     def multistep(method: Method, calls: int) -> Sampler:
         return Multistep(sde, method, times(calls - last))
 
-    table: dict[str, Callable[[int], Sampler | None]] = {
+    by_name: dict[str, Callable[[int], Sampler | None]] = {
         "reverse_diffusion": functools.partial(pc, lambda num: steps.reverse_diffusion(), 1),
         "ddim": functools.partial(pc, lambda num: ddim(), 1),
         "ddim eta=1": functools.partial(pc, lambda num: ddim(eta=1.0), 1),
@@ -60,48 +61,79 @@ def samplers(sde: SDE, eps: float, grid: str) -> dict[str, Callable[[int], Sampl
         "heun churn=4": functools.partial(pc, lambda num: heun(churn=Churn(4.0, num)), 2),
     }
     for name, method in METHODS.items():
-        table[name] = functools.partial(multistep, method)
-    return table
+        by_name[name] = functools.partial(multistep, method)
+    return by_name
 
 
-def mixture() -> tuple[Mixture, np.ndarray, np.ndarray]:
-    """A mixture of five correlated Gaussians in eight dimensions, and two independent sets of data [N, D]."""
+def mixture(num_sets: int) -> tuple[Mixture, np.ndarray, list[np.ndarray]]:
+    """A mixture of five Gaussians in eight dimensions, quantiles of held-out data, and other sets of data [N, D]."""
     parts = tuple(correlated(NUM_DIMS, spread=0.4, shift=1.0, seed=k) for k in range(NUM_PARTS))
     data = Mixture((0.1, 0.15, 0.2, 0.25, 0.3), parts)
     sets = []
-    for seed in (1000, 2000):
-        counts = np.random.default_rng(seed).multinomial(NUM_SAMPLES, data.weights)
+    for seed in range(1000, 1000 * (num_sets + 2), 1000):
+        size = NUM_HELD_OUT if seed == 1000 else NUM_SAMPLES
+        counts = np.random.default_rng(seed).multinomial(size, data.weights)
         drawn = [
             np.asarray(part.draw(seed + k, (int(n), NUM_DIMS)))
             for k, (part, n) in enumerate(zip(parts, counts, strict=True))
         ]
         sets.append(np.concatenate(drawn))
-    return data, sets[0], sets[1]
+    return data, quantiles(sets[0]), sets[1:]
 
 
-def sliced_wasserstein(a: np.ndarray, b: np.ndarray, num: int = 128) -> float:
-    """Root mean square over `num` fixed directions of the W2 distance of the projections of a [N, D] and b [M, D]."""
-    directions = np.random.default_rng(0).normal(size=(a.shape[1], num))
+def quantiles(x: np.ndarray, num: int = 128) -> np.ndarray:
+    """1,000 quantiles of the projections of x [N, D] on `num` fixed directions: [1000, num]."""
+    directions = np.random.default_rng(0).normal(size=(x.shape[1], num))
     directions /= np.linalg.norm(directions, axis=0)
-    levels = (np.arange(1000) + 0.5) / 1000
-    quantiles = [np.quantile(x @ directions, levels, axis=0) for x in (a, b)]
-    return float(np.sqrt(np.mean((quantiles[0] - quantiles[1]) ** 2)))
+    return np.quantile(x @ directions, (np.arange(1000) + 0.5) / 1000, axis=0)
 
 
-def measure(name: str, sde: SDE, eps: float, grid: str, held_out: np.ndarray, draw: Draw, em: int) -> list[dict]:
+def sliced_wasserstein(x: np.ndarray, held_out: np.ndarray) -> float:
+    """Root mean square over fixed directions of the W2 distance of the projections of x [N, D] to `quantiles`."""
+    return float(np.sqrt(np.mean((quantiles(x) - held_out) ** 2)))
+
+
+def summarize(sets: list[np.ndarray], held_out: np.ndarray) -> dict[str, float | None]:
+    """Mean over the sets of their distance to the quantiles `held_out`, and its standard error (none for one set)."""
+    if not all(np.all(np.isfinite(x)) for x in sets):
+        return {"swd": None, "error": None}
+    each = [sliced_wasserstein(x, held_out) for x in sets]
+    error = round(float(np.std(each, ddof=1)) / len(each) ** 0.5, 5) if len(each) > 1 else None
+    return {"swd": round(float(np.mean(each)), 5), "error": error}
+
+
+def table(lines: list[dict]) -> str:
+    """A table in Markdown of SWD (and calls, where they are not those of the column) by sampler and budget."""
+    rows = [f"| sampler | {' | '.join(f'{calls} calls' for calls in BUDGETS)} |", "| --- |" + " --- |" * len(BUDGETS)]
+    for sde, key in dict.fromkeys((line["sde"], line["sampler"]) for line in lines):
+        mine = [line for line in lines if (line["sde"], line["sampler"]) == (sde, key) and line["swd"] is not None]
+        if any(line["calls"] > max(BUDGETS) for line in mine) or len(mine) < 2:
+            rows += [f"| {sde} `{key}`: {line['swd']:.3f} in {line['calls']} |" for line in mine]
+            continue
+        cells = []
+        for budget in BUDGETS:
+            found = [line for line in mine if budget - 1 <= line["calls"] <= budget]
+            cells.append(f"{found[-1]['swd']:.3f}" if found else "")
+        rows.append(f"| {sde} `{key}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def measure(name: str, sde: SDE, eps: float, held_out: np.ndarray, draw: Draw, args: argparse.Namespace) -> list[dict]:
     """One line for each sampler and number of calls, printed as it is known."""
-    jobs = [(key, make(calls)) for calls in BUDGETS for key, make in samplers(sde, eps, grid).items()]
+    table = samplers(sde, eps, args.grid)
+    if unknown := set(args.samplers or ()) - table.keys():
+        raise SystemExit(f"--samplers: {', '.join(sorted(unknown))} not among {', '.join(table)}.")
+    jobs = [(key, table[key](calls)) for calls in BUDGETS for key in args.samplers or table]
     if not isinstance(sde, Tabulated):
-        reference = PC(sde, steps.euler_maruyama(), steps.none(), grids.uniform(em, eps))
-        jobs += [("euler_maruyama", reference), *_adaptive(sde, eps)]
+        reference = PC(sde, steps.euler_maruyama(), steps.none(), grids.uniform(args.em_steps, eps))
+        jobs += [("euler_maruyama", reference), *([] if args.samplers else _adaptive(sde, eps))]
     lines = []
     for key, sampler in jobs:
         if sampler is None:
             continue
         began = time.perf_counter()
-        x, calls = draw(sampler)
-        swd = sliced_wasserstein(x, held_out) if np.all(np.isfinite(x)) else None
-        line = {"sde": name, "grid": grid, "sampler": key, "calls": calls, "swd": swd and round(swd, 5)}
+        sets, calls = draw(sampler)
+        line = {"sde": name, "grid": args.grid, "sampler": key, "calls": calls, **summarize(sets, held_out)}
         lines.append({**line, "seconds": round(time.perf_counter() - began, 2)})
         print(json.dumps(lines[-1]), flush=True)
     return lines
@@ -115,61 +147,61 @@ def _adaptive(sde: SDE, eps: float) -> list[tuple[str, Sampler]]:
     ]
 
 
-def of_mixture(names: list[str], grid: str) -> list[dict]:
+def of_mixture(names: list[str], args: argparse.Namespace) -> list[dict]:
     """All samplers with the exact score."""
-    data, held_out, other = mixture()
-    print(json.dumps({"sampler": "floor: other data", "swd": round(sliced_wasserstein(other, held_out), 5)}))
+    data, held_out, others = mixture(args.seeds)
+    print(json.dumps({"sampler": "floor: other data", **summarize(others, held_out)}))
     lines = []
     for name in names:
         sde = SDES[name]
         score_fn = data.score_fn(sde)
 
-        def draw(sampler: Sampler, score_fn: Any = score_fn) -> tuple[np.ndarray, int]:
+        def draw(sampler: Sampler, score_fn: Any = score_fn) -> tuple[list[np.ndarray], int]:
             run = jax.jit(lambda key: sampler(key, score_fn, (NUM_SAMPLES, NUM_DIMS)))
-            samples = run(jax.random.key(0))
-            return np.asarray(samples.x), int(samples.num_evals)
+            drawn = [run(jax.random.key(seed)) for seed in range(args.seeds)]
+            return [np.asarray(samples.x) for samples in drawn], int(drawn[0].num_evals)
 
-        lines += measure(name, sde, 1e-5 if name == "ve" else 1e-3, grid, held_out, draw, 1000)
+        lines += measure(name, sde, 1e-5 if name == "ve" else 1e-3, held_out, draw, args)
     return lines
 
 
-def of_model(config_path: str, workdir: str, checkpoint: int | None, grid: str, num: int, em: int) -> list[dict]:
+def of_model(args: argparse.Namespace) -> list[dict]:
     """All samplers with the averaged parameters of a checkpoint, against the test images in grey levels of [0, 1]."""
     from experiment import Experiment
     from likelihood import dequantize
     from training.checkpoint import Checkpoints
 
     namespace: dict[str, Any] = {}
-    exec(compile(pathlib.Path(config_path).read_text(encoding="utf-8"), config_path, "exec"), namespace)
-    run = Experiment(namespace["get_config"](), workdir)
+    exec(compile(pathlib.Path(args.config).read_text(encoding="utf-8"), args.config, "exec"), namespace)
+    run, num = Experiment(namespace["get_config"](), args.workdir), args.num
     kept = Checkpoints(run.workdir / "checkpoints")
-    number = kept.numbers()[-1] if checkpoint is None else checkpoint
+    number = kept.numbers()[-1] if args.checkpoint is None else args.checkpoint
     params, top = kept.restore(number, run.abstract_state()).ema_params, run.test.num_levels - 1
     kept.close()
 
     def images(source: Any) -> np.ndarray:
         return source.fetch(np.arange(source.num_examples))["x"].reshape(source.num_examples, -1) / top
 
-    def draw(sampler: Sampler) -> tuple[np.ndarray, int]:
+    def draw(sampler: Sampler) -> tuple[list[np.ndarray], int]:
         def fn(params: Any, keys: Array) -> tuple[Array, Array]:
             drawn = sampler(keys, run.score_of(params, {}, None), (num, *run.test.shape))
             return dequantize.quantize(drawn.x, top + 1, centered=run.config.data.centered), drawn.num_evals
 
-        x, calls = jax.device_get(jax.jit(fn)(params, run.sample_keys(number, 0, num)))
-        return x.reshape(num, -1) / top, int(calls)
+        run_one = jax.jit(fn)
+        drawn = [
+            jax.device_get(run_one(params, run.sample_keys(number, num * seed, num))) for seed in range(args.seeds)
+        ]
+        return [x.reshape(num, -1) / top for x, _ in drawn], int(drawn[0][1])
 
-    held_out = images(run.test)
-    print(
-        json.dumps(
-            {"sampler": "floor: training images", "swd": round(sliced_wasserstein(images(run.train), held_out), 5)}
-        )
-    )
+    held_out = quantiles(images(run.test))
+    training = np.random.default_rng(0).permutation(images(run.train))
+    print(json.dumps({"sampler": "floor: training images", **summarize([training[:num]], held_out)}))
     eps = 1e-5 if run.config.training.sde == "vesde" else 1e-3
-    return measure(run.config.training.sde, run.sde, eps, grid, held_out, draw, em)
+    return measure(run.config.training.sde, run.sde, eps, held_out, draw, args)
 
 
 def plot(lines: list[dict], path: str) -> None:
-    """SWD against calls, one panel for each SDE. Needs matplotlib."""
+    """SWD against calls, one panel for each SDE, the reference as a dashed line. Needs matplotlib."""
     try:
         import matplotlib
     except ImportError as error:
@@ -181,9 +213,18 @@ def plot(lines: list[dict], path: str) -> None:
     figure, panels = plt.subplots(1, len(names), figsize=(6 * len(names), 4.5), squeeze=False, sharey=True)
     for panel, name in zip(panels[0], names, strict=True):
         mine = [line for line in lines if line["sde"] == name and line["swd"] is not None]
-        for key in dict.fromkeys(line["sampler"] for line in mine):
+        for number, key in enumerate(dict.fromkeys(line["sampler"] for line in mine)):
             points = [(line["calls"], line["swd"]) for line in mine if line["sampler"] == key]
-            panel.loglog(*zip(*points, strict=True), marker="o", label=key)
+            if key == "euler_maruyama":
+                calls, swd = points[0]
+                panel.axhline(swd, color="black", linestyle="--", label=f"{key}, {calls} calls")
+            elif not key.startswith("tsit5"):
+                color = plt.get_cmap("tab20")(number % 20)
+                panel.loglog(*zip(*points, strict=True), marker="os^Dv"[number % 5], color=color, label=key)
+        swds = [line["swd"] for line in mine]
+        panel.set_ylim(0.8 * min(swds), 1.0)  # Heun's first steps are far above
+        panel.set_xticks(BUDGETS, BUDGETS)
+        panel.minorticks_off()
         panel.set(title=name, xlabel="network calls", ylabel="sliced Wasserstein distance to held-out data")
     panels[0][-1].legend(fontsize=7)
     figure.tight_layout()
@@ -201,15 +242,15 @@ def main() -> None:
     parser.add_argument("--workdir", help="the folder of its training run")
     parser.add_argument("--checkpoint", type=int, help="its newest by default")
     parser.add_argument("--num", type=int, default=300, help="samples of the model")
-    parser.add_argument("--em-steps", type=int, default=1000, help="Euler-Maruyama steps of the model's reference")
+    parser.add_argument("--em-steps", type=int, default=1000, help="Euler-Maruyama steps of the reference")
+    parser.add_argument("--samplers", nargs="+", help="only these, and the reference")
+    parser.add_argument("--seeds", type=int, default=3, help="sets of samples to average over")
     parser.add_argument("--plot", help="path of a PNG")
     args = parser.parse_args()
     if (args.config is None) != (args.workdir is None):
         parser.error("--config and --workdir go together")
-    if args.config:
-        lines = of_model(args.config, args.workdir, args.checkpoint, args.grid, args.num, args.em_steps)
-    else:
-        lines = of_mixture(args.sde or ["vp"], args.grid)
+    lines = of_model(args) if args.config else of_mixture(args.sde or ["vp"], args)
+    print(f"\n{table(lines)}")
     if args.plot:
         plot(lines, args.plot)
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
+from likelihood.chart import Chart
 from likelihood.ode import integrate
 from sde.base import SDE, Array, ScoreFn, expand
 
@@ -95,7 +95,15 @@ def temper(latent: Array, temperature: float) -> Array:
 def _carry(
     score_fn: ScoreFn, sde: SDE, x: Array, t0: float, t1: float, rtol: float, atol: float, max_steps: int
 ) -> Carried:
-    def field(t: ArrayLike, x: Array) -> Array:
-        return sde.probability_flow(score_fn, x, jnp.full(x.shape[:1], t))
-
-    return Carried(*integrate(field, x, t0=t0, t1=t1, rtol=rtol, atol=atol, max_steps=max_steps))
+    chart = Chart(sde, min(t0, t1))
+    first, last = (jnp.asarray(t, x.dtype) for t in (t0, t1))
+    y, num_evals = integrate(
+        lambda u, y: chart.velocity(score_fn, y, u),
+        x / chart.scale(first),
+        chart.coordinate(first),
+        chart.coordinate(last),
+        rtol=rtol,
+        atol=atol,
+        max_steps=max_steps,
+    )
+    return Carried(chart.scale(last) * y, num_evals)

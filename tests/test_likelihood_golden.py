@@ -64,7 +64,7 @@ def check_likelihood(g, name, num, prefix):
     ]:
         np.testing.assert_allclose(value, g[f"{name}_tight_{key}_f64"][:num], rtol=0, atol=atol, err_msg=key)
     count = int(g[f"{prefix}_nfe"])
-    assert abs(int(found.num_evals) - count) <= 0.35 * count  # told: rounding decides about steps
+    assert 6 < int(found.num_evals) <= 1.35 * count  # told: rounding decides about steps; other coordinates need fewer
 
 
 @pytest.mark.parametrize("name", ["ve", *SLOW])

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
+from likelihood.chart import Chart
 from likelihood.dequantize import bits_per_dim
 from likelihood.divergence import draw_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
@@ -14,7 +16,7 @@ from sde.base import example_keys
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
-from tests.oracles import Mixture, correlated
+from tests.oracles import Gaussian, Mixture, correlated
 
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
@@ -132,3 +134,53 @@ def test_what_does_not_fit_is_refused():
         draw_probes("radermacher", example_keys(jax.random.key(0), 2), (2, 4))
     with pytest.raises(ValueError, match="one key per example"):
         draw_probes("gaussian", jax.random.key(0), (2, 4))
+
+
+@pytest.mark.slow  # a minute: six solvers compiled for each SDE
+@each
+def test_the_result_depends_neither_on_the_coordinates_nor_on_the_solver(name):
+    """A mixture, for which nothing stands still; the published way, in (t, x) with SciPy's RK45, as the reference."""
+    sde, eps = CONTINUOUS[name], 1e-3
+    data = Mixture((0.4, 0.6), (correlated(4, shift=1.0, seed=1), correlated(4, seed=2)))
+    score_fn, x = data.score_fn(sde), data.parts[0].draw(0, (8, 4))
+    probes = draw_probes("rademacher", example_keys(jax.random.key(0), 8), x.shape)
+    rhs = jax.jit(lambda x, t, probes: drift_and_divergence(score_fn, sde, x, jnp.full(8, t, x.dtype), probes))
+    exact_probes = np.asarray(probes, np.float64)
+
+    def field(t, state):
+        return np.concatenate(
+            [np.asarray(a, np.float64).ravel() for a in rhs(state[:32].reshape(8, 4), t, exact_probes)]
+        )
+
+    start = np.concatenate([np.asarray(x, np.float64).ravel(), np.zeros(8)])
+    with jax.enable_x64(True):
+        final = solve_ivp(field, (eps, 1.0), start, rtol=1e-7, atol=1e-7).y[:, -1]
+    reference = sde.prior_logp(jnp.asarray(final[:32].reshape(8, 4), jnp.float32)) + final[32:]
+    options = [("dopri5", 0.5), ("dopri5", 0.2), ("dopri5", 2.0), ("bosh3", 0.5), ("tsit5", 0.5), ("dopri8", 0.5)]
+
+    def solve_with(solver, data_std):
+        return log_likelihood(score_fn, sde, x, probes, eps=eps, solver=solver, data_std=data_std).logp_nats
+
+    for option, logp in jax.device_get(jax.jit(lambda: {o: solve_with(*o) for o in options})()).items():
+        # A tolerance of 1e-5 over some tens of steps, as above.
+        np.testing.assert_allclose(logp, reference, atol=2e-3, err_msg=str(option))
+
+
+@each
+def test_a_gaussian_of_the_deviation_of_the_coordinates_stands_still(name):
+    """y does not move and only the volume changes, so the solve is exact and takes the fewest steps there are."""
+    sde, s = CONTINUOUS[name], 0.5
+    chart, x = Chart(sde, 1e-3, s), s * jax.random.normal(jax.random.key(0), (4, 3))
+
+    def exact_score(x, t):
+        return -x / ((s * sde.mean_coeff(t)) ** 2 + sde.std(t) ** 2)[:, None]
+
+    for u in np.linspace(*map(float, chart.ends), 7):
+        velocity = chart.velocity(exact_score, x, jnp.asarray(u, jnp.float32))
+        np.testing.assert_allclose(velocity, 0, atol=1e-5)  # a difference of two numbers of order one, in float32
+        np.testing.assert_allclose(chart.coordinate(chart.time(jnp.float32(u))), u, atol=1e-5, rtol=1e-5)
+    found = log_likelihood(exact_score, sde, x, jnp.ones_like(x), eps=1e-3, data_std=s)
+    exact = Gaussian(np.zeros(3), s**2 * np.eye(3)).logp(sde, x, jnp.full(4, 1e-3))
+    # The variance of the prior and that of the data at t = 1 are 4e-5 (VP) to 1e-4 (VE) apart.
+    np.testing.assert_allclose(found.logp_nats, exact, atol=1e-3)
+    assert int(found.num_evals) < 60

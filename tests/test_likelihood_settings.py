@@ -25,6 +25,7 @@ LEVELS = dequantize.quantize(DATA.draw(0, (32, 4)), 16, True)
 def config_of(**settings):
     config = default.get_config()
     config.training.sde = "vpsde"
+    config.data.update(image_size=2, num_channels=1)  # the four dimensions of the data
     config.eval.update({"rtol": 1e-4, "atol": 1e-4, "bpd_eps": 1e-3} | settings)
     default.validate(config)
     return config
@@ -98,11 +99,13 @@ def test_every_setting_measures_the_same_probability(settings, slack, told):
         ({"hutchinson": "gausian"}, "config.eval.hutchinson = 'gausian' .*nearest: gaussian"),
         (
             {"dequantization": "normal"},
-            "config.eval.dequantization = 'normal' .*choose one of truncated_normal, uniform",
+            "config.eval.dequantization = 'normal' .*choose one of truncated_normal, uniform, variational",
         ),
         ({"bpd_method": "bond"}, "config.eval.bpd_method = 'bond' .*nearest: bound"),
         ({"bpd_offset": "zero"}, "config.eval.bpd_offset = 'zero' .*choose one of at_eps, decoded"),
         ({"bpd_method": "bound", "dequantization": "truncated_normal"}, "use 'ode' and 'at_eps', or 'uniform'"),
+        ({"ode_solver": "dopri6"}, "config.eval.ode_solver = 'dopri6' .*nearest: dopri"),
+        ({"divergence": "hutchpp"}, "'hutchpp' .* config.eval.num_probes = 1; use at least 3 .*, or 'hutchinson'"),
         ({"num_probes": 0}, "config.eval.num_probes = 0, but it must be positive"),
     ],
 )
@@ -112,10 +115,39 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(settings, messa
         build_likelihood.bits_per_dim(config, build.sde(config), 16)
 
 
+def test_the_exact_divergence_of_a_large_image_is_refused_with_the_alternative():
+    config = config_of(divergence="exact")
+    config.data.update(image_size=32, num_channels=1)
+    build_likelihood.bits_per_dim(config, build.sde(config), 16)  # 1,024 dimensions are the most
+    config.data.num_channels = 3
+    with pytest.raises(ValueError, match="3072 dimensions .*, more than 1024; use 'hutchinson' or 'hutchpp'"):
+        build_likelihood.bits_per_dim(config, build.sde(config), 16)
+    config.eval.bpd_method = "bound"  # which takes no divergence
+    build_likelihood.bits_per_dim(config, build.sde(config), 16)
+
+
 def test_the_bound_needs_continuous_time():
     config = config_of(bpd_method="bound")
     config.training.continuous = False
     with pytest.raises(ValueError, match=r"use config.training.continuous = True"):
+        build_likelihood.bits_per_dim(config, build.sde(config), 16)
+
+
+def test_the_variational_dequantisation_needs_continuous_time_and_learns_from_the_config():
+    config = config_of(dequantization="variational", dequantization_steps=2)
+    sde = build.sde(config)
+    levels = LEVELS.reshape(32, 2, 2, 1)
+    score_fn = DATA.score_fn(sde)
+    learn = build_likelihood.fit_dequantization(config, sde, 16)
+    learned = learn(lambda weights: score_fn, None, jax.random.key(0), lambda step: levels)
+    fn = build_likelihood.bits_per_dim(config, sde, 16)
+    found = jax.jit(lambda learned: fn(score_fn, KEYS, levels, learned))(learned)
+    assert found["bits_per_dim"].shape == (32,) and np.all(np.isfinite(found["bits_per_dim"]))
+    again = learn(lambda weights: score_fn, None, jax.random.key(0), lambda step: levels)
+    jax.tree.map(np.testing.assert_array_equal, learned, again)
+    assert build_likelihood.fit_dequantization(config_of(), sde, 16)(None, None, None, None) is None
+    config.training.continuous = False
+    with pytest.raises(ValueError, match="use config.training.continuous = True, or 'uniform'"):
         build_likelihood.bits_per_dim(config, build.sde(config), 16)
 
 

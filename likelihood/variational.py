@@ -1,0 +1,135 @@
+"""Variational dequantisation: noise within a level that is learned, for each image, from a trained model.
+
+    log P(levels) >= E[log p(x) - log q(x | levels)],   x = (levels + u) / L, scaled to [-1, 1] if centred,   u ~ q
+
+for every density q on the cell of the levels; the closer q comes to the model's own density there, the tighter. q is a
+small flow, which starts as the uniform density and is trained on log p(x) - log q with the model frozen.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from likelihood import dequantize
+from likelihood.bound import variational_bound
+from sde.base import SDE, Array, ScoreFn, example_keys, fold
+
+Params = Any
+_FLOW, _BOUND, _INIT, _STEPS = range(4)  # what a key is for: tags folded into it
+LARGEST_LOG_SCALE = 2.0  # of a coupling: keeps training stable
+
+
+class Flow(nn.Module):
+    """Logistic noise, carried by affine couplings that see the image, and a sigmoid into the level.
+
+        v_0 ~ Logistic(0, 1),   v_k = v_{k-1} exp(s_k) + b_k where the mask is 0,   u = sigmoid(v_K)
+        log q(u) = log u_0 (1 - u_0) - sum s_k - log u (1 - u),   u_0 = sigmoid(v_0)
+
+    s_k and b_k are a convolutional network's, of the levels and of v where the mask is 1: nothing for k = 0, then the
+    two colours of a chequerboard over rows, columns and channels in turn. The last layer starts at zero, so that u is
+    uniform before training. `couplings`: chequerboards; `features`: channels of the networks.
+    Source: Ho et al., "Flow++", ICML 2019, section 3.1; Dinh et al., "Real NVP", ICLR 2017 (couplings).
+    """
+
+    features: int = 32
+    couplings: int = 4
+
+    @nn.compact
+    def __call__(self, keys: Array, image: Array) -> tuple[Array, Array]:
+        """u [B, H, W, C] in (0, 1) for `image` [B, H, W, C] in [-1, 1], and log q(u) [B] in nats; `keys` [B]."""
+        axes, shape = tuple(range(1, image.ndim)), image.shape
+        v = jax.vmap(lambda key: jax.random.logistic(key, shape[1:]))(keys)
+        logq = jnp.sum(_log_slope(v), axis=axes)
+        parity = jnp.asarray(np.indices(shape[1:]).sum(axis=0) % 2, v.dtype)[None]
+        for k in range(self.couplings + 1):
+            mask = jnp.zeros_like(parity) if k == 0 else (parity if k % 2 else 1 - parity)
+            h = jnp.concatenate([image, mask * v, jnp.broadcast_to(mask, shape)], axis=-1)
+            for _ in range(2):
+                h = nn.swish(nn.Conv(self.features, (3, 3))(h))
+            out = nn.Conv(2 * shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
+            log_scale, shift = jnp.split(out, 2, axis=-1)
+            log_scale = (1 - mask) * LARGEST_LOG_SCALE * jnp.tanh(log_scale / LARGEST_LOG_SCALE)
+            v = v * jnp.exp(log_scale) + (1 - mask) * shift
+            logq = logq - jnp.sum(log_scale, axis=axes)
+        return jax.nn.sigmoid(v), logq - jnp.sum(_log_slope(v), axis=axes)
+
+
+def initial(flow: Flow, key: Array, shape: tuple[int, ...]) -> Params:
+    """Parameters of the flow for images of `shape` [H, W, C], at which it is uniform."""
+    return flow.init(fold(key, _INIT), example_keys(key, 1), jnp.zeros((1, *shape)))["params"]
+
+
+def variational(
+    flow: Flow, params: Params, keys: Array, levels: Array, num_levels: int, centered: bool
+) -> tuple[Array, Array]:
+    """Dequantised x [B, H, W, C] of `levels` (uint8), and the log of its density over the uniform one, in nats [B].
+
+    log q(x | levels) = log q(u) + D ln L, or D ln(L / 2) if `centered`, of which the second term is uniform
+    dequantisation's, left out. `keys` [B], consumed. As there, u keeps 2^-12 away from both ends.
+    """
+    margin, num_dims = dequantize.MARGIN, levels[0].size
+    drawn: Any = flow.apply({"params": params}, keys, dequantize.midpoint(levels, num_levels, True))
+    u, logq = drawn
+    u = margin + (1 - 2 * margin) * u
+    x = (levels.astype(u.dtype) + u) / num_levels
+    return (2 * x - 1 if centered else x), logq - num_dims * jnp.log1p(-2 * margin)
+
+
+def make_loss(
+    flow: Flow, sde: SDE, num_levels: int, centered: bool, *, eps: float = 1e-5, num_times: int = 2
+) -> Callable[[Params, Array, Array, ScoreFn], Array]:
+    """`loss(params, key, levels [B, H, W, C], score_fn)`: E[log q - log p] in nats per dimension, to be minimised.
+
+    log p is the variational bound (`likelihood.bound`) with `num_times` random times for each image, which is an
+    unbiased estimate that can be differentiated, through the frozen model, with respect to x.
+    """
+
+    def loss(params: Params, key: Array, levels: Array, score_fn: ScoreFn) -> Array:
+        keys = example_keys(key, levels.shape[0])
+        x, log_ratio = variational(flow, params, fold(keys, _FLOW), levels, num_levels, centered)
+        bound = variational_bound(score_fn, sde, x, fold(keys, _BOUND), eps=eps, num_times=num_times)
+        return jnp.mean(bound.nats + log_ratio) / levels[0].size
+
+    return loss
+
+
+def fit(
+    flow: Flow,
+    loss: Callable[[Params, Array, Array, ScoreFn], Array],
+    score_of: Callable[[Any], ScoreFn],
+    weights: Any,
+    key: Array,
+    batches: Callable[[int], Array],
+    *,
+    num_steps: int,
+    learning_rate: float = 2e-3,
+) -> Params:
+    """The parameters of `flow` after `num_steps` steps of Adam, its rate falling to zero as a cosine.
+
+    `score_of(weights)`: the score function of the model, which stays as it is; `batches(k)`: the levels of step k. The
+    result is a function of `key`, of which step k takes `fold_in(key, k)`, and of the batches alone.
+    """
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps)))
+
+    @jax.jit
+    def advance(state: tuple[Params, Any], key: Array, levels: Array, weights: Any) -> tuple[Params, Any]:
+        params, memory = state
+        gradient = jax.grad(loss)(params, key, levels, score_of(weights))
+        updates, memory = tx.update(gradient, memory, params)
+        return optax.apply_updates(params, updates), memory
+
+    params = initial(flow, key, batches(0).shape[1:])
+    state, keys = (params, tx.init(params)), fold(key, _STEPS)
+    for step in range(num_steps):
+        state = advance(state, fold(keys, step), batches(step), weights)
+    return state[0]
+
+
+def _log_slope(v: Array) -> Array:
+    """`log sigmoid'(v) = log sigmoid(v) + log sigmoid(-v)`, which is also the log-density of Logistic(0, 1)."""
+    return jax.nn.log_sigmoid(v) + jax.nn.log_sigmoid(-v)
