@@ -59,6 +59,11 @@ def write_samples(path: str | os.PathLike, samples: np.ndarray) -> None:
     write_atomically(pathlib.Path(path), lambda file: np.savez(file, samples, allow_pickle=False))
 
 
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes named arrays as one .npz file."""
+    write_atomically(pathlib.Path(path), lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
 def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     """Writes `content` as JSON: sorted keys, so that equal contents are equal bytes, and null for what is not finite.
 
@@ -88,6 +93,11 @@ def summary(path: str | os.PathLike) -> str:
         lines.append(f"  test loss      {_with_error(loss)}")
     if samples := results.get("samples"):
         lines.append(f"  samples        {path.with_name('samples.png')}  ({samples['num_evals']:g} evaluations each)")
+    if measured := results.get("metrics"):
+        floor = measured["data_against_data"]
+        for name, figure in measured["samples"].items():
+            shown = f"{figure['value']:.4g} +- {figure['error'] or 0:.2g}"
+            lines.append(f"  {name:<15}{shown}  (data against data {floor[name]['value']:.4g}; {measured['features']})")
     return "\n".join([*lines, f"  report         {path}"])
 
 

@@ -4,6 +4,7 @@ So an interrupted evaluation continues where it stopped, several workers can sha
 depend on either.
 """
 
+import dataclasses
 import os
 import pathlib
 import uuid
@@ -95,15 +96,27 @@ def is_done(path: pathlib.Path) -> bool:
     return True
 
 
-def run_task(task: Task, directory: str | os.PathLike, *, first_round: int = 0) -> dict[str, float]:
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """One of `count` workers that share an evaluation, number `index` of 0 ... count - 1."""
+
+    index: int = 0
+    count: int = 1
+
+    def order(self, num_rounds: int) -> list[int]:
+        """All rounds: its own, every `count`-th, then the others' from their ends, where those are not yet."""
+        own, *others = (range((self.index + k) % self.count, num_rounds, self.count) for k in range(self.count))
+        return [*own, *(round_number for share in others for round_number in reversed(share))]
+
+
+def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()) -> dict[str, float]:
     """Runs the rounds of `task` that have no file yet and summarises all of them.
 
-    Several workers may run one task in one directory: each round is looked for just before it would be computed, and
-    two workers that compute the same one write the same file. Workers that begin at different rounds (`first_round`;
-    they go round to the others) share the work. Raises what `task.run` raises; finished rounds stay.
+    Several workers may run one task in one directory: each does its own rounds and then helps with those that others
+    have not finished. A round is looked for just before it would be computed, and two workers that compute the same
+    one write the same file. Raises what `task.run` raises; finished rounds stay.
     """
-    for offset in range(task.num_rounds):
-        round_number = (first_round + offset) % task.num_rounds
+    for round_number in worker.order(task.num_rounds):
         path = round_path(task, directory, round_number)
         if not is_done(path):
             _write_round(path, task.run(round_number))

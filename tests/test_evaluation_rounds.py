@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from evaluation.rounds import Rounds, Task, is_done, round_path, run_task, write_atomically
+from evaluation.rounds import Rounds, Task, Worker, is_done, round_path, run_task, write_atomically
 
 
 class KilledError(Exception):
@@ -56,13 +56,23 @@ def test_a_killed_evaluation_computes_only_what_is_missing(tmp_path, undisturbed
     assert run_task(make_task(computed), tmp_path / "killed") == summary and len(computed) == 5
 
 
-def test_workers_that_begin_elsewhere_share_the_rounds(tmp_path, undisturbed):
+def test_a_worker_does_its_own_rounds_and_helps_with_those_of_one_that_was_killed(tmp_path, undisturbed):
     first, second = [], []
     with pytest.raises(KilledError):
-        run_task(make_task(first, killed_at=1), tmp_path / "shared", first_round=3)
-    summary = run_task(make_task(second), tmp_path / "shared", first_round=4)
-    assert (first, second) == ([3, 4, 0], [1, 2])
+        run_task(make_task(first, killed_at=3), tmp_path / "shared", Worker(1, 2))
+    summary = run_task(make_task(second), tmp_path / "shared", Worker(0, 2))
+    assert (first, second) == ([1], [0, 2, 4, 3])
     assert (summary, contents(tmp_path / "shared")) == undisturbed
+
+
+@pytest.mark.parametrize(("count", "num_rounds"), [(1, 5), (2, 5), (3, 7), (4, 2)])
+def test_every_worker_comes_to_every_round_once(count, num_rounds):
+    own = []
+    for index in range(count):
+        order = Worker(index, count).order(num_rounds)
+        assert sorted(order) == list(range(num_rounds))
+        own += order[: len(range(index, num_rounds, count))]
+    assert sorted(own) == list(range(num_rounds))  # divided among them
 
 
 def damage(path, kind):

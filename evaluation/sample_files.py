@@ -1,0 +1,130 @@
+"""Samples in the forms that other programs read and write: an `.npz` with `arr_0`, and folders of PNG or JPEG files."""
+
+import itertools
+import os
+import pathlib
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from evaluation.rounds import UNREADABLE
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarray]:
+    """The images of an `.npz` file or of a folder, [B, H, W, C] uint8 with B = `batch_size` but for the last.
+
+    An `.npz` holds `arr_0` [N, H, W, C], C = 1 or 3, and is read piece by piece. In a folder all PNG and JPEG files
+    below it count, sorted by path; they are grey where the first one is, else RGB. Nothing is executed. Errors:
+    ValueError, one sentence that starts with the path of the file at fault.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batches of {batch_size} images were asked for; use at least 1")
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return _read_folder(path, batch_size)
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return _read_npz(path, batch_size)
+    raise ValueError(f"{path} is no folder of {', '.join(PICTURES)} files and no .npz file.")
+
+
+def write_png_folder(path: str | os.PathLike, batches: Iterable[np.ndarray]) -> int:
+    """Writes images [B, H, W, 1 or 3] uint8 as `000000.png` ... in a new folder; how many there are.
+
+    The folder appears when it is whole. Errors: FileExistsError, ValueError for other images.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; give another folder.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        number = 0
+        for batch in batches:
+            if batch.ndim != 4 or batch.dtype != np.uint8 or batch.shape[-1] not in (1, 3):
+                raise ValueError(f"pictures of {batch.dtype} {batch.shape} were given; use uint8 [B, H, W, 1 or 3]")
+            for image in batch:
+                pixels = image[..., 0] if image.shape[-1] == 1 else image
+                Image.fromarray(pixels).save(temporary / f"{number:06d}.png")
+                number += 1
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return number
+
+
+def _read_folder(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
+    if not files:
+        raise ValueError(f"{path} holds no {', '.join(PICTURES)} file.")
+    mode = "L" if _mode(files[0]) in ("1", "L") else "RGB"
+    shape = _picture(files[0], mode).shape
+    remaining = iter(files)
+    while chosen := list(itertools.islice(remaining, batch_size)):
+        images = [_picture(file, mode) for file in chosen]
+        for file, image in zip(chosen, images, strict=True):
+            if image.shape != shape:
+                raise ValueError(f"{file} is {image.shape[0]}x{image.shape[1]}, but {files[0]} {shape[0]}x{shape[1]}.")
+        yield np.stack(images)
+
+
+def _mode(file: pathlib.Path) -> str:
+    with _opened(file) as picture:
+        return picture.mode
+
+
+def _picture(file: pathlib.Path, mode: str) -> np.ndarray:
+    """One image, [H, W, C] uint8."""
+    with _opened(file) as picture:
+        if picture.mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK"):
+            raise ValueError(f"{file} has the mode {picture.mode}; 8 bits per channel are read.")
+        try:
+            pixels = np.asarray(picture.convert(mode))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{file} is damaged ({error}).") from error
+    return pixels[..., None] if mode == "L" else pixels
+
+
+def _opened(file: pathlib.Path) -> Image.Image:
+    try:
+        return Image.open(file)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} cannot be read as an image.") from error
+
+
+def _read_npz(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as stream:
+            num, image_shape = _header(path, stream)
+            size = int(np.prod(image_shape))
+            for start in range(0, num, batch_size):
+                count = min(batch_size, num - start)
+                raw = stream.read(count * size)
+                if len(raw) != count * size:
+                    raise EOFError("it ends too early")
+                yield np.frombuffer(raw, np.uint8).reshape(count, *image_shape)
+    except _NoImagesError:
+        raise
+    except (*UNREADABLE, KeyError) as error:
+        raise ValueError(f"{path} cannot be read as samples, an .npz with arr_0 ({error}).") from error
+
+
+class _NoImagesError(ValueError):
+    """The file is whole, but holds no images."""
+
+
+def _header(path: pathlib.Path, stream: Any) -> tuple[int, tuple[int, ...]]:
+    """How many images an `.npy` stream holds, and their shape."""
+    version = np.lib.format.read_magic(stream)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = reader(stream)
+    if len(shape) != 4 or dtype != np.uint8 or shape[-1] not in (1, 3) or fortran_order or not shape[0]:
+        order = " in Fortran's order" if fortran_order else ""
+        raise _NoImagesError(f"{path} has {dtype} {shape}{order} as arr_0; samples are uint8 [N, H, W, 1 or 3].")
+    return shape[0], tuple(shape[1:])

@@ -1,0 +1,95 @@
+"""Samples of other programs are read piece by piece, and ours are written as they read them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluation.report import write_samples
+from evaluation.sample_files import read_batches, write_png_folder
+
+
+def images(num=7, channels=3):
+    return np.random.default_rng(channels).integers(0, 256, (num, 5, 6, channels), np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("form", ["npz", "compressed", "folder"])
+def test_images_are_read_back_as_written(tmp_path, form, channels):
+    x, path = images(channels=channels), tmp_path / ("folder" if form == "folder" else "samples.npz")
+    if form == "folder":
+        assert write_png_folder(path, [x[:4], x[4:]]) == 7
+        assert sorted(file.name for file in path.iterdir()) == [f"{i:06d}.png" for i in range(7)]
+    elif form == "npz":
+        write_samples(path, x)
+    else:
+        np.savez_compressed(path, x)
+    batches = list(read_batches(path, 3))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate(batches), x)
+
+
+def test_a_folder_of_pictures_is_read_in_the_order_of_their_paths(tmp_path):
+    x = images(3)
+    for name, image in zip(("b.png", "a/z.PNG", "c.jpeg"), x, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    (read,) = read_batches(tmp_path, 10)
+    assert read.shape == (3, 5, 6, 3)
+    np.testing.assert_array_equal(read[:2], x[[1, 0]])  # JPEG changes pixels
+
+
+def test_a_folder_that_fails_half_way_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"use uint8 \[B, H, W, 1 or 3\]"):
+        write_png_folder(tmp_path / "new", [images(), images().astype(float)])
+    assert not list(tmp_path.iterdir())
+    write_png_folder(tmp_path / "new", [images(1)])
+    with pytest.raises(FileExistsError, match="give another folder"):
+        write_png_folder(tmp_path / "new", [images(1)])
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (images().astype(np.float32), "float32"),
+        (images()[0], r"\(5, 6, 3\) as arr_0; samples are uint8"),
+        (images(channels=2), r"samples are uint8 \[N, H, W, 1 or 3\]"),
+        (np.asfortranarray(images()), "in Fortran's order"),
+        (images()[:0], r"uint8 \(0, 5, 6, 3\)"),
+        (np.array([{}]), "object"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused_in_one_sentence(tmp_path, array, reason):
+    path = tmp_path / "samples.npz"
+    np.savez(path, array)
+    with pytest.raises(ValueError, match=reason) as caught:
+        next(read_batches(path, 2))
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_damaged_files_and_folders_are_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="is no folder of"):
+        read_batches(tmp_path / "absent", 2)
+    with pytest.raises(ValueError, match="use at least 1"):
+        read_batches(tmp_path, 0)
+    with pytest.raises(ValueError, match="holds no .png"):
+        next(read_batches(tmp_path, 2))
+    path = tmp_path / "samples.npz"
+    np.savez(path, samples=images())
+    with pytest.raises(ValueError, match="an .npz with arr_0"):
+        next(read_batches(path, 2))
+    np.savez(path, images())
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be read as samples"):
+        list(read_batches(path, 2))
+    write_png_folder(tmp_path / "new", [images(2)])
+    Image.fromarray(images(1)[0, :4]).save(tmp_path / "new" / "000002.png")
+    with pytest.raises(ValueError, match=r"000002.png is 4x6, but .*000000.png 5x6"):
+        list(read_batches(tmp_path / "new", 2))
+    broken = tmp_path / "new" / "000002.png"
+    broken.write_bytes((tmp_path / "new" / "000001.png").read_bytes()[:60])
+    with pytest.raises(ValueError, match="000002.png is damaged"):
+        list(read_batches(tmp_path / "new", 2))
+    broken.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="000002.png cannot be read as an image"):
+        list(read_batches(tmp_path / "new", 2))
