@@ -13,8 +13,11 @@ DEMO_CONFIG := configs/subvp/digits_ddpmpp_continuous.py
 demo: .venv/.run
 	@echo "== Training a sub-VP DDPM++ on 1,497 handwritten digits; stop it and start again as you like."
 	$(BIN)/python main.py --config=$(DEMO_CONFIG) --workdir=$(DEMO) --mode=train
-	@echo "== Measuring it on the 300 test digits."
-	$(BIN)/python main.py --config=$(DEMO_CONFIG) --workdir=$(DEMO) --mode=eval
+	@echo "== Training a classifier, by whose features samples are compared with digits."
+	$(BIN)/python main.py --config=configs/subvp/digits_classifier.py --workdir=$(DEMO)_classifier --mode=train
+	@echo "== Measuring the model: bits/dim of the 300 test digits, 600 samples against the training digits."
+	$(BIN)/python main.py --config=$(DEMO_CONFIG) --workdir=$(DEMO) --mode=eval --config.eval.num_samples=600 \
+		--config.eval.enable_metrics --config.eval.classifier_workdir=$(DEMO)_classifier
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -8,6 +8,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
@@ -20,14 +22,15 @@ from likelihood import dequantize
 from models import score
 from sampling.base import Sampler
 from sde import times
-from sde.base import SDE, Array, ScoreFn
+from sde.base import SDE, Array, ScoreFn, fold
 from sde.cosine import Cosine
 from sde.discrete import Tabulated, ddpm_chain, smld_chain
 from sde.edm import EDM
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
-from training.ema import EMA
+from training.classification import ClassProbability, make_cross_entropy
+from training.ema import EMA, Average, PowerEMA
 from training.losses import (
     Batch,
     DrawTimes,
@@ -45,6 +48,8 @@ from training.losses import (
 )
 from training.optim import OPTIMIZERS, learning_rate
 
+_LABELS = 0xC1A55  # what a dropout key is for beside dropout: which labels are withheld
+
 
 def sde(config: ConfigDict) -> SDE:
     """The SDE of the experiment; with `training.continuous = False` the chain of `model.num_scales` levels."""
@@ -60,8 +65,19 @@ def network(config: ConfigDict) -> nn.Module:
     return build_network.network(config, sde(config))
 
 
+def blank(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
+    """An example of what the network takes: x [1, H, W, C], time [1], cond."""
+    size = config.data.image_size
+    cond = {"labels": np.zeros((1,), np.int32)} if config.model.num_labels else None
+    return np.zeros((1, size, size, config.data.num_channels), np.float32), np.ones((1,), np.float32), cond
+
+
 def score_of(config: ConfigDict) -> ScoreOf:
-    """`(params, batch, dropout key or None) -> score function`; dropout is off without a key."""
+    """`(params, batch, dropout key or None) -> score function`; dropout is off without a key.
+
+    A network that is told classes gets those of `batch["label"]` [B], or none where the batch has no labels; with a
+    dropout key it does not get to know `model.label_dropout` of them.
+    """
     module, process = network(config), sde(config)
     time: score.TimeFn
     if config.training.sde in NOISE_LEVEL_AS_TIME:
@@ -73,16 +89,55 @@ def score_of(config: ConfigDict) -> ScoreOf:
     name = config.model.parameterization or published
     make = choose("model.parameterization", name, score.PARAMETERIZATIONS)
     parameterization = make(config.model.sigma_data)
+    condition = _condition(config)
 
     def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> ScoreFn:
-        del batch  # unconditional
         train = dropout_key is not None
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
         def apply(x: Array, time: Array, cond: Any = None) -> Any:
-            return module.apply({"params": params}, x, time, cond, train=train, rngs=rngs)
+            return module.apply({"params": params}, x, time, condition(x, batch, dropout_key), train=train, rngs=rngs)
 
         return score.make_score_fn(apply, process, time, parameterization)
+
+    return of
+
+
+def _condition(config: ConfigDict) -> Callable[[Array, Batch, Array | None], Any]:
+    """`(x [B, ...], batch, dropout key or None) -> cond`: the classes of a batch, number `num_labels` for none."""
+    no_class, dropout = config.model.num_labels, config.model.label_dropout
+    if not no_class:
+        return lambda x, batch, key: None
+
+    def condition(x: Array, batch: Batch, key: Array | None) -> Any:
+        labels = batch.get("label")
+        if labels is None:
+            labels = jnp.full(x.shape[:1], no_class)
+        elif key is not None:
+            withheld = jax.random.bernoulli(fold(key, _LABELS), dropout, labels.shape)
+            labels = jnp.where(withheld, no_class, labels)
+        return {"labels": labels}
+
+    return condition
+
+
+def log_class_probability(config: ConfigDict, process: SDE) -> ClassProbability:
+    """`(params, labels [B], dropout key or None) -> ((x [B, ...], t [B]) -> ln p(label | x, t) [B])`, of a classifier.
+
+    x lives under the SDE `process`, which need not be that of `config`: the network standardises its input and is told
+    the noise level relative to the data, std(t) / mean_coeff(t).
+    """
+    module = network(config)
+
+    def of(params: Params, labels: Array, dropout_key: Array | None = None) -> Callable[[Array, Array], Array]:
+        rngs = {} if dropout_key is None else {"dropout": dropout_key}
+
+        def log_prob(x: Array, t: Array) -> Array:
+            sigma = process.std(t) / process.mean_coeff(t)
+            logits: Any = module.apply({"params": params}, x, sigma, train=dropout_key is not None, rngs=rngs)
+            return jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
+
+        return log_prob
 
     return of
 
@@ -96,8 +151,12 @@ def prepare(config: ConfigDict, num_levels: int) -> Prepare:
 
 
 def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
-    """Denoising score matching on this config's SDE and network."""
+    """Denoising score matching on this config's SDE and network; the cross-entropy of a classifier."""
     training, process = config.training, sde(config)
+    if build_network.is_classifier(config):
+        return make_cross_entropy(
+            log_class_probability(config, process), process, prepare(config, num_levels), _draw_times(config, process)
+        )
     return make_per_example_loss(
         score_of(config),
         process,
@@ -148,6 +207,13 @@ def ema(config: ConfigDict) -> EMA:
     return EMA(config.model.ema_rate, config.model.ema_warmup)
 
 
+def averages(config: ConfigDict) -> dict[str, Average]:
+    """The further averages that a run keeps, by their names in its state: none unless the config says so."""
+    rates = {f"rate_{k}": EMA(rate, config.model.ema_warmup) for k, rate in enumerate(config.model.ema_rates)}
+    powers = {f"power_{k}": PowerEMA(sigma_rel) for k, sigma_rel in enumerate(config.model.ema_sigma_rels)}
+    return {**rates, **powers}
+
+
 def sampler(config: ConfigDict) -> Sampler:
     """The sampler that `sampling` describes, for this config's SDE."""
     return build_sampler.sampler(config, sde(config))
@@ -169,6 +235,12 @@ def source(config: ConfigDict, split: str) -> Source:
         raise ValueError(
             f"config.data says images of {expected}, but {data.dataset} has {examples.shape}; "
             "set config.data.image_size and config.data.num_channels."
+        )
+    if config.model.num_labels not in (0, examples.num_classes):
+        raise ValueError(
+            f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "
+            f"{examples.num_classes} classes; "
+            f"set it to {examples.num_classes}, or to 0 for a network that knows no classes."
         )
     return examples
 

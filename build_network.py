@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from configs.default import choose
 from models import ncsnpp, ncsnv2
+from models.classifier import WideResnet
 from models.ddpm import DDPM
 from models.layers import ACTIVATIONS
 from models.ncsn import NCSN
@@ -19,7 +20,18 @@ from sde.discrete import Tabulated
 
 def network(config: ConfigDict, process: SDE) -> nn.Module:
     """The network `(x, time, cond=None, train=False) -> output`; `process`: the SDE or chain of the experiment."""
-    return choose("model.name", config.model.name, NETWORKS)(config, process)
+    make = choose("model.name", config.model.name, NETWORKS)
+    if config.model.num_labels and config.model.name not in KNOW_CLASSES:
+        raise ValueError(
+            f"config.model.num_labels = {config.model.num_labels}, but the network {config.model.name!r} cannot be "
+            f"told a class; use {' or '.join(KNOW_CLASSES)}, or num_labels = 0."
+        )
+    return make(config, process)
+
+
+def is_classifier(config: ConfigDict) -> bool:
+    """Whether the network tells classes, instead of a score."""
+    return config.model.name == "wideresnet"
 
 
 def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
@@ -39,6 +51,7 @@ def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
         embedding_type=model.embedding_type,
         init_scale=model.init_scale,
         fourier_scale=model.fourier_scale,
+        num_classes=model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
     )
 
 
@@ -58,6 +71,22 @@ def _ncsn(config: ConfigDict, process: SDE) -> NCSN:
 def _ncsnv2(size: int) -> Callable[[ConfigDict, SDE], NCSNv2]:
     """The variant made for `size` pixels."""
     return lambda config, process: NCSNv2(**_refinenet(config, process, size=size), size=size)
+
+
+def _wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
+    model = config.model
+    if not model.num_labels:
+        raise ValueError(
+            "config.model.name = 'wideresnet' tells the class of an image, but config.model.num_labels = 0; set it to "
+            "the number of classes of the data set."
+        )
+    _check_halvings(config, 2, "")
+    return WideResnet(
+        num_labels=model.num_labels,
+        blocks_per_group=model.blocks_per_group,
+        channel_multiplier=model.channel_multiplier,
+        num_channels=config.data.num_channels,
+    )
 
 
 def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, Any]:
@@ -119,4 +148,6 @@ NETWORKS: dict[str, Callable[[ConfigDict, SDE], nn.Module]] = {
     "ncsnv2_64": _ncsnv2(64),
     "ncsnv2_128": _ncsnv2(128),
     "ncsnv2_256": _ncsnv2(256),
+    "wideresnet": _wideresnet,
 }
+KNOW_CLASSES = ("ncsnpp", "wideresnet")

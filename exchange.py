@@ -11,19 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import SingleDeviceSharding
 from ml_collections import ConfigDict
 
 import build
+import snapshot
 from configs import default
 from interop import export
 from interop.base import Imported, nest
 from interop.load import load
 from interop.order import outline
 from training.checkpoint import CheckpointError, Checkpoints
-from training.state import TrainState, initial_state
+from training.state import TrainState, with_averages
 
-FOLDERS = ("checkpoints", "checkpoints-meta")
+FOLDERS = (snapshot.FOLDER, "checkpoints-meta")
 
 
 def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> int:
@@ -52,40 +52,31 @@ def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.P
     return number
 
 
-def export_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path, number: int | None = None) -> int:
+def export_checkpoint(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    path: pathlib.Path,
+    number: int | None = None,
+    sigma_rel: float | None = None,
+) -> int:
     """Writes the averaged parameters of a checkpoint, by default the newest, to a `.npz` or `.safetensors`; its number.
+
+    sigma_rel: not those of `model.ema_rate`, but the power-function average of this relative width.
 
     Errors: ValueError for the config or another suffix, FileExistsError, CheckpointError.
     """
     default.validate(config)
     export.choose(path)
-    folder = workdir / FOLDERS[0]
-    store = Checkpoints(folder) if folder.is_dir() else None
-    if store is None or not (numbers := store.numbers()) or (number is not None and number not in numbers):
-        found = ", ".join(map(str, numbers)) if store is not None and numbers else "none"
-        raise CheckpointError(
-            f"There is no checkpoint{'' if number is None else f' {number}'} in {folder}; there are: {found}."
-        )
-    number = numbers[-1] if number is None else number
-    shapes, _ = _outline(config)
-    tx, _ = build.optimizer(config)
-    sharding = SingleDeviceSharding(jax.devices()[0])
-    like = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
-        jax.eval_shape(lambda params: initial_state(params, tx), shapes),
-    )
-    state = store.restore(number, like)
-    store.close()
-    export.write(path, jax.device_get(state.ema_params))
+    number, state = snapshot.restore(config, workdir, number)
+    average = state.ema_params if sigma_rel is None else snapshot.average_of_width(config, workdir, sigma_rel, number)
+    export.write(path, jax.device_get(average))
     logging.info("the averaged parameters of checkpoint %d (step %d) -> %s", number, int(state.step), path)
     return number
 
 
 def _outline(config: ConfigDict) -> tuple[dict, list[str]]:
     """Shapes of the config's parameters, and its modules in order of use."""
-    size = config.data.image_size
-    example = np.zeros((1, size, size, config.data.num_channels), np.float32), np.ones((1,), np.float32)
-    return outline(build.network(config), *example)
+    return outline(build.network(config), *build.blank(config))
 
 
 def _state(config: ConfigDict, imported: Imported) -> TrainState:
@@ -98,7 +89,7 @@ def _state(config: ConfigDict, imported: Imported) -> TrainState:
         opt_state = optax.tree_utils.tree_set(opt_state, _counts_moments, count=jnp.int32(adam.count))
         opt_state = optax.tree_utils.tree_set(opt_state, mu=nest(adam.mu), nu=nest(adam.nu))
     state = TrainState(jnp.int32(imported.step), params, nest(imported.ema_params), opt_state)
-    return jax.tree.map(jnp.asarray, state)
+    return with_averages(jax.tree.map(jnp.asarray, state), build.averages(config))
 
 
 def _counts_moments(path: tuple, leaf: object) -> bool:

@@ -11,20 +11,26 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import build
+import build_features
+import build_guidance
 import build_likelihood
+import build_network
+import snapshot
 from configs import default
 from data.pipeline import eval_batch
 from data.sources import Source
+from evaluation.features import Extractor
 from evaluation.images import grid
+from evaluation.metrics import METRICS
 from evaluation.rounds import Task
 from evaluation.tasks import bits_per_dim_task, loss_task, samples_task
 from likelihood import dequantize
 from sde.base import Array, example_keys, fold, keys_at
 from training.losses import Batch
-from training.state import TrainState, initial_state
+from training.state import TrainState
 
 # What a key is for: tags folded into the root key of the run.
-INIT, TRAIN, SAMPLE, LOSS, LIKELIHOOD = range(5)
+INIT, TRAIN, SAMPLE, LOSS, LIKELIHOOD, DRAW, DEQUANTIZE = range(7)
 
 
 class Experiment:
@@ -36,49 +42,70 @@ class Experiment:
         self.devices = build.devices(config, devices)
         self.sde, self.network = build.sde(config), build.network(config)
         self.score_of, self.sampler = build.score_of(config), build.sampler(config)
+        self.is_classifier = build_network.is_classifier(config)
         self.tx, self.schedule = build.optimizer(config)
-        build.choose("eval.bpd_dataset", config.eval.bpd_dataset, {"train": "train", "test": "test"})
+        for name in ("bpd_dataset", "reference_dataset"):
+            build.choose(f"eval.{name}", config.eval[name], {"train": "train", "test": "test"})
+        for metric in config.eval.metrics:
+            build.choose("eval.metrics", metric, METRICS)
+        if config.eval.enable_metrics and not config.eval.enable_sampling:
+            raise ValueError(
+                "config.eval.enable_metrics = True compares samples, but config.eval.enable_sampling = False draws "
+                "none; set both."
+            )
         self.train, self.test = build.source(config, "train"), build.source(config, "test")
         self.measure_bits_per_dim = build_likelihood.bits_per_dim(config, self.sde, self.test.num_levels)
+        self.fit_dequantization = build_likelihood.fit_dequantization(config, self.sde, self.test.num_levels)
         self.per_example_loss = build.per_example_loss(config, self.test.num_levels)
         self.key = jax.random.key(config.seed)
-
-    def _initial_state(self) -> TrainState:
-        key, shape = jax.random.fold_in(self.key, INIT), (1, *self.test.shape)
-        blank = np.zeros(shape, np.float32), np.ones((1,), np.float32)
-        return initial_state(self.network.init({"params": key}, *blank)["params"], self.tx)
+        self.guide = build_guidance.guide(config, self.devices.replicated)
+        if self.is_classifier:
+            _refuse_samples(config)
 
     def state(self) -> TrainState:
         """The state at step 0, on all devices."""
-        return jax.jit(self._initial_state, out_shardings=self.devices.replicated)()
+        key = jax.random.fold_in(self.key, INIT)
+        return jax.jit(lambda: snapshot.initial(self.config, key), out_shardings=self.devices.replicated)()
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing it."""
-        shapes = jax.eval_shape(self._initial_state)
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=self.devices.replicated), shapes)
+        return snapshot.abstract(self.config, self.devices.replicated)
 
     def split(self, batch: dict[str, np.ndarray], stacked: bool = False) -> Batch:
         """A batch from the host, divided over the devices."""
         sharding = self.devices.split_second if stacked else self.devices.split
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)
 
-    def generate(self, num: int) -> Callable[[Any, Array], dict[str, Array]]:
-        """`(params, keys [num]) -> {"samples": grey levels [num, H, W, C], "num_evals"}`, compiled.
+    def generate(self, num: int) -> Callable[[Any, Array, Array | None], dict[str, Array]]:
+        """`(params, keys [num], labels [num] or None) -> {"samples": levels [num, H, W, C], "num_evals"}`, compiled.
 
         With `sampling.trajectory = K` also "states" [num, K, H, W, C]: the way there.
         """
-        levels, centered, trajectory = self.test.num_levels, self.config.data.centered, self.config.sampling.trajectory
+        trajectory = self.config.sampling.trajectory
 
-        def quantize(x: Array) -> Array:
-            return dequantize.quantize(x, levels, centered=centered)
-
-        def fn(params: Any, keys: Array) -> dict[str, Array]:
-            score_fn = self.score_of(params, {}, None)
+        def fn(params: Any, guide_params: Any, keys: Array, labels: Array | None) -> dict[str, Array]:
+            score_fn = self.guide.score_of(params, guide_params, labels)
             drawn = self.sampler(keys, score_fn, (num, *self.test.shape), trajectory=trajectory)
-            states = {} if drawn.states is None else {"states": quantize(jnp.moveaxis(drawn.states, 0, 1))}
-            return {"samples": quantize(drawn.x), "num_evals": drawn.num_evals, **states}
+            states = {} if drawn.states is None else {"states": self.quantize(jnp.moveaxis(drawn.states, 0, 1))}
+            return {"samples": self.quantize(drawn.x), "num_evals": drawn.num_evals, **states}
 
-        return jax.jit(fn)
+        compiled = jax.jit(fn)
+        return lambda params, keys, labels: compiled(params, self.guide.params, keys, labels)
+
+    def quantize(self, x: Array) -> Array:
+        """The grey levels, uint8, of values as the network sees them."""
+        return dequantize.quantize(x, self.test.num_levels, centered=self.config.data.centered)
+
+    def labels(self, start: int, num: int) -> Array | None:
+        """The classes of samples start ... start + num - 1, each in turn; None where no class is known."""
+        if not self.guide.num_labels:
+            return None
+        return jnp.arange(start, start + num) % self.guide.num_labels
+
+    @functools.cached_property
+    def extractor(self) -> Extractor:
+        """The features by which samples are compared with data. Errors: ValueError for what is not there."""
+        return build_features.extractor(self.config, self.test.num_levels)
 
     @functools.cached_property
     def evaluation_loss(self) -> Callable[[Any, Array, Batch], Array]:
@@ -86,28 +113,58 @@ class Experiment:
         return jax.jit(lambda params, keys, batch: self.per_example_loss(params, keys, batch, None))
 
     @functools.cached_property
-    def bits_per_dim(self) -> Callable[[Any, Array, Batch], dict[str, Array]]:
-        """`(params, keys [B], batch) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled.
+    def bits_per_dim(self) -> Callable[[Any, Array, Batch, Any], dict[str, Array]]:
+        """`(params, keys [B], batch, learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled.
 
-        With several probes also "probe_standard_error" [B], in bits/dim; see `build_likelihood.bits_per_dim`.
+        `learned`: parameters of the dequantisation, or None. With several probes also "probe_standard_error" [B], in
+        bits/dim; see `build_likelihood.bits_per_dim`.
         """
         measure = self.measure_bits_per_dim
-        return jax.jit(lambda params, keys, batch: measure(self.score_of(params, batch, None), keys, batch["x"]))
+        return jax.jit(
+            lambda params, keys, batch, learned: measure(self.score_of(params, batch, None), keys, batch["x"], learned)
+        )
+
+    def learned_dequantization(self, params: Any) -> Any:
+        """Parameters of the dequantisation that suits a model best, or None; learned on training images, each time."""
+
+        def batches(step: int) -> Array:
+            draw = np.random.default_rng([self.config.seed, step])
+            return jnp.asarray(
+                self.train.fetch(draw.integers(0, len(self.train), self.config.training.batch_size))["x"]
+            )
+
+        return self.fit_dequantization(
+            lambda weights: self.score_of(weights, {}, None), params, fold(self.key, DEQUANTIZE), batches
+        )
 
     def sample_keys(self, checkpoint: int, start: int, num: int) -> Array:
         """The keys of samples start ... start + num - 1 of a checkpoint, divided over the devices."""
         key = fold(fold(self.key, SAMPLE), checkpoint)
         keys = example_keys(key, num, start)
-        return jax.device_put(keys, self.devices.split if num % self.devices.count == 0 else self.devices.replicated)
+        sharding = self.devices.split if num % self.devices.count == 0 else self.devices.replicated
+        if jax.process_count() > 1:  # keys cannot be put on the devices of others
+            return jax.jit(lambda each: each, out_shardings=sharding)(keys)
+        return jax.device_put(keys, sharding)
 
-    def picture(self, samples: np.ndarray) -> np.ndarray:
-        """Grey levels [N, H, W, C] as one grid of 8-bit images, small ones enlarged."""
+    def picture(self, samples: np.ndarray, columns: int | None = None) -> np.ndarray:
+        """Grey levels [N, H, W, C] as one grid of 8-bit images, small ones enlarged; a square unless `columns` says."""
         shades = np.round(samples.astype(np.float32) * (255 / (self.test.num_levels - 1))).astype(np.uint8)
-        return grid(shades, scale=max(1, 64 // samples.shape[1]))
+        return grid(shades, columns, scale=max(1, 64 // samples.shape[1]))
 
     def frames(self, states: np.ndarray) -> list[np.ndarray]:
         """Grey levels [N, K, H, W, C] of K states as K grids."""
         return [self.picture(states[:, k]) for k in range(states.shape[1])]
+
+
+def _refuse_samples(config: ConfigDict) -> None:
+    """ValueError where a program would draw samples of a classifier, or measure its likelihood."""
+    for key in ("training.snapshot_sampling", "eval.enable_bpd", "eval.enable_sampling"):
+        section, name = key.split(".")
+        if config[section][name]:
+            raise ValueError(
+                f"config.{key} = True, but the network {config.model.name!r} is a classifier, which has no samples and "
+                "no likelihood; set it to False."
+            )
 
 
 def _batches(run: Experiment, source: Source) -> tuple[int, int, Callable[[int], dict]]:
@@ -130,10 +187,11 @@ def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Tas
     """Bits per dimension of each image, exactly once (times `eval.bpd_repeats`)."""
     compiled, key = run.bits_per_dim, fold(run.key, LIKELIHOOD)
     source = run.train if run.config.eval.bpd_dataset == "train" else run.test
+    learned = functools.cache(lambda: run.learned_dequantization(params))  # not where all rounds are done
 
     def evaluate(batch: dict[str, Any]) -> dict[str, Array]:
         keys = keys_at(fold(key, batch["repeat"]), batch["index"])
-        return compiled(params, keys, run.split({k: batch[k] for k in ("x", "label")}))
+        return compiled(params, keys, run.split({k: batch[k] for k in ("x", "label")}), learned())
 
     return bits_per_dim_task(*_batches(run, source), evaluate, repeats=run.config.eval.bpd_repeats)
 
@@ -145,7 +203,9 @@ def samples_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
     return samples_task(
         run.config.eval.num_samples,
         size,
-        lambda start, count: jax.device_get(compiled(params, run.sample_keys(number, start, count))),
+        lambda start, count: jax.device_get(
+            compiled(params, run.sample_keys(number, start, count), run.labels(start, count))
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=train
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=eval --config.eval.begin_ckpt=26
+python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=sample --task=inpaint --input=A.png
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=import --checkpoint=FILE.pth
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=export --checkpoint=FILE.npz
 """
@@ -17,27 +18,61 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import exchange
+import measure
 import run_lib
+import sample
 from configs.default import flatten, get_config, nearest
+from evaluation import report
+from evaluation.rounds import Worker
 from experiment import Experiment
-from training.checkpoint import CheckpointError
+from training.errors import PeerError, RunError, Stopped
+from training.stop import StopRequest
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "The folder for checkpoints, samples and metrics.")
-flags.DEFINE_enum("mode", None, ["train", "eval", "import", "export"], "What to do.")
+flags.DEFINE_enum("mode", None, ["train", "eval", "sample", "stats", "metrics", "import", "export"], "What to do.")
 flags.DEFINE_string("eval_folder", "eval", "The folder in workdir for evaluations.")
+flags.DEFINE_integer("eval_worker", None, "eval: the number of this worker; that of a Slurm array by default, else 0.")
+flags.DEFINE_integer("eval_workers", None, "eval: how many workers share the work; a Slurm array's by default, else 1.")
+flags.DEFINE_string("samples", None, "metrics: a folder of pictures or an .npz file (arr_0).")
+flags.DEFINE_string("stats", None, "stats: the .npz file to write; metrics: to compare with instead of the data.")
 flags.DEFINE_string(
     "checkpoint",
     None,
     "import: the published Flax or PyTorch checkpoint to read, or exported parameters; "
     "export: the .npz or .safetensors to write.",
 )
-flags.DEFINE_integer("number", None, "export: which checkpoint of the workdir; the newest by default.")
+flags.DEFINE_integer("number", None, "export, sample: which checkpoint of the workdir; the newest by default.")
+flags.DEFINE_enum("task", "unconditional", list(sample.TASKS), "sample: what to draw.")
+flags.DEFINE_string(
+    "input",
+    None,
+    "sample: a picture, an .npy or .npz file, or a folder of them; or test:0,1,2 for images of the test split.",
+)
+flags.DEFINE_string("mask", None, "sample: what is known, as a picture or array: not black, not zero.")
+flags.DEFINE_list(
+    "labels", [], "sample: classes, as numbers; of the samples of task class, else of the images in turn."
+)
+flags.DEFINE_integer("num_samples", None, "sample: images (64 by default), or for each class or input (8).")
+flags.DEFINE_bool("measured", False, "sample: the input is measurements, not images to be measured.")
+flags.DEFINE_float("temperature", 1.0, "sample: by which codes are scaled, tasks decode and interpolate.")
+flags.DEFINE_string("output", None, "sample: the folder to write to; WORKDIR/sample/TASK by default.")
+flags.DEFINE_float(
+    "sigma_rel", None, "export: the power-function average of this relative width, of a run with model.ema_sigma_rels."
+)
+flags.DEFINE_bool("allow_config_change", False, "train: go on although the config says another model or other data.")
+flags.DEFINE_bool("distributed", False, "train: several processes, found by JAX itself (Slurm, OpenMPI, TPUs).")
+flags.DEFINE_string("coordinator", None, "train: HOST:PORT of process 0, where the processes of a run meet.")
+flags.DEFINE_integer("num_processes", None, "train, with --coordinator: how many processes there are.")
+flags.DEFINE_integer("process_id", None, "train, with --coordinator: which of them this is, from 0.")
+flags.DEFINE_integer("peer_timeout", 100, "train: seconds after which a process that is silent counts as gone.")
 flags.mark_flags_as_required(["config", "workdir", "mode"])
 
 EXIT_USER_ERROR = 2  # the command or the config is wrong
-EXIT_RUN_ERROR = 3  # a run that had begun cannot go on: no checkpoint, non-finite loss
+EXIT_RUN_ERROR = 3  # a run that had begun cannot go on: no checkpoint, non-finite loss, a full disk, another trainer
+EXIT_STOPPED = 5  # a signal asked for it: saved; the same command goes on
+EXIT_PEER_GONE = 6  # another process of the run is gone; start all of them again
 
 
 def set_up() -> None:
@@ -59,18 +94,119 @@ def main(argv: Sequence[str]) -> int:
     set_up()
     if FLAGS.mode in ("import", "export"):
         return transfer()
+    stop = StopRequest()
     try:
+        if FLAGS.mode == "train":
+            stop.install()
+            connect()
         experiment = Experiment(FLAGS.config, FLAGS.workdir)
+        request = request_of_flags()
+        job = sample.prepare(experiment, request) if FLAGS.mode == "sample" else None
+        worker = worker_of(FLAGS.eval_worker, FLAGS.eval_workers)
+        if FLAGS.mode in ("stats", "metrics") or (FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics):
+            _ = experiment.extractor  # what it needs is read here
+        if FLAGS.mode in ("stats", "metrics"):
+            return compare(experiment)
+    except PeerError as error:
+        return fail(str(error), EXIT_PEER_GONE)
     except (ValueError, FileNotFoundError) as error:  # the config; from here on these would be errors of the code
         return fail(str(error), EXIT_USER_ERROR)
     try:
         if FLAGS.mode == "train":
-            run_lib.train(experiment)
+            run_lib.train(experiment, stop, FLAGS.allow_config_change)
+        elif job is not None:
+            print(f"-> {sample.execute(experiment, request, job)}")
         else:
-            run_lib.evaluate(experiment, FLAGS.eval_folder)
-    except (CheckpointError, run_lib.NonFiniteLossError) as error:
-        return fail(str(error), EXIT_RUN_ERROR)
+            run_lib.evaluate(experiment, FLAGS.eval_folder, worker)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return EXIT_STOPPED
+    except RunError as error:
+        code = fail(str(error), EXIT_PEER_GONE if isinstance(error, PeerError) else EXIT_RUN_ERROR)
+        if jax.process_count() > 1:
+            os._exit(code)  # the usual end would wait for the others
+        return code
     return 0
+
+
+def worker_of(index: int | None, count: int | None) -> Worker:
+    """Which worker of an evaluation this is: as the flags say, or, where they do not, the index of a Slurm array.
+
+    Errors: ValueError for a worker that there is not.
+    """
+    first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", str(first))) - first if index is None else index
+    count = int(os.environ.get("SLURM_ARRAY_TASK_COUNT", "1")) if count is None else count
+    if not 0 <= index < count:
+        raise ValueError(f"--eval_worker={index} --eval_workers={count}: workers are numbered from 0 to {count - 1}.")
+    return Worker(index, count)
+
+
+def compare(experiment: Experiment) -> int:
+    """The programs stats and metrics; returns the exit code. Errors: ValueError for what the user gave."""
+    given = FLAGS.stats if FLAGS.mode == "stats" else FLAGS.samples
+    if given is None:
+        raise ValueError(f"--mode={FLAGS.mode} needs --{'stats' if FLAGS.mode == 'stats' else 'samples'}=PATH.")
+    if FLAGS.mode == "stats":
+        measure.write_statistics(experiment, pathlib.Path(given))
+        return 0
+    figures = measure.of_files(experiment, pathlib.Path(given), pathlib.Path(FLAGS.stats) if FLAGS.stats else None)
+    if FLAGS.output:
+        report.write_json(pathlib.Path(FLAGS.output) / "metrics.json", figures)
+    for name, figure in figures["samples"].items():
+        print(f"{name:<16}{figure['value']:.5g} +- {figure['error']:.2g}")
+    return 0
+
+
+def connect() -> None:
+    """Joins the other processes of a run, where the flags say that there are any; only the first one logs.
+
+    Errors: ValueError for flags that do not go together, PeerError where the others do not come.
+    """
+    given = (FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+    if given == (None, None, None) and not FLAGS.distributed:
+        return
+    if not FLAGS.distributed and None in given:
+        raise ValueError(
+            "--coordinator, --num_processes and --process_id go together; give all three, or --distributed where JAX "
+            "can find them."
+        )
+    try:
+        jax.distributed.initialize(
+            *given,
+            initialization_timeout=FLAGS.peer_timeout,
+            heartbeat_timeout_seconds=FLAGS.peer_timeout,
+            shutdown_timeout_seconds=FLAGS.peer_timeout,
+        )
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or ["no answer"])[0]
+        raise PeerError(
+            f"The processes of this run did not meet within {FLAGS.peer_timeout} s ({reason}); start all of them, with "
+            "one --coordinator that all can reach."
+        ) from error
+    if jax.process_index() != 0:
+        logging.getLogger().setLevel(logging.WARNING)
+
+
+def request_of_flags() -> sample.Request:
+    """What the flags of mode sample say. Errors: ValueError for labels that are no numbers."""
+    try:
+        labels = tuple(int(label) for label in FLAGS.labels)
+    except ValueError:
+        raise ValueError(
+            f"--labels={','.join(FLAGS.labels)}: classes are given as numbers, such as --labels=3,7."
+        ) from None
+    return sample.Request(
+        task=FLAGS.task,
+        input=FLAGS.input,
+        mask=FLAGS.mask,
+        labels=labels,
+        num_samples=FLAGS.num_samples or (64 if FLAGS.task == "unconditional" else 8),
+        measured=FLAGS.measured,
+        temperature=FLAGS.temperature,
+        output=FLAGS.output,
+        number=FLAGS.number,
+    )
 
 
 def transfer() -> int:
@@ -82,8 +218,8 @@ def transfer() -> int:
         if FLAGS.mode == "import":
             exchange.import_checkpoint(FLAGS.config, workdir, path)
         else:
-            exchange.export_checkpoint(FLAGS.config, workdir, path, FLAGS.number)
-    except CheckpointError as error:
+            exchange.export_checkpoint(FLAGS.config, workdir, path, FLAGS.number, FLAGS.sigma_rel)
+    except RunError as error:
         return fail(str(error), EXIT_RUN_ERROR)
     except (ValueError, OSError) as error:  # the config, the file
         return fail(str(error), EXIT_USER_ERROR)

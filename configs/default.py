@@ -20,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 42
     config.training = _training()
     config.sampling = _sampling()
+    config.restore = _restore()
     config.eval = _evaluation()
     config.data = _data()
     config.model = _model()
@@ -48,6 +49,10 @@ def _training() -> ml_collections.ConfigDict:
     training.p_std = 1.2  # log_normal: its standard deviation
     training.reduce_mean = True  # mean over dimensions instead of half their sum
     training.eps = 1e-5  # smallest time that is trained
+    # A loss or gradient that is not finite: stop | skip (the update) | rollback (to the checkpoint, without that batch)
+    training.on_nonfinite = "stop"
+    training.max_nonfinite = 10  # skip, rollback: so many batches; with one more the run stops
+    training.spike_factor = 10.0  # warn of a loss so many times its running median; 0: never
     return training
 
 
@@ -77,7 +82,29 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.atol = 1e-5  # absolute tolerance of method ode
     sampling.ode_solver = "dopri5"  # of method ode: tsit5 | dopri5 | dopri8 | heun
     sampling.ode_per_example = False  # steps of method ode chosen for each image by itself, not for its batch
+    sampling.guidance = "none"  # none | classifier_free | classifier | autoguidance
+    sampling.guidance_scale = 1.0  # how strongly; 1: the class itself (classifier_free, classifier), no guidance (auto)
+    sampling.guidance_min_sigma = 0.0  # noise levels std / mean_coeff at which there is guidance: from this one
+    sampling.guidance_max_sigma = placeholder(float)  # to this one; unset: all above
+    sampling.guide_workdir = placeholder(str)  # the run of the classifier, or of the weaker model
+    sampling.guide_checkpoint = placeholder(int)  # which checkpoint of it; unset: the newest
     return sampling
+
+
+def _restore() -> ml_collections.ConfigDict:
+    restore = ml_collections.ConfigDict()
+    restore.method = "pigdm"  # projection | ddnm | pigdm | dps: how samples are made to agree with a measurement
+    restore.noise_std = 0.0  # of the measurement, where the data range from 0 to 1
+    restore.prior_variance = placeholder(float)  # of the data in [0, 1], ddnm and pigdm; unset: the training images'
+    restore.covariance = "isotropic"  # pigdm: isotropic | jacobian (what the score tells; several times the work)
+    restore.num_iterations = 10  # conjugate gradients of covariance jacobian
+    restore.limit = 2.0  # pigdm: largest change of the expected data in a step, in units of the data's own norm
+    restore.zeta = 1.0  # dps: size of its steps
+    restore.dps_form = "score"  # dps: score (any sampler) | step (as published; method pc, fits one number of steps)
+    restore.factor = 2  # superresolve: pixels that become one, along each axis
+    restore.blur_width = 1.5  # deblur: standard deviation in pixels
+    restore.kept = 0.3  # reconstruct: about this share of the columns of the spectrum is known, without a mask
+    return restore
 
 
 def _evaluation() -> ml_collections.ConfigDict:
@@ -88,17 +115,27 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.enable_loss = True
     evaluation.enable_bpd = False
     evaluation.enable_sampling = False
+    evaluation.enable_metrics = False  # compare the samples with data: FID and others; needs enable_sampling
+    evaluation.metrics = ("fid", "kid", "inception_score", "precision", "recall", "density", "coverage")
+    evaluation.features = "inception"  # inception | classifier | pixels | package.module:function
+    evaluation.inception_weights = placeholder(str)  # inception: the published .pth file, or an .npz
+    evaluation.classifier_workdir = placeholder(str)  # classifier: the run of a wideresnet on the same data
+    evaluation.feature_batch_size = 50  # images that a feature network sees at once
+    evaluation.reference_dataset = "train"  # train | test: the data that samples are compared with
     evaluation.num_samples = 50_000
     evaluation.bpd_dataset = "test"  # train | test
     evaluation.bpd_repeats = 1  # dequantisations and probes per image, averaged
     evaluation.bpd_method = "ode"  # ode (density of the probability flow) | bound (variational, of the sampling SDE)
     evaluation.bpd_offset = "at_eps"  # at_eps (data are taken as samples at bpd_eps) | decoded (lower bound at time 0)
-    evaluation.dequantization = "uniform"  # uniform | truncated_normal (the noise of bpd_eps; for training without it)
+    # uniform | truncated_normal (the noise of bpd_eps; for training without it) | variational (learned for the model)
+    evaluation.dequantization = "uniform"
+    evaluation.dequantization_steps = 1000  # optimiser steps in which variational is learned, of training.batch_size
     evaluation.num_dequantizations = 1  # importance samples per image, under one logarithm
     evaluation.divergence = "hutchinson"  # hutchinson | exact (small images) | hutchpp (where few directions matter)
     evaluation.num_probes = 1  # Jacobian products per evaluation of the ODE; times per image for method bound
     evaluation.hutchinson = "rademacher"  # rademacher | gaussian
     evaluation.bpd_eps = 1e-5  # time at which the likelihood's ODE or bound starts
+    evaluation.ode_solver = "dopri5"  # bosh3 (network with fast changes in t) | dopri5 | tsit5 | dopri8
     evaluation.rtol = 1e-5  # relative tolerance of that ODE
     evaluation.atol = 1e-5  # absolute tolerance of that ODE
     evaluation.wait_seconds = 3600.0  # how long to wait for a checkpoint of a run in progress
@@ -132,6 +169,8 @@ def _model() -> ml_collections.ConfigDict:
     model.num_scales = 1000  # noise levels of a discrete model, and the default number of sampling steps
     model.ema_rate = 0.9999
     model.ema_warmup = False  # True: min(ema_rate, (1 + step) / (10 + step)), as the published PyTorch code has it
+    model.ema_rates = ()  # rates of further averages to keep beside that one, such as (0.999, 0.99999)
+    model.ema_sigma_rels = ()  # relative widths of power-function averages, such as (0.05, 0.1): to choose afterwards
     model.embedding_type = "positional"  # positional | fourier
     model.fourier_scale = 16.0
     model.scale_by_sigma = False  # divide the output by the noise level
@@ -144,6 +183,8 @@ def _model() -> ml_collections.ConfigDict:
     model.dropout = 0.1
     model.resamp_with_conv = True
     model.conditional = True  # the network is told the time
+    model.num_labels = 0  # classes of the data set that the network is told, or tells; 0: it knows no classes
+    model.label_dropout = 0.1  # share of training images whose class is withheld, for classifier-free guidance
     model.fir = False  # resample with a FIR filter
     model.fir_kernel = (1, 3, 3, 1)
     model.skip_rescale = True
@@ -152,6 +193,8 @@ def _model() -> ml_collections.ConfigDict:
     model.progressive_input = "none"  # none | input_skip | residual
     model.progressive_combine = "sum"  # sum | cat
     model.init_scale = 0.0
+    model.blocks_per_group = 4  # of the classifier "wideresnet": residual blocks at each of three resolutions
+    model.channel_multiplier = 10  # its width, in units of 16 channels
     return model
 
 
@@ -171,13 +214,14 @@ def _optim() -> ml_collections.ConfigDict:
 
 _POSITIVE = (
     "training.batch_size", "training.n_iters", "training.snapshot_freq", "training.snapshot_freq_for_preemption",
-    "training.log_freq", "training.n_jitted_steps", "training.snapshot_num_samples", "training.eps",
-    "sampling.num_steps", "sampling.n_steps_each", "sampling.snr", "sampling.eps", "sampling.rtol", "sampling.atol",
-    "sampling.churn_noise",
-    "eval.batch_size", "eval.num_samples", "eval.bpd_repeats", "eval.bpd_eps", "eval.rtol", "eval.atol",
-    "eval.num_probes", "eval.num_dequantizations",
-    "data.image_size", "data.num_channels", "model.sigma_min", "model.beta_min", "model.num_scales", "model.nf",
-    "model.num_res_blocks", "optim.lr", "optim.eps",
+    "training.max_nonfinite", "training.log_freq", "training.n_jitted_steps", "training.snapshot_num_samples",
+    "training.eps", "sampling.num_steps", "sampling.n_steps_each", "sampling.snr", "sampling.eps", "sampling.rtol",
+    "sampling.atol", "sampling.churn_noise", "eval.batch_size", "eval.num_samples", "eval.bpd_repeats",
+    "eval.bpd_eps", "eval.rtol", "eval.atol", "eval.num_probes", "eval.num_dequantizations",
+    "eval.feature_batch_size", "eval.dequantization_steps", "data.image_size", "data.num_channels", "model.sigma_min",
+    "model.beta_min", "model.num_scales", "model.nf", "model.num_res_blocks", "model.blocks_per_group",
+    "model.channel_multiplier", "optim.lr", "optim.eps", "sampling.guidance_max_sigma", "restore.prior_variance",
+    "restore.num_iterations", "restore.limit", "restore.zeta", "restore.factor", "restore.blur_width", "restore.kept",
 )  # fmt: skip
 
 # A resumed run that changes one of these would be another model or see other data, so it is refused.
@@ -207,13 +251,28 @@ def validate(config: ml_collections.ConfigDict) -> None:
     _increasing(config.eval, "begin_ckpt", "end_ckpt", strictly=False)
     if not 0 <= config.model.dropout < 1:
         raise ValueError(f"config.model.dropout = {config.model.dropout}, but it must be in [0, 1).")
-    if not 0 <= config.model.ema_rate < 1:
-        raise ValueError(f"config.model.ema_rate = {config.model.ema_rate}, but it must be in [0, 1).")
+    for rate in (config.model.ema_rate, *config.model.ema_rates):
+        if not 0 <= rate < 1:
+            raise ValueError(f"config.model.ema_rate or ema_rates = {rate}, but it must be in [0, 1).")
+    for sigma_rel in config.model.ema_sigma_rels:
+        if not 0 < sigma_rel < 12**-0.5:
+            raise ValueError(f"config.model.ema_sigma_rels has {sigma_rel}, but a width must be in (0, 0.288).")
     if not 0 <= config.sampling.eta <= 1:
         raise ValueError(f"config.sampling.eta = {config.sampling.eta}, but it must be in [0, 1].")
-    for key in ("churn", "churn_min"):
-        if config.sampling[key] < 0:
-            raise ValueError(f"config.sampling.{key} = {config.sampling[key]}, but it must not be negative.")
+    if not 0 <= config.model.label_dropout <= 1:
+        raise ValueError(f"config.model.label_dropout = {config.model.label_dropout}, but it must be in [0, 1].")
+    if config.model.num_labels < 0:
+        raise ValueError(f"config.model.num_labels = {config.model.num_labels}, but it must not be negative.")
+    for key in (
+        "training.spike_factor",
+        "sampling.churn",
+        "sampling.churn_min",
+        "sampling.guidance_min_sigma",
+        "restore.noise_std",
+    ):
+        if given[key] < 0:
+            raise ValueError(f"config.{key} = {given[key]}, but it must not be negative.")
+    choose("training.on_nonfinite", config.training.on_nonfinite, {"stop": 0, "skip": 0, "rollback": 0})
     for key in ("snapshot_freq", "snapshot_freq_for_preemption", "eval_freq"):
         _divisible(config, key, "log_freq")
 
@@ -246,10 +305,34 @@ def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+def from_json(stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """The config that `to_json` gave, as a checkpoint keeps it; keys that it lacks have their defaults.
+
+    Errors: ValueError, one sentence, for a key that does not exist here.
+    """
+    config = get_config()
+    known = dict(flatten(config))
+    for key, value in flatten(stored):
+        if key not in known:
+            raise ValueError(f"config.{key} is not a setting; the nearest is config.{nearest(key, known)}.")
+        section, _, name = key.rpartition(".")
+        (config[section] if section else config)[name] = tuple(value) if isinstance(value, list) else value
+    return config
+
+
 def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """`{key: (old value, new value)}` of all keys that differ between two configs as JSON."""
     a, b = dict(flatten(old)), dict(flatten(new))
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+
+
+def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as JSON, of an earlier version: the keys that it lacks have their defaults, which change nothing."""
+    whole = to_json(get_config())
+    for key, value in flatten(stored):
+        section, _, name = key.rpartition(".")
+        (whole.setdefault(section, {}) if section else whole)[name] = value
+    return whole
 
 
 def is_fixed(key: str) -> bool:

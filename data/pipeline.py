@@ -69,6 +69,17 @@ def _rows(
     return fetch
 
 
+def _indices(source: Source, seed: int, batch_size: int) -> grain.MapDataset:
+    """The examples of each step, [batch_size]."""
+    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
+    return order.batch(batch_size, drop_remainder=True)
+
+
+def examples_of_step(source: Source, *, seed: int, batch_size: int, step: int) -> np.ndarray:
+    """Which examples, [batch_size], the batch of `step` = 0, 1, ... holds: as `train_batches` gives them."""
+    return np.asarray(_indices(source, seed, batch_size)[step])
+
+
 def train_batches(
     source: Source,
     *,
@@ -89,9 +100,7 @@ def train_batches(
     _check(seed, batch_size, start_step, process_count, num_threads)
     share = batch_size // process_count
     rows = slice(process_index * share, (process_index + 1) * share)
-    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
-    steps = order.batch(batch_size, drop_remainder=True)
-    batches = steps.map_with_index(_rows(source, seed, batch_size, random_flip, rows))
+    batches = _indices(source, seed, batch_size).map_with_index(_rows(source, seed, batch_size, random_flip, rows))
     return Batches(batches, start_step, num_threads)
 
 

@@ -172,11 +172,18 @@ def test_every_key_is_read_somewhere():
         ROOT / name
         for name in (
             "build.py",
+            "build_conditional.py",
+            "build_features.py",
+            "measure.py",
+            "build_guidance.py",
             "build_likelihood.py",
             "build_network.py",
             "build_sampler.py",
             "experiment.py",
             "run_lib.py",
+            "run_train.py",
+            "compiled.py",
+            "progress.py",
         )
     ]
     text = "\n".join(path.read_text() for path in sources)
@@ -202,6 +209,9 @@ def test_every_key_is_read_somewhere():
         ("sampling.eta", 0.5, "is of predictor 'ddim', not of 'euler_maruyama'"),
         ("sampling.churn", -1.0, "config.sampling.churn = -1.0, but it must not be negative"),
         ("sampling.churn", 1.0, "is of predictor 'heun', not of 'euler_maruyama'"),
+        ("sampling.guidance_min_sigma", -1.0, "guidance_min_sigma = -1.0, but it must not be negative"),
+        ("restore.noise_std", -1.0, "config.restore.noise_std = -1.0, but it must not be negative"),
+        ("model.label_dropout", 2.0, r"config.model.label_dropout = 2.0, but it must be in \[0, 1\]"),
         ("optim.optimizer", "Adm", "config.optim.optimizer = 'Adm' .*nearest: Adam"),
         ("optim.lr", -1.0, "config.optim.lr = -1.0, but it must be positive"),
         ("model.dropout", 1.0, r"config.model.dropout = 1.0, but it must be in \[0, 1\)"),
@@ -247,3 +257,19 @@ def test_differences_name_keys_and_both_values():
     new["optim"]["lr"], new["model"]["nf"] = 0.5, 4
     assert default.differences(old, new) == {"model.nf": (8, 4), "optim.lr": (0.002, 0.5)}
     assert default.is_fixed("model.nf") and not default.is_fixed("optim.lr")
+
+
+@pytest.mark.parametrize("path", ["configs/vp/smoke.py", "configs/ve/celebahq_ncsnpp_continuous.py"])
+def test_a_config_comes_back_from_json(path):
+    config = load(path)
+    back = default.from_json(default.to_json(config))
+    assert dict(default.flatten(back)) == dict(default.flatten(config))
+
+
+def test_a_key_of_another_version_is_refused_when_it_comes_back():
+    stored = default.to_json(load("configs/vp/smoke.py"))
+    del stored["restore"]  # of before there was one: the default
+    assert default.from_json(stored).restore.method == "pigdm"
+    stored["model"]["nff"] = 3
+    with pytest.raises(ValueError, match="config.model.nff is not a setting; the nearest is config.model.nf"):
+        default.from_json(stored)

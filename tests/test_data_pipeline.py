@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from data.pipeline import eval_batch, num_rounds, train_batches
+from data.pipeline import eval_batch, examples_of_step, num_rounds, train_batches
 from data.sources import Source
 
 N = 30
@@ -81,6 +81,13 @@ def test_resuming_reads_nothing_that_comes_before():
     # Reading ahead may go further, in order; it never goes back.
     np.testing.assert_array_equal(read, order[40:].ravel()[: len(read)])
     assert 8 <= len(read) <= 8 * 5
+
+
+def test_the_examples_of_a_step_are_known_without_reading_them():
+    source, read = counted()
+    for step, labels in enumerate(take(10)[1]):
+        np.testing.assert_array_equal(examples_of_step(source, seed=5, batch_size=8, step=step), labels)
+    assert read == []
 
 
 def test_a_process_reads_only_its_own_rows():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import compiled
 import main
 import run_lib
 from configs import default
@@ -20,6 +21,7 @@ from experiment import Experiment
 from tests.conftest import ROOT
 from tests.test_configs import load
 from training.checkpoint import CheckpointError, Checkpoints
+from training.errors import RunError
 
 ONE_DEVICE = slice(0, 1)
 
@@ -66,7 +68,7 @@ def trained(data_dir, tmp_path_factory):
 
 def test_training_leaves_checkpoints_metrics_and_a_grid(trained):
     assert sorted(path.name for path in (trained / "checkpoints").iterdir()) == ["1"]
-    assert sorted(path.name for path in (trained / "checkpoints-meta").iterdir()) == ["10"]
+    assert sorted(path.name for path in (trained / "checkpoints-meta").iterdir()) == ["10", "5"]
     steps = [line["step"] for line in metrics(trained)]
     assert steps == [5, 5, 10, 10]  # training metrics and the test loss
     assert all(np.isfinite(v) for line in metrics(trained) for v in line.values())
@@ -112,7 +114,7 @@ def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
 @pytest.mark.slow
 def test_fused_steps_make_the_same_run(trained, config, tmp_path, monkeypatch):
     """As on an accelerator: three steps in a dispatch, and single ones up to where metrics are read."""
-    monkeypatch.setattr(run_lib, "_steps_per_dispatch", lambda asked: asked)
+    monkeypatch.setattr(compiled, "_steps_per_dispatch", lambda asked: asked)
     config.training.n_jitted_steps = 3
     config.training.snapshot_sampling = False
     run_lib.train(experiment(config, tmp_path, devices=slice(0, 2)))
@@ -123,7 +125,7 @@ def test_fused_steps_make_the_same_run(trained, config, tmp_path, monkeypatch):
 
 def test_another_model_is_refused_on_resume_and_named(trained, config, caplog):
     config.model.nf = 16
-    with pytest.raises(CheckpointError, match="model.nf: was 8, is 16") as error:
+    with pytest.raises(RunError, match="model.nf: was 8, is 16") as error:
         run_lib.train(experiment(config, trained))
     assert "\n" not in str(error.value)
     config.model.nf, config.optim.lr = 8, 0.5
@@ -150,7 +152,7 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(config, tmp_pa
     with pytest.raises(run_lib.NonFiniteLossError, match="in step 11, in the interval of steps 11 to 15") as error:
         run_lib.train(run)
     assert "checkpoint of step 10 is intact" in str(error.value)
-    assert sorted(path.name for path in (tmp_path / "checkpoints-meta").iterdir()) == ["10"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints-meta").iterdir()) == ["10", "5"]
 
 
 def test_evaluation_reports_every_example_once_and_can_be_interrupted(trained, config, tmp_path, monkeypatch):

@@ -1,33 +1,43 @@
-"""Checkpoints with Orbax: `checkpoints-meta/` keeps the newest, `checkpoints/` keeps all."""
+"""Checkpoints with Orbax: `checkpoints-meta/` keeps the newest two, `checkpoints/` keeps all."""
 
+import errno
 import logging
+import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from training.errors import RunError
+from training.integrity import checksum_of_json, checksums, damaged
 from training.state import TrainState
 
+# What Orbax and TensorStore raise for files that are cut short, changed or gone.
+UNREADABLE = (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError)
 
-class CheckpointError(RuntimeError):
+
+class CheckpointError(RunError):
     """A checkpoint cannot be used; the message says which and why."""
 
 
 class Checkpoints:
-    """One folder of checkpoints, numbered; each holds the training state and the config of the run as JSON.
+    """One folder of checkpoints, numbered: the training state, the config of the run, notes as JSON, and checksums.
 
-    A checkpoint is written under a temporary name and renamed, so what `numbers` lists is complete.
-    `keep`: how many to keep, None for all. Saving returns once the state may change; `close` waits for the disk.
+    A checkpoint is written under a temporary name and renamed, so what `numbers` lists is complete; what is restored
+    is what was saved, as its checksums tell.
+    `keep`: how many to keep, None for all. `clean`: remove what a killed process left unfinished; for the one trainer.
+    Saving returns once the state may change; `wait` and `close` wait for the disk.
     """
 
-    def __init__(self, directory: str | pathlib.Path, keep: int | None = None):
+    def __init__(self, directory: str | pathlib.Path, keep: int | None = None, clean: bool = False):
         self.directory = epath.Path(directory).absolute()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=False,
-            cleanup_tmp_directories=False,
+            cleanup_tmp_directories=clean,
             # On a CPU the state would be written from the very buffers that the next step is given to overwrite.
             enable_async_checkpointing=jax.default_backend() != "cpu",
         )
@@ -39,37 +49,124 @@ class Checkpoints:
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
-    def save(self, number: int, state: TrainState, config: dict[str, Any]) -> None:
-        """Writes checkpoint `number`; one that exists already is left as it is."""
+    def save(self, number: int, state: TrainState, config: dict[str, Any], notes: dict[str, Any] | None = None) -> None:
+        """Writes checkpoint `number`; one that exists already is left as it is.
+
+        `notes`: what else a run needs to go on, as JSON. Errors: CheckpointError, also for an earlier one that was
+        still being written.
+        """
         if number in self._manager.all_steps():
             return
-        saved = self._manager.save(
-            number,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)),
-            force=True,
+        notes = notes or {}
+        sums = {"state": checksums(state), "config": checksum_of_json(config), "notes": checksum_of_json(notes)}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            config=ocp.args.JsonSave(config),
+            notes=ocp.args.JsonSave(notes),
+            checksums=ocp.args.JsonSave(sums),
         )
+        try:
+            saved = self._manager.save(number, args=items, force=True)
+        except UNREADABLE as error:
+            raise self._unwritten(f"Checkpoint {number}", error) from error
         if not saved:
             raise CheckpointError(f"Checkpoint {number} could not be written to {self.directory}.")
         logging.info("checkpoint %d -> %s", number, self.directory)
 
     def restore(self, number: int, like: TrainState) -> TrainState:
-        """Checkpoint `number` with the shapes, dtypes and shardings of `like` (arrays or ShapeDtypeStructs)."""
+        """Checkpoint `number` with the shapes, dtypes and shardings of `like` (arrays or ShapeDtypeStructs).
+
+        Errors: CheckpointError where it cannot be read, or where what is read is not what was saved.
+        """
         target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like)
+        stored = self._json(number, "checksums")
         try:
-            restored = self._manager.restore(number, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
-        except (ValueError, FileNotFoundError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+            state = self._manager.restore(number, args=items)["state"]
+        except UNREADABLE as error:
             raise CheckpointError(
-                f"Checkpoint {number} in {self.directory} cannot be read as the state of this config ({reason}); "
+                f"Checkpoint {number} in {self.directory} cannot be read as the state of this config "
+                f"({_reason(error)}); "
                 "give the config that it was trained with, or delete it to go on from the one before."
             ) from error
-        return restored["state"]
+        if stored is None:
+            logging.info("checkpoint %d in %s is of a time without checksums: not verified", number, self.directory)
+        elif wrong := damaged(stored.get("state", {}), checksums(state)):
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise self._damaged(number, f"{wrong[0]}{more} of the state")
+        return state
 
     def config(self, number: int) -> dict[str, Any]:
-        """The config, as JSON, that checkpoint `number` was trained with."""
-        return self._manager.restore(number, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
+        """The config, as JSON, that checkpoint `number` was trained with. Errors: CheckpointError."""
+        found = self._verified(number, "config")
+        if found is None:
+            raise CheckpointError(f"Checkpoint {number} in {self.directory} has no config; delete it.")
+        return found
+
+    def notes(self, number: int) -> dict[str, Any]:
+        """The notes that were saved with checkpoint `number`. Errors: CheckpointError."""
+        return self._verified(number, "notes") or {}
+
+    def set_aside(self, number: int) -> None:
+        """Renames checkpoint `number` to `<number>.damaged`, where nothing looks for it."""
+        aside = self.directory / f"{number}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(self.directory / str(number), aside)
+        self._manager.reload()
+
+    def delete(self, number: int) -> None:
+        """Removes checkpoint `number`."""
+        self._manager.delete(number)
+
+    def wait(self) -> None:
+        """Returns once everything is on disk. Errors: CheckpointError."""
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except UNREADABLE as error:
+            raise self._unwritten("A checkpoint", error) from error
 
     def close(self) -> None:
-        """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits until everything is on disk. Errors: CheckpointError."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def _verified(self, number: int, item: str) -> dict[str, Any] | None:
+        found, stored = self._json(number, item), self._json(number, "checksums")
+        if stored is not None and stored.get(item) != checksum_of_json(found):
+            raise self._damaged(number, item)
+        return found
+
+    def _json(self, number: int, item: str) -> dict[str, Any] | None:
+        """An item of JSON; None for one that the checkpoint does not have."""
+        if not (self.directory / str(number) / item).exists():
+            return None
+        try:
+            return self._manager.restore(number, args=ocp.args.Composite(**{item: ocp.args.JsonRestore()}))[item]
+        except UNREADABLE as error:
+            raise CheckpointError(
+                f"The {item} of checkpoint {number} in {self.directory} cannot be read ({_reason(error)}); "
+                "delete it to go on from the one before."
+            ) from error
+
+    def _damaged(self, number: int, what: str) -> CheckpointError:
+        return CheckpointError(
+            f"Checkpoint {number} in {self.directory} is damaged ({what} does not match its checksum); "
+            "delete it to go on from the one before."
+        )
+
+    def _unwritten(self, what: str, error: Exception) -> CheckpointError:
+        full = getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
+        reason = os.strerror(errno.ENOSPC) if full else _reason(error)
+        left = ", ".join(map(str, sorted(self._manager.all_steps()))) or "none"
+        return CheckpointError(
+            f"{what} could not be written to {self.directory} ({reason}; intact: {left}); "
+            f"{'free some space' if full else 'see to that'} and start the same command again."
+        )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, or its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,12 +1,22 @@
-"""Exponential moving average of the parameters."""
+"""Averages of the parameters: exponential, and power-function ones whose length is chosen afterwards."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sde.base import Array
+
+
+class Average(Protocol):
+    """A running average: `update(average, params, num_updates)`, the last being 1 for the first update."""
+
+    def update(self, ema: Any, params: Any, num_updates: Array) -> Any:
+        """The average after update number `num_updates`."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,3 +36,42 @@ class EMA:
         if self.warmup:
             rate = jnp.minimum(rate, (1.0 + num_updates) / (10.0 + num_updates))
         return jax.tree.map(lambda e, p: rate * e + (1 - rate) * p, ema, params)
+
+
+@dataclasses.dataclass(frozen=True)
+class PowerEMA:
+    """The average of the parameters so far with weights proportional to step^gamma: it starts anew as it goes on.
+
+        ema <- b ema + (1 - b) params,   b = (1 - 1/k)^(gamma + 1) at the k-th update
+
+    so that update j of k has the weight (j^(gamma + 1) - (j - 1)^(gamma + 1)) / k^(gamma + 1), and nothing is left of
+    the start. sigma_rel is the standard deviation of that profile, as a share of the training so far.
+    Source: Karras et al., CVPR 2024, section 3.1, equations 1 and 2.
+    """
+
+    sigma_rel: float
+
+    def update(self, ema: Any, params: Any, num_updates: Array) -> Any:
+        """The average after update number `num_updates` (1 for the first)."""
+        power = exponent(self.sigma_rel) + 1
+        # 1 - b by expm1, for b = 1 - 1e-5 after a million updates; log1p(-1) is -inf, which makes b = 0.
+        share = -jnp.expm1(power * jnp.log1p(-1.0 / jnp.asarray(num_updates, jnp.float32)))
+        return jax.tree.map(lambda e, p: e + share * (p - e), ema, params)
+
+
+def exponent(sigma_rel: float) -> float:
+    """gamma of a relative width: the one positive solution of sigma^2 = (g + 1) / ((g + 2)^2 (g + 3)).
+
+    Errors: ValueError where there is none: outside (0, 0.288). Source: Karras et al. 2024, equation 3.
+    """
+    if not 0 < sigma_rel < 12**-0.5:
+        raise ValueError(
+            f"sigma_rel = {sigma_rel:g}, but it must be in (0, 0.288), the width of an even average; try 0.05 to 0.15."
+        )
+    t = sigma_rel**-2
+    return float(np.roots([1, 7, 16 - t, 12 - t]).real.max())
+
+
+def update_all(averages: Mapping[str, Average], current: Mapping[str, Any], params: Any, num_updates: Array) -> Any:
+    """Every average of `current` after update number `num_updates`."""
+    return {name: average.update(current[name], params, num_updates) for name, average in averages.items()}

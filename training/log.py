@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pathlib
 import types
 from typing import Self
@@ -14,21 +15,34 @@ class MetricsLog:
     """Writes scalars to `<workdir>/metrics.jsonl`, to `<workdir>/tensorboard/` and, as one line, to the console.
 
     A run that resumes at `first_step` first drops the lines after it: the file reads as if it had never stopped.
+    TensorBoard is told the same, by the step from which what it has read before does not count.
     """
 
     def __init__(self, workdir: str | pathlib.Path, first_step: int):
         self.path = pathlib.Path(workdir) / "metrics.jsonl"
         self._drop_after(first_step)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(pathlib.Path(workdir) / "tensorboard"), purge_step=first_step + 1)
+        self._board_path, self._num_boards = pathlib.Path(workdir) / "tensorboard", 0
+        self._board = self._open_board(purge_step=first_step + 1)
+
+    def _open_board(self, purge_step: int | None = None) -> SummaryWriter:
+        self._num_boards += 1  # files of one second would have one name
+        suffix = f".{os.getpid()}.{self._num_boards}"
+        return SummaryWriter(str(self._board_path), purge_step=purge_step, filename_suffix=suffix)
 
     def _drop_after(self, step: int) -> None:
         if not self.path.exists():
             return
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A kill can cut the last line short.
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        self.path.write_text("".join(kept), encoding="utf-8")
+        kept = [line for line in lines if _is_whole(line) and json.loads(line)["step"] <= step]
+        if kept == lines:
+            return
+        temporary = self.path.with_name(".metrics.jsonl.tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write("".join(kept))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)  # whenever a kill comes, there is the old file or the new one
 
     def write(self, step: int, metrics: dict[str, float], line: str) -> None:
         """Records `metrics` of `step`; `line` goes to the console."""
@@ -42,6 +56,12 @@ class MetricsLog:
         """Records a picture, uint8 [H, W, C], for TensorBoard."""
         self._board.add_image(name, image, step, dataformats="HWC")
 
+    def sync(self) -> None:
+        """Returns once everything is on disk: before a checkpoint, whose steps are not logged again."""
+        os.fsync(self._file.fileno())
+        self._board.close()  # tensorboardX has no other way to empty its queue
+        self._board = self._open_board()
+
     def __enter__(self) -> Self:
         return self
 
@@ -50,3 +70,32 @@ class MetricsLog:
     ) -> None:
         self._file.close()
         self._board.close()
+
+
+class SilentLog(MetricsLog):
+    """That of every process but the first: writes nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, step: int, metrics: dict[str, float], line: str) -> None:
+        """Does nothing."""
+
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Does nothing."""
+
+    def sync(self) -> None:
+        """Does nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
+    ) -> None:
+        pass
+
+
+def _is_whole(line: str) -> bool:
+    """Whether a kill has not cut the line short."""
+    try:
+        return line.endswith("\n") and "step" in json.loads(line)
+    except (ValueError, TypeError):
+        return False

@@ -20,7 +20,7 @@ DrawTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], imp
 PerExampleLoss = Callable[[Params, Array, Batch, Array | None], Array]
 
 # What a key is for: tags folded into an example's key, and into that of a step.
-_DATA, _TIME, _NOISE = range(3)
+DATA, TIME, NOISE = range(3)
 _EXAMPLES, _DROPOUT = range(2)
 
 
@@ -88,9 +88,9 @@ def make_per_example_loss(
     """`loss(params, keys [B], batch, dropout_key) -> [B]`; an example's time and noise come from its own key."""
 
     def loss(params: Params, keys: Array, batch: Batch, dropout_key: Array | None) -> Array:
-        x0 = prepare(fold(keys, _DATA), batch)
-        t, weight = draw_times(fold(keys, _TIME))
-        z = draw_normal(fold(keys, _NOISE), x0.shape)
+        x0 = prepare(fold(keys, DATA), batch)
+        t, weight = draw_times(fold(keys, TIME))
+        z = draw_normal(fold(keys, NOISE), x0.shape)
         score_fn = score_of(params, batch, dropout_key)
         return weight * denoising_score_matching(score_fn, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
 

@@ -1,0 +1,84 @@
+"""By what samples are compared with data: the part of the composition root that reads `eval.features`."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import build
+import build_network
+import snapshot
+from configs.default import choose
+from evaluation import features, inception
+from evaluation.features import Extractor
+from interop import inception_weights
+from likelihood import dequantize
+from training.checkpoint import CheckpointError
+
+CLEAN_SIGMA = 0.01  # what a classifier is told of an image without noise: as little as it has often seen in training
+
+
+def extractor(config: ConfigDict, num_levels: int) -> Extractor:
+    """The features of grey levels [B, H, W, C] uint8 below `num_levels` that `eval.features` names.
+
+    Errors: ValueError for a name, a file or a run that is not there.
+    """
+    name = config.eval.features
+    return features.imported(name) if ":" in name else choose("eval.features", name, EXTRACTORS)(config, num_levels)
+
+
+def _pixels(config: ConfigDict, num_levels: int) -> Extractor:
+    return features.pixels(num_levels)
+
+
+def _inception(config: ConfigDict, num_levels: int) -> Extractor:
+    path = config.eval.inception_weights
+    if path is None:
+        raise ValueError(
+            "config.eval.features = 'inception' needs config.eval.inception_weights, the file "
+            "pt_inception-2015-12-05-6726825d.pth that pytorch-fid and torch-fidelity publish; or use 'classifier'."
+        )
+    weights = inception_weights.load(pathlib.Path(path), inception.parameter_shapes())
+    graph = features.inception(weights.params, batch_size=config.eval.feature_batch_size)
+
+    def extract(levels: np.ndarray) -> Any:
+        return graph.extract(np.round(levels * (255 / (num_levels - 1))).astype(np.uint8))
+
+    return Extractor(graph.name, graph.hash, extract)
+
+
+def _classifier(config: ConfigDict, num_levels: int) -> Extractor:
+    """Features of a classifier of this framework, which sees images without noise."""
+    if config.eval.classifier_workdir is None:
+        raise ValueError(
+            "config.eval.features = 'classifier' needs config.eval.classifier_workdir, the --workdir of a trained "
+            "classifier such as configs/subvp/digits_classifier.py; or use 'pixels' or 'inception'."
+        )
+    workdir = pathlib.Path(config.eval.classifier_workdir)
+    try:
+        other = snapshot.config_of(workdir)
+        _, state = snapshot.restore(other, workdir)
+    except CheckpointError as error:
+        raise ValueError(f"config.eval.classifier_workdir = {workdir}: {error}") from error
+    if not build_network.is_classifier(other) or other.data.dataset != config.data.dataset:
+        raise ValueError(
+            f"config.eval.classifier_workdir = {workdir} holds a {other.model.name} of {other.data.dataset}; "
+            f"give a wideresnet of {config.data.dataset}."
+        )
+    network = build.network(other)
+
+    def apply(params: Any, levels: Any) -> Any:
+        x = dequantize.midpoint(levels, num_levels, centered=other.data.centered)
+        return network.apply({"params": params}, x, jnp.full(x.shape[:1], CLEAN_SIGMA), features=True)
+
+    return features.network("classifier", state.ema_params, apply, batch_size=config.eval.feature_batch_size)
+
+
+EXTRACTORS: dict[str, Callable[[ConfigDict, int], Extractor]] = {
+    "pixels": _pixels,
+    "inception": _inception,
+    "classifier": _classifier,
+}

@@ -1,0 +1,186 @@
+"""What a training run compiles: its steps, the loss of a test batch, the grid of samples at a snapshot."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+import build
+from data.pipeline import eval_batch, num_rounds
+from evaluation import report
+from experiment import LOSS, TRAIN, Experiment
+from sde.base import example_keys, fold
+from training.errors import RunError
+from training.log import MetricsLog
+from training.losses import make_loss_fn
+from training.state import TrainState, fuse, make_train_step, pass_over
+
+# (state, batches, step, steps whose batch is left out, counted from 1) -> (state, metrics, steps taken)
+Advance = Callable[[TrainState, Iterator[dict], int, set[int]], tuple[TrainState, dict[str, Any], int]]
+
+
+class DataError(RunError):
+    """A batch cannot be read."""
+
+
+class Compiled(NamedTuple):
+    """`advance`; `test_loss(state, step)`; `snapshot(state, number, step, log)`; the cost of a step."""
+
+    advance: Advance
+    test_loss: Callable[[TrainState, int], float]
+    snapshot: Callable[[TrainState, int, int, MetricsLog], None]
+    flops: float  # floating-point operations of a step
+    memory_bytes: int  # of each device, for a step; 0: not known
+
+
+def compile_all(run: Experiment, state: TrainState) -> Compiled:
+    """Compiles the training step; the rest is compiled when it is first called. `state` may be abstract."""
+    advance, flops, memory = _compile_steps(run, state)
+    return Compiled(advance, _compile_test_loss(run), _make_snapshot(run), flops, memory)
+
+
+def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, int]:
+    """`training.n_jitted_steps` steps are one dispatch, except on a CPU and except for what is left at the end."""
+    training = run.config.training
+    train_step = make_train_step(
+        make_loss_fn(run.per_example_loss),
+        run.tx,
+        build.ema(run.config),
+        run.schedule,
+        jax.random.fold_in(run.key, TRAIN),
+        averages=build.averages(run.config),
+        skip_nonfinite=training.on_nonfinite == "skip",
+    )
+    local = training.batch_size // jax.process_count()
+    example = {"x": np.zeros((local, *run.train.shape), np.uint8), "label": np.zeros((local,), np.int32)}
+    began = time.perf_counter()
+    lowered = jax.jit(train_step, donate_argnums=0).lower(state, run.split(example))
+    flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
+    single = lowered.compile()
+    logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
+    memory = _memory(single)
+    _tell_memory(memory, jax.local_devices()[0])
+    num = _steps_per_dispatch(training.n_jitted_steps)
+    several = jax.jit(fuse(train_step), donate_argnums=0)
+    leave_out = jax.jit(pass_over, donate_argnums=0)
+
+    def advance(state: TrainState, batches: Iterator[dict], step: int, bad: set[int]) -> tuple[TrainState, Any, int]:
+        if step + 1 in bad:
+            _next(batches, step)
+            return leave_out(state), {"skipped": np.float32(1)}, 1
+        to_boundary = training.log_freq - step % training.log_freq
+        few = min(to_boundary, training.n_iters - step) < num or bad.intersection(range(step + 1, step + 1 + num))
+        if num == 1 or few:
+            return *single(state, run.split(_next(batches, step))), 1
+        stacked = jax.tree.map(lambda *a: np.stack(a), *[_next(batches, step + k) for k in range(num)])
+        return *several(state, run.split(stacked, stacked=True)), num
+
+    return advance, flops, memory
+
+
+def _next(batches: Iterator[dict], step: int) -> dict[str, np.ndarray]:
+    try:
+        return next(batches)
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"The training data of step {step + 1} cannot be read ({reason}); bring them back to config.data.data_dir "
+            "and start the same command again."
+        ) from error
+
+
+def _steps_per_dispatch(asked: int) -> int:
+    return asked if jax.default_backend() != "cpu" else 1
+
+
+def _memory(compiled: jax.stages.Compiled) -> int:
+    """Bytes of a device that a compiled function needs: what goes in, out and between, less what is shared."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0
+    sizes = (found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes)
+    return int(sum(sizes) + found.generated_code_size_in_bytes - found.alias_size_in_bytes)
+
+
+def _tell_memory(needed: int, device: jax.Device) -> None:
+    """Logs the estimate; a warning where the device has less."""
+    there = (device.memory_stats() or {}).get("bytes_limit", 0)
+    logging.info("a training step needs about %.0f MiB of each device", needed / 2**20)
+    if there and needed > there:
+        logging.warning(
+            "that is more than the %.0f MiB that %s has: lower config.training.batch_size or config.model.nf, or use "
+            "more devices",
+            there / 2**20,
+            device,
+        )
+
+
+def out_of_memory(run: Experiment, needed: int) -> RunError:
+    """The error for a device that ran out of memory."""
+    return RunError(
+        f"The device ran out of memory (a training step of {run.config.training.batch_size} images on "
+        f"{run.devices.count} device(s) needs about {needed / 2**20:.0f} MiB of each); "
+        "lower config.training.batch_size, config.training.snapshot_num_samples or config.model.nf, or use more "
+        "devices, and start again."
+    )
+
+
+def _compile_test_loss(run: Experiment) -> Callable[[TrainState, int], float]:
+    """`loss(state, step)`: of the averaged parameters on a test batch that depends on the step alone."""
+    size = run.config.training.batch_size
+    mean = jax.jit(
+        lambda params, keys, batch: (run.per_example_loss(params, keys, batch, None) * batch["mask"]).sum(),
+        out_shardings=run.devices.replicated,
+    )
+
+    def loss(state: TrainState, step: int) -> float:
+        turn = step // run.config.training.eval_freq % num_rounds(run.test.num_examples, size)
+        batch = eval_batch(run.test, turn, size)
+        key = fold(fold(run.key, LOSS), step)
+        total = mean(state.ema_params, example_keys(key, size), run.split(_share(batch)))
+        return float(total) / float(batch["mask"].sum())
+
+    return loss
+
+
+def _share(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The rows of this process."""
+    size = len(batch["mask"]) // jax.process_count()
+    rows = slice(jax.process_index() * size, (jax.process_index() + 1) * size)
+    return {name: value[rows] for name, value in batch.items()}
+
+
+def _make_snapshot(run: Experiment) -> Callable[[TrainState, int, int, MetricsLog], None]:
+    """A grid of samples of the averaged parameters; drawn by all processes, written by the first."""
+    num = run.config.training.snapshot_num_samples
+    generate = run.generate(num)
+
+    def snapshot(state: TrainState, number: int, step: int, log: MetricsLog) -> None:
+        if not run.config.training.snapshot_sampling:
+            return
+        began = time.perf_counter()
+        drawn = _fetch(generate(state.ema_params, run.sample_keys(number, 0, num), run.labels(0, num)))
+        if jax.process_index() != 0:
+            return
+        picture = run.picture(drawn["samples"])
+        path = run.workdir / "samples" / f"snapshot_{number}.png"
+        report.write_png(path, picture)
+        if "states" in drawn:
+            report.write_gif(path.with_suffix(".gif"), run.frames(drawn["states"]))
+        log.image(step, "samples", picture)
+        seconds = time.perf_counter() - began
+        logging.info("%d samples with %d evaluations in %.1f s -> %s", num, drawn["num_evals"], seconds, path)
+
+    return snapshot
+
+
+def _fetch(drawn: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays on the host; of all processes where there are several."""
+    if jax.process_count() == 1:
+        return jax.device_get(drawn)
+    return multihost_utils.process_allgather(drawn, tiled=True)

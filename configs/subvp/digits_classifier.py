@@ -1,0 +1,21 @@
+"""Small noise-conditional Wide ResNet on scikit-learn's digits, to guide models of the same data, of any SDE.
+
+    python main.py --config=configs/subvp/digits_classifier.py --workdir=DIR --mode=train
+
+Then `--config.sampling.guidance=classifier --config.sampling.guide_workdir=DIR` with a score model's config.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.subvp(config)
+    presets.digits(config)
+    presets.classifier(config)
+    config.model.update(num_labels=10, blocks_per_group=1, channel_multiplier=2)
+    config.training.update(n_iters=400, snapshot_freq=400)
+    config.eval.update(begin_ckpt=1, end_ckpt=1)
+    return config

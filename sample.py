@@ -1,0 +1,125 @@
+"""The program sample: images from a model, alone, by class, from measurements, or through latent codes.
+
+A task checks everything that the user gave and returns a job, before anything is compiled; `execute` reads the
+checkpoint, does the job, and writes `samples.png`, `samples.npz` and `record.json`.
+"""
+
+import dataclasses
+import functools
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import build_conditional
+import snapshot
+from configs import default
+from evaluation import report
+from experiment import SAMPLE, Experiment
+from sample_base import Drawn, Job, Request, batch_size, in_batches
+from sample_latent import decoding, encoding, interpolation
+from sample_restore import restoration
+from sde.base import Array, fold, keys_at
+
+
+def prepare(run: Experiment, request: Request) -> Job:
+    """Checks the request and builds what it needs. Errors: ValueError, one sentence, before anything is compiled."""
+    task = default.choose("task", request.task, TASKS)
+    if run.is_classifier:
+        raise ValueError(
+            f"the network {run.config.model.name!r} is a classifier and draws no images; give a score model."
+        )
+    if request.num_samples < 1 or request.temperature < 0:
+        raise ValueError(
+            f"--num_samples={request.num_samples} and --temperature={request.temperature:g} were given; "
+            "the first must be at least 1, the second not negative."
+        )
+    for given, flag, tasks in (
+        (request.mask, "mask", build_conditional.MASKED),
+        (request.labels, "labels", ("class", *build_conditional.OPERATORS, "interpolate", "encode", "decode")),
+        (request.measured, "measured", tuple(build_conditional.OPERATORS)),
+    ):
+        if given and request.task not in tasks:
+            raise ValueError(f"--{flag} has no meaning for --task={request.task}; it belongs to {', '.join(tasks)}.")
+    _check_labels(run, request)
+    return task(run, request)
+
+
+def execute(run: Experiment, request: Request, job: Job) -> pathlib.Path:
+    """Reads the checkpoint, does the job and writes its three files; the folder they are in.
+
+    Errors: CheckpointError where there is no such checkpoint.
+    """
+    number, state = snapshot.restore(run.config, run.workdir, request.number, run.devices.replicated)
+    drawn = job(state.ema_params, number)
+    directory = pathlib.Path(request.output) if request.output else run.workdir / "sample" / request.task
+    report.write_png(directory / "samples.png", drawn.picture)
+    report.write_arrays(directory / "samples.npz", drawn.arrays)
+    record = {
+        "request": dataclasses.asdict(request),
+        "checkpoint": number,
+        "step": int(state.step),
+        "results": drawn.figures,
+        "config": default.to_json(run.config),
+        **report.provenance(),
+    }
+    report.write_json(directory / "record.json", record)
+    logging.info(
+        "%s: %s",
+        request.task,
+        ", ".join(f"{k} {v:.4g}" for k, v in drawn.figures.items() if isinstance(v, int | float)),
+    )
+    return directory
+
+
+def _unconditional(run: Experiment, request: Request) -> Job:
+    return functools.partial(_generated, run, None, request.num_samples, None)
+
+
+def _by_class(run: Experiment, request: Request) -> Job:
+    if not run.guide.num_labels:
+        raise ValueError(
+            "--task=class needs a model that knows classes: config.model.num_labels above 0, or "
+            "config.sampling.guidance = 'classifier' with config.sampling.guide_workdir."
+        )
+    asked = request.labels or tuple(range(run.guide.num_labels))
+    labels = np.repeat(np.array(asked, np.int32), request.num_samples)
+    return functools.partial(_generated, run, labels, len(labels), request.num_samples)
+
+
+def _generated(
+    run: Experiment, labels: np.ndarray | None, num: int, columns: int | None, params: Any, number: int
+) -> Drawn:
+    """`num` samples, of the classes `labels` [num] where there are any; keys are those of an evaluation's samples."""
+    size = batch_size(run, num)
+    compiled = run.generate(size)
+
+    def draw(rows: np.ndarray) -> dict[str, Array]:
+        keys = keys_at(fold(fold(run.key, SAMPLE), number), rows)
+        return compiled(params, keys, None if labels is None else jnp.asarray(labels[rows]))
+
+    found = in_batches(draw, num, size)
+    arrays = {"arr_0": found["samples"]} | ({} if labels is None else {"labels": labels})
+    sheet = run.picture(found["samples"][:100] if columns is None else found["samples"], columns)
+    return Drawn(sheet, arrays, {"num_samples": num, "num_evals": found["num_evals"]})
+
+
+def _check_labels(run: Experiment, request: Request) -> None:
+    num = run.guide.num_labels
+    for label in request.labels:
+        if not 0 <= label < num:
+            what = f"there are the classes 0 to {num - 1}" if num else "this model knows no classes"
+            raise ValueError(f"--labels has the class {label}, but {what}.")
+
+
+TASKS: dict[str, Callable[[Experiment, Request], Job]] = {
+    "unconditional": _unconditional,
+    "class": _by_class,
+    **dict.fromkeys(build_conditional.OPERATORS, restoration),
+    "interpolate": interpolation,
+    "encode": encoding,
+    "decode": decoding,
+}

@@ -1,0 +1,133 @@
+"""Other numbers of devices, in between; several processes; and one of them that dies."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import main
+import run_lib
+from data import digits
+from experiment import Experiment
+from tests.conftest import CACHE, ROOT
+from tests.test_configs import load
+
+RTOL = 1e-5  # sums over the batch are taken in another order
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data")
+    digits.prepare(str(path))
+    return str(path)
+
+
+def config_of(data_dir, num_steps):
+    config = load("configs/vp/smoke.py")
+    config.data.data_dir = data_dir
+    config.training.update(snapshot_sampling=False, n_iters=num_steps, snapshot_freq=50)
+    return config
+
+
+def losses(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], key, line[key]) for line in lines for key in ("loss", "test_loss") if key in line]
+
+
+def assert_same(workdir, whole):
+    ours, theirs = losses(workdir), losses(whole)
+    assert [line[:2] for line in ours] == [line[:2] for line in theirs]
+    np.testing.assert_allclose([line[2] for line in ours], [line[2] for line in theirs], rtol=RTOL)
+
+
+@pytest.mark.slow
+def test_a_run_that_moves_between_one_two_and_eight_devices_has_the_losses_of_one(data_dir, tmp_path):
+    run_lib.train(Experiment(config_of(data_dir, 50), str(tmp_path / "one"), jax.devices()[:1]))
+    for end, count in ((10, 8), (20, 1), (30, 2), (40, 8), (50, 1)):
+        config = config_of(data_dir, end)
+        run_lib.train(Experiment(config, str(tmp_path / "several"), jax.devices()[:count]))
+    assert_same(tmp_path / "several", tmp_path / "one")
+
+
+def processes(workdir, data_dir, num, devices, *arguments, steps=20):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_COMPILATION_CACHE_DIR": str(CACHE.with_name(f"{CACHE.name}_distributed")),
+    }
+    command = [
+        sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={workdir}", "--mode=train",
+        f"--config.data.data_dir={data_dir}", f"--config.training.n_iters={steps}", "--peer_timeout=30",
+        "--config.training.snapshot_freq=50", *arguments,
+    ]  # fmt: skip
+    joined = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={num}"] if num > 1 else []
+    for k in range(num):
+        own = [*joined, f"--process_id={k}"] if joined else []
+        with (workdir.parent / f"{workdir.name}_{k}.log").open("w") as log:
+            yield subprocess.Popen([*command, *own], cwd=ROOT, stdout=log, stderr=log, env=environment)
+
+
+def messages(workdir, k):
+    return (workdir.parent / f"{workdir.name}_{k}.log").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_with_four_devices_each_have_the_losses_of_one_and_only_the_first_writes(data_dir, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for workdir, num, devices in ((one, 1, 1), (two, 2, 4)):
+        codes = [process.wait(timeout=400) for process in list(processes(workdir, data_dir, num, devices))]
+        assert codes == [0] * num, messages(workdir, num - 1)
+    assert_same(two, one)
+    assert "loss" in messages(two, 0) and "loss" not in messages(two, 1)
+    assert (two / "samples" / "snapshot_1.png").exists()
+    # One process goes on where two were, and two where one was.
+    for num, devices, steps in ((1, 1, 25), (2, 4, 30)):
+        codes = [p.wait(timeout=400) for p in list(processes(two, data_dir, num, devices, steps=steps))]
+        assert codes == [0] * num, messages(two, num - 1)
+    assert losses(two)[-1][0] == 30
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_run_with_a_reason(data_dir, tmp_path):
+    workdir = tmp_path / "run"
+    several = list(processes(workdir, data_dir, 2, 1, "--config.training.snapshot_sampling=False", steps=100_000))
+    deadline = time.monotonic() + 300
+    while "step 10/" not in messages(workdir, 0) and time.monotonic() < deadline and several[0].poll() is None:
+        time.sleep(0.2)
+    several[1].send_signal(signal.SIGKILL)
+    code = several[0].wait(timeout=120)
+    several[1].wait()
+    said = messages(workdir, 0).strip().splitlines()
+    # Whoever notices first: the collective operation, or JAX's own service, which aborts the process.
+    assert code in (main.EXIT_PEER_GONE, -signal.SIGABRT), said[-5:]
+    if code == main.EXIT_PEER_GONE:
+        assert any(
+            line.startswith("error: Another process of this run is gone, or cannot be reached (") for line in said
+        )
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_come_are_told_after_the_time_out(data_dir, tmp_path):
+    workdir = tmp_path / "run"
+    first = next(processes(workdir, data_dir, 2, 1, "--peer_timeout=3"))
+    assert first.wait(timeout=120) in (main.EXIT_PEER_GONE, -signal.SIGABRT), messages(workdir, 0)
+
+
+def test_flags_of_processes_go_together(tmp_path):
+    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train"]
+    done = subprocess.run([*command, "--process_id=1"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.stderr.strip() == (
+        "error: --coordinator, --num_processes and --process_id go together; give all three, or --distributed where "
+        "JAX can find them."
+    )

@@ -1,0 +1,149 @@
+"""Samples compared with data: statistics files, other people's samples, and workers that share an evaluation."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import main
+import measure
+import run_lib
+from evaluation import rounds
+from evaluation.rounds import Worker
+from tests.test_sample import tiny, untrained
+
+
+def compared(**settings):
+    config = tiny()
+    config.eval.update(features="pixels", reference_dataset="train", enable_loss=False, enable_bpd=False)
+    config.eval.update(metrics=("fid", "kid", "precision", "recall"), batch_size=48, **settings)
+    return config
+
+
+@pytest.fixture
+def run(tmp_path):
+    return untrained(compared(), tmp_path / "run")
+
+
+def test_data_are_as_far_from_their_statistics_as_numbers_allow(run, tmp_path):
+    """192 numbers of 512 uniform images: as samples of themselves they are at distance 0."""
+    measure.write_statistics(run, tmp_path / "stats.npz")
+    images = run.train.fetch(np.arange(len(run.train)))["x"]
+    np.savez(tmp_path / "samples.npz", images)
+    found = measure.of_files(run, tmp_path / "samples.npz", tmp_path / "stats.npz")["samples"]
+    assert list(found) == ["fid"]  # all that statistics alone allow
+    assert found["fid"]["value"] == pytest.approx(0, abs=1e-6) and found["fid"]["num_samples"] == 512
+    black = np.zeros((64, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "black.npz", black)
+    far = measure.of_files(run, tmp_path / "black.npz", tmp_path / "stats.npz")["samples"]["fid"]["value"]
+    values = images.reshape(512, -1) / 255
+    # Of a point at 0: |mean|^2 + the trace of the covariance.
+    assert far == pytest.approx((values.mean(0) ** 2).sum() + values.var(0, ddof=1).sum(), rel=1e-5)
+
+
+def test_statistics_of_other_features_or_data_are_refused_by_name(run, tmp_path):
+    measure.write_statistics(run, tmp_path / "stats.npz")
+    np.savez(tmp_path / "samples.npz", np.zeros((8, 8, 8, 3), np.uint8))
+    other = untrained(compared(reference_dataset="test"), tmp_path / "run")
+    other.config.eval.reference_dataset = "test"
+    with pytest.raises(ValueError, match="split.*train.*test"):
+        measure.of_files(other, tmp_path / "samples.npz", tmp_path / "stats.npz")
+
+
+def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, image in enumerate(run.test.fetch(np.arange(100))["x"]):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    found = measure.of_files(run, folder, None)["samples"]
+    assert found.keys() == {"fid", "kid", "precision", "recall"}
+    # Images of the same law: KID is unbiased, so near 0 by its error; black ones are far.
+    assert abs(found["kid"]["value"]) < 5 * found["kid"]["error"]
+    np.savez(tmp_path / "black.npz", np.zeros((100, 8, 8, 3), np.uint8))
+    black = measure.of_files(run, tmp_path / "black.npz", None)["samples"]
+    assert black["precision"]["value"] == 0 and black["kid"]["value"] > 10 * abs(found["kid"]["value"])
+
+
+def test_samples_of_another_size_are_refused(run, tmp_path):
+    np.savez(tmp_path / "samples.npz", np.zeros((8, 4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"has images \(4, 4, 3\), but the data are \(8, 8, 3\)"):
+        measure.of_files(run, tmp_path / "samples.npz", None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"features": "inception"}, "needs config.eval.inception_weights"),
+        ({"features": "classifier"}, "needs config.eval.classifier_workdir"),
+        ({"features": "pixel"}, "config.eval.features = 'pixel' is not known; .*nearest: pixels"),
+        ({"features": "nothing.at_all:here"}, "nothing.at_all cannot be imported"),
+        ({"features": "classifier", "classifier_workdir": "nowhere"}, "There is no checkpoint in nowhere"),
+    ],
+)
+def test_features_that_cannot_be_had_are_told_in_one_sentence(tmp_path, settings, message):
+    config = compared()
+    config.eval.update(settings)
+    run = untrained(config, tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        _ = run.extractor
+    assert "\n" not in str(error.value)
+
+
+def test_metrics_need_samples(tmp_path):
+    config = compared(enable_metrics=True, enable_sampling=False)
+    with pytest.raises(ValueError, match="enable_sampling = False draws none; set both"):
+        untrained(config, tmp_path)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, monkeypatch):
+    """Three workers, each killed after every second round that it writes; begun again until one comes through."""
+    config = compared(enable_sampling=True, enable_metrics=True, num_samples=40)
+    config.eval.update(batch_size=8, enable_loss=True, end_ckpt=1)
+    run = untrained(config, tmp_path / "run")
+    (whole,) = run_lib.evaluate(run, "alone")
+    report = json.loads(whole.read_text())["results"]
+    assert report["loss"]["num_examples"] == 128 and report["metrics"]["samples"]["fid"]["num_samples"] == 40
+    assert report["metrics"]["data_against_data"]["fid"]["num_samples"] == 256
+
+    write, written = rounds._write_round, []
+
+    def dying(path, result):
+        write(path, result)
+        written.append(path)
+        if len(written) % 2 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "_write_round", dying)
+    reports, starts = [], 0
+    while not reports:
+        assert starts < 200, "no worker comes through"
+        try:
+            reports = run_lib.evaluate(run, "shared", Worker(starts % 3, 3))
+        except KeyboardInterrupt:
+            starts += 1
+    assert starts > 10 and len(written) == len(set(written))  # none twice
+    assert reports[0].read_bytes() == whole.read_bytes()
+    (again,) = run_lib.evaluate(run, "shared", Worker(2, 3))
+    assert again.read_bytes() == whole.read_bytes() and len(written) == len(set(written))
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "expected"),
+    [
+        ((None, None), {}, Worker(0, 1)),
+        ((2, 4), {}, Worker(2, 4)),
+        ((None, None), {"ID": "7", "MIN": "5", "COUNT": "3"}, Worker(2, 3)),
+        ((0, 2), {"ID": "7", "MIN": "5", "COUNT": "3"}, Worker(0, 2)),
+    ],
+)
+def test_a_worker_is_told_by_flags_or_by_a_slurm_array(monkeypatch, flags, environment, expected):
+    for name, value in environment.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    assert main.worker_of(*flags) == expected
+
+
+def test_a_worker_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="--eval_worker=4 --eval_workers=4: workers are numbered from 0 to 3"):
+        main.worker_of(4, 4)
