@@ -176,7 +176,7 @@ def command(monkeypatch, tmp_path, capsys):
     def run(mode, checkpoint, config=None, workdir=tmp_path / "run"):
         config = config_of(NAMES[0]) if config is None else config
         given = types.SimpleNamespace(
-            config=config, workdir=str(workdir), mode=mode, checkpoint=checkpoint, number=None
+            config=config, workdir=str(workdir), mode=mode, checkpoint=checkpoint, number=None, sigma_rel=None
         )
         monkeypatch.setattr(main, "FLAGS", given)
         monkeypatch.setattr(main, "set_up", lambda: None)
