@@ -97,7 +97,7 @@ def summary(path: str | os.PathLike) -> str:
         floor = measured["data_against_data"]
         for name, figure in measured["samples"].items():
             shown = f"{figure['value']:.4g} +- {figure['error'] or 0:.2g}"
-            lines.append(f"  {name:<15}{shown}  (data against data {floor[name]['value']:.4g}; {measured['features']})")
+            lines.append(f"  {name:<16}{shown}  (data against data {floor[name]['value']:.4g}; {measured['features']})")
     return "\n".join([*lines, f"  report         {path}"])
 
 
