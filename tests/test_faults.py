@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import gc
 import json
 import os
 import pathlib
@@ -65,6 +66,8 @@ def test_a_checkpoint_comes_back_as_it_was_saved(two_checkpoints):
     store.close()
 
 
+# Where one array cannot be read, Orbax leaves the tasks of the others behind, which complain when collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_flipped_bit_in_any_file_is_noticed_or_harms_nothing(two_checkpoints, tmp_path):
     """Orbax restores most of them silently wrong."""
     noticed = 0
@@ -82,6 +85,7 @@ def test_a_flipped_bit_in_any_file_is_noticed_or_harms_nothing(two_checkpoints, 
             noticed += 1
             assert "\n" not in str(error)
         store.close()
+    gc.collect()  # here, not in another test
     assert noticed >= 3  # at least the arrays, the config and the checksums themselves
 
 
