@@ -39,6 +39,9 @@ from training.stop import StopRequest
 
 # Checkpoints ------------------------------------------------------------------------------------------------------
 
+# Where one array cannot be read, Orbax leaves the tasks of the others behind, which complain when collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def state_of(step):
     params = {"a": jax.random.normal(jax.random.key(step), (64, 32)), "b": {"c": jnp.full((3,), step, jnp.bfloat16)}}
@@ -66,8 +69,6 @@ def test_a_checkpoint_comes_back_as_it_was_saved(two_checkpoints):
     store.close()
 
 
-# Where one array cannot be read, Orbax leaves the tasks of the others behind, which complain when collected.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_flipped_bit_in_any_file_is_noticed_or_harms_nothing(two_checkpoints, tmp_path):
     """Orbax restores most of them silently wrong."""
     noticed = 0
