@@ -150,6 +150,13 @@ def prepare(config: ConfigDict, num_levels: int) -> Prepare:
     return lambda keys, batch: dequantize.scale(batch["x"], num_levels, centered=centered)
 
 
+def scaled(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
+    """From grey levels to data without noise: the middle of a level's cell, if it was trained on dequantised data."""
+    data = config.data
+    scale = dequantize.midpoint if data.uniform_dequantization else dequantize.scale
+    return lambda levels: scale(levels, num_levels, centered=data.centered)
+
+
 def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
     """Denoising score matching on this config's SDE and network; the cross-entropy of a classifier."""
     training, process = config.training, sde(config)

@@ -15,8 +15,6 @@ from configs.default import choose
 from evaluation import features, inception
 from evaluation.features import Extractor
 from interop import inception_weights
-from likelihood import dequantize
-from training.checkpoint import CheckpointError
 
 CLEAN_SIGMA = 0.01  # what a classifier is told of an image without noise: as little as it has often seen in training
 
@@ -57,24 +55,20 @@ def _classifier(config: ConfigDict, num_levels: int) -> Extractor:
             "config.eval.features = 'classifier' needs config.eval.classifier_workdir, the --workdir of a trained "
             "classifier such as configs/subvp/digits_classifier.py; or use 'pixels' or 'inception'."
         )
-    workdir = pathlib.Path(config.eval.classifier_workdir)
-    try:
-        other = snapshot.config_of(workdir)
-        _, state = snapshot.restore(other, workdir)
-    except CheckpointError as error:
-        raise ValueError(f"config.eval.classifier_workdir = {workdir}: {error}") from error
+    workdir = config.eval.classifier_workdir
+    other, weights = snapshot.network_of("eval.classifier_workdir", workdir)
     if not build_network.is_classifier(other) or other.data.dataset != config.data.dataset:
         raise ValueError(
             f"config.eval.classifier_workdir = {workdir} holds a {other.model.name} of {other.data.dataset}; "
             f"give a wideresnet of {config.data.dataset}."
         )
-    network = build.network(other)
+    network, scaled = build.network(other), build.scaled(other, num_levels)
 
     def apply(params: Any, levels: Any) -> Any:
-        x = dequantize.midpoint(levels, num_levels, centered=other.data.centered)
+        x = scaled(levels)
         return network.apply({"params": params}, x, jnp.full(x.shape[:1], CLEAN_SIGMA), features=True)
 
-    return features.network("classifier", state.ema_params, apply, batch_size=config.eval.feature_batch_size)
+    return features.network("classifier", weights, apply, batch_size=config.eval.feature_batch_size)
 
 
 EXTRACTORS: dict[str, Callable[[ConfigDict, int], Extractor]] = {

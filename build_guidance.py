@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,6 @@ import snapshot
 from configs.default import choose
 from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
 from sde.base import Array, ScoreFn
-from training.checkpoint import CheckpointError
 
 # (params, parameters of the guide, labels [B] or None) -> score function
 GuidedScoreOf = Callable[[Any, Any, Array | None], ScoreFn]
@@ -129,13 +127,7 @@ def _other(config: ConfigDict, sharding: Sharding) -> tuple[ConfigDict, Any]:
             f"config.sampling.guidance = {sampling.guidance!r} needs config.sampling.guide_workdir, the --workdir of "
             "the run that guides."
         )
-    workdir = pathlib.Path(sampling.guide_workdir)
-    try:
-        other = snapshot.config_of(workdir, sampling.guide_checkpoint)
-        _, state = snapshot.restore(other, workdir, sampling.guide_checkpoint, sharding)
-    except CheckpointError as error:
-        raise ValueError(f"config.sampling.guide_workdir = {workdir}: {error}") from error
-    return other, state.ema_params
+    return snapshot.network_of("sampling.guide_workdir", sampling.guide_workdir, sampling.guide_checkpoint, sharding)
 
 
 def _same(config: ConfigDict, other: ConfigDict, keys: tuple[str, ...]) -> None:

@@ -40,7 +40,7 @@ class Experiment:
         default.validate(config)
         self.config, self.workdir = config, pathlib.Path(workdir)
         self.devices = build.devices(config, devices)
-        self.sde, self.network = build.sde(config), build.network(config)
+        self.sde = build.sde(config)
         self.score_of, self.sampler = build.score_of(config), build.sampler(config)
         self.is_classifier = build_network.is_classifier(config)
         self.tx, self.schedule = build.optimizer(config)

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import build
 from data import files
 from experiment import Experiment
-from likelihood import dequantize
 from sde.base import Array
 
 TEST = "test:"  # an input "test:3,7" is images 3 and 7 of the test split
@@ -73,10 +73,8 @@ def images(run: Experiment, request: Request) -> tuple[list[str], np.ndarray]:
 
 
 def to_data(run: Experiment, levels: np.ndarray) -> np.ndarray:
-    """Levels as the network knows them: the middle of a cell if it was trained on dequantised data."""
-    data = run.config.data
-    scaled = dequantize.midpoint if data.uniform_dequantization else dequantize.scale
-    return np.asarray(scaled(jnp.asarray(levels), run.test.num_levels, centered=data.centered))
+    """Levels as the network knows them; see `build.scaled`."""
+    return np.asarray(build.scaled(run.config, run.test.num_levels)(jnp.asarray(levels)))
 
 
 def to_unit(run: Experiment, x: np.ndarray) -> np.ndarray:

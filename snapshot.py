@@ -44,6 +44,21 @@ def restore(
     return number, state
 
 
+def network_of(
+    key: str, workdir: str, number: int | None = None, sharding: Sharding | None = None
+) -> tuple[ConfigDict, Any]:
+    """Config and averaged parameters of another run, that `config.<key>` names.
+
+    Errors: ValueError, with the key, where it has no such checkpoint.
+    """
+    try:
+        config = config_of(pathlib.Path(workdir), number)
+        _, state = restore(config, pathlib.Path(workdir), number, sharding)
+    except CheckpointError as error:
+        raise ValueError(f"config.{key} = {workdir}: {error}") from error
+    return config, state.ema_params
+
+
 def average_of_width(config: ConfigDict, workdir: pathlib.Path, sigma_rel: float, number: int | None = None) -> Any:
     """The power-function average of that relative width at checkpoint `number`, from all up to it; arrays on the host.
 

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from data import digits
+
 ROOT = pathlib.Path(__file__).parent.parent
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 # One cache for each of the processes that share the tests: JAX does not write its entries atomically.
@@ -80,6 +82,14 @@ def golden():
         return loaded[name]
 
     return load
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Where TFDS has prepared the digits, of each module its own."""
+    path = tmp_path_factory.mktemp("data")
+    digits.prepare(str(path))
+    return str(path)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,19 +14,11 @@ import pytest
 
 import main
 import run_lib
-from data import digits
 from experiment import Experiment
 from tests.conftest import CACHE, ROOT
 from tests.test_configs import load
 
 RTOL = 1e-5  # sums over the batch are taken in another order
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data")
-    digits.prepare(str(path))
-    return str(path)
 
 
 def config_of(data_dir, num_steps):

@@ -22,7 +22,6 @@ import compiled
 import main
 import run_lib
 from configs import default
-from data import digits
 from data.pipeline import examples_of_step
 from experiment import Experiment
 from progress import Progress, read
@@ -216,13 +215,6 @@ def test_a_step_with_a_loss_that_is_not_finite_changes_nothing_but_the_count():
 
 
 # The program ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data")
-    digits.prepare(str(path))
-    return str(path)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import compiled
 import main
 import run_lib
 from configs import default
-from data import digits
 from evaluation import rounds
 from experiment import Experiment
 from tests.conftest import ROOT
@@ -24,13 +23,6 @@ from training.checkpoint import CheckpointError, Checkpoints
 from training.errors import RunError
 
 ONE_DEVICE = slice(0, 1)
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data")
-    digits.prepare(str(path))
-    return str(path)
 
 
 @pytest.fixture
