@@ -18,6 +18,7 @@ from sde.base import example_keys, fold
 from training.errors import RunError
 from training.log import MetricsLog
 from training.losses import make_loss_fn
+from training.peers import meet
 from training.state import TrainState, fuse, make_train_step, pass_over
 
 # (state, batches, step, steps whose batch is left out, counted from 1) -> (state, metrics, steps taken)
@@ -133,9 +134,12 @@ def out_of_memory(run: Experiment, needed: int) -> RunError:
 def _compile_test_loss(run: Experiment) -> Callable[[TrainState, int], float]:
     """`loss(state, step)`: of the averaged parameters on a test batch that depends on the step alone."""
     size = run.config.training.batch_size
-    mean = jax.jit(
-        lambda params, keys, batch: (run.per_example_loss(params, keys, batch, None) * batch["mask"]).sum(),
-        out_shardings=run.devices.replicated,
+    mean = _Together(
+        jax.jit(
+            lambda params, keys, batch: (run.per_example_loss(params, keys, batch, None) * batch["mask"]).sum(),
+            out_shardings=run.devices.replicated,
+        ),
+        "compiled the test loss",
     )
 
     def loss(state: TrainState, step: int) -> float:
@@ -146,6 +150,20 @@ def _compile_test_loss(run: Experiment) -> Callable[[TrainState, int], float]:
         return float(total) / float(batch["mask"].sum())
 
     return loss
+
+
+class _Together:
+    """A function that all processes compile, when it is first called, before any of them runs it."""
+
+    def __init__(self, function: Any, name: str):
+        self._function, self._name = function, name
+        self._compiled: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._compiled is None:
+            self._compiled = self._function.lower(*arguments).compile()
+            meet(self._name)
+        return self._compiled(*arguments)
 
 
 def _share(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -183,4 +201,6 @@ def _fetch(drawn: dict[str, Any]) -> dict[str, np.ndarray]:
     """Arrays on the host; of all processes where there are several."""
     if jax.process_count() == 1:
         return jax.device_get(drawn)
+    jax.block_until_ready(drawn)
+    meet("samples drawn")
     return multihost_utils.process_allgather(drawn, tiled=True)

@@ -62,7 +62,9 @@ flags.DEFINE_float(
     "sigma_rel", None, "export: the power-function average of this relative width, of a run with model.ema_sigma_rels."
 )
 flags.DEFINE_bool("allow_config_change", False, "train: go on although the config says another model or other data.")
-flags.DEFINE_bool("distributed", False, "train: several processes, found by JAX itself (Slurm, OpenMPI, TPUs).")
+flags.DEFINE_bool(
+    "distributed", False, "train: several processes, found by JAX itself (Slurm, Open MPI, Kubernetes, TPUs)."
+)
 flags.DEFINE_string("coordinator", None, "train: HOST:PORT of process 0, where the processes of a run meet.")
 flags.DEFINE_integer("num_processes", None, "train, with --coordinator: how many processes there are.")
 flags.DEFINE_integer("process_id", None, "train, with --coordinator: which of them this is, from 0.")
@@ -178,6 +180,13 @@ def connect() -> None:
             heartbeat_timeout_seconds=FLAGS.peer_timeout,
             shutdown_timeout_seconds=FLAGS.peer_timeout,
         )
+    except ValueError as error:
+        if None not in given:
+            raise
+        raise ValueError(
+            "--distributed: JAX finds no cluster here (Slurm, Open MPI, Kubernetes, TPU); give --coordinator, "
+            "--num_processes and --process_id instead."
+        ) from error
     except RuntimeError as error:
         reason = (str(error).strip().splitlines() or ["no answer"])[0]
         raise PeerError(

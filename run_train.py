@@ -21,6 +21,7 @@ from training.checkpoint import CheckpointError, Checkpoints
 from training.errors import PeerError, RunError, Stopped
 from training.lock import locked
 from training.log import MetricsLog, SilentLog
+from training.peers import meet
 from training.stop import StopRequest
 
 FINISHED = "finished.json"  # the marker that training has ended
@@ -79,6 +80,7 @@ def _train(run: Experiment, workdir: Workdir, stop: StopRequest, allow_config_ch
     try:
         compiled = compile_all(run, at.state)
         memory = compiled.memory_bytes
+        meet("compiled the training step")
         while (bad := _attempt(run, workdir, compiled, at, stop)) is not None:
             at = _roll_back(run, workdir, at.bad | {bad})
     except (RuntimeError, ValueError) as error:  # RunError is one
@@ -226,7 +228,7 @@ def _resume(run: Experiment, workdir: Workdir, allow_config_change: bool) -> Pro
             logging.warning("going on from checkpoint %d instead; %d is set aside", number, damaged)
             if jax.process_index() == 0:
                 workdir.newest.set_aside(damaged)
-        _synchronise("set aside")
+        meet(f"set aside before {number}")
         for key, (old, new) in changed.items():
             logging.warning("config.%s was %s and is now %s", key, old, new)
         logging.info("resuming from step %d", number)
@@ -260,11 +262,6 @@ def _roll_back(run: Experiment, workdir: Workdir, bad: set[int]) -> Progress:
     at.bad |= bad
     logging.warning("rolled back to step %d; the batch of step %d is left out", at.step, max(bad))
     return at
-
-
-def _synchronise(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
 
 
 def _peer_is_gone(error: Exception) -> PeerError:

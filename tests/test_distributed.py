@@ -1,7 +1,9 @@
 """Other numbers of devices, in between; several processes; and one of them that dies."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -48,10 +50,37 @@ def test_a_run_that_moves_between_one_two_and_eight_devices_has_the_losses_of_on
     assert_same(tmp_path / "several", tmp_path / "one")
 
 
-def processes(workdir, data_dir, num, devices, *arguments, steps=20):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def slurm(port, num, k):
+    """What Slurm tells the tasks of a step on one node; JAX makes the port of the last 12 bits of the job's number."""
+    return {
+        "SLURM_JOB_ID": str(port - (65536 - 2**12)),
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_NTASKS": str(num),
+        "SLURM_PROCID": str(k),
+        "SLURM_LOCALID": str(k),
+    }
+
+
+def open_mpi(port, num, k):
+    """What Open MPI's mpirun tells its ranks; JAX makes the port of the job's number, a multiple of 2^12."""
+    return {
+        "OMPI_MCA_orte_hnp_uri": f"{(port - (65536 - 2**12)) * 2**12}.0;tcp://127.0.0.1:1",
+        "OMPI_COMM_WORLD_SIZE": str(num),
+        "OMPI_COMM_WORLD_RANK": str(k),
+        "OMPI_COMM_WORLD_LOCAL_RANK": str(k),
+    }
+
+
+def free_port(first=1024):
+    for port in random.sample(range(max(first, 20_000), 65_536), 100):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port of a hundred was free")
+
+
+def processes(workdir, data_dir, num, devices, *arguments, steps=20, cluster=None):
+    port = free_port(65_536 - 2**12 if cluster else 0)
     environment = {
         **os.environ,
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
@@ -62,31 +91,52 @@ def processes(workdir, data_dir, num, devices, *arguments, steps=20):
         f"--config.data.data_dir={data_dir}", f"--config.training.n_iters={steps}", "--peer_timeout=30",
         "--config.training.snapshot_freq=50", *arguments,
     ]  # fmt: skip
-    joined = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={num}"] if num > 1 else []
     for k in range(num):
-        own = [*joined, f"--process_id={k}"] if joined else []
+        told = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={num}", f"--process_id={k}"]
+        own = ["--distributed"] if cluster else told if num > 1 else []
+        found = cluster(port, num, k) if cluster else {}
         with (workdir.parent / f"{workdir.name}_{k}.log").open("w") as log:
-            yield subprocess.Popen([*command, *own], cwd=ROOT, stdout=log, stderr=log, env=environment)
+            yield subprocess.Popen([*command, *own], cwd=ROOT, stdout=log, stderr=log, env=environment | found)
 
 
 def messages(workdir, k):
     return (workdir.parent / f"{workdir.name}_{k}.log").read_text()
 
 
+@pytest.fixture(scope="module")
+def one(data_dir, tmp_path_factory):
+    """50 steps of one process with one device."""
+    workdir = tmp_path_factory.mktemp("distributed") / "one"
+    run(workdir, data_dir, 1, 1, steps=50)
+    return workdir
+
+
+def run(workdir, data_dir, num, devices, **settings):
+    codes = [process.wait(timeout=400) for process in list(processes(workdir, data_dir, num, devices, **settings))]
+    assert codes == [0] * num, "\n".join(messages(workdir, k) for k in range(num))
+
+
 @pytest.mark.slow
-def test_two_processes_with_four_devices_each_have_the_losses_of_one_and_only_the_first_writes(data_dir, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for workdir, num, devices in ((one, 1, 1), (two, 2, 4)):
-        codes = [process.wait(timeout=400) for process in list(processes(workdir, data_dir, num, devices))]
-        assert codes == [0] * num, messages(workdir, num - 1)
+def test_two_processes_with_four_devices_each_have_the_losses_of_one_and_only_the_first_writes(one, data_dir, tmp_path):
+    two = tmp_path / "two"
+    run(two, data_dir, 2, 4, steps=50)
     assert_same(two, one)
     assert "loss" in messages(two, 0) and "loss" not in messages(two, 1)
     assert (two / "samples" / "snapshot_1.png").exists()
     # One process goes on where two were, and two where one was.
-    for num, devices, steps in ((1, 1, 25), (2, 4, 30)):
-        codes = [p.wait(timeout=400) for p in list(processes(two, data_dir, num, devices, steps=steps))]
-        assert codes == [0] * num, messages(two, num - 1)
-    assert losses(two)[-1][0] == 30
+    for num, devices, steps in ((1, 1, 55), (2, 4, 60)):
+        run(two, data_dir, num, devices, steps=steps)
+    assert losses(two)[-1][0] == 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num", "devices", "cluster"), [(4, 2, slurm), (2, 4, open_mpi)])
+def test_processes_that_a_cluster_names_find_each_other_and_have_the_losses_of_one(
+    one, data_dir, tmp_path, num, devices, cluster
+):
+    several = tmp_path / "several"
+    run(several, data_dir, num, devices, steps=50, cluster=cluster)
+    assert_same(several, one)
 
 
 @pytest.mark.slow
@@ -122,4 +172,14 @@ def test_flags_of_processes_go_together(tmp_path):
     assert done.stderr.strip() == (
         "error: --coordinator, --num_processes and --process_id go together; give all three, or --distributed where "
         "JAX can find them."
+    )
+
+
+def test_a_machine_that_is_no_cluster_is_told_before_anything_begins(tmp_path):
+    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train"]
+    done = subprocess.run([*command, "--distributed"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.stderr.strip() == (
+        "error: --distributed: JAX finds no cluster here (Slurm, Open MPI, Kubernetes, TPU); give --coordinator, "
+        "--num_processes and --process_id instead."
     )
