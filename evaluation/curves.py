@@ -55,6 +55,7 @@ def _panel(axes: Axes, one: Series) -> None:
     axes.set_title(one.title, loc="left", fontsize=11, fontweight="bold")
     axes.set_xlabel("steps")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlim(0, 1.05 * max(*one.steps, 1))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(axis="y", color=RULE, linewidth=0.8)
     axes.set_axisbelow(True)

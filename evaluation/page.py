@@ -171,6 +171,7 @@ header p { margin: 2px 0 20px; color: #626a76; }
 h2 { font-size: 17px; margin: 36px 0 12px; }
 .best { margin: 0; padding: 10px 14px; background: #eef4fb; border-left: 3px solid #1f5fa8; border-radius: 3px; }
 .curves svg { display: block; width: 100%; height: auto; max-height: 320px; }
+.curves svg text { font-family: inherit !important; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 10px; text-align: right; vertical-align: top; white-space: nowrap; }
