@@ -46,6 +46,7 @@ class Experiment:
         self.tx, self.schedule = build.optimizer(config)
         for name in ("bpd_dataset", "reference_dataset"):
             build.choose(f"eval.{name}", config.eval[name], {"train": "train", "test": "test"})
+        build.choose("eval.sample_format", config.eval.sample_format, dict.fromkeys(("npz", "png", "both")))
         for metric in config.eval.metrics:
             build.choose("eval.metrics", metric, METRICS)
         if config.eval.enable_metrics and not config.eval.enable_sampling:
@@ -146,10 +147,13 @@ class Experiment:
             return jax.jit(lambda each: each, out_shardings=sharding)(keys)
         return jax.device_put(keys, sharding)
 
+    def shades(self, levels: np.ndarray) -> np.ndarray:
+        """Grey levels as 8-bit ones, uint8."""
+        return np.round(levels.astype(np.float32) * (255 / (self.test.num_levels - 1))).astype(np.uint8)
+
     def picture(self, samples: np.ndarray, columns: int | None = None) -> np.ndarray:
         """Grey levels [N, H, W, C] as one grid of 8-bit images, small ones enlarged; a square unless `columns` says."""
-        shades = np.round(samples.astype(np.float32) * (255 / (self.test.num_levels - 1))).astype(np.uint8)
-        return grid(shades, columns, scale=max(1, 64 // samples.shape[1]))
+        return grid(self.shades(samples), columns, scale=max(1, 64 // samples.shape[1]))
 
     def frames(self, states: np.ndarray) -> list[np.ndarray]:
         """Grey levels [N, K, H, W, C] of K states as K grids."""

@@ -25,6 +25,7 @@ from configs.default import flatten, get_config, nearest
 from evaluation import report
 from evaluation.rounds import Worker
 from experiment import Experiment
+from training.checkpoint import CheckpointMissingError
 from training.errors import PeerError, RunError, Stopped
 from training.stop import StopRequest
 
@@ -73,6 +74,7 @@ flags.mark_flags_as_required(["config", "workdir", "mode"])
 
 EXIT_USER_ERROR = 2  # the command or the config is wrong
 EXIT_RUN_ERROR = 3  # a run that had begun cannot go on: no checkpoint, non-finite loss, a full disk, another trainer
+EXIT_NO_CHECKPOINT = 4  # eval: a checkpoint has not come; the trainer has ended or gives no sign
 EXIT_STOPPED = 5  # a signal asked for it: saved; the same command goes on
 EXIT_PEER_GONE = 6  # another process of the run is gone; start all of them again
 
@@ -124,7 +126,8 @@ def main(argv: Sequence[str]) -> int:
         print(stopped, file=sys.stderr)
         return EXIT_STOPPED
     except RunError as error:
-        code = fail(str(error), EXIT_PEER_GONE if isinstance(error, PeerError) else EXIT_RUN_ERROR)
+        codes = {PeerError: EXIT_PEER_GONE, CheckpointMissingError: EXIT_NO_CHECKPOINT}
+        code = fail(str(error), codes.get(type(error), EXIT_RUN_ERROR))
         if jax.process_count() > 1:
             os._exit(code)  # the usual end would wait for the others
         return code

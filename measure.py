@@ -3,20 +3,24 @@
 Features are rounds like everything that is evaluated, so that workers share them and a killed one costs one round.
 """
 
-import functools
+import hashlib
+import json
 import logging
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from data.pipeline import eval_batch, num_rounds
 from data.sources import Source
 from evaluation import metrics, reference, report, sample_files
+from evaluation.feature_files import content_hash, gather, spool
 from evaluation.features import Extractor
 from evaluation.moments import GroupedMoments
-from evaluation.rounds import Arrays, Rounds, Task, Worker, run_task, write_atomically
+from evaluation.rounds import Arrays, Rounds, Task, Worker
+from evaluation.tasks import features_task
 from experiment import TASKS, Experiment
 
 NUM_GROUPS = 2  # of the moments of a data set: their distance is the floor
@@ -25,12 +29,11 @@ NUM_GROUPS = 2  # of the moments of a data set: their distance is the floor
 def of_checkpoint(run: Experiment, number: int, directory: pathlib.Path, worker: Worker) -> dict[str, Any]:
     """The metrics of a checkpoint's samples, whose rounds are all there, and those of data against data."""
     extractor = run.extractor
-    found = _gathered(_sample_features(run, number, directory, extractor), directory, worker)
-    shared = directory.parent / f"features_{run.config.eval.reference_dataset}_{extractor.hash[:8]}"
-    real = _gathered(_real_features(run, extractor), shared, worker)
+    found = gather(_sample_features(run, number, directory, extractor), directory, worker)
+    shared = _reference_folder(run, directory.parent, extractor)
+    real = gather(_real_features(run, extractor), shared, worker)
     names = list(run.config.eval.metrics)
     figures = metrics.measure(found, real, names=names, seed=run.config.seed)
-    floor = metrics.floor(real, names=names, seed=run.config.seed)
     for name, figure in figures.items():
         if figure.warning:
             logging.warning("%s: %s", name, figure.warning)
@@ -38,7 +41,7 @@ def of_checkpoint(run: Experiment, number: int, directory: pathlib.Path, worker:
         "features": extractor.name,
         "features_hash": extractor.hash,
         "samples": {name: figure.to_dict() for name, figure in figures.items()},
-        "data_against_data": {name: figure.to_dict() for name, figure in floor.items()},
+        "data_against_data": _floor(real, names, run.config.seed, shared),
     }
 
 
@@ -62,15 +65,16 @@ def of_files(run: Experiment, samples: pathlib.Path, stats: pathlib.Path | None)
     """
     extractor, source = run.extractor, _real(run)
     expected = None if stats is None else reference.load(stats, _provenance(run, extractor))
-    found = _joined(extractor(levels) for levels in _levels(run, samples))
     names = list(run.config.eval.metrics)
-    if expected is not None:
-        names = [name for name in names if "real" not in metrics.METRICS[name].needs]
-        figures = metrics.measure(found, reference=expected, names=names, seed=run.config.seed)
-    else:
-        turns = range(num_rounds(len(source), run.config.eval.batch_size))
-        real = _joined(_of_round(run, source, extractor, turn) for turn in turns)
-        figures = metrics.measure(found, real, names=names, seed=run.config.seed)
+    with tempfile.TemporaryDirectory(prefix="features_") as drawn, tempfile.TemporaryDirectory(prefix="data_") as data:
+        found = spool((extractor(levels) for levels in _levels(run, samples)), drawn)
+        if expected is not None:
+            names = [name for name in names if "real" not in metrics.METRICS[name].needs]
+            figures = metrics.measure(found, reference=expected, names=names, seed=run.config.seed)
+        else:
+            turns = range(num_rounds(len(source), run.config.eval.batch_size))
+            real = spool((_of_round(run, source, extractor, turn) for turn in turns), data)
+            figures = metrics.measure(found, real, names=names, seed=run.config.seed)
     return {
         "features": extractor.name,
         "features_hash": extractor.hash,
@@ -111,9 +115,17 @@ def _of_round(run: Experiment, source: Source, extractor: Extractor, turn: int) 
     return {**extractor(batch["x"][real]), "index": batch["index"][real]}
 
 
+def _reference_folder(run: Experiment, folder: pathlib.Path, extractor: Extractor) -> pathlib.Path:
+    """Where the features of the data are, named by what they are of and how they are cut into rounds."""
+    key = {**_provenance(run, extractor), "num_examples": len(_real(run)), "batch_size": run.config.eval.batch_size}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"features_{run.config.eval.reference_dataset}_{name}"
+
+
 def _real_features(run: Experiment, extractor: Extractor) -> Task:
-    source, size = _real(run), run.config.eval.batch_size
-    return Task("features", num_rounds(len(source), size), lambda turn: _of_round(run, source, extractor, turn), _count)
+    source = _real(run)
+    turns = num_rounds(len(source), run.config.eval.batch_size)
+    return features_task("features", len(source), turns, lambda turn: _of_round(run, source, extractor, turn))
 
 
 def _sample_features(run: Experiment, number: int, directory: pathlib.Path, extractor: Extractor) -> Task:
@@ -125,34 +137,15 @@ def _sample_features(run: Experiment, number: int, directory: pathlib.Path, extr
         drawn = rounds[turn]
         return {**extractor(drawn["samples"]), "index": drawn["index"]}
 
-    return Task(f"features_{extractor.hash[:8]}", samples.num_rounds, features, _count)
+    name = f"features_{extractor.hash[:8]}"
+    return features_task(name, run.config.eval.num_samples, samples.num_rounds, features)
 
 
-def _count(rounds: Sequence[Arrays]) -> dict[str, float]:
-    return {"num_examples": sum(len(arrays["index"]) for arrays in rounds)}
-
-
-def _gathered(task: Task, directory: pathlib.Path, worker: Worker) -> dict[str, np.ndarray]:
-    """Runs a task of features; all of them, in order, as arrays that stay on disk."""
-    run_task(task, directory, worker)
-    rounds = Rounds(task, directory)
-    found: dict[str, np.ndarray] = {}
-    for name in sorted(rounds[0].keys() - {"index"}):
-        path = directory / task.name / f"{name}.npy"
-        if not path.exists():
-            write_atomically(path, functools.partial(_write_rows, rounds=rounds, name=name))
-        found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return found
-
-
-def _write_rows(file: BinaryIO, rounds: Rounds, name: str) -> None:
-    """An .npy file of the rows of all rounds, one round in memory at a time."""
-    shape = (sum(len(arrays["index"]) for arrays in rounds), rounds[0][name].shape[1])
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    for arrays in rounds:
-        file.write(np.ascontiguousarray(arrays[name], "<f4").tobytes())
-
-
-def _joined(parts: Iterator[Arrays]) -> dict[str, np.ndarray]:
-    collected = list(parts)
-    return {name: np.concatenate([part[name] for part in collected]) for name in collected[0].keys() - {"index"}}
+def _floor(real: dict[str, np.ndarray], names: list[str], seed: int, folder: pathlib.Path) -> dict[str, Any]:
+    """What data reach against data, computed once for all checkpoints: kept in `folder` under a hash of the inputs."""
+    inputs = f"{content_hash(real)} {names} {seed}"
+    path = folder / f"floor_{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        figures = metrics.floor(real, names=names, seed=seed)
+        report.write_json(path, {name: figure.to_dict() for name, figure in figures.items()})
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,24 +1,34 @@
 """The programs: train and evaluate. The order of events and the input and output; no arithmetic."""
 
+import contextlib
+import errno
+import itertools
 import json
 import logging
+import os
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 import measure
 from configs import default
-from evaluation import report
-from evaluation.rounds import Rounds, Worker, run_task
+from evaluation import overview, report, sample_files
+from evaluation.rounds import Rounds, Worker, remove_stale, run_task
 from experiment import TASKS, Experiment
 from progress import NonFiniteLossError
 from run_train import FINISHED, train
-from training.checkpoint import CheckpointError, Checkpoints
+from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
+from training.errors import RunError
 from training.state import TrainState
 
 __all__ = ["FINISHED", "NonFiniteLossError", "evaluate", "train"]
+
+GRID = 100  # samples in the picture of a checkpoint
+# What the system says of a disk that is full or that may not be written.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 # Evaluation -------------------------------------------------------------------------------------------------------
 
@@ -27,8 +37,9 @@ def evaluate(run: Experiment, eval_folder: str = "eval", worker: Worker = Worker
     """Evaluates checkpoints `eval.begin_ckpt` to `eval.end_ckpt`, waiting for those to come; the reports' paths.
 
     Everything lies in `workdir/eval_folder/ckpt_<number>/`; rounds that exist there are not computed again. Several
-    workers share them, each with its own first; whoever finds all rounds done writes the report, the same for all.
-    Errors: CheckpointError for a checkpoint that does not come or cannot be read.
+    workers share them, each with its own first; whoever finds all rounds done writes the report, the same for all, and
+    the overview of all reports. Errors: CheckpointMissingError for a checkpoint that does not come, CheckpointError for
+    one that cannot be read, RunError where the files cannot be written; finished rounds stay.
     """
     if not run.workdir.is_dir():
         raise CheckpointError(f"--workdir={run.workdir} does not exist; give the folder of a training run.")
@@ -37,11 +48,29 @@ def evaluate(run: Experiment, eval_folder: str = "eval", worker: Worker = Worker
     for number in range(run.config.eval.begin_ckpt, run.config.eval.end_ckpt + 1):
         _wait_for(run, kept, number)
         state = kept.restore(number, run.abstract_state())
-        directory = run.workdir / eval_folder / f"ckpt_{number}"
-        reports.append(_evaluate_checkpoint(run, number, state, directory, worker))
+        folder = run.workdir / eval_folder
+        with _writing(folder):
+            reports.append(_evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
+            best = overview.rebuild(folder)
         print(report.summary(reports[-1]))
+        if best:
+            print(f"  overview       {folder / 'report.html'}  (best: {best})")
     kept.close()
     return reports
+
+
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path) -> Iterator[None]:
+    """Tells in one sentence where a disk is full or may not be written. Errors: RunError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise RunError(
+            f"{folder} cannot be written ({os.strerror(error.errno)}); finished rounds are kept: free some space, or "
+            "see to the permissions, and start the same command again."
+        ) from error
 
 
 def _wait_for(run: Experiment, kept: Checkpoints, number: int) -> None:
@@ -51,8 +80,8 @@ def _wait_for(run: Experiment, kept: Checkpoints, number: int) -> None:
     while number not in (available := kept.numbers()):
         finished = (run.workdir / FINISHED).exists() and number not in kept.numbers()
         if finished or time.monotonic() > deadline:
-            reason = "training has ended" if finished else f"waited {run.config.eval.wait_seconds:g} s"
-            raise CheckpointError(
+            reason = "training has ended" if finished else f"waited {run.config.eval.wait_seconds:g} s{_silence(run)}"
+            raise CheckpointMissingError(
                 f"Checkpoint {number} is not in {kept.directory} ({reason}); there are {available or 'none'}: "
                 "set config.eval.begin_ckpt and config.eval.end_ckpt."
             )
@@ -60,6 +89,15 @@ def _wait_for(run: Experiment, kept: Checkpoints, number: int) -> None:
             logging.info("waiting for checkpoint %d; there are %s", number, available or "none")
             told = True
         time.sleep(1)
+
+
+def _silence(run: Experiment) -> str:
+    """For how long nothing has been heard of the trainer, in words."""
+    try:
+        seconds = time.time() - (run.workdir / "metrics.jsonl").stat().st_mtime
+    except FileNotFoundError:
+        return ""
+    return f"; the trainer's last line of metrics is {seconds:.0f} s old"
 
 
 def _evaluate_checkpoint(
@@ -72,14 +110,16 @@ def _evaluate_checkpoint(
     for name, enabled in EVALUATIONS.items():
         if not config.eval[enabled]:
             continue
-        began = time.perf_counter()
-        results[name] = run_task(TASKS[name](run, number, state.ema_params), directory, worker)
+        with _timed(directory, name, worker):
+            results[name] = run_task(TASKS[name](run, number, state.ema_params), directory, worker)
         shown = ", ".join(f"{key} {value:.6g}" for key, value in results[name].items())
-        logging.info("checkpoint %d  %s: %s  (%.1f s)", number, name, shown, time.perf_counter() - began)
+        logging.info("checkpoint %d  %s: %s", number, name, shown)
     if "samples" in results:
         _write_samples(run, number, directory)
     if config.eval.enable_metrics:
-        results["metrics"] = measure.of_checkpoint(run, number, directory, worker)
+        with _timed(directory, "metrics", worker):
+            results["metrics"] = measure.of_checkpoint(run, number, directory, worker)
+    remove_stale(directory)
     return report.write_report(
         directory,
         {
@@ -91,6 +131,18 @@ def _evaluate_checkpoint(
             **report.provenance(),
         },
     )
+
+
+@contextlib.contextmanager
+def _timed(directory: pathlib.Path, name: str, worker: Worker) -> Iterator[None]:
+    """Adds a line to `wall_seconds.jsonl`; the report has no times, so that it is the same whoever writes it."""
+    began = time.perf_counter()
+    yield
+    seconds = round(time.perf_counter() - began, 3)
+    line = {"task": name, "worker": worker.index, "workers": worker.count, "seconds": seconds}
+    with (directory / "wall_seconds.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    logging.info("%s: %.1f s", name, seconds)
 
 
 def _same_settings(run: Experiment, directory: pathlib.Path) -> None:
@@ -110,14 +162,18 @@ def _same_settings(run: Experiment, directory: pathlib.Path) -> None:
 
 
 def _write_samples(run: Experiment, number: int, directory: pathlib.Path) -> None:
-    """All samples as `.npz`, and the first of them as a grid."""
-    task = TASKS["samples"](run, number, None)
-    rounds = Rounds(task, directory)
-    samples = np.concatenate([arrays["samples"] for arrays in rounds])
+    """The samples in the forms that `eval.sample_format` asks for, and the first as a grid; what exists stays."""
+    rounds = Rounds(TASKS["samples"](run, number, None), directory)
+    npz, pictures, form = directory / "samples.npz", directory / "samples_png", run.config.eval.sample_format
+    if form in ("npz", "both") and not npz.exists():
+        sample_files.write_npz(npz, run.config.eval.num_samples, (arrays["samples"] for arrays in rounds))
+    if form in ("png", "both") and not pictures.exists():
+        with contextlib.suppress(FileExistsError):  # another worker was first
+            sample_files.write_png_folder(pictures, (run.shades(arrays["samples"]) for arrays in rounds))
     if "states" in (first := rounds[0]):
-        report.write_gif(directory / "samples.gif", run.frames(first["states"][:100]))
-    report.write_samples(directory / "samples.npz", samples)
-    report.write_png(directory / "samples.png", run.picture(samples[:100]))
+        report.write_gif(directory / "samples.gif", run.frames(first["states"][:GRID]))
+    images = itertools.chain.from_iterable(arrays["samples"] for arrays in rounds)
+    report.write_png(directory / "samples.png", run.picture(np.stack(list(itertools.islice(images, GRID)))))
 
 
 EVALUATIONS = {"loss": "enable_loss", "bits_per_dim": "enable_bpd", "samples": "enable_sampling"}

@@ -123,6 +123,7 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.feature_batch_size = 50  # images that a feature network sees at once
     evaluation.reference_dataset = "train"  # train | test: the data that samples are compared with
     evaluation.num_samples = 50_000
+    evaluation.sample_format = "npz"  # npz (arr_0, grey levels) | png (a folder, 8 bits) | both: samples for others
     evaluation.bpd_dataset = "test"  # train | test
     evaluation.bpd_repeats = 1  # dequantisations and probes per image, averaged
     evaluation.bpd_method = "ode"  # ode (density of the probability flow) | bound (variational, of the sampling SDE)
@@ -342,7 +343,7 @@ def is_fixed(key: str) -> bool:
 
 def changes_evaluation(key: str) -> bool:
     """Whether rounds of an evaluation begun with another value of this key cannot be mixed with new ones."""
-    harmless = ("data.data_dir", "eval.begin_ckpt", "eval.end_ckpt", "eval.wait_seconds", "eval.enable_")
+    harmless = ("data.data_dir", "eval.begin_ckpt", "eval.end_ckpt", "eval.wait_", "eval.enable_", "eval.sample_format")
     matters = ("seed", "model.", "data.", "sampling.", "eval.", "training.sde", "training.continuous")
     return key.startswith(matters) and not key.startswith(harmless)
 

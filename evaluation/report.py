@@ -47,18 +47,6 @@ def write_gif(path: str | os.PathLike, frames: Sequence[np.ndarray], seconds: fl
     )
 
 
-def write_samples(path: str | os.PathLike, samples: np.ndarray) -> None:
-    """Writes `samples` [N, H, W, C] uint8 as an .npz file under `arr_0`, the form that other evaluators read.
-
-    Raises ValueError for another type or shape.
-    """
-    if samples.ndim != 4 or samples.dtype != np.uint8:
-        raise ValueError(
-            f"samples of {samples.dtype} {samples.shape} were given; a sample file takes uint8 [N, H, W, C]"
-        )
-    write_atomically(pathlib.Path(path), lambda file: np.savez(file, samples, allow_pickle=False))
-
-
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes named arrays as one .npz file."""
     write_atomically(pathlib.Path(path), lambda file: np.savez(file, allow_pickle=False, **arrays))

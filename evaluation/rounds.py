@@ -7,6 +7,8 @@ depend on either.
 import dataclasses
 import os
 import pathlib
+import shutil
+import time
 import uuid
 import zipfile
 import zlib
@@ -19,6 +21,8 @@ from absl import logging
 Arrays = dict[str, np.ndarray]
 # What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+
+STALE_SECONDS = 3600.0  # nothing that is still being written is that old
 
 
 class Task(NamedTuple):
@@ -122,6 +126,17 @@ def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()
             _write_round(path, task.run(round_number))
     _remove_leftovers(pathlib.Path(directory) / task.name)
     return task.summarize(Rounds(task, directory))
+
+
+def remove_stale(directory: str | os.PathLike) -> None:
+    """Removes what killed workers left half-written in `directory`: temporary files and folders of an hour ago."""
+    for path in pathlib.Path(directory).glob(".*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime < STALE_SECONDS:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except FileNotFoundError:  # another worker was first
+            continue
 
 
 def _read(path: pathlib.Path) -> Arrays:

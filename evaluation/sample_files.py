@@ -7,12 +7,12 @@ import shutil
 import uuid
 import zipfile
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from evaluation.rounds import UNREADABLE
+from evaluation.rounds import UNREADABLE, write_atomically
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -34,6 +34,30 @@ def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarra
     raise ValueError(f"{path} is no folder of {', '.join(PICTURES)} files and no .npz file.")
 
 
+def write_npz(path: str | os.PathLike, num: int, batches: Iterable[np.ndarray]) -> None:
+    """Writes `num` images, in batches [B, H, W, C] uint8, as the `arr_0` of an `.npz` file, one batch in memory.
+
+    The bytes are those of `numpy.savez`. Errors: ValueError for other images, or another number of them.
+    """
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w") as archive, archive.open("arr_0.npy", "w", force_zip64=True) as member:
+            written, shape = 0, None
+            for batch in batches:
+                if batch.ndim != 4 or batch.dtype != np.uint8 or shape not in (None, batch.shape[1:]):
+                    raise ValueError(f"samples of {batch.dtype} {batch.shape} were given; use uint8 [B, H, W, C]")
+                if shape is None:
+                    shape = batch.shape[1:]
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (num, *shape)}
+                    np.lib.format.write_array_header_1_0(member, header)
+                member.write(batch.tobytes())
+                written += len(batch)
+            if written != num:
+                raise ValueError(f"{written} samples were given for a file of {num}")
+
+    write_atomically(pathlib.Path(path), write)
+
+
 def write_png_folder(path: str | os.PathLike, batches: Iterable[np.ndarray]) -> int:
     """Writes images [B, H, W, 1 or 3] uint8 as `000000.png` ... in a new folder; how many there are.
 
@@ -53,7 +77,12 @@ def write_png_folder(path: str | os.PathLike, batches: Iterable[np.ndarray]) -> 
                 pixels = image[..., 0] if image.shape[-1] == 1 else image
                 Image.fromarray(pixels).save(temporary / f"{number:06d}.png")
                 number += 1
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError as error:
+            if path.exists():  # another process was first
+                raise FileExistsError(f"{path} exists already; give another folder.") from error
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return number

@@ -113,6 +113,19 @@ def samples_task(num_samples: int, batch_size: int, generate: Generate, *, name:
     return Task(name, -(-num_samples // batch_size), run, summarize)
 
 
+def features_task(name: str, num_examples: int, num_rounds: int, extract: Callable[[int], Arrays]) -> Task:
+    """Features of examples 0 ... `num_examples` - 1: `extract(round)` gives them beside their "index" [B].
+
+    The summary holds "num_examples". Raises ValueError where an example is missing or comes twice.
+    """
+
+    def summarize(rounds: Sequence[Arrays]) -> dict[str, float]:
+        _check_coverage(name, np.concatenate([arrays["index"] for arrays in rounds]), num_examples)
+        return {"num_examples": num_examples}
+
+    return Task(name, num_rounds, extract, summarize)
+
+
 def _per_example(key: str, value: Any, size: int) -> np.ndarray:
     """`value` [size], or one number repeated `size` times, in double precision."""
     array = np.asarray(value, np.float64)

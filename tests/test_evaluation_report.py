@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from evaluation.images import grid
-from evaluation.report import provenance, write_json, write_png, write_report, write_samples
+from evaluation.report import provenance, write_json, write_png, write_report
 
 
 def images(number, height, width, channels):
@@ -42,23 +42,17 @@ def test_what_is_no_batch_of_images_is_refused():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_and_samples_are_read_back_as_written(tmp_path, channels):
+def test_pictures_are_read_back_as_written(tmp_path, channels):
     x = images(4, 5, 6, channels)
     write_png(tmp_path / "new" / "one.png", x[0])
     with Image.open(tmp_path / "new" / "one.png") as file:
         np.testing.assert_array_equal(np.asarray(file).reshape(x[0].shape), x[0])
-    write_samples(tmp_path / "samples.npz", x)
-    with np.load(tmp_path / "samples.npz", allow_pickle=False) as file:
-        assert file.files == ["arr_0"]
-        np.testing.assert_array_equal(file["arr_0"], x)
-    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["one.png", "samples.npz"]
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["one.png"]
 
 
-def test_pictures_and_samples_of_another_type_are_refused(tmp_path):
+def test_pictures_of_another_type_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a PNG file takes uint8"):
         write_png(tmp_path / "one.png", np.zeros((3, 3, 3)))
-    with pytest.raises(ValueError, match="a sample file takes uint8"):
-        write_samples(tmp_path / "samples.npz", np.zeros((2, 3, 3, 3)))
     assert not list(tmp_path.iterdir())
 
 

@@ -1,11 +1,12 @@
 """Samples of other programs are read piece by piece, and ours are written as they read them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.report import write_samples
-from evaluation.sample_files import read_batches, write_png_folder
+from evaluation.sample_files import read_batches, write_npz, write_png_folder
 
 
 def images(num=7, channels=3):
@@ -20,12 +21,61 @@ def test_images_are_read_back_as_written(tmp_path, form, channels):
         assert write_png_folder(path, [x[:4], x[4:]]) == 7
         assert sorted(file.name for file in path.iterdir()) == [f"{i:06d}.png" for i in range(7)]
     elif form == "npz":
-        write_samples(path, x)
+        write_npz(path, len(x), [x[:4], x[4:]])
     else:
         np.savez_compressed(path, x)
     batches = list(read_batches(path, 3))
     assert [len(batch) for batch in batches] == [3, 3, 1]
     np.testing.assert_array_equal(np.concatenate(batches), x)
+
+
+@pytest.mark.parametrize("sizes", [[7], [0, 3, 0, 4], [1] * 7])
+def test_an_npz_file_is_that_of_numpy_however_the_samples_come(tmp_path, sizes):
+    x = images()
+    write_npz(tmp_path / "ours.npz", 7, np.split(x, np.cumsum(sizes)[:-1]))
+    np.savez(tmp_path / "theirs.npz", x)
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "theirs.npz").read_bytes()
+
+
+def test_samples_are_never_held_all_together(tmp_path):
+    def batches():
+        for i in range(64):
+            yield np.full((16, 32, 32, 3), i, np.uint8)
+
+    tracemalloc.start()
+    try:
+        write_npz(tmp_path / "many.npz", 1024, batches())
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1024 * 32 * 32 * 3 / 8  # a batch is a 64th, and it is copied
+    assert sum(len(batch) for batch in read_batches(tmp_path / "many.npz", 100)) == 1024
+
+
+@pytest.mark.parametrize(
+    ("num", "batches", "reason"),
+    [
+        (8, [images()], "7 samples were given for a file of 8"),
+        (6, [images()], "7 samples were given for a file of 6"),
+        (7, [images().astype(float)], r"float64 \(7, 5, 6, 3\) were given; use uint8 \[B, H, W, C\]"),
+        (14, [images(), images(channels=1)], r"\(7, 5, 6, 1\) were given"),
+        (7, [images()[0]], r"use uint8 \[B, H, W, C\]"),
+    ],
+)
+def test_samples_that_do_not_belong_into_the_file_leave_none(tmp_path, num, batches, reason):
+    with pytest.raises(ValueError, match=reason):
+        write_npz(tmp_path / "samples.npz", num, batches)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_another_process_has_made_meanwhile_is_left_as_it_is(tmp_path):
+    def batches():
+        yield images(2)
+        write_png_folder(tmp_path / "new", [images(1)])
+
+    with pytest.raises(FileExistsError, match="give another folder"):
+        write_png_folder(tmp_path / "new", batches())
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["000000.png"]
 
 
 def test_a_folder_of_pictures_is_read_in_the_order_of_their_paths(tmp_path):

@@ -23,6 +23,10 @@ class CheckpointError(RunError):
     """A checkpoint cannot be used; the message says which and why."""
 
 
+class CheckpointMissingError(CheckpointError):
+    """A checkpoint that is waited for has not come."""
+
+
 class Checkpoints:
     """One folder of checkpoints, numbered: the training state, the config of the run, notes as JSON, and checksums.
 

@@ -1,0 +1,182 @@
+"""Kills the workers of an evaluation, over and over, and compares what they leave with what one worker leaves.
+
+    python -m benchmarks.kill_workers --kills=20 [--seed=0] [--folder=DIR]
+
+A tiny model of the digits is trained by `main.py`, then evaluated three times, each worker a process of its own: by one
+worker, by four, and by four of which one after the other is killed (SIGKILL) and started again: while it starts, while
+any of them writes a round, between rounds, or at random. Compared are SHA-256 of the report, of the overview and of
+every file of a round; and it is counted how often each image is in them. Prints JSON lines: one for each evaluation.
+Ends with 1 where anything differs.
+"""
+
+import argparse
+import collections
+import hashlib
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from data import digits
+
+ROOT = pathlib.Path(__file__).parent.parent
+WORKERS = 4
+NUM_TEST, NUM_SAMPLES = 300, 100  # test images of the digits, samples to draw
+SETTINGS = {
+    "eval.batch_size": 16,  # many rounds
+    "eval.enable_bpd": True,
+    "eval.enable_sampling": True,
+    "eval.enable_metrics": True,
+    "eval.features": "pixels",
+    "eval.metrics": "('fid', 'kid', 'recall')",
+    "eval.num_samples": NUM_SAMPLES,
+    "eval.sample_format": "both",
+}
+# When to kill, in turn.
+MOMENTS = ("between rounds", "write", "start", "random")
+
+
+class Process:
+    """One `main.py` on a workdir; its messages are in a file."""
+
+    def __init__(self, folder: pathlib.Path, log: str, *flags: str):
+        command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={folder / 'run'}", *flags]
+        command.append(f"--config.data.data_dir={folder / 'data'}")
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "XLA_FLAGS": ""}  # of one device
+        small = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+        self.log = folder / f"{log}.log"
+        with self.log.open("a") as file:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, **cache, **small}
+            )
+
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def kill(self) -> bool:
+        """SIGKILL; False where it had ended before."""
+        self._process.send_signal(signal.SIGKILL)
+        return self._process.wait() == -signal.SIGKILL
+
+    def end(self) -> int:
+        """Waits for the end; the exit code."""
+        return self._process.wait()
+
+
+def worker(folder: pathlib.Path, name: str, index: int = 0, count: int = 1) -> Process:
+    """A worker of the evaluation `name`."""
+    flags = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    shared = ("--mode=eval", f"--eval_folder={name}", f"--eval_worker={index}", f"--eval_workers={count}")
+    return Process(folder, f"{name}_{index}", *shared, *flags)
+
+
+def digest(folder: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of every file of an evaluation, but for the times that it took and what is half-written."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "wall_seconds.jsonl"]
+    names = {path: str(path.relative_to(folder)) for path in files}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for path, name in names.items() if "/." not in f"/{name}"
+    }
+
+
+def counted_once(folder: pathlib.Path) -> bool:
+    """Whether the rounds hold each test image and each sample exactly once."""
+    for task, num in (("loss", NUM_TEST), ("bits_per_dim", NUM_TEST), ("samples", NUM_SAMPLES)):
+        indices = []
+        for path in sorted((folder / "ckpt_1" / task).glob("round_*.npz")):
+            with np.load(path, allow_pickle=False) as arrays:
+                indices.append(arrays["index"])
+        if not np.array_equal(np.concatenate(indices), np.arange(num)):
+            return False
+    results = json.loads((folder / "ckpt_1" / "report.json").read_text())["results"]
+    return results["loss"]["num_examples"] == results["bits_per_dim"]["num_examples"] == NUM_TEST
+
+
+def kill_one(folder: pathlib.Path, workers: list[Process], moment: str, dice: random.Random) -> int | None:
+    """Kills one of the workers at the moment; its number, or None where all had ended before it came."""
+    began, before = time.monotonic(), _rounds(folder)
+    delay = dice.uniform(0, 3)
+    while alive := [index for index, process in enumerate(workers) if process.alive()]:
+        come = {
+            "between rounds": _rounds(folder) > before + dice.randrange(3),
+            "write": any(folder.glob("ckpt_1/*/.round_*.tmp")),
+            "start": time.monotonic() > began + delay,
+            "random": _rounds(folder) > before and time.monotonic() > began + delay,
+        }
+        if come[moment]:
+            chosen = dice.choice(alive)
+            return chosen if workers[chosen].kill() else None
+        time.sleep(0.0005)
+    return None
+
+
+def _rounds(folder: pathlib.Path) -> int:
+    return sum(1 for _ in folder.glob("*/*/round_*.npz"))
+
+
+def killed(folder: pathlib.Path, kills: int, dice: random.Random) -> tuple[dict[str, int], list[int]]:
+    """An evaluation by workers that are killed and begun again; the kills by their moments, and the exit codes."""
+    workers = [worker(folder, "killed", index, WORKERS) for index in range(WORKERS)]
+    hits = collections.Counter[str]()
+    for turn in range(kills):
+        moment = MOMENTS[turn % len(MOMENTS)]
+        index = kill_one(folder / "run" / "killed", workers, moment, dice)
+        if index is None:
+            break
+        hits[moment] += 1
+        workers[index] = worker(folder, "killed", index, WORKERS)
+    return dict(hits), [process.end() for process in workers]
+
+
+def measure(kills: int, folder: pathlib.Path, seed: int) -> Iterator[dict[str, Any]]:
+    """The three evaluations; a dict for each."""
+    digits.prepare(str(folder / "data"))
+    if Process(folder, "train", "--mode=train").end() != 0 or worker(folder, "alone").end() != 0:
+        raise RuntimeError(f"training, or the worker that is left alone, ended with an error: see {folder}/*.log")
+    expected = digest(folder / "run" / "alone")
+    for name in ("alone", "four", "killed"):
+        hits, codes = dict[str, int](), [0]
+        if name == "four":
+            codes = [process.end() for process in [worker(folder, name, i, WORKERS) for i in range(WORKERS)]]
+        elif name == "killed":
+            hits, codes = killed(folder, kills, random.Random(seed))
+        found = digest(folder / "run" / name)
+        different = sorted(path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path))
+        yield {
+            "evaluation": name,
+            "kills": hits,
+            "exit_codes": codes,
+            "compared": len(expected),
+            "different": different,
+            "each image once": counted_once(folder / "run" / name),
+        }
+
+
+def main() -> int:
+    """Prints the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=pathlib.Path, default=None)
+    arguments = parser.parse_args()
+    folder = (arguments.folder or pathlib.Path(tempfile.mkdtemp(prefix="kill_workers_"))).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    wrong = 0
+    for result in measure(arguments.kills, folder, arguments.seed):
+        print(json.dumps(result), flush=True)
+        wrong += bool(result["different"] or any(result["exit_codes"]) or not result["each image once"])
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
