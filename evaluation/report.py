@@ -48,13 +48,14 @@ def write_gif(path: str | os.PathLike, frames: Sequence[np.ndarray], seconds: fl
 
 
 def write_samples(path: str | os.PathLike, samples: np.ndarray) -> None:
-    """Writes `samples` [N, H, W, C] uint8 as an .npz file under `arr_0`, the form that other evaluators read.
+    """Writes `samples` [N, ...] as an .npz file under `arr_0`, the form that other evaluators read.
 
-    Raises ValueError for another type or shape.
+    Raises ValueError for another type than uint8, uint16 and float32, and for no samples.
     """
-    if samples.ndim != 4 or samples.dtype != np.uint8:
+    if samples.ndim < 2 or samples.dtype not in (np.uint8, np.uint16, np.float32):
         raise ValueError(
-            f"samples of {samples.dtype} {samples.shape} were given; a sample file takes uint8 [N, H, W, C]"
+            f"samples of {samples.dtype} {samples.shape} were given; a sample file takes uint8, uint16 or float32 "
+            "[N, ...]"
         )
     write_atomically(pathlib.Path(path), lambda file: np.savez(file, samples, allow_pickle=False))
 
@@ -86,9 +87,10 @@ def summary(path: str | os.PathLike) -> str:
     report = json.loads(path.read_text(encoding="utf-8"))
     results = report["results"]
     lines = [f"Checkpoint {report['checkpoint']}, after {report['step']} steps"]
-    if bits := results.get("bits_per_dim"):
-        split = report["config"]["eval"]["bpd_dataset"]
-        lines.append(f"  {split} bits/dim  {_with_error(bits)}")
+    for unit in ("bits", "nats"):
+        if figures := results.get(f"{unit}_per_dim"):
+            split = report["config"]["eval"]["bpd_dataset"]
+            lines.append(f"  {split} {unit}/dim  {_with_error(figures)}")
     if loss := results.get("loss"):
         lines.append(f"  test loss      {_with_error(loss)}")
     if samples := results.get("samples"):
