@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from configs.default import choose
 from data.own import is_own
 from data.pictures import RESIZES
-from data.sources import Reading, Source, eval_split, load
+from data.sources import EMBEDDED, Reading, Source, eval_split, load
 
 
 def shape(config: ConfigDict) -> tuple[int, ...]:
@@ -63,6 +63,11 @@ def source(config: ConfigDict, split: str) -> Source:
     return examples
 
 
+def unchecked(config: ConfigDict, split: str) -> Source:
+    """The examples of `train` or `test`, whether the rest of the config suits them or not."""
+    return _load(config, split, any_size=True)
+
+
 def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
     """(offset, scale): of floats the network sees (x - offset) / scale.
 
@@ -82,7 +87,8 @@ def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
     return offset, scale
 
 
-def _load(config: ConfigDict, split: str) -> Source:
+def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
+    """Errors: ValueError, FileNotFoundError; not for embedded data of another size, where `any_size` will do."""
     data = config.data
     if data.resize:
         choose("data.resize", data.resize, dict.fromkeys(RESIZES))
@@ -91,7 +97,7 @@ def _load(config: ConfigDict, split: str) -> Source:
         data.dataset,
         split if split == "train" else eval_split(data.dataset),
         data_dir=data.data_dir,
-        image_size=data.image_size,
+        image_size=None if any_size and data.dataset.lower() in EMBEDDED else data.image_size,
         category=data.category,
         num_channels=data.num_channels,
         reading=Reading(

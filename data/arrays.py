@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,17 @@ class Rows:
     shape: tuple[int, ...]
     dtype: str
     num_levels: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        array = self.array
+        return self.__dict__ | ({"array": array.filename} if isinstance(array, np.memmap) else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process, which opens a file that stays on disk for itself."""
+        array = state["array"]
+        self.__dict__.update(state)
+        if not isinstance(array, np.ndarray):
+            self.__dict__["array"] = np.load(array, mmap_mode="r", allow_pickle=False)
 
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]. Errors: ValueError that names a row whose values are not what they should be."""

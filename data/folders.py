@@ -170,8 +170,8 @@ def _source(name: str, files: Folder | Zip, split: str, reading: Reading) -> Sou
 def _index(files: Folder | Zip, entries: tuple[Entry, ...], split: str, reading: Reading) -> Index:
     """Errors: ValueError, FileNotFoundError for what is not there, is no picture, or fits no rule."""
     skip = reading.on_corrupt == "skip"
-    names = _pictures(files, [entry.name for entry in entries], skip)
-    headers = _headers(files, tuple(names), skip)
+    found = _pictures(files, entries, skip)
+    headers, names = _headers(files, found, skip), [entry.name for entry in found]
     below, chosen = _split(files, names, split, reading.test_every)
     class_names = _classes(files, below, chosen)
     kept = [name for name in chosen if name in headers]
@@ -187,33 +187,33 @@ def _index(files: Folder | Zip, entries: tuple[Entry, ...], split: str, reading:
     return Index(tuple(kept), np.array(labels, np.int32), class_names, _form(files, headers, reading))
 
 
-def _pictures(files: Folder | Zip, names: Sequence[str], skip: bool) -> list[str]:
-    """The names of pictures. Errors: ValueError for another file, unless they are skipped; or where there is none."""
+def _pictures(files: Folder | Zip, entries: Sequence[Entry], skip: bool) -> tuple[Entry, ...]:
+    """Those that are pictures. Errors: ValueError for another file, unless they are skipped; or where there is none."""
     found = []
-    for name in names:
-        if any(_is_passed_over(part) for part in name.split("/")):
+    for entry in entries:
+        if any(_is_passed_over(part) for part in entry.name.split("/")):
             continue
-        if name.lower().endswith(PICTURES):
-            found.append(name)
+        if entry.name.lower().endswith(PICTURES):
+            found.append(entry)
         elif skip:
-            _tell_once(f"{files.root / name} is no picture (skipped)")
+            _tell_once(f"{files.root / entry.name} is no picture (skipped)")
         else:
             raise ValueError(
-                f"{files.root / name} is not a picture ({', '.join(PICTURES)}); remove it, or set "
+                f"{files.root / entry.name} is not a picture ({', '.join(PICTURES)}); remove it, or set "
                 "config.data.on_corrupt = 'skip'."
             )
     if not found:
         raise FileNotFoundError(
             f"{files.root} has no {', '.join(PICTURES)} file; give a folder or archive of pictures."
         )
-    return found
+    return tuple(found)
 
 
 @functools.lru_cache(maxsize=2)
-def _headers(files: Folder | Zip, names: tuple[str, ...], skip: bool) -> dict[str, Header]:
+def _headers(files: Folder | Zip, entries: tuple[Entry, ...], skip: bool) -> dict[str, Header]:
     """What each picture's header says, those left out that cannot be read. Errors: ValueError, unless skipped."""
     found = {}
-    for name in names:
+    for name, _, _ in entries:
         try:
             with files.open(name) as raw:
                 found[name] = pictures.header(raw)

@@ -61,7 +61,7 @@ def decode(raw: BinaryIO, form: Form) -> np.ndarray:
             pixels = transform.fit(np.asarray(picture)[..., None], form.height, form.width, form.resize)
         else:
             box = transform.central_box(picture.height, picture.width, form.height, form.width, form.resize)
-            pixels = np.asarray(picture.resize((form.width, form.height), Image.Resampling.BICUBIC, box))
+            pixels = np.asarray(picture.crop(box).resize((form.width, form.height), Image.Resampling.BICUBIC))
     if pixels.shape[:2] != form[:2]:
         raise ValueError(f"it is {pixels.shape[0]}x{pixels.shape[1]}, not {form.height}x{form.width}")
     return pixels.astype(form.dtype, copy=False).reshape(form.height, form.width, form.channels)

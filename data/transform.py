@@ -69,22 +69,20 @@ def crop_scene(image: np.ndarray, size: int) -> np.ndarray:
     return central_crop(resize(image, height, width), size, size)
 
 
-def central_box(
-    height: int, width: int, target_height: int, target_width: int, rule: str
-) -> tuple[float, float, float, float]:
+def central_box(height: int, width: int, target_height: int, target_width: int, rule: str) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of what is to become the target: all for "stretch", the middle for "crop".
 
-    The middle is the largest central part of the target's proportions; borders may lie between pixels.
+    The middle is the largest central part of the target's proportions, to the nearest pixel.
     """
     if rule == "stretch":
         return 0, 0, width, height
     ratio = min(height / target_height, width / target_width)
-    left, top = (width - ratio * target_width) / 2, (height - ratio * target_height) / 2
-    return left, top, left + ratio * target_width, top + ratio * target_height
+    kept_height, kept_width = round(ratio * target_height), round(ratio * target_width)
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return left, top, left + kept_width, top + kept_height
 
 
 def fit(image: np.ndarray, height: int, width: int, rule: str) -> np.ndarray:
-    """`image` [H, W, C] brought to `height` x `width`, bicubic, the box of `central_box` rounded to whole pixels."""
-    box = central_box(image.shape[0], image.shape[1], height, width, rule)
-    left, top, right, bottom = (round(side) for side in box)
+    """`image` [H, W, C] brought to `height` x `width` by the rule, bicubic; see `central_box`."""
+    left, top, right, bottom = central_box(image.shape[0], image.shape[1], height, width, rule)
     return resize(image[top:bottom, left:right], height, width, "bicubic")

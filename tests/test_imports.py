@@ -34,6 +34,7 @@ TOP = {
     "compiled",
     "exchange",
     "experiment",
+    "inspect_data",
     "progress",
     "run_lib",
     "run_train",
