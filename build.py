@@ -14,10 +14,10 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+import build_data
 import build_network
 import build_sampler
 from configs.default import choose
-from data.sources import Source, eval_split, load
 from likelihood import dequantize
 from models import score
 from sampling.base import Sampler
@@ -66,10 +66,9 @@ def network(config: ConfigDict) -> nn.Module:
 
 
 def blank(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
-    """An example of what the network takes: x [1, H, W, C], time [1], cond."""
-    size = config.data.image_size
+    """An example of what the network takes: x [1, ...], time [1], cond."""
     cond = {"labels": np.zeros((1,), np.int32)} if config.model.num_labels else None
-    return np.zeros((1, size, size, config.data.num_channels), np.float32), np.ones((1,), np.float32), cond
+    return np.zeros((1, *build_data.shape(config)), np.float32), np.ones((1,), np.float32), cond
 
 
 def score_of(config: ConfigDict) -> ScoreOf:
@@ -143,8 +142,10 @@ def log_class_probability(config: ConfigDict, process: SDE) -> ClassProbability:
 
 
 def prepare(config: ConfigDict, num_levels: int) -> Prepare:
-    """From a batch of grey levels as loaded to the scaled data that are trained on."""
-    centered = config.data.centered
+    """From a batch as loaded, grey levels or floats (`num_levels` 0), to the scaled data that are trained on."""
+    centered, (offset, scale) = config.data.centered, build_data.affine(config, num_levels)
+    if not num_levels:
+        return lambda keys, batch: (batch["x"] - offset) / scale
     if config.data.uniform_dequantization:
         return lambda keys, batch: dequantize.uniform(keys, batch["x"], num_levels, centered=centered)
     return lambda keys, batch: dequantize.scale(batch["x"], num_levels, centered=centered)
@@ -153,8 +154,19 @@ def prepare(config: ConfigDict, num_levels: int) -> Prepare:
 def scaled(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
     """From grey levels to data without noise: the middle of a level's cell, if it was trained on dequantised data."""
     data = config.data
+    if not num_levels:
+        offset, factor = build_data.affine(config, num_levels)
+        return lambda x: (x - offset) / factor
     scale = dequantize.midpoint if data.uniform_dequantization else dequantize.scale
     return lambda levels: scale(levels, num_levels, centered=data.centered)
+
+
+def unscaled(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
+    """From values as the network sees them to those of the data: grey levels, or floats; inverts `scaled`."""
+    if not num_levels:
+        offset, factor = build_data.affine(config, num_levels)
+        return lambda x: x * factor + offset
+    return lambda x: dequantize.quantize(x, num_levels, centered=config.data.centered)
 
 
 def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
@@ -224,32 +236,6 @@ def averages(config: ConfigDict) -> dict[str, Average]:
 def sampler(config: ConfigDict) -> Sampler:
     """The sampler that `sampling` describes, for this config's SDE."""
     return build_sampler.sampler(config, sde(config))
-
-
-def source(config: ConfigDict, split: str) -> Source:
-    """The examples of `train`, or of `test`: what the published experiments evaluate on."""
-    data = config.data
-    examples = load(
-        data.dataset,
-        split if split == "train" else eval_split(data.dataset),
-        data_dir=data.data_dir,
-        image_size=data.image_size,
-        category=data.category,
-        num_channels=data.num_channels,
-    )
-    expected = (data.image_size, data.image_size, data.num_channels)
-    if examples.shape != expected:
-        raise ValueError(
-            f"config.data says images of {expected}, but {data.dataset} has {examples.shape}; "
-            "set config.data.image_size and config.data.num_channels."
-        )
-    if config.model.num_labels not in (0, examples.num_classes):
-        raise ValueError(
-            f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "
-            f"{examples.num_classes} classes; "
-            f"set it to {examples.num_classes}, or to 0 for a network that knows no classes."
-        )
-    return examples
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+import build_data
 from configs.default import choose
 from likelihood import dequantize, variational
 from likelihood.bound import variational_bound
@@ -39,7 +40,9 @@ Measure = Callable[[ScoreFn, Array, Array], LogDensity]  # score function, keys 
 def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
     """`(score_fn, keys [B], levels [B, ...], learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`.
 
-    As `eval` says; `learned` is what `fit_dequantization` gave, and may be left out where that is nothing.
+    As `eval` says; `learned` is what `fit_dequantization` gave, and may be left out where that is nothing. Floats have
+    no levels (`num_levels` 0), so no bits: for them it is "nats_per_dim", -log p / D of the data as given, a density,
+    which depends on their unit and may be negative.
 
     "logp_nats" is the log of the model's mean density in the cell of an image, or a lower bound of it. With several
     probes (times, for method "bound") of one dequantisation there is also "probe_standard_error" [B]: what they leave
@@ -49,7 +52,8 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
     for key, table in CHOICES.items():
         choose(f"eval.{key}", settings[key], table)
     _refuse_divergence(config)
-    draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)(config, process, num_levels)
+    make_draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
+    draw = make_draw(config, process, num_levels) if num_levels else _as_they_are(config)
     measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
     num = settings.num_dequantizations
 
@@ -65,10 +69,14 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
             several = jnp.stack([keys, *(fold(fold(keys, _SAMPLES), k) for k in range(1, num))])
             found, log_ratio = jax.lax.map(lambda keys: sample(score_fn, keys, levels, learned), several)
         logp = dequantize.log_probability_nats(found.nats, log_ratio)
-        bits = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered)
-        result = {"bits_per_dim": bits, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
+        if num_levels:
+            bits = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered)
+            quantity, unit_nats = {"bits_per_dim": bits}, math.log(2)
+        else:
+            quantity, unit_nats = {"nats_per_dim": -logp / num_dims}, 1.0
+        result = {**quantity, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
         if num == 1 and _has_standard_error(config):
-            result["probe_standard_error"] = found.standard_error_nats[0] / (num_dims * math.log(2))
+            result["probe_standard_error"] = found.standard_error_nats[0] / (num_dims * unit_nats)
         return result
 
     return fn
@@ -80,7 +88,7 @@ def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Cal
     See `likelihood.variational.fit`. The result is a function of the four, of `eval` and of the SDE alone.
     """
     settings = config.eval
-    if settings.dequantization != "variational":
+    if settings.dequantization != "variational" or not num_levels:
         return lambda score_of, weights, key, batches: None
     flow, centered = variational.Flow(), config.data.centered
     loss = variational.make_loss(flow, process, num_levels, centered, eps=settings.bpd_eps)
@@ -93,13 +101,13 @@ def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Cal
 
 def _refuse_divergence(config: ConfigDict) -> None:
     """Errors: ValueError for a divergence for which the images are too large, or the products too few."""
-    settings, data = config.eval, config.data
+    settings = config.eval
     if settings.bpd_method != "ode":
         return
-    num_dims, limit = data.image_size**2 * data.num_channels, Exact().limit
+    num_dims, limit = math.prod(build_data.shape(config)), Exact().limit
     if settings.divergence == "exact" and num_dims > limit:
         raise ValueError(
-            f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an image of "
+            f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an example of "
             f"config.data, more than {limit}; use 'hutchinson' or 'hutchpp' with several config.eval.num_probes."
         )
     if settings.divergence == "hutchpp" and settings.num_probes < 3:
@@ -114,6 +122,24 @@ def _has_standard_error(config: ConfigDict) -> bool:
     if settings.bpd_method == "ode" and settings.divergence != "hutchinson":
         return settings.divergence == "hutchpp" and settings.num_probes >= 6
     return settings.num_probes > 1
+
+
+def _as_they_are(config: ConfigDict) -> Dequantize:
+    """Floats, scaled; the ratio of densities is |dx / dlevels| = scale^D, so that the result is of the data as given.
+
+    Errors: ValueError for settings that only mean something for levels.
+    """
+    settings = config.eval
+    if settings.dequantization != "uniform" or settings.num_dequantizations > 1:
+        raise ValueError(
+            f"config.eval.dequantization = {settings.dequantization!r} with num_dequantizations = "
+            f"{settings.num_dequantizations}, but the data are floats, which are not dequantised; use 'uniform' and 1."
+        )
+    offset, scale = build_data.affine(config, 0)
+    return lambda learned, keys, x: (
+        (x - offset) / scale,
+        jnp.full(keys.shape, math.prod(x.shape[1:]) * math.log(scale)),
+    )
 
 
 def _uniform(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
+import build_data
 from configs.default import choose
 from models import ncsnpp, ncsnv2
 from models.classifier import WideResnet
@@ -85,7 +86,7 @@ def _wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
         num_labels=model.num_labels,
         blocks_per_group=model.blocks_per_group,
         channel_multiplier=model.channel_multiplier,
-        num_channels=config.data.num_channels,
+        num_channels=build_data.shape(config)[-1],
     )
 
 
@@ -126,18 +127,25 @@ def _shared(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
         "nonlinearity": model.nonlinearity,
         "normalization": model.normalization,
         "scale_by_sigma": model.scale_by_sigma,
-        "num_channels": config.data.num_channels,
+        "num_channels": build_data.shape(config)[-1],
         "centered": config.data.centered,
         "sigmas": tuple(reversed(chain.stds)) if chain else None,
     }
 
 
 def _check_halvings(config: ConfigDict, halvings: int, remedy: str) -> None:
-    """ValueError, with the remedy, unless images can be halved as often as the network does."""
-    if config.data.image_size % 2**halvings:
+    """ValueError, with the remedy, unless examples are images that can be halved as often as the network does."""
+    shape = build_data.shape(config)
+    if len(shape) != 3:
         raise ValueError(
-            f"config.data.image_size = {config.data.image_size} cannot be halved {halvings} times; "
-            f"use a multiple of {2**halvings}{remedy}."
+            f"config.model.name = {config.model.name!r} is a network for images [H, W, C], but examples of "
+            f"{config.data.dataset} have the shape {shape}; use a network for that rank."
+        )
+    side = next((side for side in shape[:2] if side % 2**halvings), None)
+    if side is not None:
+        raise ValueError(
+            f"config.data.image_size = {side} cannot be halved {halvings} times; use a multiple of "
+            f"{2**halvings}{remedy}."
         )
 
 

@@ -1,6 +1,7 @@
 """The programs import and export: checkpoints of the published implementations, and parameters for others.
 
-The order of events and the input and output; formats are in `interop/`. Neither needs a data set.
+The order of events and the input and output; formats are in `interop/`. Neither needs a data set, but
+for the shape of one that is given by a path.
 """
 
 import logging
@@ -14,6 +15,7 @@ import optax
 from ml_collections import ConfigDict
 
 import build
+import build_data
 import snapshot
 from configs import default
 from interop import export
@@ -37,6 +39,7 @@ def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.P
     checkpoints; nothing is written then.
     """
     default.validate(config)
+    build_data.resolve(config)
     for folder in FOLDERS:
         if (workdir / folder).exists() and any((workdir / folder).iterdir()):
             raise CheckpointError(f"{workdir / folder} has checkpoints already; import into another --workdir.")
@@ -66,6 +69,7 @@ def export_checkpoint(
     Errors: ValueError for the config or another suffix, FileExistsError, CheckpointError.
     """
     default.validate(config)
+    build_data.resolve(config)
     export.choose(path)
     number, state = snapshot.restore(config, workdir, number)
     average = state.ema_params if sigma_rel is None else snapshot.average_of_width(config, workdir, sigma_rel, number)

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import build
+import build_data
 import build_features
 import build_guidance
 import build_likelihood
@@ -20,11 +21,10 @@ from configs import default
 from data.pipeline import eval_batch
 from data.sources import Source
 from evaluation.features import Extractor
-from evaluation.images import grid
+from evaluation.images import grid, shades
 from evaluation.metrics import METRICS
 from evaluation.rounds import Task
 from evaluation.tasks import bits_per_dim_task, loss_task, samples_task
-from likelihood import dequantize
 from sde.base import Array, example_keys, fold, keys_at
 from training.losses import Batch
 from training.state import TrainState
@@ -38,6 +38,7 @@ class Experiment:
 
     def __init__(self, config: ConfigDict, workdir: str, devices: Sequence[jax.Device] | None = None):
         default.validate(config)
+        build_data.resolve(config)
         self.config, self.workdir = config, pathlib.Path(workdir)
         self.devices = build.devices(config, devices)
         self.sde = build.sde(config)
@@ -54,7 +55,7 @@ class Experiment:
                 "config.eval.enable_metrics = True compares samples, but config.eval.enable_sampling = False draws "
                 "none; set both."
             )
-        self.train, self.test = build.source(config, "train"), build.source(config, "test")
+        self.train, self.test = build_data.source(config, "train"), build_data.source(config, "test")
         self.measure_bits_per_dim = build_likelihood.bits_per_dim(config, self.sde, self.test.num_levels)
         self.fit_dequantization = build_likelihood.fit_dequantization(config, self.sde, self.test.num_levels)
         self.per_example_loss = build.per_example_loss(config, self.test.num_levels)
@@ -94,8 +95,8 @@ class Experiment:
         return lambda params, keys, labels: compiled(params, self.guide.params, keys, labels)
 
     def quantize(self, x: Array) -> Array:
-        """The grey levels, uint8, of values as the network sees them."""
-        return dequantize.quantize(x, self.test.num_levels, centered=self.config.data.centered)
+        """The grey levels, or floats, of values as the network sees them."""
+        return build.unscaled(self.config, self.test.num_levels)(x)
 
     def labels(self, start: int, num: int) -> Array | None:
         """The classes of samples start ... start + num - 1, each in turn; None where no class is known."""
@@ -147,13 +148,19 @@ class Experiment:
             return jax.jit(lambda each: each, out_shardings=sharding)(keys)
         return jax.device_put(keys, sharding)
 
-    def shades(self, levels: np.ndarray) -> np.ndarray:
-        """Grey levels as 8-bit ones, uint8."""
-        return np.round(levels.astype(np.float32) * (255 / (self.test.num_levels - 1))).astype(np.uint8)
+    def shades(self, samples: np.ndarray) -> np.ndarray:
+        """Samples [N, ...] as pictures [N, H, W, 1 or 3] uint8; see `evaluation.images.shades`."""
+        levels = self.test.num_levels
+        low, high = (0, levels - 1) if levels else (float(samples.min()), float(samples.max()))
+        return shades(samples, low, high)
 
     def picture(self, samples: np.ndarray, columns: int | None = None) -> np.ndarray:
-        """Grey levels [N, H, W, C] as one grid of 8-bit images, small ones enlarged; a square unless `columns` says."""
-        return grid(self.shades(samples), columns, scale=max(1, 64 // samples.shape[1]))
+        """Samples [N, ...] as one grid of 8-bit images, small ones enlarged; a square unless `columns` says.
+
+        Levels go from black to white; floats from the least to the largest of the sheet.
+        """
+        pictures = self.shades(samples)
+        return grid(pictures, columns, scale=max(1, 64 // pictures.shape[1]))
 
     def frames(self, states: np.ndarray) -> list[np.ndarray]:
         """Grey levels [N, K, H, W, C] of K states as K grids."""
@@ -188,7 +195,7 @@ def loss_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
 
 
 def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
-    """Bits per dimension of each image, exactly once (times `eval.bpd_repeats`)."""
+    """Bits per dimension, of floats nats, of each example, exactly once (times `eval.bpd_repeats`)."""
     compiled, key = run.bits_per_dim, fold(run.key, LIKELIHOOD)
     source = run.train if run.config.eval.bpd_dataset == "train" else run.test
     learned = functools.cache(lambda: run.learned_dequantization(params))  # not where all rounds are done
@@ -197,7 +204,8 @@ def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Tas
         keys = keys_at(fold(key, batch["repeat"]), batch["index"])
         return compiled(params, keys, run.split({k: batch[k] for k in ("x", "label")}), learned())
 
-    return bits_per_dim_task(*_batches(run, source), evaluate, repeats=run.config.eval.bpd_repeats)
+    name = "bits_per_dim" if source.num_levels else "nats_per_dim"
+    return bits_per_dim_task(*_batches(run, source), evaluate, repeats=run.config.eval.bpd_repeats, name=name)
 
 
 def samples_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:

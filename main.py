@@ -3,6 +3,7 @@
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=train
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=eval --config.eval.begin_ckpt=26
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=sample --task=inpaint --input=A.png
+python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --mode=inspect --config.data.dataset=folder:PATH
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=import --checkpoint=FILE.pth
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=export --checkpoint=FILE.npz
 """
@@ -18,6 +19,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import exchange
+import inspect_data
 import measure
 import run_lib
 import sample
@@ -31,8 +33,10 @@ from training.stop import StopRequest
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
-flags.DEFINE_string("workdir", None, "The folder for checkpoints, samples and metrics.")
-flags.DEFINE_enum("mode", None, ["train", "eval", "sample", "stats", "metrics", "import", "export"], "What to do.")
+flags.DEFINE_string("workdir", None, "The folder for checkpoints, samples and metrics; inspect can do without.")
+flags.DEFINE_enum(
+    "mode", None, ["train", "eval", "sample", "inspect", "stats", "metrics", "import", "export"], "What to do."
+)
 flags.DEFINE_string("eval_folder", "eval", "The folder in workdir for evaluations.")
 flags.DEFINE_integer("eval_worker", None, "eval: the number of this worker; that of a Slurm array by default, else 0.")
 flags.DEFINE_integer("eval_workers", None, "eval: how many workers share the work; a Slurm array's by default, else 1.")
@@ -70,7 +74,7 @@ flags.DEFINE_string("coordinator", None, "train: HOST:PORT of process 0, where t
 flags.DEFINE_integer("num_processes", None, "train, with --coordinator: how many processes there are.")
 flags.DEFINE_integer("process_id", None, "train, with --coordinator: which of them this is, from 0.")
 flags.DEFINE_integer("peer_timeout", 100, "train: seconds after which a process that is silent counts as gone.")
-flags.mark_flags_as_required(["config", "workdir", "mode"])
+flags.mark_flags_as_required(["config", "mode"])
 
 EXIT_USER_ERROR = 2  # the command or the config is wrong
 EXIT_RUN_ERROR = 3  # a run that had begun cannot go on: no checkpoint, non-finite loss, a full disk, another trainer
@@ -95,9 +99,13 @@ def main(argv: Sequence[str]) -> int:
         return fail(
             f"unexpected argument {argv[1]!r}; every setting is a flag, such as --config.seed=1.", EXIT_USER_ERROR
         )
+    if FLAGS.workdir is None and FLAGS.mode != "inspect":
+        return fail(f"--mode={FLAGS.mode} needs --workdir=DIR, the folder of the run.", EXIT_USER_ERROR)
     set_up()
     if FLAGS.mode in ("import", "export"):
         return transfer()
+    if FLAGS.mode == "inspect":
+        return look()
     stop = StopRequest()
     try:
         if FLAGS.mode == "train":
@@ -160,6 +168,16 @@ def compare(experiment: Experiment) -> int:
         report.write_json(pathlib.Path(FLAGS.output) / "metrics.json", figures)
     for name, figure in figures["samples"].items():
         print(f"{name:<16}{figure['value']:.5g} +- {figure['error']:.2g}")
+    return 0
+
+
+def look() -> int:
+    """The program inspect; returns the exit code."""
+    try:
+        figures = inspect_data.inspect(FLAGS.config, pathlib.Path(FLAGS.workdir) if FLAGS.workdir else None)
+    except (ValueError, OSError) as error:  # the config, the files
+        return fail(str(error), EXIT_USER_ERROR)
+    print(inspect_data.table(figures))
     return 0
 
 

@@ -111,9 +111,10 @@ def _evaluate_checkpoint(
         if not config.eval[enabled]:
             continue
         with _timed(directory, name, worker):
-            results[name] = run_task(TASKS[name](run, number, state.ema_params), directory, worker)
-        shown = ", ".join(f"{key} {value:.6g}" for key, value in results[name].items())
-        logging.info("checkpoint %d  %s: %s", number, name, shown)
+            task = TASKS[name](run, number, state.ema_params)
+            results[task.name] = run_task(task, directory, worker)
+        shown = ", ".join(f"{key} {value:.6g}" for key, value in results[task.name].items())
+        logging.info("checkpoint %d  %s: %s", number, task.name, shown)
     if "samples" in results:
         _write_samples(run, number, directory)
     if config.eval.enable_metrics:

@@ -200,6 +200,8 @@ def _batches(run: Experiment, step: int) -> Any:
         random_flip=run.config.data.random_flip,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        num_threads=run.config.data.num_threads,
+        num_workers=run.config.data.num_workers,
     )
 
 

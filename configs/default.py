@@ -145,11 +145,22 @@ def _evaluation() -> ml_collections.ConfigDict:
 
 def _data() -> ml_collections.ConfigDict:
     data = ml_collections.ConfigDict()
+    # A name (CIFAR10, digits, LSUN ...), or own data: folder:PATH | zip:PATH | npy:PATH | npz:PATH | cifar10:PATH
     data.dataset = "CIFAR10"
     data.category = placeholder(str)  # which LSUN: bedroom | church_outdoor
     data.data_dir = placeholder(str)  # where TFDS keeps data sets; unset: its own default
-    data.image_size = 32
-    data.num_channels = 3
+    data.image_size = 32  # pixels along each side; of own data: what data.resize makes of them
+    data.num_channels = 3  # own data say it themselves
+    data.shape = ()  # of an example of own data, such as (28, 28, 1); (): as the data are
+    data.num_levels = placeholder(int)  # of own integers; unset: 256 for 8 bits, 65536 for 16; floats have none
+    data.resize = placeholder(str)  # own pictures: crop (to the middle) | stretch; unset: they have one size
+    data.test_every = 10  # own data without folders train and test: every so manieth is for testing; 0: all are both
+    data.on_corrupt = "refuse"  # refuse | skip: own pictures that cannot be read
+    data.cache_dir = placeholder(str)  # where own pictures are kept decoded; unset: in memory, up to 1 GiB
+    data.offset = 0.0  # floats: the network sees (x - offset) / scale; --mode=inspect suggests both
+    data.scale = 1.0
+    data.num_threads = 4  # that read ahead, a batch each
+    data.num_workers = 0  # processes that read instead, for decoding many small pictures; 0: threads alone
     data.random_flip = True  # mirror half of the training images
     data.centered = True  # the network sees [-1, 1] instead of [0, 1]
     data.uniform_dequantization = False  # train on (u + U[0, 1)) / levels instead of u / (levels - 1)
@@ -221,13 +232,15 @@ _POSITIVE = (
     "eval.bpd_eps", "eval.rtol", "eval.atol", "eval.num_probes", "eval.num_dequantizations",
     "eval.feature_batch_size", "eval.dequantization_steps", "data.image_size", "data.num_channels", "model.sigma_min",
     "model.beta_min", "model.num_scales", "model.nf", "model.num_res_blocks", "model.blocks_per_group",
-    "model.channel_multiplier", "optim.lr", "optim.eps", "sampling.guidance_max_sigma", "restore.prior_variance",
-    "restore.num_iterations", "restore.limit", "restore.zeta", "restore.factor", "restore.blur_width", "restore.kept",
+    "model.channel_multiplier", "data.num_levels", "data.num_threads", "data.scale", "optim.lr", "optim.eps",
+    "sampling.guidance_max_sigma", "restore.prior_variance", "restore.num_iterations", "restore.limit", "restore.zeta",
+    "restore.factor", "restore.blur_width", "restore.kept",
 )  # fmt: skip
 
 # A resumed run that changes one of these would be another model or see other data, so it is refused.
 FIXED = (
     "seed", "model", "data.dataset", "data.category", "data.image_size", "data.num_channels", "data.random_flip",
+    "data.shape", "data.num_levels", "data.resize", "data.test_every", "data.on_corrupt", "data.offset", "data.scale",
     "data.centered", "data.uniform_dequantization", "training.sde", "training.continuous", "training.batch_size",
     "optim.optimizer",
 )  # fmt: skip
@@ -266,6 +279,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise ValueError(f"config.model.num_labels = {config.model.num_labels}, but it must not be negative.")
     for key in (
         "training.spike_factor",
+        "data.test_every",
+        "data.num_workers",
         "sampling.churn",
         "sampling.churn_min",
         "sampling.guidance_min_sigma",
@@ -343,7 +358,17 @@ def is_fixed(key: str) -> bool:
 
 def changes_evaluation(key: str) -> bool:
     """Whether rounds of an evaluation begun with another value of this key cannot be mixed with new ones."""
-    harmless = ("data.data_dir", "eval.begin_ckpt", "eval.end_ckpt", "eval.wait_", "eval.enable_", "eval.sample_format")
+    harmless = (
+        "data.data_dir",
+        "data.cache_dir",
+        "data.num_threads",
+        "data.num_workers",
+        "eval.begin_ckpt",
+        "eval.end_ckpt",
+        "eval.wait_",
+        "eval.enable_",
+        "eval.sample_format",
+    )
     matters = ("seed", "model.", "data.", "sampling.", "eval.", "training.sde", "training.continuous")
     return key.startswith(matters) and not key.startswith(harmless)
 

@@ -17,12 +17,19 @@ Batch = dict[str, np.ndarray]
 
 
 class Batches(Iterator[Batch]):
-    """An endless iterator of batches; `close()`, or leaving it as a context manager, ends its threads."""
+    """An endless iterator of batches; `close()`, or leaving it as a context manager, ends its threads and processes.
 
-    def __init__(self, batches: grain.MapDataset, start_step: int, num_threads: int):
-        options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-        self._iterator = iter(batches.to_iter_dataset(options))
-        self._iterator.set_state({"next_index": start_step})
+    Worker w of n processes makes the batches w, w + n, ...; they come in order.
+    """
+
+    def __init__(self, batches: grain.MapDataset, num_threads: int, num_workers: int = 0):
+        ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+        if num_workers:
+            ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        reading = batches.to_iter_dataset(ahead)
+        if num_workers:
+            reading = reading.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
+        self._iterator = iter(reading)
 
     def __next__(self) -> Batch:
         return next(self._iterator)
@@ -90,18 +97,20 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = 1,
+    num_workers: int = 0,
 ) -> Batches:
-    """Endless batches {"x": uint8 [b, H, W, C], "label": int32 [b]} with `b = batch_size // process_count`.
+    """Endless batches {"x": [b, ...], "label": int32 [b]} with `b = batch_size // process_count`.
 
     `batch_size` counts the examples of all processes; process p gets rows `p b ... (p + 1) b - 1` of each batch. Every
     epoch has its own order, and a batch may hold the end of one epoch and the start of the next. The first batch is
-    that of `start_step`. `num_threads` threads read ahead. Raises ValueError for sizes that do not fit.
+    that of `start_step`. `num_threads` threads read ahead, or `num_workers` processes where that is not 0.
+    Raises ValueError for sizes that do not fit.
     """
     _check(seed, batch_size, start_step, process_count, num_threads)
     share = batch_size // process_count
     rows = slice(process_index * share, (process_index + 1) * share)
     batches = _indices(source, seed, batch_size).map_with_index(_rows(source, seed, batch_size, random_flip, rows))
-    return Batches(batches, start_step, num_threads)
+    return Batches(batches[start_step:], num_threads, num_workers)
 
 
 def num_rounds(num_examples: int, batch_size: int) -> int:

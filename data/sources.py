@@ -14,30 +14,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data import digits, photos, tfrecords, transform
+from data import digits, own, photos, tfrecords, transform
+from data.base import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
 
-Examples = dict[str, np.ndarray]
+__all__ = ["CACHE_BYTES", "Examples", "Reading", "Source", "cached", "eval_split", "from_arrays", "load"]
+
 Resize = Callable[[np.ndarray, int], np.ndarray]  # (image [H, W, C], size) -> [size, size, C]
-CACHE_BYTES = 2**30  # a data set up to this size stays in memory once decoded: CIFAR-10 takes 150 MB
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Examples by index, and what a model needs to know of them.
-
-    `fetch(indices [n])` returns "x" [n, H, W, C] uint8 with values below `num_levels`, and "label" [n] int32, which is
-    0 throughout where `num_classes` is 0. It may be called from several threads.
-    """
-
-    name: str
-    num_examples: int
-    shape: tuple[int, int, int]
-    num_levels: int
-    num_classes: int
-    fetch: Callable[[np.ndarray], Examples]
-
-    def __len__(self) -> int:
-        return self.num_examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,37 +37,6 @@ class Recipe:
     num_classes: int = 0
 
 
-def from_arrays(
-    name: str, images: np.ndarray, labels: np.ndarray | None = None, *, num_levels: int = 256, num_classes: int = 0
-) -> Source:
-    """A source of `images` [N, H, W, C] uint8 and `labels` [N] held in memory; raises ValueError for other shapes."""
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise ValueError(f"images of {images.dtype} {images.shape} were given; a source holds uint8 [N, H, W, C]")
-    labels = np.zeros(len(images), np.int32) if labels is None else labels.astype(np.int32)
-
-    def fetch(indices: np.ndarray) -> Examples:
-        return {"x": images[indices], "label": labels[indices]}
-
-    return Source(name, len(images), images.shape[1:], num_levels, num_classes, fetch)
-
-
-def cached(source: Source) -> Source:
-    """The same source, which keeps in memory every example that it has fetched once."""
-    images = np.empty((len(source), *source.shape), np.uint8)
-    labels = np.empty(len(source), np.int32)
-    known = np.zeros(len(source), bool)
-
-    def fetch(indices: np.ndarray) -> Examples:
-        missing = np.unique(indices[~known[indices]])
-        if missing.size:  # two threads may fetch one example: both write the same
-            fresh = source.fetch(missing)
-            images[missing], labels[missing] = fresh["x"], fresh["label"]
-            known[missing] = True
-        return {"x": images[indices], "label": labels[indices]}
-
-    return dataclasses.replace(source, fetch=fetch)
-
-
 def load(
     dataset: str,
     split: str,
@@ -94,14 +45,19 @@ def load(
     *,
     category: str | None = None,
     num_channels: int = 3,
+    reading: Reading = Reading(),  # noqa: B008 (it cannot change)
 ) -> Source:
     """The `split` of a data set by its published name, in any case, at `image_size` (None: the usual one).
+
+    Or by a form and a path, such as "folder:PATH", which are read as `reading` says; see `data.own`.
 
     `data_dir` is where TFDS keeps its data (None: its own default); for "folder" it holds the image files, for "ffhq"
     they lie in its subfolder `ffhq`; for "celebahq" and "ffhq" it may also be, or hold, the published TFRecord files.
     `category` belongs to LSUN, `num_channels` to "synthetic". Raises ValueError for
     an unknown name, split, category or size, FileNotFoundError for a data set that has not been prepared.
     """
+    if own.is_own(dataset):
+        return own.open_own(dataset, split, reading)
     name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
     if name in EMBEDDED:
         return _embedded(name, EMBEDDED[name], split, data_dir, image_size)
@@ -119,6 +75,8 @@ def load(
 
 def eval_split(dataset: str) -> str:
     """The split on which the published experiments evaluate; "train" where there is no other."""
+    if own.is_own(dataset):
+        return "test"
     name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
     if name in RECIPES:
         return RECIPES[name].eval_split

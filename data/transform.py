@@ -1,4 +1,4 @@
-"""Transforms of uint8 images: flips of a batch [n, H, W, C], crops and antialiased resizing of one image [H, W, C].
+"""Transforms of images: flips of a batch [n, H, W, C], crops and antialiased resizing of one image [H, W, C].
 
 The crops and resizes are those of the published data pipeline. It kept CelebA and LSUN at 128 pixels as floats after
 resizing; here every image is rounded to 8 bits, as the images of the other data sets always were.
@@ -30,13 +30,18 @@ def central_crop(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resize(image: np.ndarray, height: int, width: int, method: str = "bilinear") -> np.ndarray:
-    """`image` [H, W, C] uint8 resized to `height` x `width`, antialiased; `method` is "bilinear" or "bicubic"."""
+    """`image` [H, W, C] uint8 or uint16 resized to `height` x `width`, antialiased, by "bilinear" or "bicubic"."""
     if image.shape[:2] == (height, width):
         return image
+    if image.dtype != np.uint8:  # Pillow filters 16 bits as floats only
+        planes = [np.ascontiguousarray(image[..., c], np.float32) for c in range(image.shape[2])]
+        floats = [np.asarray(Image.fromarray(plane).resize((width, height), FILTERS[method])) for plane in planes]
+        limits = np.iinfo(image.dtype)
+        return np.clip(np.round(np.stack(floats, axis=2)), limits.min, limits.max).astype(image.dtype)
     if image.shape[2] == 3:
         return np.asarray(Image.fromarray(image).resize((width, height), FILTERS[method]))
-    planes = [Image.fromarray(plane).resize((width, height), FILTERS[method]) for plane in np.moveaxis(image, 2, 0)]
-    return np.stack([np.asarray(plane) for plane in planes], axis=2)
+    resized = [Image.fromarray(plane).resize((width, height), FILTERS[method]) for plane in np.moveaxis(image, 2, 0)]
+    return np.stack([np.asarray(plane) for plane in resized], axis=2)
 
 
 def resize_square(image: np.ndarray, size: int) -> np.ndarray:
@@ -62,3 +67,22 @@ def crop_scene(image: np.ndarray, size: int) -> np.ndarray:
     ratio = size / min(image.shape[:2])
     height, width = (round(side * ratio) for side in image.shape[:2])
     return central_crop(resize(image, height, width), size, size)
+
+
+def central_box(height: int, width: int, target_height: int, target_width: int, rule: str) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of what is to become the target: all for "stretch", the middle for "crop".
+
+    The middle is the largest central part of the target's proportions, to the nearest pixel.
+    """
+    if rule == "stretch":
+        return 0, 0, width, height
+    ratio = min(height / target_height, width / target_width)
+    kept_height, kept_width = round(ratio * target_height), round(ratio * target_width)
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return left, top, left + kept_width, top + kept_height
+
+
+def fit(image: np.ndarray, height: int, width: int, rule: str) -> np.ndarray:
+    """`image` [H, W, C] brought to `height` x `width` by the rule, bicubic; see `central_box`."""
+    left, top, right, bottom = central_box(image.shape[0], image.shape[1], height, width, rule)
+    return resize(image[top:bottom, left:right], height, width, "bicubic")

@@ -74,9 +74,10 @@ def summary(path: str | os.PathLike) -> str:
     report = json.loads(path.read_text(encoding="utf-8"))
     results = report["results"]
     lines = [f"Checkpoint {report['checkpoint']}, after {report['step']} steps"]
-    if bits := results.get("bits_per_dim"):
-        split = report["config"]["eval"]["bpd_dataset"]
-        lines.append(f"  {split} bits/dim  {_with_error(bits)}")
+    for unit in ("bits", "nats"):
+        if figures := results.get(f"{unit}_per_dim"):
+            split = report["config"]["eval"]["bpd_dataset"]
+            lines.append(f"  {split} {unit}/dim  {_with_error(figures)}")
     if loss := results.get("loss"):
         lines.append(f"  test loss      {_with_error(loss)}")
     if samples := results.get("samples"):

@@ -35,20 +35,25 @@ def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarra
 
 
 def write_npz(path: str | os.PathLike, num: int, batches: Iterable[np.ndarray]) -> None:
-    """Writes `num` images, in batches [B, H, W, C] uint8, as the `arr_0` of an `.npz` file, one batch in memory.
+    """Writes `num` examples, in batches [B, ...] of one type, as the `arr_0` of an `.npz` file, one batch in memory.
 
-    The bytes are those of `numpy.savez`. Errors: ValueError for other images, or another number of them.
+    The bytes are those of `numpy.savez`. Errors: ValueError for another type than uint8, uint16 and float32, for single
+    numbers, for batches that differ, and for another number of examples.
     """
 
     def write(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as archive, archive.open("arr_0.npy", "w", force_zip64=True) as member:
-            written, shape = 0, None
+            written, form = 0, None
             for batch in batches:
-                if batch.ndim != 4 or batch.dtype != np.uint8 or shape not in (None, batch.shape[1:]):
-                    raise ValueError(f"samples of {batch.dtype} {batch.shape} were given; use uint8 [B, H, W, C]")
-                if shape is None:
-                    shape = batch.shape[1:]
-                    header = {"descr": "|u1", "fortran_order": False, "shape": (num, *shape)}
+                found = (batch.dtype, batch.shape[1:])
+                if batch.ndim < 2 or batch.dtype not in (np.uint8, np.uint16, np.float32) or form not in (None, found):
+                    raise ValueError(
+                        f"samples of {batch.dtype} {batch.shape} were given; a sample file takes uint8, uint16 or "
+                        "float32 [B, ...], all of one form"
+                    )
+                if form is None:
+                    form = found
+                    header = {"descr": batch.dtype.str, "fortran_order": False, "shape": (num, *batch.shape[1:])}
                     np.lib.format.write_array_header_1_0(member, header)
                 member.write(batch.tobytes())
                 written += len(batch)

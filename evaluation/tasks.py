@@ -79,8 +79,8 @@ def bits_per_dim_task(
     repeats: int = 1,
     name: str = "bits_per_dim",
 ) -> Task:
-    """The mean of `evaluate(batch)["bits_per_dim"]` [B] over a data set; see `per_example_task`."""
-    return per_example_task(name, num_examples, batch_size, fetch, evaluate, quantity="bits_per_dim", repeats=repeats)
+    """The mean of `evaluate(batch)[name]` [B] over a data set, of bits or nats; see `per_example_task`."""
+    return per_example_task(name, num_examples, batch_size, fetch, evaluate, quantity=name, repeats=repeats)
 
 
 def samples_task(num_samples: int, batch_size: int, generate: Generate, *, name: str = "samples") -> Task:

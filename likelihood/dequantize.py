@@ -8,18 +8,26 @@ from jax.scipy.special import erf
 
 from sde.base import Array
 
-MARGIN = 2.0**-12  # of a level: keeps float32 rounding from carrying a value into the neighbouring level
+
+def margin(num_levels: int) -> float:
+    """Of a level: keeps float32 rounding from carrying a value into the neighbouring one.
+
+    A sum of level and fraction is right to L 2^-25, scaling it to [-1, 1] and back to L 2^-25 more: 2^-8 of a level of
+    16 bits together, half of which must be spare.
+    """
+    return max(2.0**-12, num_levels * 2.0**-23)
 
 
 def uniform(keys: Array, levels: Array, num_levels: int, centered: bool) -> Array:
     """Uniform dequantisation: `x = (levels + u) / L`, u uniform in its level, scaled to [-1, 1] if `centered`.
 
-    `levels` [B, ...] uint8; `keys` one key per example [B], consumed. Returns float32 [B, ...].
-    Source: Theis et al. 2016, section 3.1. Notes: u keeps 2^-12 away from both ends, so that `quantize` inverts it.
+    `levels` [B, ...] integers; `keys` one key per example [B], consumed. Returns float32 [B, ...].
+    Source: Theis et al. 2016, section 3.1. Notes: u keeps `margin` away from both ends, so that `quantize` inverts it.
     """
     if keys.shape != levels.shape[:1]:
         raise ValueError(f"keys has shape {keys.shape}, but there are {levels.shape[0]} examples: give one key each.")
-    u = jax.vmap(lambda key: jax.random.uniform(key, levels.shape[1:], minval=MARGIN, maxval=1 - MARGIN))(keys)
+    edge = margin(num_levels)
+    u = jax.vmap(lambda key: jax.random.uniform(key, levels.shape[1:], minval=edge, maxval=1 - edge))(keys)
     return _to_range((levels.astype(jnp.float32) + u) / num_levels, centered)
 
 
@@ -34,16 +42,16 @@ def truncated_normal(
     c is the middle of the level, side its width (1/L, or 2/L if `centered`). x [B, ...] is a sample at the time whose
     `mean_coeff` and `std` (scalars) are given, in the level's cell times mean_coeff: `quantize(x / mean_coeff)` is
     the level. For the log-probability of the levels see `log_probability_nats`.
-    `levels` [B, ...] uint8; `keys` one key per example [B], consumed.
+    `levels` [B, ...] integers; `keys` one key per example [B], consumed.
     Source: Zheng et al., "Improved Techniques for Maximum Likelihood Estimation for Diffusion ODEs", ICML 2023.
     Notes: for a model that was trained without dequantisation, whose density at that time is of the levels with noise.
     To one that was trained with it, uniform on each level, noise narrower than a level is a poor match.
-    As in `uniform`, x keeps 2^-12 of a level away from the borders.
+    As in `uniform`, x keeps `margin` of a level away from the borders.
     """
     if keys.shape != levels.shape[:1]:
         raise ValueError(f"keys has shape {keys.shape}, but there are {levels.shape[0]} examples: give one key each.")
     side = (2 if centered else 1) / num_levels
-    tau = mean_coeff * side / (2 * std) * (1 - 2 * MARGIN)
+    tau = mean_coeff * side / (2 * std) * (1 - 2 * margin(num_levels))
     z = jax.vmap(lambda key: jax.random.truncated_normal(key, -tau, tau, levels.shape[1:]))(keys)
     num_dims = math.prod(levels.shape[1:])
     normalizer = 0.5 * math.log(2 * math.pi) + jnp.log(std) + jnp.log(erf(tau / math.sqrt(2)))
@@ -76,9 +84,13 @@ def scale(levels: Array, num_levels: int, centered: bool) -> Array:
 
 
 def quantize(x: Array, num_levels: int, centered: bool) -> Array:
-    """The level of each value: `floor(L x)` within 0 ... L - 1, as uint8; inverts `uniform`, `midpoint` and `scale`."""
+    """The level of each value: `floor(L x)` within 0 ... L - 1; inverts `uniform`, `midpoint` and `scale`.
+
+    As uint8, or uint16 where L is above 256.
+    """
     unit = 0.5 * (x + 1) if centered else x
-    return jnp.clip(jnp.floor(unit * num_levels), 0, num_levels - 1).astype(jnp.uint8)
+    dtype = jnp.uint8 if num_levels <= 2**8 else jnp.uint16
+    return jnp.clip(jnp.floor(unit * num_levels), 0, num_levels - 1).astype(dtype)
 
 
 def bits_per_dim(logp_nats: Array, num_dims: int, num_levels: int, centered: bool) -> Array:

@@ -70,9 +70,9 @@ def variational(
     """Dequantised x [B, H, W, C] of `levels` (uint8), and the log of its density over the uniform one, in nats [B].
 
     log q(x | levels) = log q(u) + D ln L, or D ln(L / 2) if `centered`, of which the second term is uniform
-    dequantisation's, left out. `keys` [B], consumed. As there, u keeps 2^-12 away from both ends.
+    dequantisation's, left out. `keys` [B], consumed. As there, u keeps a margin from both ends.
     """
-    margin, num_dims = dequantize.MARGIN, levels[0].size
+    margin, num_dims = dequantize.margin(num_levels), levels[0].size
     drawn: Any = flow.apply({"params": params}, keys, dequantize.midpoint(levels, num_levels, True))
     u, logq = drawn
     u = margin + (1 - 2 * margin) * u

@@ -173,6 +173,7 @@ def test_every_key_is_read_somewhere():
         for name in (
             "build.py",
             "build_conditional.py",
+            "build_data.py",
             "build_features.py",
             "measure.py",
             "build_guidance.py",

@@ -19,12 +19,13 @@ ROOMS = {
 }
 ALLOWED_OUTSIDE = {
     "sde": {"jax", "numpy"},
-    "data": {"numpy", "tensorflow_datasets", "grain", "PIL", "sklearn"},
+    "data": {"numpy", "tensorflow_datasets", "grain", "PIL", "sklearn", "array_record"},
     "configs": {"ml_collections"},
 }
 TOP = {
     "build",
     "build_conditional",
+    "build_data",
     "build_features",
     "build_guidance",
     "build_likelihood",
@@ -33,6 +34,7 @@ TOP = {
     "compiled",
     "exchange",
     "experiment",
+    "inspect_data",
     "progress",
     "run_lib",
     "run_train",

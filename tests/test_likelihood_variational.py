@@ -55,7 +55,9 @@ def test_before_training_it_is_uniform_dequantisation():
 
     for centered, (x, log_ratio) in run().items():
         np.testing.assert_array_equal(dequantize.quantize(x, 17, centered), levels)
-        np.testing.assert_allclose(log_ratio, -12 * math.log(1 - 2 * dequantize.MARGIN), atol=2e-5)  # float32, 12 terms
+        np.testing.assert_allclose(
+            log_ratio, -12 * math.log(1 - 2 * dequantize.margin(17)), atol=2e-5
+        )  # float32, 12 terms
         u = 17 * (0.5 * (x + 1) if centered else x) - levels
         # 24,000 uniform numbers: four standard errors of mean and variance, and the margin of 2.4e-4.
         assert float(u.mean()) == pytest.approx(0.5, abs=4 * np.sqrt(1 / 12 / 24_000) + 3e-4)

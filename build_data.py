@@ -1,0 +1,112 @@
+"""The part of the composition root that reads `data`: what an example looks like, and where examples come from."""
+
+import logging
+import math
+
+from ml_collections import ConfigDict
+
+from configs.default import choose
+from data.own import is_own
+from data.pictures import RESIZES
+from data.sources import EMBEDDED, Reading, Source, eval_split, load
+
+
+def shape(config: ConfigDict) -> tuple[int, ...]:
+    """The shape of an example, (H, W, C) for images: what networks are built for."""
+    data = config.data
+    return tuple(data.shape) or (data.image_size, data.image_size, data.num_channels)
+
+
+def resolve(config: ConfigDict) -> None:
+    """Completes the config where the data are given by a path: they say their own shape and levels.
+
+    Sets `data.shape`, `image_size`, `num_channels`, `num_levels`; `random_flip` is taken back for what is no image.
+    Another call changes nothing. Errors: ValueError, FileNotFoundError for data that cannot be read.
+    """
+    data = config.data
+    if not is_own(data.dataset):
+        return
+    found = _load(config, "train")
+    data.shape = found.shape
+    data.num_channels = found.shape[-1]
+    if len(found.shape) == 3 and found.shape[0] == found.shape[1]:
+        data.image_size = found.shape[0]
+    if found.num_levels:
+        data.num_levels = found.num_levels
+    elif data.uniform_dequantization:
+        logging.info("%s are floats: nothing is dequantised, and likelihoods are in nats per dimension", data.dataset)
+    if len(found.shape) != 3 and data.random_flip:
+        data.random_flip = False
+        logging.info("%s are no images [H, W, C]: config.data.random_flip is set to False", data.dataset)
+
+
+def source(config: ConfigDict, split: str) -> Source:
+    """The examples of `train`, or of `test`: what the published experiments evaluate on."""
+    data = config.data
+    examples = _load(config, split)
+    if examples.shape != shape(config):
+        raise ValueError(
+            f"config.data says images of {shape(config)}, but {data.dataset} has {examples.shape}; "
+            "set config.data.image_size and config.data.num_channels."
+        )
+    if config.model.num_labels not in (0, examples.num_classes):
+        raise ValueError(
+            f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "
+            f"{examples.num_classes} classes; "
+            f"set it to {examples.num_classes}, or to 0 for a network that knows no classes."
+        )
+    if data.random_flip and len(examples.shape) != 3:
+        raise ValueError(
+            f"config.data.random_flip = True mirrors images, but {data.dataset} has examples of {examples.shape}; "
+            "set it to False."
+        )
+    return examples
+
+
+def unchecked(config: ConfigDict, split: str) -> Source:
+    """The examples of `train` or `test`, whether the rest of the config suits them or not."""
+    return _load(config, split, any_size=True)
+
+
+def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
+    """(offset, scale): of floats the network sees (x - offset) / scale.
+
+    Errors: ValueError for data with levels, which `data.centered` scales, and for a scale that is not positive.
+    """
+    offset, scale = config.data.offset, config.data.scale
+    if num_levels and (offset, scale) != (0.0, 1.0):
+        raise ValueError(
+            f"config.data.offset = {offset} and config.data.scale = {scale} are for floats, but the data have "
+            f"{num_levels} levels, which config.data.centered scales; leave them at 0.0 and 1.0."
+        )
+    if not scale > 0 or not math.isfinite(scale + offset):
+        raise ValueError(
+            f"config.data.offset = {offset} and config.data.scale = {scale}, but both must be finite and the scale "
+            "positive."
+        )
+    return offset, scale
+
+
+def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
+    """Errors: ValueError, FileNotFoundError; not for embedded data of another size, where `any_size` will do."""
+    data = config.data
+    if data.resize:
+        choose("data.resize", data.resize, dict.fromkeys(RESIZES))
+    choose("data.on_corrupt", data.on_corrupt, dict.fromkeys(("refuse", "skip")))
+    return load(
+        data.dataset,
+        split if split == "train" else eval_split(data.dataset),
+        data_dir=data.data_dir,
+        image_size=None if any_size and data.dataset.lower() in EMBEDDED else data.image_size,
+        category=data.category,
+        num_channels=data.num_channels,
+        reading=Reading(
+            shape=tuple(data.shape),
+            image_size=data.image_size,
+            resize=data.resize,
+            num_levels=data.num_levels,
+            test_every=data.test_every,
+            on_corrupt=data.on_corrupt,
+            cache_dir=data.cache_dir,
+        ),
+    )

@@ -1,0 +1,106 @@
+"""What a data set is to the rest: a `Source`, which fetches any examples by their index."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+Examples = dict[str, np.ndarray]
+CACHE_BYTES = 2**30  # a data set up to this size stays in memory once decoded: CIFAR-10 takes 150 MB
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Examples by index, and what a model needs to know of them.
+
+    `fetch(indices [n])` returns "x" [n, *shape] of `dtype`, and "label" [n] int32, which is 0 throughout where
+    `num_classes` is 0. Integers are levels below `num_levels`; floats have no levels, `num_levels` is 0. It may be
+    called from several threads, and be sent to other processes. `class_names` may be empty.
+    """
+
+    name: str
+    num_examples: int
+    shape: tuple[int, ...]
+    num_levels: int
+    num_classes: int
+    fetch: Callable[[np.ndarray], Examples]
+    dtype: str = "uint8"
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.num_examples
+
+    @property
+    def num_bytes(self) -> int:
+        """What all examples take in memory."""
+        return self.num_examples * int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How data given by a path are read; the keys of `config.data` of the same names say what each means."""
+
+    shape: tuple[int, ...] = ()
+    image_size: int = 32
+    resize: str | None = None
+    num_levels: int | None = None
+    test_every: int = 10
+    on_corrupt: str = "refuse"
+    cache_dir: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cached:
+    """A `fetch` that keeps in memory every example that it has read once; sent to another process it begins anew."""
+
+    source: Source
+    images: np.ndarray
+    labels: np.ndarray
+    known: np.ndarray  # bool [N]
+
+    def __call__(self, indices: np.ndarray) -> Examples:
+        """The examples `indices` [n]."""
+        missing = np.unique(indices[~self.known[indices]])
+        if missing.size:  # two threads may fetch one example: both write the same
+            fresh = self.source.fetch(missing)
+            self.images[missing], self.labels[missing] = fresh["x"], fresh["label"]
+            self.known[missing] = True
+        return {"x": self.images[indices], "label": self.labels[indices]}
+
+    def __reduce__(self) -> tuple:
+        return _remembering, (self.source,)
+
+
+def cached(source: Source) -> Source:
+    """The same source, which keeps in memory every example that it has fetched once."""
+    return dataclasses.replace(source, fetch=_remembering(source))
+
+
+def _remembering(source: Source) -> Cached:
+    images = np.empty((len(source), *source.shape), source.dtype)
+    return Cached(source, images, np.empty(len(source), np.int32), np.zeros(len(source), bool))
+
+
+def from_arrays(
+    name: str, images: np.ndarray, labels: np.ndarray | None = None, *, num_levels: int = 256, num_classes: int = 0
+) -> Source:
+    """A source of `images` [N, H, W, C] uint8 and `labels` [N] held in memory; raises ValueError for other shapes."""
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"images of {images.dtype} {images.shape} were given; a source holds uint8 [N, H, W, C]")
+    labels = np.zeros(len(images), np.int32) if labels is None else labels.astype(np.int32)
+
+    def fetch(indices: np.ndarray) -> Examples:
+        return {"x": images[indices], "label": labels[indices]}
+
+    return Source(name, len(images), images.shape[1:], num_levels, num_classes, fetch)
+
+
+def in_split(num: int, split: str, test_every: int) -> np.ndarray:
+    """Which of `num` examples in order belong to a split, [n]: every `test_every`-th is a test example, 0 the first.
+
+    With `test_every` = 0 both splits are the whole.
+    """
+    everything = np.arange(num)
+    if not test_every:
+        return everything
+    return everything[(everything % test_every == 0) == (split == "test")]
