@@ -56,6 +56,11 @@ class Experiment:
                 "none; set both."
             )
         self.train, self.test = build_data.source(config, "train"), build_data.source(config, "test")
+        if config.eval.sample_format != "npz" and not (self.test.num_levels and self.test.shape[2:] in ((1,), (3,))):
+            raise ValueError(
+                f"config.eval.sample_format = {config.eval.sample_format!r} writes pictures, but {config.data.dataset} "
+                f"has examples of {self.test.dtype} {self.test.shape}; use 'npz'."
+            )
         self.measure_bits_per_dim = build_likelihood.bits_per_dim(config, self.sde, self.test.num_levels)
         self.fit_dequantization = build_likelihood.fit_dequantization(config, self.sde, self.test.num_levels)
         self.per_example_loss = build.per_example_loss(config, self.test.num_levels)
