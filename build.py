@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 import build_network
 import build_sampler
+from build_shape import check_source, data_shape
 from configs.default import choose
 from data.sources import Source, eval_split, load
 from likelihood import dequantize
@@ -66,17 +67,17 @@ def network(config: ConfigDict) -> nn.Module:
 
 
 def blank(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
-    """An example of what the network takes: x [1, H, W, C], time [1], cond."""
-    size = config.data.image_size
+    """An example of what the network takes: x [1, ...], time [1], cond."""
     cond = {"labels": np.zeros((1,), np.int32)} if config.model.num_labels else None
-    return np.zeros((1, size, size, config.data.num_channels), np.float32), np.ones((1,), np.float32), cond
+    return np.zeros((1, *data_shape(config)), np.float32), np.ones((1,), np.float32), cond
 
 
 def score_of(config: ConfigDict) -> ScoreOf:
     """`(params, batch, dropout key or None) -> score function`; dropout is off without a key.
 
     A network that is told classes gets those of `batch["label"]` [B], or none where the batch has no labels; with a
-    dropout key it does not get to know `model.label_dropout` of them.
+    dropout key it does not get to know `model.label_dropout` of them. One that is told augmentations
+    gets `batch["augment"]` [B, model.augment_dim], or that there was none.
     """
     module, process = network(config), sde(config)
     time: score.TimeFn
@@ -104,10 +105,14 @@ def score_of(config: ConfigDict) -> ScoreOf:
 
 
 def _condition(config: ConfigDict) -> Callable[[Array, Batch, Array | None], Any]:
-    """`(x [B, ...], batch, dropout key or None) -> cond`: the classes of a batch, number `num_labels` for none."""
-    no_class, dropout = config.model.num_labels, config.model.label_dropout
+    """`(x [B, ...], batch, dropout key or None) -> cond`: classes, number `num_labels` for none, and augmentations."""
+    no_class, dropout, told = config.model.num_labels, config.model.label_dropout, config.model.augment_dim > 0
+
+    def augmentation(batch: Batch) -> dict[str, Array]:
+        return {"augment": batch["augment"]} if told and "augment" in batch else {}
+
     if not no_class:
-        return lambda x, batch, key: None
+        return lambda x, batch, key: augmentation(batch) or None
 
     def condition(x: Array, batch: Batch, key: Array | None) -> Any:
         labels = batch.get("label")
@@ -116,7 +121,7 @@ def _condition(config: ConfigDict) -> Callable[[Array, Batch, Array | None], Any
         elif key is not None:
             withheld = jax.random.bernoulli(fold(key, _LABELS), dropout, labels.shape)
             labels = jnp.where(withheld, no_class, labels)
-        return {"labels": labels}
+        return {"labels": labels, **augmentation(batch)}
 
     return condition
 
@@ -143,16 +148,23 @@ def log_class_probability(config: ConfigDict, process: SDE) -> ClassProbability:
 
 
 def prepare(config: ConfigDict, num_levels: int) -> Prepare:
-    """From a batch of grey levels as loaded to the scaled data that are trained on."""
+    """From a batch as loaded to the scaled data that are trained on; values without levels stay as they are."""
     centered = config.data.centered
+    if not num_levels:
+        return lambda keys, batch: batch["x"]
     if config.data.uniform_dequantization:
         return lambda keys, batch: dequantize.uniform(keys, batch["x"], num_levels, centered=centered)
     return lambda keys, batch: dequantize.scale(batch["x"], num_levels, centered=centered)
 
 
 def scaled(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
-    """From grey levels to data without noise: the middle of a level's cell, if it was trained on dequantised data."""
+    """From grey levels to data without noise: the middle of a level's cell, if it was trained on dequantised data.
+
+    Values without levels stay as they are.
+    """
     data = config.data
+    if not num_levels:
+        return lambda values: values
     scale = dequantize.midpoint if data.uniform_dequantization else dequantize.scale
     return lambda levels: scale(levels, num_levels, centered=data.centered)
 
@@ -233,16 +245,17 @@ def source(config: ConfigDict, split: str) -> Source:
         data.dataset,
         split if split == "train" else eval_split(data.dataset),
         data_dir=data.data_dir,
-        image_size=data.image_size,
+        image_size=None if data.shape else data.image_size,
         category=data.category,
         num_channels=data.num_channels,
+        shape=data_shape(config),
     )
-    expected = (data.image_size, data.image_size, data.num_channels)
-    if examples.shape != expected:
+    if examples.shape != data_shape(config):
         raise ValueError(
-            f"config.data says images of {expected}, but {data.dataset} has {examples.shape}; "
-            "set config.data.image_size and config.data.num_channels."
+            f"config.data says examples of {data_shape(config)}, but {data.dataset} has {examples.shape}; "
+            f"set config.data.shape = {examples.shape}."
         )
+    check_source(config, examples.num_levels)
     if config.model.num_labels not in (0, examples.num_classes):
         raise ValueError(
             f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "

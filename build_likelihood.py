@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from build_shape import data_shape
 from configs.default import choose
 from likelihood import dequantize, variational
 from likelihood.bound import variational_bound
@@ -39,17 +40,21 @@ Measure = Callable[[ScoreFn, Array, Array], LogDensity]  # score function, keys 
 def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
     """`(score_fn, keys [B], levels [B, ...], learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`.
 
+    Values without levels (`num_levels` = 0) have a density and no probability: "nats_per_dim" [B] instead, the negative
+    log-density over the number of dimensions, in the units of the data, which may be below zero.
+
     As `eval` says; `learned` is what `fit_dequantization` gave, and may be left out where that is nothing.
 
     "logp_nats" is the log of the model's mean density in the cell of an image, or a lower bound of it. With several
     probes (times, for method "bound") of one dequantisation there is also "probe_standard_error" [B]: what they leave
-    uncertain about the image's bits/dim.
+    uncertain about the example's figure.
     """
     settings, centered = config.eval, config.data.centered
     for key, table in CHOICES.items():
         choose(f"eval.{key}", settings[key], table)
     _refuse_divergence(config)
-    draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)(config, process, num_levels)
+    make_draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
+    draw = make_draw(config, process, num_levels) if num_levels else _as_they_are(config)
     measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
     num = settings.num_dequantizations
 
@@ -65,13 +70,21 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
             several = jnp.stack([keys, *(fold(fold(keys, _SAMPLES), k) for k in range(1, num))])
             found, log_ratio = jax.lax.map(lambda keys: sample(score_fn, keys, levels, learned), several)
         logp = dequantize.log_probability_nats(found.nats, log_ratio)
-        bits = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered)
-        result = {"bits_per_dim": bits, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
+        if num_levels:
+            figure, unit = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered), math.log(2)
+        else:
+            figure, unit = -logp / num_dims, 1.0
+        result = {quantity(num_levels): figure, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
         if num == 1 and _has_standard_error(config):
-            result["probe_standard_error"] = found.standard_error_nats[0] / (num_dims * math.log(2))
+            result["probe_standard_error"] = found.standard_error_nats[0] / (num_dims * unit)
         return result
 
     return fn
+
+
+def quantity(num_levels: int) -> str:
+    """What the likelihood of data with so many levels is called, in reports too; 0: values without levels."""
+    return "bits_per_dim" if num_levels else "nats_per_dim"
 
 
 def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Callable[..., Any]:
@@ -80,7 +93,7 @@ def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Cal
     See `likelihood.variational.fit`. The result is a function of the four, of `eval` and of the SDE alone.
     """
     settings = config.eval
-    if settings.dequantization != "variational":
+    if settings.dequantization != "variational" or not num_levels:
         return lambda score_of, weights, key, batches: None
     flow, centered = variational.Flow(), config.data.centered
     loss = variational.make_loss(flow, process, num_levels, centered, eps=settings.bpd_eps)
@@ -93,10 +106,10 @@ def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Cal
 
 def _refuse_divergence(config: ConfigDict) -> None:
     """Errors: ValueError for a divergence for which the images are too large, or the products too few."""
-    settings, data = config.eval, config.data
+    settings = config.eval
     if settings.bpd_method != "ode":
         return
-    num_dims, limit = data.image_size**2 * data.num_channels, Exact().limit
+    num_dims, limit = math.prod(data_shape(config)), Exact().limit
     if settings.divergence == "exact" and num_dims > limit:
         raise ValueError(
             f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an image of "
@@ -114,6 +127,18 @@ def _has_standard_error(config: ConfigDict) -> bool:
     if settings.bpd_method == "ode" and settings.divergence != "hutchinson":
         return settings.divergence == "hutchpp" and settings.num_probes >= 6
     return settings.num_probes > 1
+
+
+def _as_they_are(config: ConfigDict) -> Dequantize:
+    """Values without levels, which need no dequantisation."""
+    settings = config.eval
+    if settings.dequantization != "uniform" or settings.num_dequantizations != 1:
+        raise ValueError(
+            f"config.eval.dequantization = {settings.dequantization!r} with num_dequantizations = "
+            f"{settings.num_dequantizations} is for levels, which {config.data.dataset} does not have; "
+            "leave them at 'uniform' and 1."
+        )
+    return lambda learned, keys, values: (values, jnp.zeros(keys.shape))
 
 
 def _uniform(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
@@ -148,6 +173,11 @@ def _variational(config: ConfigDict, process: SDE, num_levels: int) -> Dequantiz
         raise ValueError(
             "config.eval.dequantization = 'variational' is trained on a bound in continuous time; "
             "use config.training.continuous = True, or 'uniform'."
+        )
+    if len(data_shape(config)) == 1:
+        raise ValueError(
+            "config.eval.dequantization = 'variational' is a convolutional flow, which vectors do not have; "
+            "use 'uniform' or 'truncated_normal'."
         )
     return lambda learned, keys, levels: variational.variational(flow, learned, keys, levels, num_levels, centered)
 

@@ -57,7 +57,7 @@ def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, 
         skip_nonfinite=training.on_nonfinite == "skip",
     )
     local = training.batch_size // jax.process_count()
-    example = {"x": np.zeros((local, *run.train.shape), np.uint8), "label": np.zeros((local,), np.int32)}
+    example = {"x": np.zeros((local, *run.train.shape), run.train.dtype), "label": np.zeros((local,), np.int32)}
     began = time.perf_counter()
     lowered = jax.jit(train_step, donate_argnums=0).lower(state, run.split(example))
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))

@@ -73,9 +73,10 @@ def _evaluate_checkpoint(
         if not config.eval[enabled]:
             continue
         began = time.perf_counter()
-        results[name] = run_task(TASKS[name](run, number, state.ema_params), directory, worker)
-        shown = ", ".join(f"{key} {value:.6g}" for key, value in results[name].items())
-        logging.info("checkpoint %d  %s: %s  (%.1f s)", number, name, shown, time.perf_counter() - began)
+        task = TASKS[name](run, number, state.ema_params)
+        results[task.name] = run_task(task, directory, worker)
+        shown = ", ".join(f"{key} {value:.6g}" for key, value in results[task.name].items())
+        logging.info("checkpoint %d  %s: %s  (%.1f s)", number, task.name, shown, time.perf_counter() - began)
     if "samples" in results:
         _write_samples(run, number, directory)
     if config.eval.enable_metrics:
@@ -110,7 +111,7 @@ def _same_settings(run: Experiment, directory: pathlib.Path) -> None:
 
 
 def _write_samples(run: Experiment, number: int, directory: pathlib.Path) -> None:
-    """All samples as `.npz`, and the first of them as a grid."""
+    """All samples as `.npz`, and the first of them as a picture."""
     task = TASKS["samples"](run, number, None)
     rounds = Rounds(task, directory)
     samples = np.concatenate([arrays["samples"] for arrays in rounds])

@@ -149,6 +149,8 @@ def _data() -> ml_collections.ConfigDict:
     data.data_dir = placeholder(str)  # where TFDS keeps data sets; unset: its own default
     data.image_size = 32
     data.num_channels = 3
+    # (D,) vectors, (L, C) series, (H, W, C) images, (D, H, W, C) volumes; unset: (image_size, image_size, num_channels)
+    data.shape = ()
     data.random_flip = True  # mirror half of the training images
     data.centered = True  # the network sees [-1, 1] instead of [0, 1]
     data.uniform_dequantization = False  # train on (u + U[0, 1)) / levels instead of u / (levels - 1)
@@ -157,7 +159,7 @@ def _data() -> ml_collections.ConfigDict:
 
 def _model() -> ml_collections.ConfigDict:
     model = ml_collections.ConfigDict()
-    model.name = "ncsnpp"
+    model.name = "ncsnpp"  # ncsnpp | ddpm (any rank) | mlp (vectors) | ncsn | ncsnv2_* | wideresnet (classifier)
     model.sigma_min = 0.01  # VE
     model.sigma_max = 50.0  # VE; about the largest distance between two training images
     model.beta_min = 0.1  # VP and sub-VP
@@ -183,6 +185,7 @@ def _model() -> ml_collections.ConfigDict:
     model.dropout = 0.1
     model.resamp_with_conv = True
     model.conditional = True  # the network is told the time
+    model.augment_dim = 0  # size of the vector that says how a batch was augmented, `batch["augment"]`; 0: not told
     model.num_labels = 0  # classes of the data set that the network is told, or tells; 0: it knows no classes
     model.label_dropout = 0.1  # share of training images whose class is withheld, for classifier-free guidance
     model.fir = False  # resample with a FIR filter
@@ -226,9 +229,9 @@ _POSITIVE = (
 
 # A resumed run that changes one of these would be another model or see other data, so it is refused.
 FIXED = (
-    "seed", "model", "data.dataset", "data.category", "data.image_size", "data.num_channels", "data.random_flip",
-    "data.centered", "data.uniform_dequantization", "training.sde", "training.continuous", "training.batch_size",
-    "optim.optimizer",
+    "seed", "model", "data.dataset", "data.category", "data.image_size", "data.num_channels", "data.shape",
+    "data.random_flip", "data.centered", "data.uniform_dequantization", "training.sde", "training.continuous",
+    "training.batch_size", "optim.optimizer",
 )  # fmt: skip
 
 

@@ -48,13 +48,13 @@ def write_gif(path: str | os.PathLike, frames: Sequence[np.ndarray], seconds: fl
 
 
 def write_samples(path: str | os.PathLike, samples: np.ndarray) -> None:
-    """Writes `samples` [N, H, W, C] uint8 as an .npz file under `arr_0`, the form that other evaluators read.
+    """Writes `samples` [N, ...], uint8 or float32, as an .npz file under `arr_0`, the form that other evaluators read.
 
-    Raises ValueError for another type or shape.
+    Raises ValueError for another type, or for a single number each.
     """
-    if samples.ndim != 4 or samples.dtype != np.uint8:
+    if samples.ndim < 2 or samples.dtype not in (np.uint8, np.float32):
         raise ValueError(
-            f"samples of {samples.dtype} {samples.shape} were given; a sample file takes uint8 [N, H, W, C]"
+            f"samples of {samples.dtype} {samples.shape} were given; a sample file takes uint8 or float32 [N, ...]"
         )
     write_atomically(pathlib.Path(path), lambda file: np.savez(file, samples, allow_pickle=False))
 
@@ -89,6 +89,8 @@ def summary(path: str | os.PathLike) -> str:
     if bits := results.get("bits_per_dim"):
         split = report["config"]["eval"]["bpd_dataset"]
         lines.append(f"  {split} bits/dim  {_with_error(bits)}")
+    if nats := results.get("nats_per_dim"):
+        lines.append(f"  {report['config']['eval']['bpd_dataset']} nats/dim  {_with_error(nats)}")
     if loss := results.get("loss"):
         lines.append(f"  test loss      {_with_error(loss)}")
     if samples := results.get("samples"):
