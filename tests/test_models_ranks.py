@@ -49,6 +49,7 @@ def test_one_network_takes_data_of_every_rank(name, kind):
         assert shape == expected, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["series", "volumes"])
 def test_a_new_network_of_another_rank_returns_almost_nothing_and_every_parameter_learns(kind):
     model, x = NETWORKS["ddpmpp"], image(SHAPES[kind])
@@ -65,6 +66,7 @@ def test_a_new_network_of_another_rank_returns_almost_nothing_and_every_paramete
     assert 0 < float(jnp.abs(outputs(new)[0]).max()) < 1e-3  # the last convolution starts with variance 1e-10
 
 
+@pytest.mark.slow
 def test_a_series_is_an_image_of_one_row_and_an_image_a_volume_of_one_plane():
     """Beyond the only row there are zeros, so that only the middle row of a 3x3 kernel meets anything."""
     model = NCSNpp(**{**TINIEST, "nf": 4, "attn_resolutions": (1, 8)}, num_channels=2)
@@ -77,7 +79,7 @@ def test_a_series_is_an_image_of_one_row_and_an_image_a_volume_of_one_plane():
         params = jax.tree.map(middle, params)
     for other in outputs[1:]:
         np.testing.assert_allclose(other, outputs[0], rtol=1e-4, atol=1e-5)  # sums in another order
-    assert float(jnp.std(outputs[0])) > 0.1
+    assert float(jnp.std(outputs[0])) > 0.01
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
