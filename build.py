@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 import build_data
 import build_network
 import build_sampler
+from build_shape import data_shape
 from configs.default import choose
 from likelihood import dequantize
 from models import score
@@ -68,14 +69,15 @@ def network(config: ConfigDict) -> nn.Module:
 def blank(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
     """An example of what the network takes: x [1, ...], time [1], cond."""
     cond = {"labels": np.zeros((1,), np.int32)} if config.model.num_labels else None
-    return np.zeros((1, *build_data.shape(config)), np.float32), np.ones((1,), np.float32), cond
+    return np.zeros((1, *data_shape(config)), np.float32), np.ones((1,), np.float32), cond
 
 
 def score_of(config: ConfigDict) -> ScoreOf:
     """`(params, batch, dropout key or None) -> score function`; dropout is off without a key.
 
     A network that is told classes gets those of `batch["label"]` [B], or none where the batch has no labels; with a
-    dropout key it does not get to know `model.label_dropout` of them.
+    dropout key it does not get to know `model.label_dropout` of them. One that is told augmentations
+    gets `batch["augment"]` [B, model.augment_dim], or that there was none.
     """
     module, process = network(config), sde(config)
     time: score.TimeFn
@@ -103,10 +105,14 @@ def score_of(config: ConfigDict) -> ScoreOf:
 
 
 def _condition(config: ConfigDict) -> Callable[[Array, Batch, Array | None], Any]:
-    """`(x [B, ...], batch, dropout key or None) -> cond`: the classes of a batch, number `num_labels` for none."""
-    no_class, dropout = config.model.num_labels, config.model.label_dropout
+    """`(x [B, ...], batch, dropout key or None) -> cond`: classes, number `num_labels` for none, and augmentations."""
+    no_class, dropout, told = config.model.num_labels, config.model.label_dropout, config.model.augment_dim > 0
+
+    def augmentation(batch: Batch) -> dict[str, Array]:
+        return {"augment": batch["augment"]} if told and "augment" in batch else {}
+
     if not no_class:
-        return lambda x, batch, key: None
+        return lambda x, batch, key: augmentation(batch) or None
 
     def condition(x: Array, batch: Batch, key: Array | None) -> Any:
         labels = batch.get("label")
@@ -115,7 +121,7 @@ def _condition(config: ConfigDict) -> Callable[[Array, Batch, Array | None], Any
         elif key is not None:
             withheld = jax.random.bernoulli(fold(key, _LABELS), dropout, labels.shape)
             labels = jnp.where(withheld, no_class, labels)
-        return {"labels": labels}
+        return {"labels": labels, **augmentation(batch)}
 
     return condition
 
@@ -152,7 +158,10 @@ def prepare(config: ConfigDict, num_levels: int) -> Prepare:
 
 
 def scaled(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
-    """From grey levels to data without noise: the middle of a level's cell, if it was trained on dequantised data."""
+    """From grey levels to data without noise: the middle of a level's cell, if it was trained on dequantised data.
+
+    Floats, without levels, are shifted and scaled as `data.offset` and `data.scale` say.
+    """
     data = config.data
     if not num_levels:
         offset, factor = build_data.affine(config, num_levels)

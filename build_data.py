@@ -5,16 +5,11 @@ import math
 
 from ml_collections import ConfigDict
 
+from build_shape import check_source, data_shape
 from configs.default import choose
 from data.own import is_own
 from data.pictures import RESIZES
 from data.sources import EMBEDDED, Reading, Source, eval_split, load
-
-
-def shape(config: ConfigDict) -> tuple[int, ...]:
-    """The shape of an example, (H, W, C) for images: what networks are built for."""
-    data = config.data
-    return tuple(data.shape) or (data.image_size, data.image_size, data.num_channels)
 
 
 def resolve(config: ConfigDict) -> None:
@@ -34,6 +29,7 @@ def resolve(config: ConfigDict) -> None:
     if found.num_levels:
         data.num_levels = found.num_levels
     elif data.uniform_dequantization:
+        data.uniform_dequantization = False
         logging.info("%s are floats: nothing is dequantised, and likelihoods are in nats per dimension", data.dataset)
     if len(found.shape) != 3 and data.random_flip:
         data.random_flip = False
@@ -44,21 +40,17 @@ def source(config: ConfigDict, split: str) -> Source:
     """The examples of `train`, or of `test`: what the published experiments evaluate on."""
     data = config.data
     examples = _load(config, split)
-    if examples.shape != shape(config):
+    if examples.shape != data_shape(config):
         raise ValueError(
-            f"config.data says images of {shape(config)}, but {data.dataset} has {examples.shape}; "
-            "set config.data.image_size and config.data.num_channels."
+            f"config.data says examples of {data_shape(config)}, but {data.dataset} has {examples.shape}; "
+            f"set config.data.shape = {examples.shape}."
         )
+    check_source(config, examples.num_levels)
     if config.model.num_labels not in (0, examples.num_classes):
         raise ValueError(
             f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "
             f"{examples.num_classes} classes; "
             f"set it to {examples.num_classes}, or to 0 for a network that knows no classes."
-        )
-    if data.random_flip and len(examples.shape) != 3:
-        raise ValueError(
-            f"config.data.random_flip = True mirrors images, but {data.dataset} has examples of {examples.shape}; "
-            "set it to False."
         )
     return examples
 
@@ -97,9 +89,10 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
         data.dataset,
         split if split == "train" else eval_split(data.dataset),
         data_dir=data.data_dir,
-        image_size=None if any_size and data.dataset.lower() in EMBEDDED else data.image_size,
+        image_size=None if data.shape or (any_size and data.dataset.lower() in EMBEDDED) else data.image_size,
         category=data.category,
         num_channels=data.num_channels,
+        shape=tuple(data.shape),
         reading=Reading(
             shape=tuple(data.shape),
             image_size=data.image_size,

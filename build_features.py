@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 import build
 import build_network
 import snapshot
+from build_shape import check_images, data_shape
 from configs.default import choose
 from evaluation import features, inception
 from evaluation.features import Extractor
@@ -25,6 +26,8 @@ def extractor(config: ConfigDict, num_levels: int) -> Extractor:
     Errors: ValueError for a name, a file or a run that is not there.
     """
     name = config.eval.features
+    if name in ("inception", "classifier"):
+        check_images(data_shape(config), f"config.eval.features = {name!r}", "use 'pixels' or package.module:function")
     return features.imported(name) if ":" in name else choose("eval.features", name, EXTRACTORS)(config, num_levels)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 import build_data
+from build_shape import data_shape
 from configs.default import choose
 from likelihood import dequantize, variational
 from likelihood.bound import variational_bound
@@ -46,7 +47,7 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
 
     "logp_nats" is the log of the model's mean density in the cell of an image, or a lower bound of it. With several
     probes (times, for method "bound") of one dequantisation there is also "probe_standard_error" [B]: what they leave
-    uncertain about the image's bits/dim.
+    uncertain about the example's figure.
     """
     settings, centered = config.eval, config.data.centered
     for key, table in CHOICES.items():
@@ -70,16 +71,20 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
             found, log_ratio = jax.lax.map(lambda keys: sample(score_fn, keys, levels, learned), several)
         logp = dequantize.log_probability_nats(found.nats, log_ratio)
         if num_levels:
-            bits = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered)
-            quantity, unit_nats = {"bits_per_dim": bits}, math.log(2)
+            figure, unit = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered), math.log(2)
         else:
-            quantity, unit_nats = {"nats_per_dim": -logp / num_dims}, 1.0
-        result = {**quantity, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
+            figure, unit = -logp / num_dims, 1.0
+        result = {quantity(num_levels): figure, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
         if num == 1 and _has_standard_error(config):
-            result["probe_standard_error"] = found.standard_error_nats[0] / (num_dims * unit_nats)
+            result["probe_standard_error"] = found.standard_error_nats[0] / (num_dims * unit)
         return result
 
     return fn
+
+
+def quantity(num_levels: int) -> str:
+    """What the likelihood of data with so many levels is called, in reports too; 0: values without levels."""
+    return "bits_per_dim" if num_levels else "nats_per_dim"
 
 
 def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Callable[..., Any]:
@@ -104,7 +109,7 @@ def _refuse_divergence(config: ConfigDict) -> None:
     settings = config.eval
     if settings.bpd_method != "ode":
         return
-    num_dims, limit = math.prod(build_data.shape(config)), Exact().limit
+    num_dims, limit = math.prod(data_shape(config)), Exact().limit
     if settings.divergence == "exact" and num_dims > limit:
         raise ValueError(
             f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an example of "
@@ -174,6 +179,11 @@ def _variational(config: ConfigDict, process: SDE, num_levels: int) -> Dequantiz
         raise ValueError(
             "config.eval.dequantization = 'variational' is trained on a bound in continuous time; "
             "use config.training.continuous = True, or 'uniform'."
+        )
+    if len(data_shape(config)) == 1:
+        raise ValueError(
+            "config.eval.dequantization = 'variational' is a convolutional flow, which vectors do not have; "
+            "use 'uniform' or 'truncated_normal'."
         )
     return lambda learned, keys, levels: variational.variational(flow, learned, keys, levels, num_levels, centered)
 

@@ -6,12 +6,13 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-import build_data
+from build_shape import check_halvings, check_images, data_shape
 from configs.default import choose
 from models import ncsnpp, ncsnv2
 from models.classifier import WideResnet
 from models.ddpm import DDPM
 from models.layers import ACTIVATIONS
+from models.mlp import MLP
 from models.ncsn import NCSN
 from models.ncsnpp import NCSNpp
 from models.ncsnv2 import NCSNv2
@@ -27,6 +28,13 @@ def network(config: ConfigDict, process: SDE) -> nn.Module:
             f"config.model.num_labels = {config.model.num_labels}, but the network {config.model.name!r} cannot be "
             f"told a class; use {' or '.join(KNOW_CLASSES)}, or num_labels = 0."
         )
+    if config.model.augment_dim and config.model.name not in KNOW_AUGMENTATION:
+        raise ValueError(
+            f"config.model.augment_dim = {config.model.augment_dim}, but the network {config.model.name!r} cannot be "
+            f"told an augmentation; use {' or '.join(KNOW_AUGMENTATION)}, or augment_dim = 0."
+        )
+    if config.model.name not in ANY_RANK:
+        check_images(data_shape(config), f"config.model.name = {config.model.name!r}", "use ncsnpp, ddpm or mlp")
     return make(config, process)
 
 
@@ -49,11 +57,36 @@ def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
         progressive=model.progressive,
         progressive_input=model.progressive_input,
         progressive_combine=model.progressive_combine,
-        embedding_type=model.embedding_type,
-        init_scale=model.init_scale,
-        fourier_scale=model.fourier_scale,
-        num_classes=model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
+        **_told(config),
     )
+
+
+def _mlp(config: ConfigDict, process: SDE) -> MLP:
+    model, shape = config.model, data_shape(config)
+    if len(shape) != 1:
+        raise ValueError(
+            f"config.model.name = 'mlp' is for vectors (D,), but examples have the shape {shape}; use ncsnpp or ddpm."
+        )
+    choose("model.embedding_type", model.embedding_type, dict.fromkeys(ncsnpp.CHOICES["embedding_type"]))
+    return MLP(
+        **_shared(config, process, normalization="GroupNorm", takes_sigma=model.embedding_type == "fourier"),
+        **_told(config),
+        num_res_blocks=model.num_res_blocks,
+        dropout=model.dropout,
+        conditional=model.conditional,
+    )
+
+
+def _told(config: ConfigDict) -> dict[str, Any]:
+    """What the networks that know classes and augmentations have in common."""
+    model = config.model
+    return {
+        "embedding_type": model.embedding_type,
+        "init_scale": model.init_scale,
+        "fourier_scale": model.fourier_scale,
+        "num_classes": model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
+        "augment_dim": model.augment_dim,
+    }
 
 
 def _ddpm(config: ConfigDict, process: SDE) -> DDPM:
@@ -81,19 +114,24 @@ def _wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
             "config.model.name = 'wideresnet' tells the class of an image, but config.model.num_labels = 0; set it to "
             "the number of classes of the data set."
         )
-    _check_halvings(config, 2, "")
+    check_halvings(config, 2, "")
     return WideResnet(
         num_labels=model.num_labels,
         blocks_per_group=model.blocks_per_group,
         channel_multiplier=model.channel_multiplier,
-        num_channels=build_data.shape(config)[-1],
+        num_channels=data_shape(config)[-1],
     )
 
 
 def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, Any]:
     """What NCSN++ and DDPM have in common."""
-    model = config.model
-    _check_halvings(config, len(model.ch_mult) - 1, " or fewer entries in config.model.ch_mult")
+    model, shape = config.model, data_shape(config)
+    if len(shape) == 1:
+        raise ValueError(
+            f"config.model.name = {model.name!r} is for series, images and volumes, but examples are vectors of the "
+            f"shape {shape}; use 'mlp', or config.data.shape = ({shape[0]}, 1) for data in an order."
+        )
+    check_halvings(config, len(model.ch_mult) - 1, " or fewer entries in config.model.ch_mult")
     return {
         **_shared(config, process, normalization="GroupNorm", takes_sigma=takes_sigma),
         "ch_mult": tuple(model.ch_mult),
@@ -107,7 +145,7 @@ def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, 
 
 def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]:
     """What NCSN and NCSNv2 have in common."""
-    _check_halvings(config, ncsnv2.VARIANTS[size].halvings, "")
+    check_halvings(config, ncsnv2.VARIANTS[size].halvings, "")
     return _shared(config, process, normalization="InstanceNorm++", takes_sigma=True)
 
 
@@ -127,35 +165,22 @@ def _shared(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
         "nonlinearity": model.nonlinearity,
         "normalization": model.normalization,
         "scale_by_sigma": model.scale_by_sigma,
-        "num_channels": build_data.shape(config)[-1],
+        "num_channels": data_shape(config)[-1],
         "centered": config.data.centered,
         "sigmas": tuple(reversed(chain.stds)) if chain else None,
     }
 
 
-def _check_halvings(config: ConfigDict, halvings: int, remedy: str) -> None:
-    """ValueError, with the remedy, unless examples are images that can be halved as often as the network does."""
-    shape = build_data.shape(config)
-    if len(shape) != 3:
-        raise ValueError(
-            f"config.model.name = {config.model.name!r} is a network for images [H, W, C], but examples of "
-            f"{config.data.dataset} have the shape {shape}; use a network for that rank."
-        )
-    side = next((side for side in shape[:2] if side % 2**halvings), None)
-    if side is not None:
-        raise ValueError(
-            f"config.data.image_size = {side} cannot be halved {halvings} times; use a multiple of "
-            f"{2**halvings}{remedy}."
-        )
-
-
 NETWORKS: dict[str, Callable[[ConfigDict, SDE], nn.Module]] = {
     "ncsnpp": _ncsnpp,
     "ddpm": _ddpm,
+    "mlp": _mlp,
     "ncsn": _ncsn,
     "ncsnv2_64": _ncsnv2(64),
     "ncsnv2_128": _ncsnv2(128),
     "ncsnv2_256": _ncsnv2(256),
     "wideresnet": _wideresnet,
 }
-KNOW_CLASSES = ("ncsnpp", "wideresnet")
+KNOW_CLASSES = ("ncsnpp", "mlp", "wideresnet")
+KNOW_AUGMENTATION = ("ncsnpp", "mlp")
+ANY_RANK = ("ncsnpp", "ddpm", "mlp")  # the others are made for images

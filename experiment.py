@@ -21,10 +21,10 @@ from configs import default
 from data.pipeline import eval_batch
 from data.sources import Source
 from evaluation.features import Extractor
-from evaluation.images import grid, shades
 from evaluation.metrics import METRICS
+from evaluation.pictures import shades, sheet
 from evaluation.rounds import Task
-from evaluation.tasks import bits_per_dim_task, loss_task, samples_task
+from evaluation.tasks import loss_task, per_example_task, samples_task
 from sde.base import Array, example_keys, fold, keys_at
 from training.losses import Batch
 from training.state import TrainState
@@ -84,9 +84,9 @@ class Experiment:
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)
 
     def generate(self, num: int) -> Callable[[Any, Array, Array | None], dict[str, Array]]:
-        """`(params, keys [num], labels [num] or None) -> {"samples": levels [num, H, W, C], "num_evals"}`, compiled.
+        """`(params, keys [num], labels [num] or None) -> {"samples": levels [num, ...], "num_evals"}`, compiled.
 
-        With `sampling.trajectory = K` also "states" [num, K, H, W, C]: the way there.
+        With `sampling.trajectory = K` also "states" [num, K, ...]: the way there.
         """
         trajectory = self.config.sampling.trajectory
 
@@ -123,6 +123,8 @@ class Experiment:
     def bits_per_dim(self) -> Callable[[Any, Array, Batch, Any], dict[str, Array]]:
         """`(params, keys [B], batch, learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled.
 
+        "nats_per_dim" instead for values without levels.
+
         `learned`: parameters of the dequantisation, or None. With several probes also "probe_standard_error" [B], in
         bits/dim; see `build_likelihood.bits_per_dim`.
         """
@@ -153,22 +155,16 @@ class Experiment:
             return jax.jit(lambda each: each, out_shardings=sharding)(keys)
         return jax.device_put(keys, sharding)
 
-    def shades(self, samples: np.ndarray) -> np.ndarray:
-        """Samples [N, ...] as pictures [N, H, W, 1 or 3] uint8; see `evaluation.images.shades`."""
-        levels = self.test.num_levels
-        low, high = (0, levels - 1) if levels else (float(samples.min()), float(samples.max()))
-        return shades(samples, low, high)
+    def shades(self, images: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] in 8 bits."""
+        return shades(images, self.test.num_levels)
 
     def picture(self, samples: np.ndarray, columns: int | None = None) -> np.ndarray:
-        """Samples [N, ...] as one grid of 8-bit images, small ones enlarged; a square unless `columns` says.
-
-        Levels go from black to white; floats from the least to the largest of the sheet.
-        """
-        pictures = self.shades(samples)
-        return grid(pictures, columns, scale=max(1, 64 // pictures.shape[1]))
+        """Samples [N, ...] as one sheet [H, W, 1 or 3] of 8 bits, with as many columns as asked or about a square."""
+        return sheet(samples, self.test.num_levels, columns)
 
     def frames(self, states: np.ndarray) -> list[np.ndarray]:
-        """Grey levels [N, K, H, W, C] of K states as K grids."""
+        """Samples [N, K, ...] of K states as K sheets."""
         return [self.picture(states[:, k]) for k in range(states.shape[1])]
 
 
@@ -200,7 +196,7 @@ def loss_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
 
 
 def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
-    """Bits per dimension, of floats nats, of each example, exactly once (times `eval.bpd_repeats`)."""
+    """Bits (or nats) per dimension of each example, exactly once (times `eval.bpd_repeats`)."""
     compiled, key = run.bits_per_dim, fold(run.key, LIKELIHOOD)
     source = run.train if run.config.eval.bpd_dataset == "train" else run.test
     learned = functools.cache(lambda: run.learned_dequantization(params))  # not where all rounds are done
@@ -209,8 +205,8 @@ def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Tas
         keys = keys_at(fold(key, batch["repeat"]), batch["index"])
         return compiled(params, keys, run.split({k: batch[k] for k in ("x", "label")}), learned())
 
-    name = "bits_per_dim" if source.num_levels else "nats_per_dim"
-    return bits_per_dim_task(*_batches(run, source), evaluate, repeats=run.config.eval.bpd_repeats, name=name)
+    name, repeats = build_likelihood.quantity(source.num_levels), run.config.eval.bpd_repeats
+    return per_example_task(name, *_batches(run, source), evaluate, quantity=name, repeats=repeats)
 
 
 def samples_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:

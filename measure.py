@@ -94,14 +94,14 @@ def _levels(run: Experiment, path: pathlib.Path) -> Iterator[np.ndarray]:
 
 def _provenance(run: Experiment, extractor: Extractor) -> dict[str, Any]:
     data = run.config.data
+    published = {"image_size": data.image_size, "num_channels": data.num_channels}
     return {
         "features": extractor.name,
         "features_hash": extractor.hash,
         "dataset": data.dataset,
         "category": data.category,
         "split": run.config.eval.reference_dataset,
-        "image_size": data.image_size,
-        "num_channels": data.num_channels,
+        **({"shape": list(data.shape)} if data.shape else published),
     }
 
 

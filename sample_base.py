@@ -59,9 +59,11 @@ def input_of(request: Request) -> str:
 
 
 def images(run: Experiment, request: Request) -> tuple[list[str], np.ndarray]:
-    """Names and grey levels [N, H, W, C] of the input."""
+    """Names and grey levels [N, ...] of the input; values where the data have no levels."""
     given = input_of(request)
     if not given.startswith(TEST):
+        if not run.test.num_levels:
+            return _values(run, pathlib.Path(given))
         return files.read_images(pathlib.Path(given), run.test.shape, run.test.num_levels)
     try:
         indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
@@ -70,6 +72,16 @@ def images(run: Experiment, request: Request) -> tuple[list[str], np.ndarray]:
     if indices.min() < 0 or indices.max() >= len(run.test):
         raise ValueError(f"--input={given}: there are the test images 0 to {len(run.test) - 1}.")
     return [f"test {index}" for index in indices], run.test.fetch(indices)["x"]
+
+
+def _values(run: Experiment, path: pathlib.Path) -> tuple[list[str], np.ndarray]:
+    """Names and values [N, ...] float32 of an array file. Errors: ValueError for another shape or type."""
+    values = files.read_array(path)
+    values = values[None] if values.ndim == len(run.test.shape) else values
+    if values.shape[1:] != run.test.shape or not len(values) or not np.issubdtype(values.dtype, np.floating):
+        wanted = ", ".join(map(str, run.test.shape))
+        raise ValueError(f"{path} holds {values.dtype} {values.shape}, but values, floats [N, {wanted}], are needed.")
+    return [f"{path.stem} {index}" for index in range(len(values))], values.astype(np.float32)
 
 
 def to_data(run: Experiment, levels: np.ndarray) -> np.ndarray:
@@ -83,7 +95,7 @@ def to_unit(run: Experiment, x: np.ndarray) -> np.ndarray:
 
 
 def to_levels(run: Experiment, x: np.ndarray) -> np.ndarray:
-    """The grey levels, uint8, of values as the network sees them."""
+    """The grey levels, uint8, of values as the network sees them; values without levels as they are."""
     return np.asarray(run.quantize(jnp.asarray(x)))
 
 

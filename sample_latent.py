@@ -44,7 +44,7 @@ def decoding(run: Experiment, request: Request) -> Job:
     _flow(run, request)
     path = pathlib.Path(input_of(request))
     codes = files.read_array(path, "latents")
-    if codes.ndim != 4 or codes.shape[1:] != run.test.shape:
+    if codes.shape[1:] != run.test.shape:
         raise ValueError(
             f"{path} holds codes {codes.shape}, but [N, {', '.join(map(str, run.test.shape))}] are needed."
         )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import build_conditional
+from build_shape import check_images
 from data import files
 from evaluation.images import grid
 from evaluation.restoration import BASELINES, psnr_db
@@ -36,6 +37,7 @@ class Problem(NamedTuple):
 def restoration(run: Experiment, request: Request) -> Job:
     """Samples of images given a measurement of each. Errors: ValueError for what does not fit."""
     task, shape = request.task, run.test.shape
+    check_images(shape, f"--task={task}", "use unconditional, class, interpolate, encode or decode")
     if request.mask is not None:
         known = files.read_mask(pathlib.Path(request.mask), shape)
         known = np.fft.ifftshift(known, axes=(0, 1)) if task == "reconstruct" else known

@@ -151,7 +151,9 @@ def _data() -> ml_collections.ConfigDict:
     data.data_dir = placeholder(str)  # where TFDS keeps data sets; unset: its own default
     data.image_size = 32  # pixels along each side; of own data: what data.resize makes of them
     data.num_channels = 3  # own data say it themselves
-    data.shape = ()  # of an example of own data, such as (28, 28, 1); (): as the data are
+    # (D,) vectors, (L, C) series, (H, W, C) images, (D, H, W, C) volumes; (): (image_size, image_size, num_channels),
+    # and of own data what they are
+    data.shape = ()
     data.num_levels = placeholder(int)  # of own integers; unset: 256 for 8 bits, 65536 for 16; floats have none
     data.resize = placeholder(str)  # own pictures: crop (to the middle) | stretch; unset: they have one size
     data.test_every = 10  # own data without folders train and test: every so manieth is for testing; 0: all are both
@@ -169,7 +171,7 @@ def _data() -> ml_collections.ConfigDict:
 
 def _model() -> ml_collections.ConfigDict:
     model = ml_collections.ConfigDict()
-    model.name = "ncsnpp"
+    model.name = "ncsnpp"  # ncsnpp | ddpm (any rank) | mlp (vectors) | ncsn | ncsnv2_* | wideresnet (classifier)
     model.sigma_min = 0.01  # VE
     model.sigma_max = 50.0  # VE; about the largest distance between two training images
     model.beta_min = 0.1  # VP and sub-VP
@@ -195,6 +197,7 @@ def _model() -> ml_collections.ConfigDict:
     model.dropout = 0.1
     model.resamp_with_conv = True
     model.conditional = True  # the network is told the time
+    model.augment_dim = 0  # size of the vector that says how a batch was augmented, `batch["augment"]`; 0: not told
     model.num_labels = 0  # classes of the data set that the network is told, or tells; 0: it knows no classes
     model.label_dropout = 0.1  # share of training images whose class is withheld, for classifier-free guidance
     model.fir = False  # resample with a FIR filter

@@ -92,6 +92,45 @@ def photos(config: ConfigDict) -> None:
     config.eval.update(begin_ckpt=2, end_ckpt=2, batch_size=100, num_samples=100, rtol=1e-3, atol=1e-3)
 
 
+def series(config: ConfigDict) -> None:
+    """Windows of 64 weeks of carbon dioxide at Mauna Loa, sized for two CPU cores."""
+    config.data.update(dataset="co2", shape=(64, 1), random_flip=False, uniform_dequantization=True)
+    config.model.update(nf=32, ch_mult=(1, 2, 2), num_res_blocks=1, attn_resolutions=(16,), dropout=0.1, ema_rate=0.995)
+    config.optim.update(lr=1e-3, warmup=100, schedule="cosine")
+    _minutes(config, batch_size=64, n_iters=1500)
+    config.eval.batch_size = 171
+
+
+def volumes(config: ConfigDict) -> None:
+    """Soft ellipsoids in 16x16x16 voxels, sized for two CPU cores."""
+    config.data.update(dataset="blobs", shape=(16, 16, 16, 1), random_flip=False, uniform_dequantization=True)
+    config.model.update(nf=8, ch_mult=(1, 2, 4), num_res_blocks=1, attn_resolutions=(4,), dropout=0.0, ema_rate=0.99)
+    config.optim.update(lr=2e-3, warmup=50, schedule="cosine")
+    _minutes(config, batch_size=8, n_iters=400)
+    config.training.snapshot_num_samples = 16
+    config.sampling.update(method="solver", num_steps=20, grid="log_snr")
+    config.eval.update(batch_size=40, num_samples=16)
+
+
+def vectors(config: ConfigDict) -> None:
+    """30 measurements of each of 474 tumours, numbers without levels, sized for two CPU cores."""
+    config.data.update(dataset="tumours", shape=(30,), random_flip=False)
+    config.model.update(nf=32, num_res_blocks=3, dropout=0.2, ema_rate=0.995)
+    config.optim.update(lr=1e-3, warmup=100, schedule="cosine")
+    _minutes(config, batch_size=128, n_iters=3000)
+    config.eval.update(batch_size=95, num_samples=474)
+
+
+def _minutes(config: ConfigDict, batch_size: int, n_iters: int) -> None:
+    """A run of a few minutes, with two checkpoints of which the second is evaluated."""
+    config.training.update(batch_size=batch_size, n_iters=n_iters, snapshot_freq=n_iters // 2)
+    config.training.update(snapshot_freq_for_preemption=n_iters // 2, log_freq=50, eval_freq=n_iters // 2)
+    config.sampling.num_steps = 200
+    # As for the digits, the tolerance moves the figure by far less than its standard error.
+    config.eval.update(begin_ckpt=2, end_ckpt=2, num_samples=100, rtol=1e-3, atol=1e-3)
+    config.eval.update(enable_bpd=True, enable_sampling=True, features="pixels")
+
+
 def smoke(config: ConfigDict) -> None:
     """The digits with a network of a few thousand parameters and a few steps: checks the way, reaches nothing."""
     digits(config)
@@ -138,6 +177,11 @@ def ddpmpp(config: ConfigDict) -> None:
     """DDPM++: BigGAN residual blocks, no FIR filter, no progressive growing."""
     config.model.update(name="ncsnpp", resblock_type="biggan", skip_rescale=True, fir=False)
     config.model.update(progressive="none", progressive_input="none")
+
+
+def mlp(config: ConfigDict) -> None:
+    """A residual perceptron, for vectors."""
+    config.model.name = "mlp"
 
 
 def ncsnpp(config: ConfigDict) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data import digits, own, photos, tfrecords, transform
+from data import blobs, co2, digits, own, photos, tfrecords, transform, tumours
 from data.base import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
 
 __all__ = ["CACHE_BYTES", "Examples", "Reading", "Source", "cached", "eval_split", "from_arrays", "load"]
@@ -45,6 +45,7 @@ def load(
     *,
     category: str | None = None,
     num_channels: int = 3,
+    shape: tuple[int, ...] | None = None,
     reading: Reading = Reading(),  # noqa: B008 (it cannot change)
 ) -> Source:
     """The `split` of a data set by its published name, in any case, at `image_size` (None: the usual one).
@@ -53,14 +54,16 @@ def load(
 
     `data_dir` is where TFDS keeps its data (None: its own default); for "folder" it holds the image files, for "ffhq"
     they lie in its subfolder `ffhq`; for "celebahq" and "ffhq" it may also be, or hold, the published TFRecord files.
-    `category` belongs to LSUN, `num_channels` to "synthetic". Raises ValueError for
-    an unknown name, split, category or size, FileNotFoundError for a data set that has not been prepared.
+    `category` belongs to LSUN, `num_channels` and `shape`, which has the last word, to "synthetic". Raises ValueError
+    for an unknown name, split, category or size, FileNotFoundError for a data set that has not been prepared.
     """
     if own.is_own(dataset):
         return own.open_own(dataset, split, reading)
     name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
     if name in EMBEDDED:
         return _embedded(name, EMBEDDED[name], split, data_dir, image_size)
+    if name == "synthetic" and shape:
+        return _noise(split, shape)
     if name in SPECIAL:
         return SPECIAL[name](split, data_dir, image_size, num_channels)
     recipe = RECIPES[name]
@@ -121,15 +124,21 @@ def _stock(tfds_name: str, split: str, data_dir: str | None, size: int, recipe: 
 
 
 def _records(
-    name: str, records: Any, shape: tuple[int, int, int], num_levels: int, num_classes: int, resize: Resize
+    name: str,
+    records: Any,
+    shape: tuple[int, ...],
+    num_levels: int,
+    num_classes: int,
+    resize: Resize,
+    feature: str = "image",
 ) -> Source:
     """A source over TFDS `records`, which are read many at a time."""
 
     def fetch(indices: np.ndarray) -> Examples:
-        images = np.empty((len(indices), *shape), np.uint8)
+        images = np.empty((len(indices), *shape), np.uint8 if num_levels else np.float32)
         labels = np.zeros(len(indices), np.int32)
         for i, record in enumerate(records.__getitems__([int(index) for index in indices])):
-            images[i] = resize(record["image"], shape[0])
+            images[i] = resize(record[feature], shape[0])
             labels[i] = record["label"] if num_classes else 0
         return {"x": images, "label": labels}
 
@@ -141,27 +150,34 @@ class Embedded:
     """A data set that the requirements carry: how TFDS prepares it, and what is in it."""
 
     prepare: Callable[[str | None], Any]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     num_levels: int
     num_classes: int
+    feature: str = "image"  # what TFDS calls an example
 
 
 def _embedded(name: str, kind: Embedded, split: str, data_dir: str | None, image_size: int | None) -> Source:
     """A split of an embedded data set, prepared in `data_dir` when it is first asked for."""
     _known(f"split of {name}", split.split("[")[0], ("train", "test"))
-    height, width, _ = kind.shape
-    if image_size not in (None, height):
-        raise ValueError(f"image_size {image_size} was given, but {name} are {height}x{width}; set it to {height}")
+    if image_size is not None and kind.shape[:-1] != (image_size, image_size):
+        sides = "x".join(map(str, kind.shape[:-1])) or f"vectors of {kind.shape[0]}"
+        remedy = f"set it to {kind.shape[0]}" if len(kind.shape) == 3 else f"set data.shape to {kind.shape}"
+        raise ValueError(f"image_size {image_size} was given, but {name} are {sides}; {remedy}")
     records = kind.prepare(data_dir).as_data_source(split=split)
-    return cached(_records(name, records, kind.shape, kind.num_levels, kind.num_classes, lambda image, size: image))
+    described = (kind.shape, kind.num_levels, kind.num_classes)
+    return cached(_records(name, records, *described, lambda image, size: image, kind.feature))
 
 
 def _synthetic(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
-    """Uniform random pixels and labels; example i of a split is always the same, at any number of examples fetched."""
+    """Uniform random pixels and labels."""
     del data_dir  # made as they are fetched
+    return _noise(split, (image_size or 32, image_size or 32, num_channels))
+
+
+def _noise(split: str, shape: tuple[int, ...]) -> Source:
+    """Uniform random levels and labels; example i of a split is always the same, at any number of examples fetched."""
     stream = ("train", "test").index(_known("split of synthetic", split, ("train", "test")))
-    num_examples, size = (512, 128)[stream], image_size or 32
-    shape = (size, size, num_channels)
+    num_examples = (512, 128)[stream]
 
     def fetch(indices: np.ndarray) -> Examples:
         draws = [np.random.default_rng([stream, int(index)]) for index in indices]
@@ -222,6 +238,9 @@ TFRECORDS = ("celebahq", "ffhq")
 EMBEDDED: dict[str, Embedded] = {
     "digits": Embedded(digits.prepare, (8, 8, 1), 17, 10),
     "photos": Embedded(photos.prepare, (32, 32, 3), 256, 2),
+    "co2": Embedded(co2.prepare, (co2.WEEKS, 1), co2.NUM_LEVELS, 0, "series"),
+    "blobs": Embedded(blobs.prepare, (blobs.SIZE,) * 3 + (1,), blobs.NUM_LEVELS, 0, "volume"),
+    "tumours": Embedded(tumours.prepare, (tumours.NUM_FEATURES,), 0, 2, "features"),
 }
 SPECIAL: dict[str, Callable[[str, str | None, int | None, int], Source]] = {
     "synthetic": _synthetic,

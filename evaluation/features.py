@@ -30,12 +30,14 @@ class Extractor:
     extract: FeatureFn
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Features of `images` [B, H, W, C] uint8.
+        """Features of `images` [B, H, W, C] uint8, or of what else the function takes: [B, ...] uint8 or float32.
 
         Errors: ValueError for other images, and for a function that returns something else than features.
         """
-        if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
-            raise ValueError(f"features of {images.dtype} {images.shape} were asked for; give uint8 [B, H, W, C]")
+        if images.ndim < 2 or images.dtype not in (np.uint8, np.float32) or not images.size:
+            raise ValueError(
+                f"features of {images.dtype} {images.shape} were asked for; give uint8 or float32 [B, ...]"
+            )
         result = {name: np.asarray(value, np.float32) for name, value in self.extract(images).items()}
         if "features" not in result or result.keys() - {"features", "logits"}:
             raise ValueError(
@@ -50,12 +52,13 @@ class Extractor:
 
 
 def pixels(num_levels: int = 256) -> Extractor:
-    """The pixels themselves, flattened, in [0, 1]: [B, H W C] = x / (num_levels - 1)."""
+    """The pixels themselves, flattened, in [0, 1]: [B, H W C] = x / (num_levels - 1); x where there are no levels."""
+    largest = num_levels - 1 if num_levels else 1
 
     def extract(images: np.ndarray) -> dict[str, np.ndarray]:
-        return {"features": images.reshape(len(images), -1) / np.float32(num_levels - 1)}
+        return {"features": images.reshape(len(images), -1) / np.float32(largest)}
 
-    return Extractor("pixels", hashlib.sha256(f"x / {num_levels - 1}".encode()).hexdigest(), extract)
+    return Extractor("pixels", hashlib.sha256(f"x / {largest}".encode()).hexdigest(), extract)
 
 
 def network(

@@ -70,19 +70,6 @@ def loss_task(
     )
 
 
-def bits_per_dim_task(
-    num_examples: int,
-    batch_size: int,
-    fetch: Fetch,
-    evaluate: Evaluate,
-    *,
-    repeats: int = 1,
-    name: str = "bits_per_dim",
-) -> Task:
-    """The mean of `evaluate(batch)[name]` [B] over a data set, of bits or nats; see `per_example_task`."""
-    return per_example_task(name, num_examples, batch_size, fetch, evaluate, quantity=name, repeats=repeats)
-
-
 def samples_task(num_samples: int, batch_size: int, generate: Generate, *, name: str = "samples") -> Task:
     """Draws samples 0 ... `num_samples` - 1 in batches of one shape, and cuts off the surplus of the last round.
 

@@ -42,7 +42,7 @@ class Flow(nn.Module):
     @nn.compact
     def __call__(self, keys: Array, image: Array) -> tuple[Array, Array]:
         """u [B, H, W, C] in (0, 1) for `image` [B, H, W, C] in [-1, 1], and log q(u) [B] in nats; `keys` [B]."""
-        axes, shape = tuple(range(1, image.ndim)), image.shape
+        axes, shape, size = tuple(range(1, image.ndim)), image.shape, (3,) * (image.ndim - 2)
         v = jax.vmap(lambda key: jax.random.logistic(key, shape[1:]))(keys)
         logq = jnp.sum(_log_slope(v), axis=axes)
         parity = jnp.asarray(np.indices(shape[1:]).sum(axis=0) % 2, v.dtype)[None]
@@ -50,8 +50,8 @@ class Flow(nn.Module):
             mask = jnp.zeros_like(parity) if k == 0 else (parity if k % 2 else 1 - parity)
             h = jnp.concatenate([image, mask * v, jnp.broadcast_to(mask, shape)], axis=-1)
             for _ in range(2):
-                h = nn.swish(nn.Conv(self.features, (3, 3))(h))
-            out = nn.Conv(2 * shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
+                h = nn.swish(nn.Conv(self.features, size)(h))
+            out = nn.Conv(2 * shape[-1], size, kernel_init=nn.initializers.zeros)(h)
             log_scale, shift = jnp.split(out, 2, axis=-1)
             log_scale = (1 - mask) * LARGEST_LOG_SCALE * jnp.tanh(log_scale / LARGEST_LOG_SCALE)
             v = v * jnp.exp(log_scale) + (1 - mask) * shift

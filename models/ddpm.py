@@ -17,11 +17,12 @@ GROUPS = 32
 class DDPM(nn.Module):
     """Noise (or score) network; the published field names.
 
-    x: [B, H, W, C] with C = `num_channels` and sides that 2^(levels - 1) divides, levels = len(ch_mult).
+    x: [B, L, C], [B, H, W, C] or [B, D, H, W, C], which says the rank of the network, with C = `num_channels` and sides
+        that 2^(levels - 1) divides, levels = len(ch_mult).
     time: [B], a label of the order of 0 ... 1000. cond: not used.
-    Returns [B, H, W, C] in the type of x; needs a `dropout` key if `train` and `dropout` > 0.
+    Returns what has the shape and the type of x; needs a `dropout` key if `train` and `dropout` > 0.
 
-    Fields that say more than their names: `attn_resolutions` are heights of feature maps that get attention;
+    Fields that say more than their names: `attn_resolutions` are heights (first sides) of maps with attention;
     `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `scale_by_sigma` divides the output by
     `sigmas[int(time)]`, the noise levels in descending order; `dtype` is what convolutions compute in.
 
@@ -49,7 +50,7 @@ class DDPM(nn.Module):
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
         interface.check_choice("nonlinearity", self.nonlinearity, tuple(layers.ACTIVATIONS))
         interface.check_choice("normalization", self.normalization, ("GroupNorm",))
-        interface.check_image(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
+        interface.check_grid(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
         temb = None
         if self.conditional:
             temb = layers.dense(4 * self.nf, dtype=self.dtype)(embeddings.sinusoidal(time, self.nf))
@@ -61,12 +62,14 @@ class DDPM(nn.Module):
         h = self._residual(h, temb, train)
         h = self._ascend(h, skips, temb, train)
         h = self._act(layers.GroupNorm(GROUPS)(h))
-        h = layers.conv(self.num_channels, init_scale=0.0, dtype=self.dtype)(h).astype(x.dtype)
-        return h / interface.sigma_of_level(self.sigmas, time)[:, None, None, None] if self.scale_by_sigma else h
+        h = layers.conv(self.num_channels, rank=layers.rank_of(x), init_scale=0.0, dtype=self.dtype)(h).astype(x.dtype)
+        if self.scale_by_sigma:
+            h = h / interface.per_example(interface.sigma_of_level(self.sigmas, time), h)
+        return h
 
     def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
         """Every feature map on the way down, the input convolution first and the coarsest last."""
-        skips = [layers.conv(self.nf, dtype=self.dtype)(x)]
+        skips = [layers.conv(self.nf, rank=layers.rank_of(x), dtype=self.dtype)(x)]
         for level, multiple in enumerate(self.ch_mult):
             for _ in range(self.num_res_blocks):
                 skips.append(self._attend(self._residual(skips[-1], temb, train, multiple * self.nf)))

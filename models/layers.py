@@ -1,4 +1,7 @@
-"""Building blocks of the U-shaped networks (DDPM, DDPM++, NCSN++); images are [B, H, W, C].
+"""Building blocks of the U-shaped networks (DDPM, DDPM++, NCSN++) for data [B, ..., C] with 0 to 3 axes of space.
+
+Shapes are written for images, [B, H, W, C]; series [B, L, C] and volumes [B, D, H, W, C] pass through the same blocks,
+whose rank is that of their input, and vectors [B, C] through those without a convolution.
 
 Parameters carry the published names. `dtype` is what convolutions and dense layers compute in; parameters and
 normalisation are float32.
@@ -25,23 +28,55 @@ def initializer(scale: float = 1.0) -> Callable[..., Array]:
 
 def _pointwise(x: Array, kernel: Array, *args: object, **kwargs: object) -> Array:
     """A 1x1 convolution as a matrix product: half the time on a CPU."""
-    return jnp.tensordot(x, kernel[0, 0], 1)
+    return jnp.tensordot(x, kernel.reshape(kernel.shape[-2:]), 1)
 
 
-def conv(features: int, size: int = 3, *, init_scale: float = 1.0, dtype: Any = jnp.float32) -> nn.Conv:
-    """A convolution with stride 1, padding with zeros and a bias that starts at zero."""
+def _by_planes(x: Array, kernel: Array, *args: object, **kwargs: object) -> Array:
+    """A 3x3x3 convolution of volumes as one of planes [B D, H, W, 3 C], each with its neighbours.
+
+    On a CPU 6 times as fast: there XLA has a fast convolution of images, but none of volumes.
+    """
+    B, D, H, W, C = x.shape
+    size = kernel.shape[0]
+    padded = jnp.pad(x, ((0, 0), (size // 2, size // 2), (0, 0), (0, 0), (0, 0)))
+    planes = jnp.concatenate([padded[:, i : i + D] for i in range(size)], axis=-1).reshape(B * D, H, W, size * C)
+    flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], size * C, -1)
+    dimensions = resample.CONV_DIMENSIONS[2]
+    y = jax.lax.conv_general_dilated(planes, flat, (1, 1), "SAME", dimension_numbers=dimensions)
+    return y.reshape(B, D, H, W, -1)
+
+
+def conv(features: int, size: int = 3, *, rank: int = 2, init_scale: float = 1.0, dtype: Any = jnp.float32) -> nn.Conv:
+    """A convolution over `rank` axes, of stride 1, padded with zeros, with a bias that starts at zero."""
     return nn.Conv(
         features,
-        (size, size),
+        (size,) * rank,
         kernel_init=initializer(init_scale),
         dtype=dtype,
-        conv_general_dilated=_pointwise if size == 1 else None,
+        conv_general_dilated=_fastest(size, rank),
     )
 
 
-def dense(features: int, *, dtype: Any = jnp.float32) -> nn.Dense:
+def _fastest(size: int, rank: int) -> Callable[..., Array] | None:
+    """What computes a convolution; None: XLA's own."""
+    if size == 1:
+        return _pointwise
+    return _by_planes if rank == 3 and jax.default_backend() == "cpu" else None
+
+
+def dense(features: int, *, init_scale: float = 1.0, dtype: Any = jnp.float32) -> nn.Dense:
     """A dense layer with the published initialisation."""
-    return nn.Dense(features, kernel_init=initializer(), dtype=dtype)
+    return nn.Dense(features, kernel_init=initializer(init_scale), dtype=dtype)
+
+
+def over_space(values: Array, x: Array) -> Array:
+    """`values` [B or 1, C] as [B or 1, 1, ..., 1, C], to be combined with `x` [B, ..., C]."""
+    return values.reshape(values.shape[0], *(1,) * (x.ndim - 2), values.shape[-1])
+
+
+def rank_of(x: Array) -> int:
+    """How many axes of space `x` [B, ..., C] has."""
+    return x.ndim - 2
 
 
 def num_groups(channels: int, limit: int) -> int:
@@ -70,13 +105,13 @@ class GroupNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (C,))
 
         def group_mean(values: Array) -> Array:
-            of_channels = values.mean((1, 2)).reshape(B, groups, C // groups)
-            return jnp.repeat(of_channels.mean(-1), C // groups, axis=1)[:, None, None, :]
+            of_channels = values.mean(resample.axes_of_space(x)).reshape(B, groups, C // groups)
+            return over_space(jnp.repeat(of_channels.mean(-1), C // groups, axis=1), x)
 
         x32 = x.astype(jnp.float32)
         centred = x32 - group_mean(x32)
-        factor = jax.lax.rsqrt(group_mean(centred**2) + self.epsilon) * scale[None, None, None, :]
-        return (centred * factor + bias[None, None, None, :]).astype(x.dtype)
+        factor = jax.lax.rsqrt(group_mean(centred**2) + self.epsilon) * over_space(scale[None], x)
+        return (centred * factor + over_space(bias[None], x)).astype(x.dtype)
 
 
 class NIN(nn.Module):
@@ -91,11 +126,11 @@ class NIN(nn.Module):
         W = self.param("W", initializer(self.init_scale), (x.shape[-1], self.features))
         b = self.param("b", nn.initializers.zeros, (self.features,))
         x, W, b = nn.dtypes.promote_dtype(x, W, b, dtype=self.dtype)
-        return jnp.tensordot(x, W, 1) + b[None, None, None, :]
+        return jnp.tensordot(x, W, 1) + over_space(b[None], x)
 
 
 class AttnBlockpp(nn.Module):
-    """x + NIN(softmax(q k^T / sqrt(C)) v), over all positions of an image, one head; divided by sqrt 2 on request.
+    """x + NIN(softmax(q k^T / sqrt(C)) v), over all positions in space, one head; divided by sqrt 2 on request.
 
     Source: Ho et al., DDPM, 2020, appendix B. `limit`: see GroupNorm.
     """
@@ -107,10 +142,10 @@ class AttnBlockpp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        B, H, W, C = x.shape
+        B, *sides, C = x.shape
         h = GroupNorm(self.limit)(x)
-        q, k, v = (NIN(C, dtype=self.dtype)(h).reshape(B, H * W, 1, C) for _ in range(3))
-        h = jax.nn.dot_product_attention(q, k, v).reshape(B, H, W, C)
+        q, k, v = (NIN(C, dtype=self.dtype)(h).reshape(B, math.prod(sides), 1, C) for _ in range(3))
+        h = jax.nn.dot_product_attention(q, k, v).reshape(x.shape)
         h = NIN(C, self.init_scale, self.dtype)(h)
         return (x + h) / math.sqrt(2) if self.skip_rescale else x + h
 
@@ -129,10 +164,10 @@ class Conv2d(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        weight = self.param("weight", initializer(), (3, 3, x.shape[-1], self.features))
+        weight = self.param("weight", initializer(), (*(3,) * rank_of(x), x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, weight, bias = nn.dtypes.promote_dtype(x, weight, bias, dtype=self.dtype)
-        return self.operation(x, weight, self.taps) + bias[None, None, None, :]
+        return self.operation(x, weight, self.taps) + over_space(bias[None], x)
 
 
 class Upsample(nn.Module):
@@ -155,7 +190,7 @@ class Upsample(nn.Module):
                 return Conv2d(features, resample.upsample_conv, self.taps, self.dtype)(x)
             return resample.upsample(x, self.taps)
         h = resample.nearest_upsample(x)
-        return conv(features, dtype=self.dtype)(h) if self.with_conv else h
+        return conv(features, rank=rank_of(x), dtype=self.dtype)(h) if self.with_conv else h
 
 
 class Downsample(nn.Module):
@@ -178,8 +213,8 @@ class Downsample(nn.Module):
                 return Conv2d(features, resample.conv_downsample, self.taps, self.dtype)(x)
             return resample.downsample(x, self.taps)
         if self.with_conv:  # zeros at the bottom and at the right only
-            pads = [(0, 1), (0, 1)]
-            return nn.Conv(features, (3, 3), 2, pads, kernel_init=initializer(), dtype=self.dtype)(x)
+            size, pads = (3,) * rank_of(x), [(0, 1)] * rank_of(x)
+            return nn.Conv(features, size, 2, pads, kernel_init=initializer(), dtype=self.dtype)(x)
         return resample.mean_downsample(x)
 
 
@@ -191,7 +226,7 @@ class Combine(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, y: Array) -> Array:
-        h = conv(y.shape[-1], 1, dtype=self.dtype)(x)
+        h = conv(y.shape[-1], 1, rank=rank_of(x), dtype=self.dtype)(x)
         return h + y if self.method == "sum" else jnp.concatenate([h, y], axis=-1)
 
 
@@ -214,14 +249,14 @@ class ResnetBlockDDPM(nn.Module):
     def __call__(self, x: Array, temb: Array | None = None, train: bool = False) -> Array:
         features = self.features or x.shape[-1]
         h = self.act(GroupNorm(self.limit)(x))
-        h = conv(features, dtype=self.dtype)(h)
+        h = conv(features, rank=rank_of(x), dtype=self.dtype)(h)
         if temb is not None:
-            h = h + dense(features, dtype=self.dtype)(self.act(temb))[:, None, None, :]
+            h = h + over_space(dense(features, dtype=self.dtype)(self.act(temb)), h)
         h = self.act(GroupNorm(self.limit)(h))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
-        h = conv(features, init_scale=self.init_scale, dtype=self.dtype)(h)
+        h = conv(features, rank=rank_of(x), init_scale=self.init_scale, dtype=self.dtype)(h)
         if x.shape[-1] != features and self.conv_shortcut:
-            x = conv(features, dtype=self.dtype)(x)
+            x = conv(features, rank=rank_of(x), dtype=self.dtype)(x)
         elif x.shape[-1] != features:
             x = NIN(features, dtype=self.dtype)(x)
         return (x + h) / math.sqrt(2) if self.skip_rescale else x + h
@@ -257,14 +292,14 @@ class ResnetBlockBigGANpp(nn.Module):
             x, h = (resample.upsample(a, self.taps) if self.fir else resample.nearest_upsample(a) for a in (x, h))
         elif self.down:
             x, h = (resample.downsample(a, self.taps) if self.fir else resample.mean_downsample(a) for a in (x, h))
-        h = conv(features, dtype=self.dtype)(h)
+        h = conv(features, rank=rank_of(x), dtype=self.dtype)(h)
         if temb is not None:
-            h = h + dense(features, dtype=self.dtype)(self.act(temb))[:, None, None, :]
+            h = h + over_space(dense(features, dtype=self.dtype)(self.act(temb)), h)
         h = self.act(GroupNorm()(h))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
-        h = conv(features, init_scale=self.init_scale, dtype=self.dtype)(h)
+        h = conv(features, rank=rank_of(x), init_scale=self.init_scale, dtype=self.dtype)(h)
         if x.shape[-1] != features or self.up or self.down:
-            x = conv(features, 1, dtype=self.dtype)(x)
+            x = conv(features, 1, rank=rank_of(x), dtype=self.dtype)(x)
         return (x + h) / math.sqrt(2) if self.skip_rescale else x + h
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import embeddings, interface, layers, resample
+from models import conditioning, interface, layers, resample
 
 Array = jax.Array
 
@@ -27,20 +27,22 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 class NCSNpp(nn.Module):
     """Score or noise network with input and output pyramids; the published field names.
 
-    x: [B, H, W, C] with C = `num_channels` and sides that 2^(levels - 1) divides, levels = len(ch_mult).
+    x: [B, L, C], [B, H, W, C] or [B, D, H, W, C], which says the rank of the network, with C = `num_channels` and sides
+        that 2^(levels - 1) divides, levels = len(ch_mult).
     time: [B]. With the Fourier embedding it is the noise level sigma, of which the logarithm is embedded; with the
         positional one it is a time label of the order of 0 ... 1000.
-    cond: None or a dict; `cond["labels"]`, int [B], is read if `num_classes` > 0.
-    Returns [B, H, W, C] in the type of x; needs a `dropout` key if `train` and `dropout` > 0.
+    cond: None or a dict; see `conditioning.embed`.
+    Returns what has the shape and the type of x; needs a `dropout` key if `train` and `dropout` > 0.
 
-    Fields that say more than their names: `attn_resolutions` are heights of feature maps that get attention;
+    Fields that say more than their names: `attn_resolutions` are heights (first sides) of maps with attention;
     `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `scale_by_sigma` divides the output by
     sigma, which is `time` for the Fourier embedding and `sigmas[int(time)]` for the positional one, where `sigmas` are
     the noise levels in descending order; `resamp_with_conv` matters for `resblock_type = "ddpm"` only; `dtype` is
     what convolutions compute in.
 
     Source: Song et al. 2021, appendix H. Errors: ValueError for a choice or a shape that the network does not have.
-    Notes: class labels are an addition; GroupNorm with any width is another (see models/layers.py).
+    Notes: additions are class labels, the vector of an augmentation, series and volumes, and GroupNorm with any width
+    (see models/layers.py).
     """
 
     nf: int = 128
@@ -66,6 +68,7 @@ class NCSNpp(nn.Module):
     conv_size: int = 3
     num_channels: int = 3
     num_classes: int = 0
+    augment_dim: int = 0
     centered: bool = False
     sigmas: Sequence[float] | None = None
     dtype: Any = jnp.float32
@@ -74,39 +77,33 @@ class NCSNpp(nn.Module):
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
         for name, choices in CHOICES.items():
             interface.check_choice(name, getattr(self, name), choices)
-        interface.check_image(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
-        temb = self._embed(time, cond)
+        interface.check_grid(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
+        temb = conditioning.embed(
+            time,
+            cond,
+            nf=self.nf,
+            act=self._act,
+            embedding_type=self.embedding_type,
+            fourier_scale=self.fourier_scale,
+            conditional=self.conditional,
+            num_classes=self.num_classes,
+            augment_dim=self.augment_dim,
+            dtype=self.dtype,
+        )
         h = (x if self.centered else 2 * x - 1).astype(self.dtype)
         skips = self._descend(h, temb, train)
         h = self._residual(skips[-1], temb, train)
         h = self._attention(h)
         h = self._residual(h, temb, train)
         h = self._ascend(h, skips, temb, train).astype(x.dtype)
-        return h / self._sigma(time)[:, None, None, None] if self.scale_by_sigma else h
-
-    def _embed(self, time: Array, cond: Mapping[str, Any] | None) -> Array | None:
-        """The vector [B, 4 nf] that every residual block receives, or None."""
-        temb = None
-        if self.embedding_type == "fourier":
-            embedding = embeddings.GaussianFourierProjection(self.nf, self.fourier_scale)(jnp.log(time))
-        else:
-            embedding = embeddings.sinusoidal(time, self.nf)
-        if self.conditional:
-            temb = layers.dense(4 * self.nf, dtype=self.dtype)(embedding)
-            temb = layers.dense(4 * self.nf, dtype=self.dtype)(self._act(temb))
-        if self.num_classes:
-            if cond is None or "labels" not in cond:
-                raise ValueError(f"num_classes = {self.num_classes} needs cond = {{'labels': int [B]}}, got {cond}.")
-            of_class = nn.Embed(self.num_classes, 4 * self.nf, dtype=self.dtype)(cond["labels"])
-            temb = of_class if temb is None else temb + of_class
-        return temb
+        return h / interface.per_example(self._sigma(time), h) if self.scale_by_sigma else h
 
     def _sigma(self, time: Array) -> Array:
         return time if self.embedding_type == "fourier" else interface.sigma_of_level(self.sigmas, time)
 
     def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
         """Every feature map on the way down, the input convolution first and the coarsest last."""
-        skips, pyramid = [layers.conv(self.nf, dtype=self.dtype)(x)], x
+        skips, pyramid = [layers.conv(self.nf, rank=layers.rank_of(x), dtype=self.dtype)(x)], x
         for level, multiple in enumerate(self.ch_mult):
             for _ in range(self.num_res_blocks):
                 h = self._residual(skips[-1], temb, train, features=multiple * self.nf)
@@ -127,7 +124,7 @@ class NCSNpp(nn.Module):
         return skips
 
     def _ascend(self, h: Array, skips: list[Array], temb: Array | None, train: bool) -> Array:
-        """From the coarsest feature map to the output [B, H, W, num_channels]; consumes `skips` from its end."""
+        """From the coarsest feature map to the output [B, ..., num_channels]; consumes `skips` from its end."""
         image = pyramid = None
         for level, multiple in reversed(list(enumerate(self.ch_mult))):
             for _ in range(self.num_res_blocks + 1):
@@ -140,7 +137,8 @@ class NCSNpp(nn.Module):
             elif self.progressive == "output_skip":
                 image = self._resample(layers.Upsample)(image) + self._to_image(h)
             elif self.progressive == "residual" and pyramid is None:
-                pyramid = layers.conv(h.shape[-1], dtype=self.dtype)(self._act(layers.GroupNorm()(h)))
+                pyramid = self._act(layers.GroupNorm()(h))
+                pyramid = layers.conv(h.shape[-1], rank=layers.rank_of(h), dtype=self.dtype)(pyramid)
             elif self.progressive == "residual":
                 h = pyramid = self._add(self._resample(layers.Upsample, True, h.shape[-1])(pyramid), h)
             if level == 0:
@@ -160,7 +158,8 @@ class NCSNpp(nn.Module):
 
     def _to_image(self, h: Array) -> Array:
         h = self._act(layers.GroupNorm()(h))
-        return layers.conv(self.num_channels, init_scale=self.init_scale, dtype=self.dtype)(h)
+        rank = layers.rank_of(h)
+        return layers.conv(self.num_channels, rank=rank, init_scale=self.init_scale, dtype=self.dtype)(h)
 
     def _attention(self, h: Array) -> Array:
         return layers.AttnBlockpp(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)

@@ -1,8 +1,9 @@
-"""Changing the resolution of images by a factor of two, with a finite impulse response (FIR) filter or without.
+"""Changing the resolution by a factor of two along each axis, with a finite impulse response (FIR) filter or without.
 
-A filter is a tuple of 1-D taps k_0 ... k_{n-1}, normalised here to sum 1; the 2-D filter is their outer product and is
-applied as a true convolution, one axis after the other, as a sum of shifted slices. (As a depthwise convolution the
-same filter is twenty times slower on a CPU.) Outside the image there are zeros. Images are [B, H, W, C], any H and W.
+Data are [B, ..., C] with one, two or three axes of space between (series, images, volumes) of any sizes; shapes are
+written for images. A filter is a tuple of 1-D taps k_0 ... k_{n-1}, normalised here to sum 1; in space it is their
+outer product and is applied as a true convolution, one axis after the other, as a sum of shifted slices. (As a
+depthwise convolution the same filter is twenty times slower on a CPU.) Outside there are zeros.
 
 Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020; Zhang, "Making Convolutional
 Networks Shift-Invariant Again", 2019. The alignment of the samples is that of the published score-SDE networks.
@@ -18,8 +19,12 @@ Array = jax.Array
 Taps = Sequence[float]
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
-ROWS, COLUMNS = 1, 2  # axes of an image
-CONV_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+CONV_DIMENSIONS = {rank: (f"N{axes}C", f"{axes}IO", f"N{axes}C") for rank, axes in enumerate(("W", "HW", "DHW"), 1)}
+
+
+def axes_of_space(x: Array) -> tuple[int, ...]:
+    """The axes of `x` [B, ..., C] between the first and the last."""
+    return tuple(range(1, x.ndim - 1))
 
 
 def _flipped(taps: Taps) -> list[float]:
@@ -73,49 +78,55 @@ def _upsample(x: Array, taps: Taps, axis: int, before: int) -> Array:
     return jnp.stack(parities, axis + 1).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
 
 
+def _filter_space(x: Array, taps: Taps, pads: tuple[int, int], stride: int = 1) -> Array:
+    """`_filter` along every axis of space, with the same padding before and after."""
+    return functools.reduce(lambda y, axis: _filter(y, taps, axis, *pads, stride), axes_of_space(x), x)
+
+
 def upsample(x: Array, taps: Taps = TAPS) -> Array:
-    """[B, H, W, C] -> [B, 2H, 2W, C]: a zero after every sample, then the filter with gain 4 (2 per axis)."""
+    """[B, H, W, C] -> [B, 2H, 2W, C]: a zero after every sample, then the filter with gain 2 per axis."""
     before = (len(taps) - 1) // 2 + 1
-    return _upsample(_upsample(x, taps, COLUMNS, before), taps, ROWS, before)
+    return functools.reduce(lambda y, axis: _upsample(y, taps, axis, before), reversed(axes_of_space(x)), x)
 
 
 def downsample(x: Array, taps: Taps = TAPS) -> Array:
-    """[B, H, W, C] -> [B, H/2, W/2, C]: the filter, then every second sample; the transpose of `upsample`, over 4.
+    """[B, H, W, C] -> [B, H/2, W/2, C]: the filter, then every second sample; `upsample` transposed, over 2 per axis.
 
     Exactly so for an even number of taps, and reversed taps if they are not symmetric.
     """
-    pads = ((len(taps) - 1) // 2, (len(taps) - 2) // 2)
-    return _filter(_filter(x, taps, ROWS, *pads, stride=2), taps, COLUMNS, *pads, stride=2)
+    return _filter_space(x, taps, ((len(taps) - 1) // 2, (len(taps) - 2) // 2), stride=2)
 
 
 def upsample_conv(x: Array, kernel: Array, taps: Taps = TAPS) -> Array:
-    """[B, H, W, C] -> [B, 2H, 2W, D]: zeros between the samples, full correlation with `kernel`, filter with gain 4.
+    """[B, H, W, C] -> [B, 2H, 2W, D]: zeros between the samples, full correlation with `kernel`, filter with gain.
 
     kernel: [3, 3, C, D]. The smoothing comes after the learned convolution, as in StyleGAN2.
     """
-    size = kernel.shape[0]
-    full = [(size - 1, size - 1)] * 2
-    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), full, (2, 2), dimension_numbers=CONV_DIMENSIONS)
+    size, rank = kernel.shape[0], x.ndim - 2
+    full = [(size - 1, size - 1)] * rank
+    dimensions = CONV_DIMENSIONS[rank]
+    y = jax.lax.conv_general_dilated(x, kernel, (1,) * rank, full, (2,) * rank, dimension_numbers=dimensions)
     excess = len(taps) - 2 - (size - 1)
-    pads = ((excess + 1) // 2 + 1, excess // 2 + 1)
-    return 4 * _filter(_filter(y, taps, ROWS, *pads), taps, COLUMNS, *pads)
+    return 2**rank * _filter_space(y, taps, ((excess + 1) // 2 + 1, excess // 2 + 1))
 
 
 def conv_downsample(x: Array, kernel: Array, taps: Taps = TAPS) -> Array:
     """[B, H, W, C] -> [B, H/2, W/2, D]: the filter, then a strided correlation with `kernel` [3, 3, C, D]."""
-    excess = len(taps) - 2 + (kernel.shape[0] - 1)
-    pads = ((excess + 1) // 2, excess // 2)
-    y = _filter(_filter(x, taps, ROWS, *pads), taps, COLUMNS, *pads)
-    return jax.lax.conv_general_dilated(y, kernel, (2, 2), "VALID", dimension_numbers=CONV_DIMENSIONS)
+    excess, rank = len(taps) - 2 + (kernel.shape[0] - 1), x.ndim - 2
+    y = _filter_space(x, taps, ((excess + 1) // 2, excess // 2))
+    return jax.lax.conv_general_dilated(y, kernel, (2,) * rank, "VALID", dimension_numbers=CONV_DIMENSIONS[rank])
 
 
 def nearest_upsample(x: Array) -> Array:
-    """[B, H, W, C] -> [B, 2H, 2W, C]: each pixel four times."""
-    B, H, W, C = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None, :], (B, H, 2, W, 2, C)).reshape(B, 2 * H, 2 * W, C)
+    """[B, H, W, C] -> [B, 2H, 2W, C]: each sample twice along every axis of space."""
+    B, *sides, C = x.shape
+    apart = x.reshape(B, *(n for side in sides for n in (side, 1)), C)
+    repeated = jnp.broadcast_to(apart, (B, *(n for side in sides for n in (side, 2)), C))
+    return repeated.reshape(B, *(2 * side for side in sides), C)
 
 
 def mean_downsample(x: Array) -> Array:
-    """[B, H, W, C] -> [B, H/2, W/2, C]: means of blocks of 2 x 2 pixels; H and W must be even."""
-    B, H, W, C = x.shape
-    return x.reshape(B, H // 2, 2, W // 2, 2, C).mean((2, 4))
+    """[B, H, W, C] -> [B, H/2, W/2, C]: means of blocks of two samples along every axis; even sides."""
+    B, *sides, C = x.shape
+    blocks = x.reshape(B, *(n for side in sides for n in (side // 2, 2)), C)
+    return blocks.mean(tuple(2 * axis for axis in axes_of_space(x)))

@@ -118,7 +118,8 @@ def document_row(path):
     """The row of docs/configs.md that describes a config, from its settings and its docstring."""
     config, text = load(path), (ROOT / path).read_text(encoding="utf-8").split('"""')[1]
     kind = config.training.sde.removesuffix("sde") + ("" if config.training.continuous else ", discrete")
-    data = " ".join(filter(None, (config.data.dataset, config.data.category, str(config.data.image_size))))
+    size = "x".join(map(str, config.data.shape or (config.data.image_size,)))
+    data = " ".join(filter(None, (config.data.dataset, config.data.category, size)))
     command, result = text.strip().split("\n\n")[1:3]
     number = " ".join(result.split()).removeprefix("Published: ") if "Published: " in result else "none"
     return f"| `{path}` | {kind} | {config.model.name} | {data} | {number} | `{command.strip()}` |"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.rounds import Rounds, run_task
-from evaluation.tasks import bits_per_dim_task, loss_task, per_example_task, samples_task
+from evaluation.tasks import loss_task, per_example_task, samples_task
 
 
 def fetcher(values, batch_size):
@@ -53,7 +53,8 @@ def test_repeats_are_averaged_per_example_with_noise_of_their_own(tmp_path):
 
         return {"bits_per_dim": batch["x"] + jax.vmap(noise)(batch["index"]), "num_evals": jnp.int32(50)}
 
-    summary = run_task(bits_per_dim_task(7, 4, fetcher(values, 4), evaluate, repeats=3), tmp_path)
+    of = {"quantity": "bits_per_dim", "repeats": 3}
+    summary = run_task(per_example_task("bits_per_dim", 7, 4, fetcher(values, 4), evaluate, **of), tmp_path)
     assert evaluate._cache_size() == 1
     keys = [[jax.random.fold_in(jax.random.fold_in(jax.random.key(0), i), r) for r in range(3)] for i in range(7)]
     draws = np.array([[float(jax.random.normal(key)) for key in row] for row in keys], np.float64)

@@ -211,7 +211,7 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(config, tmp_path
 
 def test_images_of_another_size_are_refused(config, tmp_path):
     config.data.num_channels = 3
-    with pytest.raises(ValueError, match=r"images of \(8, 8, 3\), but digits has \(8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"examples of \(8, 8, 3\), but digits has \(8, 8, 1\)"):
         experiment(config, tmp_path)
 
 
