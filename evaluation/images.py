@@ -1,4 +1,4 @@
-"""Many pictures on one sheet."""
+"""Many images on one sheet."""
 
 import math
 

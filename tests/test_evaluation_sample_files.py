@@ -52,14 +52,22 @@ def test_samples_are_never_held_all_together(tmp_path):
     assert sum(len(batch) for batch in read_batches(tmp_path / "many.npz", 100)) == 1024
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_samples_of_any_rank_are_written_in_their_own_type(tmp_path, dtype):
+    x = np.arange(24).reshape(4, 6).astype(dtype)
+    write_npz(tmp_path / "ours.npz", 4, [x[:3], x[3:]])
+    np.testing.assert_array_equal(np.load(tmp_path / "ours.npz")["arr_0"], x, strict=True)
+
+
 @pytest.mark.parametrize(
     ("num", "batches", "reason"),
     [
         (8, [images()], "7 samples were given for a file of 8"),
         (6, [images()], "7 samples were given for a file of 6"),
-        (7, [images().astype(float)], r"float64 \(7, 5, 6, 3\) were given; use uint8 \[B, H, W, C\]"),
+        (7, [images().astype(float)], r"float64 \(7, 5, 6, 3\) were given; a sample file takes uint8, uint16"),
         (14, [images(), images(channels=1)], r"\(7, 5, 6, 1\) were given"),
-        (7, [images()[0]], r"use uint8 \[B, H, W, C\]"),
+        (14, [images(), images().astype(np.float32)], r"float32 .* all of one form"),
+        (7, [np.zeros(7, np.uint8)], r"uint8 \(7,\) were given"),
     ],
 )
 def test_samples_that_do_not_belong_into_the_file_leave_none(tmp_path, num, batches, reason):
