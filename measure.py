@@ -61,7 +61,8 @@ def write_statistics(run: Experiment, path: pathlib.Path) -> None:
 def of_files(run: Experiment, samples: pathlib.Path, stats: pathlib.Path | None) -> dict[str, Any]:
     """The metrics of anybody's samples, a folder of pictures or an .npz file, against the data or their statistics.
 
-    Errors: ValueError for files that cannot be read, and for statistics of other features or data, by name.
+    Features lie in the system's folder for temporary files (TMPDIR), 8 kB an image for 2048 of them. Errors:
+    ValueError for files that cannot be read, and for statistics of other features or data, by name.
     """
     extractor, source = run.extractor, _real(run)
     expected = None if stats is None else reference.load(stats, _provenance(run, extractor))

@@ -75,14 +75,18 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         bare = anonymous_bytes()
-        task = features_task("features", num, -(-num // ROUND), extract)
-        found, *of_rounds = peak_of(lambda: gather(task, folder, Worker()))
-        real, *of_statistics = peak_of(streamed)
-        _, *of_fid = peak_of(lambda: metrics.measure(found, reference=real, names=["fid"]))
-        for stage, (seconds, peak) in {"rounds": of_rounds, "statistics": of_statistics, "FID": of_fid}.items():
+
+        def told(stage: str, work: Callable[[], Any]) -> Any:
+            result, seconds, peak = peak_of(work)
             line = {"stage": stage, "num": num, "features": width, "seconds": round(seconds, 1)}
             line |= {"peak_mib": round((peak - bare) / MIB), "all_features_mib": round(4 * num * width / MIB)}
             print(json.dumps(line | {"bare_mib": round(bare / MIB)}), flush=True)
+            return result
+
+        task = features_task("features", num, -(-num // ROUND), extract)
+        found = told("rounds", lambda: gather(task, folder, Worker()))
+        real = told("statistics", streamed)
+        told("FID", lambda: metrics.measure(found, reference=real, names=["fid"]))
 
 
 if __name__ == "__main__":

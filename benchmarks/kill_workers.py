@@ -34,6 +34,7 @@ NUM_TEST, NUM_SAMPLES = 300, 100  # test images of the digits, samples to draw
 SETTINGS = {
     "eval.batch_size": 16,  # many rounds
     "eval.enable_bpd": True,
+    "eval.bpd_method": "bound",  # which compiles soon
     "eval.enable_sampling": True,
     "eval.enable_metrics": True,
     "eval.features": "pixels",

@@ -1,12 +1,14 @@
 """The overview of an evaluation: its table, its best checkpoint, its curves, and a page that needs nothing else."""
 
 import csv
+import fcntl
 import html.parser
 import io
 import json
 import re
 import shutil
 import subprocess
+import threading
 
 import numpy as np
 import pytest
@@ -136,6 +138,24 @@ def test_the_overview_is_the_same_to_the_last_byte_whoever_makes_it_last(evaluat
     overview.rebuild(tmp_path)
     assert contents(tmp_path) == contents(evaluation[0])
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == sorted((*FILES, overview.LOCK))
+
+
+def test_a_slow_worker_waits_and_then_sees_what_the_others_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "draw", lambda series, form: b"<svg></svg>")
+    evaluated(tmp_path, 1)
+    with (tmp_path / overview.LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        slow = threading.Thread(target=overview.rebuild, args=(tmp_path,))
+        slow.start()
+        slow.join(0.3)
+        assert slow.is_alive() and not (tmp_path / "report.csv").exists()
+        evaluated(tmp_path, 2)
+    slow.join(60)
+    assert [line.split(",")[0] for line in (tmp_path / "report.csv").read_text().splitlines()] == [
+        "checkpoint",
+        "1",
+        "2",
+    ]
 
 
 def test_a_half_written_report_is_not_read(evaluation, tmp_path):
