@@ -1,0 +1,95 @@
+"""A sweep on a real Slurm of one node (`tests/slurm.sh`), with a kill and a requeue."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sweeps import plan
+from sweeps.runs import State, status_of
+from tests.conftest import ROOT
+from tests.test_sweep_local import digests, environment, trainers
+
+# ml_collections loads config files in a way that Python 3.12 will not have.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+SWEEP = """
+from sweeps.overrides import product, vary
+def get_sweep():
+    return product(vary("optim.lr", [1e-3, 3e-4]), vary("seed", [0, 1]))
+"""
+MISSING = [name for name in ("slurmctld", "slurmd", "sbatch", "srun", "munged") if shutil.which(name) is None]
+SECONDS = 900  # for all of it; three to five minutes on two free cores
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """The environment in which Slurm's commands find the cluster."""
+    if MISSING or os.geteuid() != 0:
+        pytest.skip(f"needs root and Debian's slurm-wlm and munge; not there: {', '.join(MISSING) or 'root'}")
+    folder = tmp_path_factory.mktemp("slurm")
+    folder.parent.chmod(0o711)
+    script = str(ROOT / "tests" / "slurm.sh")
+    try:
+        subprocess.run([script, "start", str(folder)], check=True)
+        yield {**environment(), "SLURM_CONF": str(folder / "slurm.conf")}
+    finally:
+        subprocess.run([script, "stop", str(folder)], check=True)
+
+
+def swept(root, sweep, data_dir, environment, *flags):
+    command = [
+        sys.executable, str(ROOT / "sweep.py"), "--config=configs/vp/smoke.py", f"--sweep={sweep}", f"--root={root}",
+        "--parallel=2", f"--config.data.data_dir={data_dir}", "--config.training.n_iters=600",
+        "--config.training.snapshot_freq=600", "--config.eval.enable_bpd=False", *flags,
+    ]  # fmt: skip
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def waited_for(found):
+    """What `found()` gives once it is true."""
+    deadline = time.monotonic() + SECONDS
+    while not (result := found()):
+        assert time.monotonic() < deadline, "Slurm did not get that far in time"
+        time.sleep(0.2)
+    return result
+
+
+def in_training(root):
+    """The names and process ids of trainers that have saved a checkpoint."""
+    saved = {path.parent.parent.name for path in root.glob("*/checkpoints-meta/[1-9]*")}
+    return [(name, pid) for name, pid in trainers(root).items() if name in saved]
+
+
+@pytest.mark.slow
+def test_a_sweep_survives_a_kill_and_a_requeue_on_slurm_and_ends_as_on_one_machine(slurm, data_dir, tmp_path):
+    sweep, root, local = tmp_path / "four.py", tmp_path / "cluster", tmp_path / "local"
+    sweep.write_text(SWEEP)
+    flags = ("--launcher=slurm", "--eval", "--eval_workers=2", "--slurm=time=60")
+    first = swept(root, sweep, data_dir, slurm, *flags)
+    assert first.returncode == 0 and "4 runs submitted" in first.stdout, first.stderr
+    again = swept(root, sweep, data_dir, slurm, *flags)
+    assert again.returncode == 0 and "0 runs submitted" in again.stdout, again.stderr
+
+    killed, pid = waited_for(lambda: in_training(root))[0]
+    os.kill(pid, signal.SIGKILL)
+    requeued = waited_for(lambda: [name for name, _ in in_training(root) if name != killed])[0]
+    job = json.loads((root / requeued / "sweep" / "slurm.json").read_text())["jobs"][0]
+    subprocess.run(["scontrol", "requeue", job], env=slurm, check=True)
+    waited_for(lambda: requeued not in trainers(root))
+    # Slurm lets two minutes pass before a job that was requeued; the test does not.
+    sooner = ["scontrol", "update", f"jobid={job}", "StartTime=now"]
+    waited_for(lambda: subprocess.run(sooner, env=slurm, capture_output=True).returncode == 0)
+    runs, with_eval = plan.load(root)
+    waited_for(lambda: all(status_of(run, with_eval).state in (State.FINISHED, State.FAILED) for run in runs))
+
+    status = swept(root, sweep, data_dir, slurm, "--status")
+    assert status.returncode == 0 and "4 finished" in status.stdout, status.stdout
+    assert "resuming from step" in (root / killed / "sweep" / "train.log").read_text()
+    assert "stopped by SIGTERM" in (root / requeued / "sweep" / "train.log").read_text()
+    assert swept(local, sweep, data_dir, environment()).returncode == 0
+    assert digests(root) == digests(local)
