@@ -125,7 +125,11 @@ def _rows(statuses: Sequence[Status], rows: Sequence[dict[str, Any]], winner: in
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"<td class=number>{table.number(value)}"
-    return f"<td class=number>{value:,}" if type(value) is int else f"<td>{html.escape(str(value or ''))}"
+    return (
+        f"<td class=number>{value:,}"
+        if type(value) is int
+        else f"<td>{html.escape('' if value is None else str(value))}"
+    )
 
 
 def _key(index: int) -> str:

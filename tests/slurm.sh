@@ -60,12 +60,26 @@ CONF
 }
 
 stop() {
-  # By their own ids, and slurmd's steps first: nothing of another Slurm on this machine is touched.
-  SLURM_CONF="$dir/slurm.conf" scancel --full --signal=KILL --user="$(id -un)" 2>/dev/null || true
-  sleep 1
-  for name in slurmd.pid slurmctld.pid munge/pid; do
-    if [ -s "$dir/$name" ]; then kill "$(cat "$dir/$name")" 2>/dev/null || true; fi
+  # By their own ids, the jobs first: nothing of another Slurm on this machine is touched.
+  export SLURM_CONF="$dir/slurm.conf"
+  scancel --state=PENDING --user="$(id -un)" 2>/dev/null || true
+  scancel --full --signal=KILL --user="$(id -un)" 2>/dev/null || true
+  for _ in $(seq 60); do
+    if [ -z "$(squeue --noheader 2>/dev/null)" ]; then break; fi
+    sleep 0.5
   done
+  for name in slurmd.pid slurmctld.pid munge/pid; do
+    if [ -s "$dir/$name" ]; then end "$(cat "$dir/$name")"; fi
+  done
+}
+
+end() {
+  kill "$1" 2>/dev/null || return 0
+  for _ in $(seq 20); do
+    kill -0 "$1" 2>/dev/null || return 0
+    sleep 0.5
+  done
+  kill -KILL "$1" 2>/dev/null || true
 }
 
 "$1"

@@ -61,7 +61,7 @@ def waited_for(found):
 
 def in_training(root):
     """The names and process ids of trainers that have saved a checkpoint."""
-    saved = {path.parent.parent.name for path in root.glob("*/checkpoints-meta/[1-9]*")}
+    saved = {path.parent.parent.name for path in root.glob("*/checkpoints-meta/*") if path.name.isdigit()}
     return [(name, pid) for name, pid in trainers(root).items() if name in saved]
 
 
@@ -93,3 +93,39 @@ def test_a_sweep_survives_a_kill_and_a_requeue_on_slurm_and_ends_as_on_one_machi
     assert "stopped by SIGTERM" in (root / requeued / "sweep" / "train.log").read_text()
     assert swept(local, sweep, data_dir, environment()).returncode == 0
     assert digests(root) == digests(local)
+
+
+@pytest.mark.slow
+def test_the_template_for_several_processes_trains_saves_and_is_requeued(slurm, data_dir, tmp_path):
+    workdir, log = tmp_path / "run", tmp_path / "job.log"
+    command = [
+        "sbatch", "--parsable", "--ntasks-per-node=2", f"--output={log}", "docs/clusters/train.sbatch",
+        "--config=configs/vp/smoke.py", f"--workdir={workdir}", f"--config.data.data_dir={data_dir}",
+        "--config.training.n_iters=400", "--config.training.snapshot_freq=400", "--peer_timeout=60",
+    ]  # fmt: skip
+    environment = {**slurm, "PYTHON": sys.executable}
+    job = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    def said(words):
+        return log.exists() and words in log.read_text()
+
+    waited_for(lambda: said("step 20/400"))
+    subprocess.run(
+        ["scancel", "--signal=TERM", job], env=slurm, check=True
+    )  # to the processes, as before the time limit
+    waited_for(lambda: said("which is saved"))
+    sooner = ["scontrol", "update", f"jobid={job}", "StartTime=now"]
+    waited_for(lambda: subprocess.run(sooner, env=slurm, capture_output=True).returncode == 0)
+    waited_for(lambda: (workdir / "finished.json").exists())
+    assert "resuming from step" in log.read_text()
+    # Cancelled for good, it is not requeued.
+    last = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run(["scancel", last], env=slurm, check=True)
+    waited_for(
+        lambda: (
+            last
+            not in subprocess.run(
+                ["squeue", "--noheader", "--format=%i"], env=slurm, capture_output=True, text=True
+            ).stdout.split()
+        )
+    )
