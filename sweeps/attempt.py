@@ -22,7 +22,7 @@ class Attempt:
     """
 
     def __init__(self, run: Run, mode: str, worker: int = 0, workers: int = 1, own_session: bool = True):
-        self.run, self.mode = run, mode
+        self.run, self.mode, self._asked = run, mode, False
         run.own.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(run.lock(mode, worker), os.O_RDWR | os.O_CREAT, 0o644)
         if not _acquire(self._lock):
@@ -51,8 +51,9 @@ class Attempt:
         return code
 
     def stop(self) -> None:
-        """Asks it to save and to end."""
-        if self.process.poll() is None:
+        """Asks it, once, to save and to end; a second time would end it at once."""
+        if not self._asked and self.process.poll() is None:
+            self._asked = True
             self.process.send_signal(signal.SIGTERM)
 
 

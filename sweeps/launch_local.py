@@ -26,6 +26,8 @@ class Local:
     def advance(self, tell: Callable[[str], None]) -> bool:
         """Looks once at every run and starts what there is room for; whether anything is still to be waited for."""
         for name, attempt in list(self._attempts.items()):
+            if self._stopping:
+                attempt.stop()
             if (code := attempt.poll()) is not None:
                 del self._attempts[name]
                 tell(f"{name}  {attempt.mode} ended with code {code}")
@@ -39,11 +41,8 @@ class Local:
         return bool(self._attempts) or (to_come > 0 and not self._stopping)
 
     def stop(self) -> None:
-        """Asks its processes to save and to end, and starts no more."""
-        if not self._stopping:
-            self._stopping = True
-            for attempt in self._attempts.values():
-                attempt.stop()
+        """From the next look on: asks its processes to save and to end, and starts no more."""
+        self._stopping = True
 
     def _count(self, state: State) -> int:
         return sum(status.state is state for status in self.statuses.values())
