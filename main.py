@@ -194,6 +194,7 @@ def connect() -> None:
             "--coordinator, --num_processes and --process_id go together; give all three, or --distributed where JAX "
             "can find them."
         )
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from `StopRequest`
     try:
         jax.distributed.initialize(
             *given,

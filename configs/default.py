@@ -312,7 +312,7 @@ def _divisible(config: ml_collections.ConfigDict, key: str, by: str) -> None:
 def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of every leaf, in order; tuples are values."""
     for key in config:
-        value = config.get_oneway_ref(key).get() if isinstance(config, ml_collections.ConfigDict) else config[key]
+        value = config[key]
         if isinstance(value, ml_collections.ConfigDict | dict):
             yield from flatten(value, f"{prefix}{key}.")
         else:

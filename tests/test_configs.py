@@ -20,7 +20,7 @@ COUNTS = json.loads((GOLDEN / "parameter_counts.json").read_text())
 PATHS = sorted(
     str(path.relative_to(ROOT))
     for path in (ROOT / "configs").rglob("*.py")
-    if len(path.relative_to(ROOT).parts) > 2 and path.name != "__init__.py"
+    if len(path.relative_to(ROOT).parts) > 2 and path.name != "__init__.py" and "sweeps" not in path.parts
 )
 PUBLISHED = [path for path in PATHS if path in EXPERIMENTS]
 # The experiments are listed in docs/configs.md, what differs from the published settings in the README.

@@ -1,0 +1,191 @@
+"""Trains and evaluates a model for each of many overrides of a config, on this machine or on a cluster.
+
+python sweep.py --config=CONFIG --sweep=configs/sweeps/digits.py --root=DIR --parallel=2 --eval
+python sweep.py --config=CONFIG --sweep=configs/sweeps/digits.py --root=DIR --launcher=slurm --slurm=partition=gpu
+python sweep.py --root=DIR --status
+python sweep.py --root=DIR --report
+
+The same command once more goes on with what is not finished. JAX is not imported here: a start that has nothing to do
+takes a second.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+
+from absl import app, flags
+from rich.console import Console
+from rich.live import Live
+
+from sweeps import launch_local, plan, report, table
+from sweeps.runs import Run, State, Status, num_snapshots, status_of
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("config", None, "The experiment: a file of configs/; --config.KEY=VALUE sets a key of all runs.")
+flags.DEFINE_string("sweep", None, "A Python file whose get_sweep() returns a list of overrides; see configs/sweeps/.")
+flags.DEFINE_string("root", None, "The folder in which each run has its own.", required=True)
+flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where: processes of this machine, or jobs of Slurm.")
+flags.DEFINE_integer("parallel", 1, "How many runs at a time.", lower_bound=1)
+flags.DEFINE_bool("eval", False, "Evaluate each run after its training, as its config says.")
+flags.DEFINE_integer("eval_workers", 1, "slurm: how many jobs share the evaluation of a run.", lower_bound=1)
+flags.DEFINE_list("slurm", [], "slurm: parameters of the jobs, as submitit names them: partition=gpu,gpus_per_node=1.")
+flags.DEFINE_bool("retry_failed", False, "Start runs that have failed once more.")
+flags.DEFINE_bool("dry_run", False, "Only print what would be started.")
+flags.DEFINE_bool("status", False, "Only print where the runs stand.")
+flags.DEFINE_bool("report", False, "Only write report.csv and report.html.")
+
+DONE, USER_ERROR, SOME_FAILED, UNFINISHED, STOPPED = 0, 2, 3, 4, 5  # docs/exit_codes.md
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code."""
+    given, console = argv[1:], Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    root = pathlib.Path(FLAGS.root)
+    try:
+        if FLAGS.status or FLAGS.report:
+            return look(root, console)
+        runs = planned(given, root)
+        statuses = [status_of(run, FLAGS.eval) for run in runs]
+        if FLAGS.dry_run:
+            return rehearse(statuses, console)
+        plan.save(root, FLAGS.config, runs, FLAGS.eval)
+        with alone(root):
+            return submit(statuses, root, console) if FLAGS.launcher == "slurm" else run_here(statuses, console)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def planned(given: Sequence[str], root: pathlib.Path) -> list[Run]:
+    """The runs, each of them checked. Errors: ValueError, one sentence."""
+    if not FLAGS.config or not FLAGS.sweep:
+        raise ValueError("A sweep needs --config=FILE and --sweep=FILE, such as --sweep=configs/sweeps/digits.py.")
+    runs = plan.plan(FLAGS.config, given, plan.read_sweep(pathlib.Path(FLAGS.sweep)), root)
+    for run in runs if FLAGS.eval else ():
+        if run.config["eval.end_ckpt"] > (kept := num_snapshots(run.config)):
+            raise ValueError(
+                f"--eval: config.eval.end_ckpt = {run.config['eval.end_ckpt']}, but {run.name} keeps checkpoints 1 to "
+                f"{kept}; give --config.eval.begin_ckpt={kept} --config.eval.end_ckpt={kept} for the last one."
+            )
+    return runs
+
+
+def look(root: pathlib.Path, console: Console) -> int:
+    """The programs status and report."""
+    runs, with_eval = plan.load(root)
+    statuses = [status_of(run, with_eval) for run in runs]
+    if any(status.state is State.WAITING for status in statuses) and (root / "slurm").is_dir():
+        try:
+            statuses = in_queue(runs, with_eval)
+        except ValueError as error:  # the files tell the rest
+            print(f"warning: {error}", file=sys.stderr)
+    if FLAGS.report:
+        for path in report.write(root, statuses):
+            print(f"-> {path}")
+        return DONE
+    return conclude(statuses, console)
+
+
+def rehearse(statuses: Sequence[Status], console: Console) -> int:
+    """Prints what would be started."""
+    for status in statuses:
+        console.print(f"{status.run.name}  {status.state}", style="bold")
+        if status.state is State.WAITING and status.mode:
+            console.print("  " + " ".join(status.run.command(status.mode)), soft_wrap=True)
+    console.print(table.summary(statuses))
+    return DONE
+
+
+def run_here(statuses: Sequence[Status], console: Console) -> int:
+    """The launcher local: a live table in a terminal, elsewhere a line for each event and the table at the end."""
+    local = launch_local.Local([s.run for s in statuses], FLAGS.eval, FLAGS.parallel, FLAGS.retry_failed)
+    stopped = []
+
+    def stop(number: int, frame: object) -> None:
+        stopped.append(number)
+        local.stop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)  # a second one ends at once; the runs save and end all the same
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            now = launch_local.run_all(
+                local, lambda s: live.update(table.table(s), refresh=True), lambda line: live.console.print(line)
+            )
+    else:
+        now = launch_local.run_all(local, lambda s: None, lambda line: print(line, flush=True))
+    code = conclude(now, console)
+    return STOPPED if stopped and code != DONE else code
+
+
+def in_queue(runs: Sequence[Run], with_eval: bool) -> list[Status]:
+    """Where runs stand of which Slurm may have jobs. Errors: ValueError where Slurm does not answer."""
+    from sweeps import launch_slurm  # submitit is needed only here
+
+    queue = launch_slurm.queued(runs)
+    return [status_of(run, with_eval, run.name in queue) for run in runs]
+
+
+def submit(statuses: Sequence[Status], root: pathlib.Path, console: Console) -> int:
+    """The launcher slurm: submits what is waiting, and returns."""
+    from sweeps import launch_slurm
+
+    statuses = in_queue([status.run for status in statuses], FLAGS.eval)
+    if FLAGS.retry_failed:
+        statuses = [dataclasses.replace(s, state=State.WAITING) if s.state is State.FAILED else s for s in statuses]
+    workers = FLAGS.eval_workers if FLAGS.eval else 0
+    submitted = launch_slurm.submit(statuses, root, FLAGS.parallel, workers, slurm_parameters())
+    console.print(f"{len(submitted)} runs submitted; python sweep.py --root={root} --status tells where they stand.")
+    console.print(table.failures(statuses))
+    return SOME_FAILED if any(s.state in (State.FAILED, State.WRONG) for s in statuses) else DONE
+
+
+def slurm_parameters() -> dict[str, str | int]:
+    """What --slurm says. Errors: ValueError for what is not NAME=VALUE."""
+    pairs = [item.split("=", 1) for item in FLAGS.slurm]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"--slurm={','.join(FLAGS.slurm)}: give NAME=VALUE, such as partition=gpu,time=600.")
+    return {name: int(value) if value.isdigit() else value for name, value in pairs}
+
+
+def conclude(statuses: Sequence[Status], console: Console) -> int:
+    """Prints the table and what went wrong; the exit code."""
+    console.print(table.table(statuses))
+    console.print(table.failures(statuses))
+    if any(status.state in (State.FAILED, State.WRONG) for status in statuses):
+        return SOME_FAILED
+    return DONE if all(status.state is State.FINISHED for status in statuses) else UNFINISHED
+
+
+@contextlib.contextmanager
+def alone(root: pathlib.Path) -> Iterator[None]:
+    """Holds the lock of the sweep's folder. Errors: ValueError where another sweep has it."""
+    with (root / "sweep.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"Another sweep is at work in --root={root}; wait for it, or stop it.") from None
+        yield
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """The flags; what sets keys of the config is left for `plan`, which checks it with every run's."""
+    settings = [arg for arg in argv[1:] if arg.startswith("--config.")]
+    try:
+        rest = FLAGS([arg for arg in argv if arg not in settings])
+        if len(rest) > 1:
+            raise flags.Error(f"unexpected argument {rest[1]!r}; every setting is a flag, such as --config.seed=1.")
+    except flags.Error as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None
+    return [argv[0], *settings]
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

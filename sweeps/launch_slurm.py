@@ -1,0 +1,150 @@
+"""Runs on a cluster with Slurm, through submitit: an array of training jobs, and arrays of evaluations after each.
+
+A job starts `main.py`. One that Slurm pre-empts, whose node fails or whose time is over is requeued, and goes on from
+its newest checkpoint; where only the process is killed, it is started again on the spot.
+"""
+
+import json
+import pathlib
+import signal
+import subprocess
+import time
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import submitit
+from submitit.core.utils import DelayedSubmission, FailedSubmissionError
+
+from sweeps.attempt import Attempt, BusyError
+from sweeps.runs import DONE, PROGRAM, Run, State, Status, gave_up, read_json, write_json
+
+_PAUSE = 0.5  # seconds between looks at the process
+_TIMEOUTS = 1000  # how often a job may be requeued at its time limit: a run ends by its own steps
+_QUEUED = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "STOPPED")
+_PARAMETERS: Mapping[str, Any] = {"time": 24 * 60, "signal_delay_s": 120}
+
+
+class JobError(Exception):
+    """A job cannot go on."""
+
+
+class Job:
+    """What a Slurm job does: a process of `main.py`, as often as it takes. Pickled by submitit."""
+
+    def __init__(self, run: Run, mode: str, worker: int = 0, workers: int = 1):
+        self._run, self._mode, self._worker, self._workers = run, mode, worker, workers
+        self._attempt: Attempt | None = None
+        self._ending = False
+
+    def __call__(self) -> None:
+        """Returns once the run's mode is done. Errors: JobError, which is how Slurm gets to know."""
+        signal.signal(signal.SIGTERM, self._note)
+        while True:
+            code = self._once()
+            if code == DONE:
+                return
+            if self._ending:  # whether it is begun again is for Slurm to say: it may be cancelled
+                raise SystemExit(code)
+            if gave_up(self._run, self._mode) is not None:
+                raise JobError(f"{self._run.name}: {self._mode} ended with code {code}.")
+
+    def _once(self) -> int:
+        # SIGTERM goes from Slurm to the whole group, and main.py knows what to do; SIGUSR2, which announces the time
+        # limit, would end it without a word, and is submitit's: it calls `checkpoint`.
+        announced = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        try:
+            self._attempt = self._begun()
+        finally:
+            signal.signal(signal.SIGUSR2, announced)
+        while (code := self._attempt.poll()) is None:
+            time.sleep(_PAUSE)
+        return code
+
+    def _begun(self) -> Attempt:
+        while True:
+            try:
+                return Attempt(self._run, self._mode, self._worker, self._workers, own_session=False)
+            except BusyError:  # a process of the job's life before, about to end
+                time.sleep(_PAUSE)
+
+    def _note(self, number: int, frame: types.FrameType | None) -> None:
+        """SIGTERM: Slurm ends the job, to pre-empt, requeue or cancel it."""
+        self._ending = True
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What submitit calls before the time limit: saves, ends, and says what to submit again."""
+        if self._attempt is not None:
+            self._attempt.stop()
+            self._attempt.process.wait()
+        return DelayedSubmission(Job(self._run, self._mode, self._worker, self._workers))
+
+
+def queued(runs: Sequence[Run]) -> set[str]:
+    """The names of those runs of which Slurm has a job. Errors: ValueError where Slurm does not answer."""
+    jobs = {run.name: set(read_json(_jobs(run))["jobs"]) for run in runs if _jobs(run).exists()}
+    if not jobs:
+        return set()
+    try:
+        answer = subprocess.run(
+            ["squeue", "--noheader", "--array", "--me", "--format=%i %T"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
+        raise ValueError(f"Slurm's squeue does not answer ({reason}); start the sweep where sbatch works.") from error
+    listed = dict(line.split() for line in answer.stdout.splitlines())
+    return {name for name, ids in jobs.items() if any(listed.get(job) in _QUEUED for job in ids)}
+
+
+def _jobs(run: Run) -> pathlib.Path:
+    return run.own / "slurm.json"
+
+
+def submit(
+    statuses: Sequence[Status], root: pathlib.Path, parallel: int, eval_workers: int, given: Mapping[str, Any]
+) -> list[Status]:
+    """Submits what is waiting: one array that trains, `parallel` at a time, and, where there are `eval_workers`, for
+    each run an array of so many that evaluates it afterwards. Returns what was submitted.
+
+    `given`: parameters of submitit's SlurmExecutor, such as partition, time (minutes), gpus_per_node.
+    Errors: ValueError, one sentence, for a parameter or a job that submitit or Slurm refuses.
+    """
+    waiting = [status for status in statuses if status.state is State.WAITING]
+    try:
+        executor = _executor(root, {**given, "array_parallelism": parallel})
+        training = [status.run for status in waiting if status.mode == "train"]
+        first = dict(zip((run.name for run in training), _array(executor, training, "train", 1), strict=True))
+        for run in training:
+            _note(run, [first[run.name]])
+        for run in (status.run for status in waiting if eval_workers):
+            job = first.get(run.name)
+            after = {"dependency": f"afterok:{job}", "kill-on-invalid-dep": "yes"} if job else {}
+            evaluators = _array(_executor(root, given, after), [run], "eval", eval_workers)
+            _note(run, [job, *evaluators] if job else evaluators)
+    except (FailedSubmissionError, ValueError, TypeError, RuntimeError, OSError) as error:
+        raise ValueError(f"Slurm did not take the sweep: {' '.join(str(error).split())}") from error
+    return waiting
+
+
+def _note(run: Run, jobs: Sequence[str]) -> None:
+    run.own.mkdir(parents=True, exist_ok=True)
+    write_json(_jobs(run), {"jobs": jobs})
+
+
+def _executor(root: pathlib.Path, given: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Any:
+    executor = submitit.SlurmExecutor(root.absolute() / "slurm" / "%j", max_num_timeout=_TIMEOUTS)
+    imports = f"export PYTHONPATH={json.dumps(str(PROGRAM.parent))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    additional = {"requeue": True, **(more or {})}
+    executor.update_parameters(
+        **{"job_name": root.name, **_PARAMETERS, **given}, setup=[imports], additional_parameters=additional
+    )
+    return executor
+
+
+def _array(executor: Any, runs: Sequence[Run], mode: str, workers: int) -> list[str]:
+    """Submits one array with `workers` jobs for each run; their numbers."""
+    if not runs:
+        return []
+    with executor.batch():
+        jobs = [executor.submit(Job(run, mode, k, workers)) for run in runs for k in range(workers)]
+    return [job.job_id for job in jobs]

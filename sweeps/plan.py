@@ -1,0 +1,147 @@
+"""From a sweep file to runs, every one of them checked before any is begun."""
+
+import hashlib
+import importlib.util
+import json
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from configs import default
+from sweeps.overrides import Overrides, Sweep
+from sweeps.runs import Run, write_json
+
+PLAN = "sweep.json"  # in the root: what the sweep consists of, for --status and --report
+_READABLE = 60  # characters of a folder's name beside its hash
+
+
+def read_sweep(path: pathlib.Path) -> Sweep:
+    """What `get_sweep()` of the file at `path` returns.
+
+    Errors: ValueError, one sentence, where there is no such file or function, or where it returns no runs.
+    """
+    found = importlib.util.spec_from_file_location("sweep_file", path)
+    if found is None or found.loader is None or not path.is_file():
+        raise ValueError(f"--sweep={path} is not a Python file; give one such as configs/sweeps/digits.py.")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+        sweep = module.get_sweep()
+    except Exception as error:  # whatever it is, it is the user's code
+        raise ValueError(f"--sweep={path} cannot be read: {type(error).__name__}: {_one_line(error)}") from error
+    if not isinstance(sweep, list | tuple) or not sweep or not all(isinstance(run, Mapping) for run in sweep):
+        raise ValueError(
+            f"get_sweep() of {path} returned {str(sweep)[:80]!r}, but it must return a list of at least one dict "
+            "from config keys to values."
+        )
+    return [dict(run) for run in sweep]
+
+
+def plan(config: str, given: Sequence[str], sweep: Sweep, root: pathlib.Path) -> list[Run]:
+    """A run for each of the overrides, with the config `config` and the flags `given` (--config.KEY=VALUE).
+
+    Every run's config goes through the same parser and the same checks as in `main.py`.
+    Errors: ValueError, one sentence, for what is wrong with any of them, and for two runs that would be equal.
+    """
+    if not pathlib.Path(config).is_file():
+        raise ValueError(f"--config={config} is not a file; give one of configs/.")
+    start = (f"--config={pathlib.Path(config).resolve()}", *given)
+    base = default.to_json(configured(start))
+    runs: dict[str, Run] = {}
+    for number, overrides in enumerate(sweep):
+        try:
+            run = _planned(start, base, overrides, root)
+        except ValueError as error:
+            raise ValueError(f"Run {number} of the sweep, {overrides}: {error}") from error
+        whole = json.dumps(run.config, sort_keys=True)
+        if whole in runs:
+            raise ValueError(f"Run {number} of the sweep, {overrides}, equals another one, {runs[whole].overrides}.")
+        runs[whole] = run
+    return list(runs.values())
+
+
+def _planned(start: Sequence[str], base: dict[str, Any], overrides: Overrides, root: pathlib.Path) -> Run:
+    arguments = (*start, *(f"--config.{key}={value}" for key, value in overrides.items()))
+    config = dict(default.flatten(default.to_json(configured(arguments))))
+    for key, value in overrides.items():
+        if json.loads(json.dumps(value)) != config[key]:
+            raise ValueError(f"config.{key} cannot be {value!r} on a command line, where it would be {config[key]!r}.")
+    typed = {key: config[key] for key in overrides}
+    return Run(root.absolute(), name_of(typed), typed, arguments, config)
+
+
+def configured(arguments: Sequence[str]) -> ConfigDict:
+    """The config that `main.py` would have with these flags. Errors: ValueError, one sentence."""
+    known = dict(default.flatten(default.get_config()))
+    for argument in arguments:
+        key = argument.removeprefix("--config.").split("=")[0].removesuffix("!")
+        if argument.startswith("--config.") and key not in known:
+            raise ValueError(f"config.{key} is not a setting; the nearest is config.{default.nearest(key, known)}.")
+    values, argv = flags.FlagValues(), ["main.py", *arguments]
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True, sys_argv=argv)
+    try:
+        values(argv)
+        config: ConfigDict = values["config"].value
+        default.validate(config.lock())  # a file that could not be read is only told when it is used
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise ValueError(_one_line(error)) from error
+    return config
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def name_of(overrides: Mapping[str, Any]) -> str:
+    """The folder of a run: its overrides, shortened, and a hash of them: `lr=0.001,seed=3-5f2a09c1`.
+
+    It depends on nothing but the overrides, so that a sweep may grow.
+    """
+    last = [key.rpartition(".")[2] for key in overrides]
+    short = {key: name if last.count(name) == 1 else key for key, name in zip(overrides, last, strict=True)}
+    shown = ",".join(f"{short[key]}={_shown(value)}" for key, value in overrides.items()) or "base"
+    whole = hashlib.sha256(json.dumps(dict(overrides), sort_keys=True).encode()).hexdigest()
+    return f"{shown[:_READABLE].rstrip(',.-=')}-{whole[:8]}"
+
+
+def _shown(value: Any) -> str:
+    text = "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).strip("-")
+
+
+def save(root: pathlib.Path, config: str, runs: Sequence[Run], with_eval: bool) -> None:
+    """Writes what the sweep consists of to `root`.
+
+    Errors: ValueError where `root` is that of another config's sweep, or cannot be written.
+    """
+    path, begun = root / PLAN, str(pathlib.Path(config).resolve())
+    before = _stored(root)["config"] if path.exists() else begun
+    if pathlib.Path(before).name != pathlib.Path(begun).name:
+        raise ValueError(f"--root={root} holds a sweep of {before}, not of {begun}; give another --root.")
+    listed = [{"name": r.name, "overrides": r.overrides, "arguments": r.arguments, "config": r.config} for r in runs]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"config": begun, "eval": with_eval, "runs": listed})
+    except OSError as error:
+        raise ValueError(f"--root={root} cannot be written ({error.strerror}); give another --root.") from error
+
+
+def load(root: pathlib.Path) -> tuple[list[Run], bool]:
+    """The runs of the sweep in `root`, and whether they are to be evaluated. Errors: ValueError, one sentence."""
+    stored = _stored(root)
+    runs = [
+        Run(root.absolute(), run["name"], run["overrides"], tuple(run["arguments"]), run["config"])
+        for run in stored["runs"]
+    ]
+    return runs, stored["eval"]
+
+
+def _stored(root: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads((root / PLAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ValueError(f"--root={root} holds no sweep; give the --root of one that was started.") from None

@@ -1,0 +1,262 @@
+"""A run of a sweep, and where it stands, as its files tell."""
+
+import dataclasses
+import enum
+import fcntl
+import json
+import math
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from configs import default
+
+PROGRAM = pathlib.Path(__file__).parent.parent / "main.py"
+# Exit codes of main.py (docs/exit_codes.md); a process that a signal ended counts as 128 + its number, as in a shell.
+DONE, USER_ERROR, STOPPED = 0, 2, 5
+KILLED = (6, 130, 134, 137, 143)  # another process gone, or killed: the same command goes on
+MAX_KILLS = 5  # so often in a row, without any progress: that is no accident, such as too little memory
+_TAIL = 8192  # bytes; a line of metrics has some hundred
+
+
+class State(enum.StrEnum):
+    """What is to be done about a run: nothing, wait, start it, or read why it ended."""
+
+    FINISHED = "finished"
+    RUNNING = "running"
+    QUEUED = "queued"  # with Slurm
+    WAITING = "waiting"  # it can be started
+    FAILED = "failed"
+    WRONG = "wrong config"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a sweep: `arguments` are those of `main.py` but for mode and workdir, `config` all keys, dotted."""
+
+    root: pathlib.Path
+    name: str
+    overrides: Mapping[str, Any]
+    arguments: tuple[str, ...]
+    config: Mapping[str, Any]
+
+    @property
+    def directory(self) -> pathlib.Path:
+        """The workdir."""
+        return self.root / self.name
+
+    @property
+    def own(self) -> pathlib.Path:
+        """Where the sweep keeps what is not `main.py`'s: logs, locks, exit codes."""
+        return self.directory / "sweep"
+
+    def log(self, mode: str, worker: int = 0) -> pathlib.Path:
+        """What the processes of a mode have said."""
+        return self.own / f"{_part(mode, worker)}.log"
+
+    def lock(self, mode: str, worker: int = 0) -> pathlib.Path:
+        """The file whose lock a process of that mode holds; `sweeps/attempt.py`."""
+        return self.own / f"{_part(mode, worker)}.lock"
+
+    def command(self, mode: str, worker: int = 0, workers: int = 1) -> list[str]:
+        """What starts it, or makes it go on."""
+        shared = [f"--eval_worker={worker}", f"--eval_workers={workers}"] if mode == "eval" else []
+        return [sys.executable, str(PROGRAM), *self.arguments, f"--workdir={self.directory}", f"--mode={mode}", *shared]
+
+
+def _part(mode: str, worker: int) -> str:
+    return f"{mode}_{worker}" if mode == "eval" else mode
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """Where a run stands. Figures are None where they are not known yet."""
+
+    run: Run
+    state: State
+    mode: str | None  # train or eval: what comes next, or is going on; None: nothing
+    code: int | None  # with which the last process ended, where that is why it does not go on
+    step: int
+    loss: float | None
+    seconds_left: float | None  # of training, at the speed of the last line
+    bits_per_dim: float | None
+    fid: float | None
+
+
+def status_of(run: Run, with_eval: bool, queued: bool = False) -> Status:
+    """Where a run stands. `with_eval`: whether it is to be evaluated; `queued`: whether a cluster has it."""
+    line = last_line(run)
+    mode = "train" if not _trained(run) else "eval" if with_eval and not _evaluated(run) else None
+    code = gave_up(run, mode) if mode else None
+    if mode is None:
+        state = State.FINISHED
+    elif any(is_locked(path) for path in run.own.glob("*.lock")):
+        state = State.RUNNING
+    elif queued:
+        state = State.QUEUED
+    elif code is not None:
+        state = State.WRONG if code == USER_ERROR else State.FAILED
+    else:
+        state = State.WAITING
+    results = newest_report(run)
+    return Status(
+        run=run,
+        state=state,
+        mode=mode,
+        code=code if state in (State.FAILED, State.WRONG) else None,
+        step=line.get("step", 0),
+        loss=line.get("loss"),
+        seconds_left=_seconds_left(run, line) if mode == "train" and state is State.RUNNING else None,
+        bits_per_dim=results.get("bits_per_dim", {}).get("mean"),
+        fid=results.get("metrics", {}).get("samples", {}).get("fid", {}).get("value"),
+    )
+
+
+# What main.py leaves ----------------------------------------------------------------------------------------------
+
+
+def last_line(run: Run) -> dict[str, Any]:
+    """The last line of metrics that has the training loss; nothing where there is none."""
+    path = run.directory / "metrics.jsonl"
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        return next((line for line in reversed(list(_parsed(file.read()))) if "loss" in line), {})
+
+
+def lines(run: Run) -> list[dict[str, Any]]:
+    """All lines of metrics."""
+    path = run.directory / "metrics.jsonl"
+    return list(_parsed(path.read_bytes())) if path.exists() else []
+
+
+def _parsed(text: bytes) -> Iterator[dict[str, Any]]:
+    """The whole lines; the first and the last of what is read may be cut."""
+    for line in text.splitlines():
+        try:
+            parsed = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(parsed, dict) and "step" in parsed:
+            yield parsed
+
+
+def reports(run: Run) -> dict[int, dict[str, Any]]:
+    """The reports of its evaluation, by the number of the checkpoint, in order."""
+    found = (path for path in run.directory.glob("eval/ckpt_*/report.json"))
+    return dict(sorted((int(path.parent.name.removeprefix("ckpt_")), read_json(path)) for path in found))
+
+
+def newest_report(run: Run) -> dict[str, Any]:
+    """The results of the newest checkpoint that has been evaluated; nothing where there is none."""
+    return next((report["results"] for report in reversed(reports(run).values())), {})
+
+
+def num_snapshots(config: Mapping[str, Any]) -> int:
+    """How many checkpoints a run keeps: the end of training included."""
+    return math.ceil(config["training.n_iters"] / config["training.snapshot_freq"])
+
+
+def _trained(run: Run) -> bool:
+    path = run.directory / "finished.json"
+    return path.exists() and read_json(path)["step"] >= run.config["training.n_iters"]
+
+
+def _evaluated(run: Run) -> bool:
+    """Whether all reports are there, of these settings, with all that they ask for."""
+    found, config = reports(run), run.config
+    asked = [name for name, key in EVALUATIONS.items() if config[f"eval.{key}"]]
+    for number in range(config["eval.begin_ckpt"], config["eval.end_ckpt"] + 1):
+        report = found.get(number)
+        if report is None or not set(asked) <= report["results"].keys():
+            return False
+        if any(map(default.changes_evaluation, default.differences(report["config"], dict(config)))):
+            return False
+    return True
+
+
+def _seconds_left(run: Run, line: Mapping[str, Any]) -> float | None:
+    if not line.get("images_per_second"):
+        return None
+    left = run.config["training.n_iters"] - line["step"]
+    return left * run.config["training.batch_size"] / line["images_per_second"]
+
+
+# What the sweep leaves --------------------------------------------------------------------------------------------
+
+
+def progress(run: Run) -> int:
+    """Grows with everything that a kill does not take away: checkpoints, rounds of the evaluation."""
+    steps = [int(path.name) for path in run.directory.glob("checkpoints-meta/*") if path.name.isdigit()]
+    return max(steps, default=0) + sum(1 for _ in run.directory.glob("eval/*/*/round_*.npz"))
+
+
+def record(run: Run, mode: str, code: int) -> None:
+    """Notes that a process has ended."""
+    line = {"mode": mode, "code": code, "progress": progress(run), "arguments": run.arguments}
+    with (run.own / "ended.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def gave_up(run: Run, mode: str) -> int | None:
+    """The exit code because of which this command is not started again, or None. Another command may help."""
+    path = run.own / "ended.jsonl"
+    if not path.exists():
+        return None
+    ended = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    ended = [e for e in ended if e["mode"] == mode and tuple(e["arguments"]) == run.arguments]
+    if not ended or ended[-1]["code"] in (DONE, STOPPED):
+        return None
+    if ended[-1]["code"] not in KILLED:
+        return ended[-1]["code"]
+    last = ended[-MAX_KILLS:]
+    in_vain = all(e["code"] in KILLED and e["progress"] == last[-1]["progress"] for e in last)
+    return ended[-1]["code"] if len(last) == MAX_KILLS and in_vain else None
+
+
+def is_locked(path: pathlib.Path) -> bool:
+    """Whether a process holds the lock of this file."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def log_tail(status: Status, num: int = 8) -> list[str]:
+    """The last lines that a run has said."""
+    logs = sorted(status.run.own.glob(f"{status.mode}*.log"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        return []
+    with logs[-1].open("rb") as file:
+        file.seek(max(0, logs[-1].stat().st_size - _TAIL))
+        return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()][-num:]
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A file that was written whole."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Writes `content` whole or not at all."""
+    write_text(path, json.dumps(content, indent=1))
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes `text` whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+EVALUATIONS = {
+    "loss": "enable_loss",
+    "bits_per_dim": "enable_bpd",
+    "samples": "enable_sampling",
+    "metrics": "enable_metrics",
+}
