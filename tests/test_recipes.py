@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md and the page about networks say is applied to a copy of the repository, as written, and works."""
+"""What CONTRIBUTING.md and the page about networks say is applied to a copy of the repository, and the copy works."""
 
 import ast
 import json
