@@ -2,13 +2,14 @@
 #   make demo       train, sample and measure a model of real handwritten digits (minutes on two cores)
 #   make test       all tests;  make test-fast leaves out the slow ones
 #   make check      formatting, lint, types
+#   make docs       the documentation, into site/; warnings are errors
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 DEMO_CONFIG := configs/subvp/digits_ddpmpp_continuous.py
 
-.PHONY: demo test test-fast check clean
+.PHONY: demo test test-fast check docs clean
 
 demo: .venv/.run
 	@echo "== Training a sub-VP DDPM++ on 1,497 handwritten digits; stop it and start again as you like."
@@ -30,6 +31,9 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 
+docs: .venv/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 .venv/.run: requirements.txt
 	@echo "== Setting up .venv from requirements.txt (1.2 GB, about a minute)."
 	$(PYTHON) -m venv .venv
@@ -42,4 +46,4 @@ check: .venv/.dev
 	@touch $@
 
 clean:
-	rm -rf .venv .cache runs
+	rm -rf .venv .cache runs site
