@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 import build_data
 import build_network
 import build_sampler
+from build_shape import data_shape
 from configs.default import choose
 from likelihood import dequantize
 from models import score
@@ -68,7 +69,7 @@ def network(config: ConfigDict) -> nn.Module:
 def blank(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
     """An example of what the network takes: x [1, ...], time [1], cond."""
     cond = {"labels": np.zeros((1,), np.int32)} if config.model.num_labels else None
-    return np.zeros((1, *build_data.shape(config)), np.float32), np.ones((1,), np.float32), cond
+    return np.zeros((1, *data_shape(config)), np.float32), np.ones((1,), np.float32), cond
 
 
 def score_of(config: ConfigDict) -> ScoreOf:
@@ -183,6 +184,7 @@ def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
         _draw_times(config, process),
         weighting=_weighting(config),
         reduce_mean=training.reduce_mean,
+        augment=build_data.augmentation(config),
     )
 
 

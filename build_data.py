@@ -5,16 +5,13 @@ import math
 
 from ml_collections import ConfigDict
 
+from build_shape import check_images, check_source, data_shape
 from configs.default import choose
 from data.own import is_own
 from data.pictures import RESIZES
 from data.sources import EMBEDDED, Reading, Source, eval_split, load
-
-
-def shape(config: ConfigDict) -> tuple[int, ...]:
-    """The shape of an example, (H, W, C) for images: what networks are built for."""
-    data = config.data
-    return tuple(data.shape) or (data.image_size, data.image_size, data.num_channels)
+from training import augment
+from training.losses import Augment
 
 
 def resolve(config: ConfigDict) -> None:
@@ -33,8 +30,9 @@ def resolve(config: ConfigDict) -> None:
         data.image_size = found.shape[0]
     if found.num_levels:
         data.num_levels = found.num_levels
-    elif data.uniform_dequantization:
-        logging.info("%s are floats: nothing is dequantised, and likelihoods are in nats per dimension", data.dataset)
+    else:
+        data.uniform_dequantization, data.centered = False, True
+        logging.info("%s are floats: not dequantised, the network sees (x - %g) / %g", data.dataset, *affine(config, 0))
     if len(found.shape) != 3 and data.random_flip:
         data.random_flip = False
         logging.info("%s are no images [H, W, C]: config.data.random_flip is set to False", data.dataset)
@@ -44,21 +42,17 @@ def source(config: ConfigDict, split: str) -> Source:
     """The examples of `train`, or of `test`: what the published experiments evaluate on."""
     data = config.data
     examples = _load(config, split)
-    if examples.shape != shape(config):
+    if examples.shape != data_shape(config):
         raise ValueError(
-            f"config.data says images of {shape(config)}, but {data.dataset} has {examples.shape}; "
+            f"config.data says images of {data_shape(config)}, but {data.dataset} has {examples.shape}; "
             "set config.data.image_size and config.data.num_channels."
         )
+    check_source(config, examples.num_levels)
     if config.model.num_labels not in (0, examples.num_classes):
         raise ValueError(
             f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "
             f"{examples.num_classes} classes; "
             f"set it to {examples.num_classes}, or to 0 for a network that knows no classes."
-        )
-    if data.random_flip and len(examples.shape) != 3:
-        raise ValueError(
-            f"config.data.random_flip = True mirrors images, but {data.dataset} has examples of {examples.shape}; "
-            "set it to False."
         )
     return examples
 
@@ -66,6 +60,24 @@ def source(config: ConfigDict, split: str) -> Source:
 def unchecked(config: ConfigDict, split: str) -> Source:
     """The examples of `train` or `test`, whether the rest of the config suits them or not."""
     return _load(config, split, any_size=True)
+
+
+def augmentation(config: ConfigDict) -> Augment | None:
+    """EDM's augmentation with probability `data.augment`, if that is not 0.
+
+    Errors: ValueError for what is no image, and for a network that is not told: its samples would be changed too.
+    """
+    probability = config.data.augment
+    if not probability:
+        return None
+    check_images(data_shape(config), "config.data.augment", "set it to 0")
+    told = config.model.get("augment_dim", 0)
+    if told != augment.NUM_LABELS:
+        raise ValueError(
+            f"config.data.augment = {probability} changes images in ways that the network has to be told, but "
+            f"config.model.augment_dim = {told}; set it to {augment.NUM_LABELS}, or data.augment to 0."
+        )
+    return lambda keys, x: augment.augment(keys, x, probability)
 
 
 def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 import build_data
+from build_shape import data_shape
 from configs.default import choose
 from likelihood import dequantize, variational
 from likelihood.bound import variational_bound
@@ -104,7 +105,7 @@ def _refuse_divergence(config: ConfigDict) -> None:
     settings = config.eval
     if settings.bpd_method != "ode":
         return
-    num_dims, limit = math.prod(build_data.shape(config)), Exact().limit
+    num_dims, limit = math.prod(data_shape(config)), Exact().limit
     if settings.divergence == "exact" and num_dims > limit:
         raise ValueError(
             f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an example of "

@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-import build_data
+from build_shape import check_halvings, check_images, data_shape
 from configs.default import choose
 from models import ncsnpp, ncsnv2
 from models.classifier import WideResnet
@@ -27,6 +27,7 @@ def network(config: ConfigDict, process: SDE) -> nn.Module:
             f"config.model.num_labels = {config.model.num_labels}, but the network {config.model.name!r} cannot be "
             f"told a class; use {' or '.join(KNOW_CLASSES)}, or num_labels = 0."
         )
+    check_images(data_shape(config), f"config.model.name = {config.model.name!r}", "use a network of that rank")
     return make(config, process)
 
 
@@ -81,19 +82,19 @@ def _wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
             "config.model.name = 'wideresnet' tells the class of an image, but config.model.num_labels = 0; set it to "
             "the number of classes of the data set."
         )
-    _check_halvings(config, 2, "")
+    check_halvings(config, 2, "")
     return WideResnet(
         num_labels=model.num_labels,
         blocks_per_group=model.blocks_per_group,
         channel_multiplier=model.channel_multiplier,
-        num_channels=build_data.shape(config)[-1],
+        num_channels=data_shape(config)[-1],
     )
 
 
 def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, Any]:
     """What NCSN++ and DDPM have in common."""
     model = config.model
-    _check_halvings(config, len(model.ch_mult) - 1, " or fewer entries in config.model.ch_mult")
+    check_halvings(config, len(model.ch_mult) - 1, " or fewer entries in config.model.ch_mult")
     return {
         **_shared(config, process, normalization="GroupNorm", takes_sigma=takes_sigma),
         "ch_mult": tuple(model.ch_mult),
@@ -107,7 +108,7 @@ def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, 
 
 def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]:
     """What NCSN and NCSNv2 have in common."""
-    _check_halvings(config, ncsnv2.VARIANTS[size].halvings, "")
+    check_halvings(config, ncsnv2.VARIANTS[size].halvings, "")
     return _shared(config, process, normalization="InstanceNorm++", takes_sigma=True)
 
 
@@ -127,26 +128,10 @@ def _shared(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
         "nonlinearity": model.nonlinearity,
         "normalization": model.normalization,
         "scale_by_sigma": model.scale_by_sigma,
-        "num_channels": build_data.shape(config)[-1],
+        "num_channels": data_shape(config)[-1],
         "centered": config.data.centered,
         "sigmas": tuple(reversed(chain.stds)) if chain else None,
     }
-
-
-def _check_halvings(config: ConfigDict, halvings: int, remedy: str) -> None:
-    """ValueError, with the remedy, unless examples are images that can be halved as often as the network does."""
-    shape = build_data.shape(config)
-    if len(shape) != 3:
-        raise ValueError(
-            f"config.model.name = {config.model.name!r} is a network for images [H, W, C], but examples of "
-            f"{config.data.dataset} have the shape {shape}; use a network for that rank."
-        )
-    side = next((side for side in shape[:2] if side % 2**halvings), None)
-    if side is not None:
-        raise ValueError(
-            f"config.data.image_size = {side} cannot be halved {halvings} times; use a multiple of "
-            f"{2**halvings}{remedy}."
-        )
 
 
 NETWORKS: dict[str, Callable[[ConfigDict, SDE], nn.Module]] = {

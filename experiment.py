@@ -21,8 +21,8 @@ from configs import default
 from data.pipeline import eval_batch
 from data.sources import Source
 from evaluation.features import Extractor
-from evaluation.images import grid, shades
 from evaluation.metrics import METRICS
+from evaluation.pictures import sheet
 from evaluation.rounds import Task
 from evaluation.tasks import bits_per_dim_task, loss_task, samples_task
 from sde.base import Array, example_keys, fold, keys_at
@@ -148,17 +148,11 @@ class Experiment:
         return jax.device_put(keys, sharding)
 
     def picture(self, samples: np.ndarray, columns: int | None = None) -> np.ndarray:
-        """Samples [N, ...] as one grid of 8-bit images, small ones enlarged; a square unless `columns` says.
-
-        Levels go from black to white; floats from the least to the largest of the sheet.
-        """
-        levels = self.test.num_levels
-        low, high = (0, levels - 1) if levels else (float(samples.min()), float(samples.max()))
-        pictures = shades(samples, low, high)
-        return grid(pictures, columns, scale=max(1, 64 // pictures.shape[1]))
+        """Samples [N, ...] as one sheet [H, W, 1 or 3] of 8 bits, with as many columns as asked or about a square."""
+        return sheet(samples, self.test.num_levels, columns)
 
     def frames(self, states: np.ndarray) -> list[np.ndarray]:
-        """Grey levels [N, K, H, W, C] of K states as K grids."""
+        """Samples [N, K, ...] of K states as K sheets."""
         return [self.picture(states[:, k]) for k in range(states.shape[1])]
 
 

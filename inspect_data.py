@@ -15,7 +15,7 @@ import build_data
 from configs import default
 from data.base import Source
 from evaluation import report
-from evaluation.images import grid, shades
+from evaluation.pictures import sheet
 
 PAIRS = 2000  # examples of which distances are taken, all pairs, as Song and Ermon 2020 (technique 1) have it
 BATCH = 256  # examples in memory at once, but for those
@@ -33,10 +33,7 @@ def inspect(config: ConfigDict, workdir: pathlib.Path | None = None) -> dict[str
     if workdir is not None:
         chosen = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(int)
         values = train.fetch(chosen)["x"]
-        low, high = (0, train.num_levels - 1) if train.num_levels else (figures["minimum"], figures["maximum"])
-        pictures = shades(values, low, high)
-        sheet = grid(pictures, scale=max(1, 64 // pictures.shape[1]))
-        report.write_png(workdir / "inspect" / "examples.png", sheet)
+        report.write_png(workdir / "inspect" / "examples.png", sheet(values, train.num_levels))
         report.write_json(workdir / "inspect" / "data.json", figures)
         logging.info("-> %s", workdir / "inspect")
     return figures

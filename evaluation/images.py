@@ -1,4 +1,4 @@
-"""Data of any shape as pictures, and many pictures on one sheet."""
+"""Many images on one sheet."""
 
 import math
 
@@ -28,22 +28,3 @@ def grid(images: np.ndarray, columns: int | None = None, padding: int = 1, scale
     sheet = cells.reshape(rows, columns, height + padding, width + padding, channels).swapaxes(1, 2)
     sheet = sheet.reshape(rows * (height + padding), columns * (width + padding), channels)
     return np.pad(sheet, ((0, padding), (0, padding), (0, 0)))
-
-
-def shades(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Pictures [N, H, W, 1 or 3] uint8 of examples [N, ...], black where they are `low`, white where they are `high`.
-
-    Images [H, W, C] of 1 or 3 channels are themselves, of others their channels side by side; of volumes [D, H, W, C]
-    it is the middle slice, of series [L, C] and vectors [D] a row for each channel, eight pixels high.
-    """
-    scaled = (values.astype(np.float32) - low) * (255 / max(high - low, 1e-30))
-    pictures = np.round(np.clip(scaled, 0, 255)).astype(np.uint8)
-    if pictures.ndim == 5:
-        pictures = pictures[:, pictures.shape[1] // 2]
-    if pictures.ndim < 4:
-        rows = pictures.reshape(len(pictures), pictures.shape[1], -1).swapaxes(1, 2)
-        return rows.repeat(8, axis=1)[..., None]
-    if pictures.shape[-1] not in (1, 3):
-        count, height, width, channels = pictures.shape
-        return pictures.transpose(0, 1, 3, 2).reshape(count, height, channels * width, 1)
-    return pictures

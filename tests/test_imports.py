@@ -31,6 +31,7 @@ TOP = {
     "build_likelihood",
     "build_network",
     "build_sampler",
+    "build_shape",
     "compiled",
     "exchange",
     "experiment",
