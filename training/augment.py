@@ -14,9 +14,9 @@ with n, m ~ N(0, 1), and pixels outside are mirrored at the borders. The label h
 done, so that a network which is told zeros draws images that are not changed.
 
 Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", NeurIPS 2022, appendix F.2.
-Notes: the label of the anisotropy has twice its angle, n cos 2b and n sin 2b; with b itself, as published, stretching by
-r along b and by 1/r along b + pi would have one label, though they are different changes. One bilinear interpolation at the end, where the paper filters with wavelets at twice the resolution; flips and
-whole numbers of pixels stay exact.
+Notes: the label of the anisotropy has twice its angle, n cos 2b and n sin 2b; with b itself, as published, -n at b and
+n at b + pi would have one label, though they are different changes. One bilinear interpolation at the end, where the
+paper filters with wavelets at twice the resolution; flips and whole numbers of pixels stay exact.
 """
 
 import functools
@@ -38,8 +38,8 @@ _WHETHER, _HOW, _DIRECTION = range(3)
 def augment(keys: Array, x: Array, probability: float) -> tuple[Array, Array]:
     """Changed images of `x` [B, H, W, C] float, and the label [B, 9] that says how; `keys` [B], consumed.
 
-    Label: x-flip, y-flip, n of the scaling, cos a - 1 and sin a, n cos 2b and n sin 2b of the anisotropy, n and m of the
-    translation.
+    Label: x-flip, y-flip, n of the scaling, cos a - 1 and sin a, n cos 2b and n sin 2b of the anisotropy, n and m of
+    the translation.
     """
     return jax.vmap(lambda key, image: _augmented(key, image, probability))(keys, x)
 
