@@ -75,7 +75,7 @@ def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
         assert min(picture.size) > 2 * min(case.shape[:-1])
     (report,) = run_lib.evaluate(run)
     samples = np.load(report.parent / "samples.npz")["arr_0"]
-    assert samples.shape == (8, *case.shape) and samples.dtype == case.dtype and len(np.unique(samples)) > 2
+    assert samples.shape == (8, *case.shape) and samples.dtype == case.dtype and len(np.unique(samples)) > 1
     results = json.loads(report.read_text())["results"]
     levels = LEVELS[case.dtype]
     if levels:
