@@ -192,6 +192,7 @@ def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
         _draw_times(config, process),
         weighting=_weighting(config),
         reduce_mean=training.reduce_mean,
+        augment=build_data.augmentation(config),
     )
 
 

@@ -5,11 +5,13 @@ import math
 
 from ml_collections import ConfigDict
 
-from build_shape import check_source, data_shape
+from build_shape import check_images, check_source, data_shape
 from configs.default import choose
 from data.own import is_own
 from data.pictures import RESIZES
 from data.sources import EMBEDDED, Reading, Source, eval_split, load
+from training import augment
+from training.losses import Augment
 
 
 def resolve(config: ConfigDict) -> None:
@@ -28,9 +30,9 @@ def resolve(config: ConfigDict) -> None:
         data.image_size = found.shape[0]
     if found.num_levels:
         data.num_levels = found.num_levels
-    elif data.uniform_dequantization:
-        data.uniform_dequantization = False
-        logging.info("%s are floats: nothing is dequantised, and likelihoods are in nats per dimension", data.dataset)
+    else:
+        data.uniform_dequantization, data.centered = False, True
+        logging.info("%s are floats: not dequantised, the network sees (x - %g) / %g", data.dataset, *affine(config, 0))
     if len(found.shape) != 3 and data.random_flip:
         data.random_flip = False
         logging.info("%s are no images [H, W, C]: config.data.random_flip is set to False", data.dataset)
@@ -58,6 +60,24 @@ def source(config: ConfigDict, split: str) -> Source:
 def unchecked(config: ConfigDict, split: str) -> Source:
     """The examples of `train` or `test`, whether the rest of the config suits them or not."""
     return _load(config, split, any_size=True)
+
+
+def augmentation(config: ConfigDict) -> Augment | None:
+    """EDM's augmentation with probability `data.augment`, if that is not 0.
+
+    Errors: ValueError for what is no image, and for a network that is not told: its samples would be changed too.
+    """
+    probability = config.data.augment
+    if not probability:
+        return None
+    check_images(data_shape(config), "config.data.augment", "set it to 0")
+    told = config.model.get("augment_dim", 0)
+    if told != augment.NUM_LABELS:
+        raise ValueError(
+            f"config.data.augment = {probability} changes images in ways that the network has to be told, but "
+            f"config.model.augment_dim = {told}; set it to {augment.NUM_LABELS}, or data.augment to 0."
+        )
+    return lambda keys, x: augment.augment(keys, x, probability)
 
 
 def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:

@@ -84,7 +84,7 @@ def _classifier(config: ConfigDict, sharding: Sharding) -> Guide:
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a {other.model.name}, which is no "
             "classifier; give the run of a wideresnet, or set config.sampling.guidance = 'autoguidance'."
         )
-    _same(config, other, ("data.shape", "data.image_size", "data.num_channels", "data.centered"))
+    _same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered"))
     score_of, log_probability = _conditional(config), build.log_class_probability(other, build.sde(config))
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
@@ -109,7 +109,7 @@ def _autoguidance(config: ConfigDict, sharding: Sharding) -> Guide:
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} was trained with the SDE "
             f"{build.sde(other)}, this config with {build.sde(config)}; autoguidance needs the same."
         )
-    _same(config, other, ("data.shape", "data.image_size", "data.num_channels", "data.centered", "model.num_labels"))
+    _same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered", "model.num_labels"))
     score_of, weaker_of = _conditional(config), _conditional(other)
     scale, interval = config.sampling.guidance_scale, _interval(config)
 

@@ -164,6 +164,7 @@ def _data() -> ml_collections.ConfigDict:
     data.num_threads = 4  # that read ahead, a batch each
     data.num_workers = 0  # processes that read instead, for decoding many small pictures; 0: threads alone
     data.random_flip = True  # mirror half of the training images
+    data.augment = 0.0  # probability of each of EDM's augmentations of images (0.12 there); needs model.augment_dim = 9
     data.centered = True  # the network sees [-1, 1] instead of [0, 1]
     data.uniform_dequantization = False  # train on (u + U[0, 1)) / levels instead of u / (levels - 1)
     return data
@@ -244,6 +245,7 @@ _POSITIVE = (
 FIXED = (
     "seed", "model", "data.dataset", "data.category", "data.image_size", "data.num_channels", "data.random_flip",
     "data.shape", "data.num_levels", "data.resize", "data.test_every", "data.on_corrupt", "data.offset", "data.scale",
+    "data.augment",
     "data.centered", "data.uniform_dequantization", "training.sde", "training.continuous", "training.batch_size",
     "optim.optimizer",
 )  # fmt: skip
@@ -276,6 +278,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
             raise ValueError(f"config.model.ema_sigma_rels has {sigma_rel}, but a width must be in (0, 0.288).")
     if not 0 <= config.sampling.eta <= 1:
         raise ValueError(f"config.sampling.eta = {config.sampling.eta}, but it must be in [0, 1].")
+    if not 0 <= config.data.augment <= 1:
+        raise ValueError(f"config.data.augment = {config.data.augment}, but it must be in [0, 1].")
     if not 0 <= config.model.label_dropout <= 1:
         raise ValueError(f"config.model.label_dropout = {config.model.label_dropout}, but it must be in [0, 1].")
     if config.model.num_labels < 0:

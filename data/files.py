@@ -11,11 +11,11 @@ ARRAYS = (".npy", ".npz")
 
 
 def read_images(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> tuple[list[str], np.ndarray]:
-    """Names [N] and images [N, H, W, C] uint8 of a file, or of all files right in a folder, of `shape` = (H, W, C).
+    """Names [N] and examples [N, *shape] of a file, or of all files right in a folder.
 
     A picture is read as grey or RGB, as C says, and its 256 shades become `num_levels` levels; an array holds levels,
-    [N, H, W, C] or [H, W, C]. Errors: ValueError that names the file which is not there, not readable, or of another
-    shape or type.
+    or floats where `num_levels` is 0, [N, *shape] or of that shape.
+    Errors: ValueError that names the file which is not there, not readable, or of another shape or type.
     """
     files = _files(path)
     names, images = [], []
@@ -67,13 +67,15 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _picture(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:
+    if not num_levels or len(shape) != 3:
+        raise ValueError(f"{path} is a picture, but the data are no levels of images; give .npy or .npz.")
     shades = _opened(path, shape[-1])
     if shades.shape != tuple(shape):
         height, width, _ = shades.shape
         raise ValueError(
             f"{path} is {height}x{width}, but images of {shape[0]}x{shape[1]} are needed; resize it first."
         )
-    return np.round(shades.astype(np.float32) * ((num_levels - 1) / 255)).astype(np.uint8)[None]
+    return np.round(shades.astype(np.float32) * ((num_levels - 1) / 255)).astype(_type(num_levels))[None]
 
 
 def _opened(path: pathlib.Path, channels: int) -> np.ndarray:
@@ -95,16 +97,22 @@ def _opened(path: pathlib.Path, channels: int) -> np.ndarray:
 def _levels(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:
     images = read_array(path)
     images = images[None] if images.ndim == len(shape) else images
-    if images.shape[1:] != tuple(shape) or not len(images) or not np.issubdtype(images.dtype, np.integer):
+    kind, what = (np.integer, "levels, integers") if num_levels else (np.floating, "floats")
+    if images.shape[1:] != tuple(shape) or not len(images) or not np.issubdtype(images.dtype, kind):
         raise ValueError(
-            f"{path} holds {images.dtype} {images.shape}, but levels, integers [N, {', '.join(map(str, shape))}], "
-            "are needed."
+            f"{path} holds {images.dtype} {images.shape}, but {what} [N, {', '.join(map(str, shape))}], are needed."
         )
+    if not num_levels:
+        return images.astype(np.float32)
     if images.min() < 0 or images.max() >= num_levels:
         raise ValueError(
             f"{path} has levels from {images.min()} to {images.max()}, but the data have 0 to {num_levels - 1}."
         )
-    return images.astype(np.uint8)
+    return images.astype(_type(num_levels))
+
+
+def _type(num_levels: int) -> type:
+    return np.uint8 if num_levels <= 2**8 else np.uint16
 
 
 def _reason(error: Exception) -> str:

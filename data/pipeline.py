@@ -107,6 +107,8 @@ def train_batches(
     Raises ValueError for sizes that do not fit.
     """
     _check(seed, batch_size, start_step, process_count, num_threads)
+    if random_flip and len(source.shape) != 3:
+        raise ValueError(f"random_flip mirrors images [H, W, C], but {source.name} has {source.shape}; leave it out")
     share = batch_size // process_count
     rows = slice(process_index * share, (process_index + 1) * share)
     batches = _indices(source, seed, batch_size).map_with_index(_rows(source, seed, batch_size, random_flip, rows))

@@ -81,3 +81,14 @@ def test_a_mask_of_another_shape_is_refused(folder):
         files.read_mask(folder / "small.png", (8, 8, 3))
     with pytest.raises(ValueError, match="mask .*nothing.png does not exist"):
         files.read_mask(pathlib.Path("nothing.png"), (8, 8, 3))
+
+
+def test_deep_levels_and_floats_come_as_they_are(tmp_path):
+    deep, floats = np.full((2, 4, 5, 1), 40_000, np.uint16), np.full((3, 7, 2), -1.5)
+    for name, array, levels, dtype in (("deep", deep, 65536, np.uint16), ("floats", floats, 0, np.float32)):
+        np.save(tmp_path / f"{name}.npy", array)
+        _, found = files.read_images(tmp_path / f"{name}.npy", array.shape[1:], levels)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, array)
+    with pytest.raises(ValueError, match="deep.npy holds uint16 .*, but floats .* are needed"):
+        files.read_images(tmp_path / "deep.npy", (4, 5, 1), 0)

@@ -307,7 +307,8 @@ def forms(tmp_path, folder):
 
 
 def batches_of(source, count, **options):
-    with pipeline.train_batches(source, seed=3, batch_size=8, random_flip=True, start_step=5, **options) as batches:
+    options |= {"seed": 3, "batch_size": 8, "start_step": 5, "random_flip": len(source.shape) == 3}
+    with pipeline.train_batches(source, **options) as batches:
         return [next(batches) for _ in range(count)]
 
 

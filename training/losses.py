@@ -14,13 +14,14 @@ Batch = dict[str, Any]
 Metrics = dict[str, Array]
 LossFn = Callable[[Params, Array, Batch], tuple[Array, Metrics]]
 ScoreOf = Callable[[Params, Batch, Array | None], ScoreFn]  # (params, batch, dropout key or None) -> score function
+Augment = Callable[[Array, Array], tuple[Array, Array]]  # (keys [B], x0 [B, ...]) -> x0 changed, how [B, D]
 Prepare = Callable[[Array, Batch], Array]  # (keys [B], batch as loaded) -> x0 [B, ...], the scaled data
 Weighting = Callable[[SDE, Array], Array]  # (sde, t [B]) -> weight [B] of || std score + z ||^2
 DrawTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], importance weights [B]
 PerExampleLoss = Callable[[Params, Array, Batch, Array | None], Array]
 
 # What a key is for: tags folded into an example's key, and into that of a step.
-DATA, TIME, NOISE = range(3)
+DATA, TIME, NOISE, AUGMENT = range(4)
 _EXAMPLES, _DROPOUT = range(2)
 
 
@@ -84,11 +85,19 @@ def make_per_example_loss(
     *,
     weighting: Weighting = variance,
     reduce_mean: bool,
+    augment: Augment | None = None,
 ) -> PerExampleLoss:
-    """`loss(params, keys [B], batch, dropout_key) -> [B]`; an example's time and noise come from its own key."""
+    """`loss(params, keys [B], batch, dropout_key) -> [B]`; an example's time and noise come from its own key.
+
+    With a dropout key, that is in training, examples are changed by `augment`; the score function finds in
+    `batch["augment"]` how.
+    """
 
     def loss(params: Params, keys: Array, batch: Batch, dropout_key: Array | None) -> Array:
         x0 = prepare(fold(keys, DATA), batch)
+        if augment is not None and dropout_key is not None:
+            x0, how = augment(fold(keys, AUGMENT), x0)
+            batch = {**batch, "augment": how}
         t, weight = draw_times(fold(keys, TIME))
         z = draw_normal(fold(keys, NOISE), x0.shape)
         score_fn = score_of(params, batch, dropout_key)
