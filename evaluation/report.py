@@ -74,12 +74,12 @@ def summary(path: str | os.PathLike) -> str:
     report = json.loads(path.read_text(encoding="utf-8"))
     results = report["results"]
     lines = [f"Checkpoint {report['checkpoint']}, after {report['step']} steps"]
-    for unit in ("bits", "nats"):
-        if figures := results.get(f"{unit}_per_dim"):
-            split = report["config"]["eval"]["bpd_dataset"]
-            lines.append(f"  {split} {unit}/dim  {_with_error(figures)}")
+    noun = "images" if len(report["config"]["data"].get("shape") or "HWC") == 3 else "examples"
+    for name, unit in (("bits_per_dim", "bits/dim"), ("nats_per_dim", "nats/dim")):
+        if likelihood := results.get(name):
+            lines.append(f"  {report['config']['eval']['bpd_dataset']} {unit}  {_with_error(likelihood, noun)}")
     if loss := results.get("loss"):
-        lines.append(f"  test loss      {_with_error(loss)}")
+        lines.append(f"  test loss      {_with_error(loss, noun)}")
     if samples := results.get("samples"):
         lines.append(f"  samples        {path.with_name('samples.png')}  ({samples['num_evals']:g} evaluations each)")
     if measured := results.get("metrics"):
@@ -90,8 +90,8 @@ def summary(path: str | os.PathLike) -> str:
     return "\n".join([*lines, f"  report         {path}"])
 
 
-def _with_error(figures: Mapping[str, Any]) -> str:
-    return f"{figures['mean']:.4f} +- {figures['standard_error']:.4f}  ({figures['num_examples']} images)"
+def _with_error(figures: Mapping[str, Any], noun: str) -> str:
+    return f"{figures['mean']:.4f} +- {figures['standard_error']:.4f}  ({figures['num_examples']} {noun})"
 
 
 def provenance() -> dict[str, Any]:
