@@ -23,8 +23,8 @@ PATHS = sorted(
     if len(path.relative_to(ROOT).parts) > 2 and path.name != "__init__.py" and "sweeps" not in path.parts
 )
 PUBLISHED = [path for path in PATHS if path in EXPERIMENTS]
-# The experiments are listed in docs/configs.md, what differs from the published settings in the README.
-DOCS = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("docs/configs.md", "README.md"))
+# The experiments are listed in docs/configs.md, what differs from the published settings in docs/deviations.md.
+DOCS = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("docs/configs.md", "docs/deviations.md"))
 GONE, UNSET = "gone", "not set"
 
 
