@@ -1,6 +1,6 @@
 """Pictures a second from a folder of JPEG files, beside a torch.utils.data.DataLoader that does the same work.
 
-    python -m benchmarks.data [--workers 2] [--repeats 3]
+    python -m benchmarks.data [--workers 2] [--repeats 3] [--sizes 32 256]
 
 Both decode, crop the largest central square, resize it (Pillow, bicubic), flip half of the pictures and make batches of
 64, in a random order. Ours reads by threads, by as many processes as the DataLoader has, and from decoded records
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2, help="processes, and threads, of each reader")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(CASES), choices=CASES)
     args = parser.parse_args()
     flags.FLAGS(["data"])  # grain's processes read absl's flags
     try:
@@ -48,7 +49,8 @@ def main() -> None:
             "benchmarks.data compares with PyTorch, which is not installed: `pip install torch`."
         ) from None
     with tempfile.TemporaryDirectory() as folder:
-        for size, (sides, num, batches) in CASES.items():
+        for size in args.sizes:
+            sides, num, batches = CASES[size]
             root = pathlib.Path(folder) / str(size)
             write_pictures(root, sides, num)
             readers = {

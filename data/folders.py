@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import itertools
 import logging
 import pathlib
 import zipfile
@@ -121,7 +122,7 @@ class Pictures:
     def picture(self, index: int) -> tuple[int, np.ndarray]:
         """Picture `index`, or the next that can be decoded where broken ones are skipped; and which it is."""
         names = self.index.names
-        for position in (*range(index, len(names)), *range(index)):
+        for position in itertools.chain(range(index, len(names)), range(index)):
             try:
                 with self.files.open(names[position]) as raw:
                     return position, pictures.decode(raw, self.index.form)

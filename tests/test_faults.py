@@ -389,6 +389,7 @@ def test_a_loss_far_above_its_running_median_is_told(config, tmp_path, caplog):
 
 @pytest.mark.slow
 def test_data_that_cannot_be_read_any_more_are_told_and_the_step_is_saved(whole, config, tmp_path):
+    config.data.num_threads = 1  # so that the eighth call is for the eighth batch
     run = experiment(config, tmp_path)
     fetch, calls = run.train.fetch, []
 
