@@ -123,9 +123,9 @@ def test_what_a_function_returns_is_checked(name, reason):
         features.imported(f"tests.test_evaluation_features:{name}")(images(3))
 
 
-def test_only_images_have_features(params):
-    for bad in (images(2).astype(np.float32), images(2)[0], images(2)[:0]):
-        with pytest.raises(ValueError, match=r"give uint8 \[B, H, W, C\]"):
+def test_only_examples_of_levels_or_of_float32_have_features(params):
+    for bad in (images(2).astype(np.float64), images(2)[:, 0, 0, 0], images(2)[:0]):
+        with pytest.raises(ValueError, match=r"give uint8 or float32 \[B, ...\]"):
             features.pixels()(bad)
     with pytest.raises(ValueError, match="batches of 0 images"):
         features.network("small", params, apply, batch_size=0)
