@@ -115,8 +115,8 @@ def main(argv: Sequence[str]) -> int:
         request = request_of_flags()
         job = sample.prepare(experiment, request) if FLAGS.mode == "sample" else None
         worker = worker_of(FLAGS.eval_worker, FLAGS.eval_workers)
-        if FLAGS.mode in ("stats", "metrics") or (FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics):
-            _ = experiment.extractor  # what it needs is read here
+        if FLAGS.mode == "metrics" or (FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics):
+            measure.check(experiment)  # before anything is drawn
         if FLAGS.mode in ("stats", "metrics"):
             return compare(experiment)
     except PeerError as error:

@@ -147,3 +147,10 @@ def test_a_worker_is_told_by_flags_or_by_a_slurm_array(monkeypatch, flags, envir
 def test_a_worker_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="--eval_worker=4 --eval_workers=4: workers are numbered from 0 to 3"):
         main.worker_of(4, 4)
+
+
+def test_a_metric_that_the_features_do_not_allow_is_told_before_anything_is_drawn(run):
+    measure.check(run)
+    run.config.eval.metrics = ("fid", "inception_score")
+    with pytest.raises(ValueError, match="config.eval.metrics has inception_score, which needs logits, .* 'pixels'"):
+        measure.check(run)
