@@ -27,12 +27,13 @@ NUM_GROUPS = 2  # of the moments of a data set: their distance is the floor
 
 
 def check(run: Experiment) -> None:
-    """Tries the features on one example. Errors: ValueError for those that are not there, or that a metric cannot use."""
-    found = run.extractor(_real(run).fetch(np.arange(1))["x"])
+    """Tries the features on one example. Errors: ValueError for what is not there, and for what a metric cannot use."""
+    extractor = run.extractor
+    found = extractor(_real(run).fetch(np.arange(1))["x"])
     wanting = [name for name in run.config.eval.metrics if "logits" in metrics.METRICS[name].needs]
     if wanting and "logits" not in found:
         raise ValueError(
-            f"config.eval.metrics has {', '.join(wanting)}, which needs logits, but the features {run.extractor.name!r} "
+            f"config.eval.metrics has {', '.join(wanting)}, which needs logits, but the features {extractor.name!r} "
             "have none; leave it out, or set config.eval.features to a classifier or inception."
         )
 

@@ -34,8 +34,12 @@ CASES = [
     Case((3, 9, 4), "uint8", num_labels=2),
     Case((4, 4, 5), "float32"),
     Case((6, 4, 3), "uint16"),
+    Case((16, 2), "uint8", num_labels=2),
+    Case((11, 1), "float32"),
+    Case((4, 3, 5, 1), "uint8"),
+    Case((12,), "float32", num_labels=2, model={"name": "mlp"}),
+    Case((9,), "uint16", model={"name": "mlp"}),
 ]
-SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in CASES[1:]]
 LEVELS = {"uint8": 256, "uint16": 65536, "float32": 0}
 NUM = 40
 
@@ -64,7 +68,8 @@ def config_of(case, path):
     return config
 
 
-@pytest.mark.parametrize("case", [CASES[0], *SLOW], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
     run = Experiment(config_of(case, tmp_path / "x.npz"), str(tmp_path / "run"), jax.devices()[:1])
     assert build_shape.data_shape(run.config) == run.train.shape == case.shape
@@ -72,7 +77,7 @@ def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20] and all(np.isfinite(line["loss"]) for line in lines)
     with Image.open(tmp_path / "run" / "samples" / "snapshot_1.png") as picture:
-        assert min(picture.size) > 2 * min(case.shape[:-1])
+        assert min(picture.size) > 2 * min(case.shape[:-1] or case.shape)
     (report,) = run_lib.evaluate(run)
     samples = np.load(report.parent / "samples.npz")["arr_0"]
     assert samples.shape == (8, *case.shape) and samples.dtype == case.dtype and len(np.unique(samples)) > 1
@@ -127,8 +132,8 @@ def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
         ({"model.num_labels": 4}, "config.model.num_labels = 4, but npz:"),
         ({"data.test_every": -1}, "config.data.test_every = -1, but it must not be negative."),
         (
-            {"data.shape": (14, 5)},
-            "config.model.name = 'ncsnpp' is for images (H, W, C), but examples have the shape (14",
+            {"data.shape": (70,)},
+            "config.model.name = 'ncsnpp' is for series, images and volumes, but examples are vectors",
         ),
     ],
 )
