@@ -133,16 +133,17 @@ def _records(
     feature: str = "image",
 ) -> Source:
     """A source over TFDS `records`, which are read many at a time."""
+    dtype = "uint8" if num_levels else "float32"
 
     def fetch(indices: np.ndarray) -> Examples:
-        images = np.empty((len(indices), *shape), np.uint8 if num_levels else np.float32)
+        images = np.empty((len(indices), *shape), dtype)
         labels = np.zeros(len(indices), np.int32)
         for i, record in enumerate(records.__getitems__([int(index) for index in indices])):
             images[i] = resize(record[feature], shape[0])
             labels[i] = record["label"] if num_classes else 0
         return {"x": images, "label": labels}
 
-    return Source(name, len(records), shape, num_levels, num_classes, fetch)
+    return Source(name, len(records), shape, num_levels, num_classes, fetch, dtype)
 
 
 @dataclasses.dataclass(frozen=True)

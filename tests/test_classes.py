@@ -39,7 +39,7 @@ def test_a_network_of_no_classes_is_told_nothing(config):
 
 def test_a_network_that_cannot_be_told_a_class_is_refused(config):
     config.model.name = "ddpm"
-    with pytest.raises(ValueError, match="the network 'ddpm' cannot be told a class; use ncsnpp or wideresnet"):
+    with pytest.raises(ValueError, match="the network 'ddpm' cannot be told a class; use ncsnpp or mlp or wideresnet"):
         build.network(config)
 
 

@@ -28,7 +28,7 @@ def test_tumours_are_standardised_on_the_training_split(tmp_path):
     from sklearn.datasets import load_breast_cancer
 
     train, test = (sources.load("tumours", split, str(tmp_path)) for split in ("train", "test"))
-    assert (len(train), len(test), train.shape, train.num_levels, train.dtype) == (474, 95, (30,), 0, np.float32)
+    assert (len(train), len(test), train.shape, train.num_levels, train.dtype) == (474, 95, (30,), 0, "float32")
     values = [source.fetch(np.arange(len(source))) for source in (train, test)]
     np.testing.assert_allclose(values[0]["x"].mean(0), 0, atol=1e-5)  # float32
     np.testing.assert_allclose(values[0]["x"].std(0), 1, rtol=1e-5)
