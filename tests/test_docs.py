@@ -229,3 +229,15 @@ def test_the_tests_that_guard_the_deviations_exist():
         assert guards, row
         for file, function in guards:
             assert f"\ndef {function}(" in pathlib.Path(ROOT / file).read_text(encoding="utf-8"), f"{file}::{function}"
+
+
+ROOMS = [
+    page for page in sorted((ROOT / "docs/reference").glob("*.md")) if page.stem != "configs"
+]  # which has settings
+
+
+@pytest.mark.parametrize("page", ROOMS, ids=name)
+def test_the_reference_has_every_module_of_a_room(page):
+    listed = re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.M)
+    modules = {f"{page.stem}.{path.stem}" for path in (ROOT / page.stem).glob("*.py") if path.stem != "__init__"}
+    assert set(listed) >= modules and len(listed) == len(set(listed))
