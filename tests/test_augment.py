@@ -5,7 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import run_lib
+import snapshot
 from configs import default
+from configs.vp import smoke
+from experiment import Experiment
 from training import augment
 from training.losses import independent, make_per_example_loss
 
@@ -120,3 +124,15 @@ def test_a_network_that_is_not_told_is_refused():
     config.data.augment = 0.12
     with pytest.raises(ValueError, match=r"config.data.augment = 0.12 changes .* config.model.augment_dim = 0; set it"):
         build_data.augmentation(config)
+
+
+@pytest.mark.slow
+def test_a_network_learns_from_what_it_is_told_of_augmentations(data_dir, tmp_path):
+    config = smoke.get_config()
+    config.data.update(data_dir=data_dir, augment=0.5)
+    config.model.augment_dim = augment.NUM_LABELS
+    config.training.update(n_iters=5, snapshot_sampling=False)
+    run = Experiment(config, str(tmp_path), jax.devices()[:1])
+    run_lib.train(run)
+    _, state = snapshot.restore(config, tmp_path)
+    assert np.all(state.params["augment"]["kernel"] != 0)  # where it starts
