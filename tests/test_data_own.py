@@ -336,7 +336,7 @@ def test_the_order_is_that_of_one_process_and_resuming_reads_nothing_earlier(tmp
 
 @pytest.mark.slow
 def test_worker_processes_and_threads_give_the_same_batches(tmp_path, folder):
-    absl.flags.FLAGS(["test"])  # grain's processes read absl's flags
+    absl.flags.FLAGS.mark_as_parsed()  # grain's processes read absl's flags
     for open_source in forms(tmp_path, folder).values():
         expected = batches_of(open_source(), 3)
         for options in ({"num_workers": 2}, {"num_threads": 3}):

@@ -57,7 +57,8 @@ def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
     assert path.with_name("samples.png").is_file()
     if kind == "vectors":
         assert "bits_per_dim" not in results and results["nats_per_dim"]["num_examples"] == 95
-        assert 0 < results["nats_per_dim"]["mean"] < 3  # a standard normal has about 1.5
+        # A network that predicts no noise, which it does at first, has ln(2 pi) / 2 + int beta / 2 = 0.919 + 5.025.
+        assert 0 < results["nats_per_dim"]["mean"] < 5.944
     else:  # uniform levels have 8 bits/dim, no model has fewer
         assert results["bits_per_dim"]["num_examples"] == 128 and 8 < results["bits_per_dim"]["mean"] < 16
 
@@ -136,7 +137,7 @@ def test_values_without_levels_have_nats_per_dimension_of_their_density():
         found["nats_per_dim"], expected, atol=2e-3
     )  # the solver's tolerance, summed over its steps
     config.eval.num_dequantizations = 2
-    with pytest.raises(ValueError, match="num_dequantizations = 2 is for levels, which tumours does not have"):
+    with pytest.raises(ValueError, match="num_dequantizations = 2, but the data are floats, which are not"):
         build_likelihood.bits_per_dim(config, sde, 0)
 
 
