@@ -1,19 +1,21 @@
 """What it costs to be safe: a training step with everything that watches over it, and without.
 
-    python -m benchmarks.overhead [--repeats=15] [--steps=20] [--batch=64] [--nf=16]
+    python -m benchmarks.overhead [--config=configs/subvp/photos_ddpmpp_continuous.py] [--turns=100] [--batch=16]
 
-`bare`: the compiled step in a loop. `finite`: with the check of `training.on_nonfinite = skip` inside the step.
-`averages`: with two power-function averages. `loop`: the trainer's own bookkeeping around the bare step, which is the
-pending metrics, the question whether a signal has come, and at the end the means, the search for what is not finite,
-and the running median. The variants take turns; times are medians of the repeats, in milliseconds a step, and the
-overhead is the median of the ratios within a turn, with the middle half of them. What a checkpoint costs for its
-checksums is told in seconds, and as a share of the steps between two checkpoints at the default interval.
-Prints JSON lines.
+`bare`: the compiled step in a loop. `finite`: with the check of `training.on_nonfinite = skip` inside the step. `loop`:
+the trainer's own bookkeeping around the bare step, which is the pending metrics, the question whether a signal has
+come, and every `training.log_freq` steps the means, the search for what is not finite, and the running median. `all`:
+check and bookkeeping. `averages`: with two power-function averages. The variants take turns, a step each, in an order
+that moves on; `overhead_percent` is the median of a step's time over that of the bare step of the same turn, less one,
+with the standard error of that median by the bootstrap. What a checkpoint costs for its checksums is told in seconds,
+and as a share of the steps between two checkpoints at the config's interval. `bare_again`: the bare step once more,
+which shows what the measurement itself leaves. `processor`: the same of processor time, which waiting for a busy
+machine does not enter. Prints JSON lines.
 """
 
 import argparse
 import json
-import statistics
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,116 +26,116 @@ from ml_collections import ConfigDict
 
 import build
 import snapshot
-from configs import default, presets
+from build_shape import data_shape
+from configs import default
 from progress import Progress, read
 from training.integrity import checksums
 from training.losses import make_loss_fn
 from training.state import TrainState, make_train_step
 from training.stop import StopRequest
 
+NUM_BOOTSTRAP = 1000
+
 
 class Variant:
-    """A compiled step and a state of its own; `run(steps)` gives the seconds of a step."""
+    """A compiled step and a state of its own; `step()` gives the seconds that one takes, of wall and of processor."""
 
     def __init__(self, config: ConfigDict, *, skip: bool = False, averages: bool = False, loop: bool = False):
-        with config.unlocked():
-            config.model.ema_sigma_rels = (0.05, 0.1) if averages else ()
-        self._config, self._loop = config, loop
-        tx, schedule = build.optimizer(config)
-        further = build.averages(config)
+        self.config = config.copy_and_resolve_references()
+        with self.config.unlocked():
+            self.config.model.ema_sigma_rels = (0.05, 0.1) if averages else ()
+        self._loop, self._stop = loop, StopRequest()
+        tx, schedule = build.optimizer(self.config)
         key = jax.random.key(0)
         step = make_train_step(
-            make_loss_fn(build.per_example_loss(config, 256)),
+            make_loss_fn(build.per_example_loss(self.config, 256)),
             tx,
-            build.ema(config),
+            build.ema(self.config),
             schedule,
             key,
-            averages=further,
+            averages=build.averages(self.config),
             skip_nonfinite=skip,
         )
-        shape = (config.training.batch_size, config.data.image_size, config.data.image_size, config.data.num_channels)
+        shape = (config.training.batch_size, *data_shape(config))
         rows = np.random.default_rng(0).integers(0, 256, shape)
         self._batch = {"x": rows.astype(np.uint8), "label": np.zeros(shape[:1], np.int32)}
-        self.state: TrainState = jax.jit(lambda: snapshot.initial(config, key))()
+        self.at = Progress(jax.jit(lambda: snapshot.initial(self.config, key))(), 0, 0)
         self._step: Callable[..., tuple[TrainState, Any]] = (
-            jax.jit(step, donate_argnums=0).lower(self.state, self._batch).compile()
+            jax.jit(step, donate_argnums=0).lower(self.at.state, self._batch).compile()
         )
-        self.run(2)
 
-    def run(self, steps: int) -> float:
-        """Seconds of a step, over that many."""
-        at, stop = Progress(self.state, 0, 0), StopRequest()
-        began = time.perf_counter()
-        for _ in range(steps):
-            at.state, metrics = self._step(at.state, self._batch)
-            if self._loop:
-                at.step += 1
-                at.pending.append((at.step, metrics))
-                if stop.signal is not None:
-                    break
+    def step(self) -> tuple[float, float]:
+        """Seconds of one step, to its end, with what is done around it; and of processor time."""
+        at, began, began_processor = self.at, time.perf_counter(), time.process_time()
+        at.state, metrics = self._step(at.state, self._batch)
         if self._loop:
-            read(self, at)  # type: ignore[arg-type]  # all that it needs is the config
+            at.step += 1
+            at.pending.append((at.step, metrics))
+            if self._stop.signal is not None:
+                raise KeyboardInterrupt
+            if at.step % self.config.training.log_freq == 0:
+                read(self, at)  # type: ignore[arg-type]  # all that it needs is the config
         jax.block_until_ready(at.state)
-        self.state = at.state
-        return (time.perf_counter() - began) / steps
-
-    @property
-    def config(self) -> ConfigDict:
-        """As an experiment has it."""
-        return self._config
+        return time.perf_counter() - began, time.process_time() - began_processor
 
 
-def config_of(batch: int, nf: int) -> ConfigDict:
-    """The network of the smoke config, on images of 8x8."""
-    config = default.get_config()
-    presets.vp(config)
-    presets.ddpmpp(config)
-    presets.smoke(config)
-    config.model.nf = nf
-    config.training.batch_size = batch
+VARIANTS: dict[str, dict[str, bool]] = {
+    "bare": {},
+    "bare_again": {},
+    "finite": {"skip": True},
+    "loop": {"loop": True},
+    "all": {"skip": True, "loop": True},
+    "averages": {"averages": True},
+}
+
+
+def config_of(path: str, batch: int | None) -> ConfigDict:
+    """The config of a file, with another batch where one is given."""
+    namespace: dict[str, Any] = {}
+    exec(compile(pathlib.Path(path).read_text(encoding="utf-8"), path, "exec"), namespace)
+    config = namespace["get_config"]()
+    config.training.batch_size = batch or config.training.batch_size
     default.validate(config)
     return config
+
+
+def overhead(times: np.ndarray, bare: np.ndarray) -> tuple[float, float]:
+    """The median of `times / bare - 1` in percent, and its standard error."""
+    ratios = 100 * (times / bare - 1)
+    drawn = np.random.default_rng(0).choice(ratios, (NUM_BOOTSTRAP, len(ratios)))
+    return float(np.median(ratios)), float(np.median(drawn, axis=1).std())
 
 
 def main() -> None:
     """Prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (("repeats", 15), ("steps", 20), ("batch", 64), ("nf", 16)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--config", default="configs/subvp/photos_ddpmpp_continuous.py")
+    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--batch", type=int)
     arguments = parser.parse_args()
-    settings: dict[str, dict[str, bool]] = {
-        "bare": {},
-        "finite": {"skip": True},
-        "averages": {"averages": True},
-        "loop": {"loop": True},
-    }
-    variants = {name: Variant(config_of(arguments.batch, arguments.nf), **given) for name, given in settings.items()}
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for turn in range(arguments.repeats):
+    config = config_of(arguments.config, arguments.batch)
+    variants = {name: Variant(config, **given) for name, given in VARIANTS.items()}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    for turn in range(-2, arguments.turns):  # two to warm up
         names = list(variants)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            times[name].append(variants[name].run(arguments.steps))
+            seconds = variants[name].step()
+            times[name] += [seconds] if turn >= 0 else []
+    about = {"config": arguments.config, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    bare = np.asarray(times["bare"])
     for name, measured in times.items():
-        ratios = sorted(t / bare - 1 for t, bare in zip(measured, times["bare"], strict=True))
-        quarter = len(ratios) // 4
-        print(
-            json.dumps(
-                {
-                    "variant": name,
-                    "ms_per_step": round(1e3 * statistics.median(measured), 3),
-                    "overhead_percent": round(100 * statistics.median(ratios), 2),
-                    "middle_half_percent": [round(100 * ratios[k], 2) for k in (quarter, -1 - quarter)],
-                    "device": jax.devices()[0].device_kind,
-                    "jax": jax.__version__,
-                }
-            ),
-            flush=True,
-        )
+        taken = np.asarray(measured)
+        line: dict[str, Any] = {"variant": name, "ms_per_step": round(1e3 * float(np.median(taken[:, 0])), 2)}
+        for column, prefix in enumerate(("", "processor_")):
+            percent, error = overhead(taken[:, column], bare[:, column])
+            line |= {f"{prefix}overhead_percent": round(percent, 2), f"{prefix}standard_error": round(error, 2)}
+        print(json.dumps(line | about), flush=True)
+    state = variants["bare"].at.state
     began = time.perf_counter()
-    checksums(variants["bare"].state)
+    checksums(state)
     seconds = time.perf_counter() - began
-    interval = default.get_config().training.snapshot_freq_for_preemption * statistics.median(times["bare"])
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(variants["bare"].state))
+    interval = config.training.snapshot_freq_for_preemption * float(np.median(bare[:, 0]))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     print(json.dumps({"checksums_seconds": seconds, "bytes": size, "overhead_percent": 100 * seconds / interval}))
 
 

@@ -84,10 +84,10 @@ def photos(config: ConfigDict) -> None:
     # EDM's preconditioning: so little training leaves errors in a noise prediction that drive all colours out of range.
     scale = 2.0 if config.data.centered else 1.0
     config.model.update(parameterization="edm", sigma_data=0.33 * scale, scale_by_sigma=False)
-    config.training.update(weighting="edm", time_sampling="log_normal", p_mean=math.log(0.23 * scale), p_std=1.2)
+    config.training.update(weighting="edm", time_sampling="log_normal", p_mean=math.log(0.125 * scale), p_std=1.6)
     config.optim.update(lr=1e-3, warmup=100, schedule="cosine")
-    config.training.update(batch_size=16, n_iters=2500, snapshot_freq=1250, snapshot_freq_for_preemption=250)
-    config.training.update(log_freq=50, eval_freq=250, snapshot_num_samples=16)
+    config.training.update(batch_size=16, n_iters=8000, snapshot_freq=4000, snapshot_freq_for_preemption=250)
+    config.training.update(log_freq=50, eval_freq=1000, snapshot_num_samples=16)
     config.sampling.num_steps = 200
     config.eval.update(begin_ckpt=2, end_ckpt=2, batch_size=100, num_samples=100, rtol=1e-3, atol=1e-3)
 
