@@ -119,15 +119,15 @@ def main() -> None:
     for turn in range(-2, arguments.turns):  # two to warm up
         names = list(variants)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            seconds = variants[name].step()
-            times[name] += [seconds] if turn >= 0 else []
+            taken = variants[name].step()
+            times[name] += [taken] if turn >= 0 else []
     about = {"config": arguments.config, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
     bare = np.asarray(times["bare"])
     for name, measured in times.items():
-        taken = np.asarray(measured)
-        line: dict[str, Any] = {"variant": name, "ms_per_step": round(1e3 * float(np.median(taken[:, 0])), 2)}
+        measures = np.asarray(measured)
+        line: dict[str, Any] = {"variant": name, "ms_per_step": round(1e3 * float(np.median(measures[:, 0])), 2)}
         for column, prefix in enumerate(("", "processor_")):
-            percent, error = overhead(taken[:, column], bare[:, column])
+            percent, error = overhead(measures[:, column], bare[:, column])
             line |= {f"{prefix}overhead_percent": round(percent, 2), f"{prefix}standard_error": round(error, 2)}
         print(json.dumps(line | about), flush=True)
     state = variants["bare"].at.state
