@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
@@ -17,11 +16,28 @@ ROOT = pathlib.Path(__file__).parent.parent
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 # One cache for each of the processes that share the tests: JAX does not write its entries atomically.
 CACHE = ROOT / ".cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+DEVICES = "--xla_force_host_platform_device_count"
+# Those of a process with one device: as given, but for what the process that shares out the tests has added.
+XLA_FLAGS = " ".join(flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES))
 
+os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {DEVICES}=8"  # read when the first device is asked for
+# The processes that tests start share another cache. One that is killed may leave half an entry: JAX notices.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE.with_name(f"{CACHE.name}_processes"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The files that take longest, the longest first.
+LONGEST = ("sweep_local", "configs_train", "distributed", "sweep_slurm", "own_data_programs", "sample", "faults")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first, so that the processes that share the tests end at about the same time."""
+    turns = {f"test_{name}": turn for turn, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
 
 
 class Golden:
@@ -90,6 +106,24 @@ def data_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
     digits.prepare(str(path))
     return str(path)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_to_compile(request):
+    """Where a module is marked `programs`, compiling is what takes time: it is done without LLVM's optimisations.
+
+    So it is in the processes that its tests start, which have one device.
+    """
+    if request.node.get_closest_marker("programs") is None:
+        yield
+        return
+    assert jax.device_count() == 8  # they are made when first asked for, which is to be before the flags change
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        patch.setenv("XLA_FLAGS", XLA_FLAGS)
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,16 +12,13 @@ from configs import default
 from experiment import Experiment
 from tests.test_configs import PUBLISHED, load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.programs, pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quick_to_compile():
-    """Every program here runs a few times only, so that compiling it is what takes time."""
-    jax.config.update("jax_disable_most_optimizations", True)
+def _random_bits_that_compile_quickly():
     with jax.default_prng_impl("unsafe_rbg"):
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def shrunken(path):

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import gc
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -25,7 +24,7 @@ from configs import default
 from data.pipeline import examples_of_step
 from experiment import Experiment
 from progress import Progress, read
-from tests.conftest import CACHE, ROOT
+from tests.conftest import ROOT
 from tests.test_configs import load
 from training import lock
 from training.checkpoint import CheckpointError, Checkpoints
@@ -39,7 +38,7 @@ from training.stop import StopRequest
 # Checkpoints ------------------------------------------------------------------------------------------------------
 
 # Where one array cannot be read, Orbax leaves the tasks of the others behind, which complain when collected.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 
 def state_of(step):
@@ -461,14 +460,7 @@ def command(workdir, *arguments):
 
 
 def start(workdir, *arguments):
-    done = subprocess.run(
-        command(workdir, *arguments),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(CACHE)},
-    )
+    done = subprocess.run(command(workdir, *arguments), cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr.strip().splitlines()
 
 

@@ -29,6 +29,7 @@ from training.checkpoint import CheckpointError, Checkpoints
 from training.losses import make_loss_fn
 from training.state import initial_state, make_train_step
 
+pytestmark = pytest.mark.programs
 NAMES = list(FILES)
 
 

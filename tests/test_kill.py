@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks import kill
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.mark.slow
 def test_killed_runs_end_like_one_that_was_left_alone_to_the_last_bit(tmp_path):

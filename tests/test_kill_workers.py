@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks import kill_workers
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.mark.slow
 def test_workers_that_are_killed_and_begun_again_count_each_image_once_and_leave_the_same_report(tmp_path):

@@ -13,6 +13,8 @@ from evaluation import rounds
 from evaluation.rounds import Worker
 from tests.test_sample import tiny, untrained
 
+pytestmark = pytest.mark.programs
+
 
 def compared(**settings):
     config = tiny()

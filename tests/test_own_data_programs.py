@@ -16,6 +16,8 @@ from configs import default
 from configs.vp import smoke
 from experiment import Experiment
 
+pytestmark = pytest.mark.programs
+
 
 class Case(NamedTuple):
     """What an array holds, and what of the config makes a network for it."""
@@ -63,7 +65,7 @@ def config_of(case, path):
     if case.dtype == "float32":
         config.data.update(offset=3.0, scale=1.0)
     config.training.update(n_iters=20, snapshot_freq=20, log_freq=10, eval_freq=0, snapshot_freq_for_preemption=20)
-    config.training.snapshot_num_samples = 4
+    config.training.snapshot_num_samples = 8  # as many as the evaluation draws, so that one program does
     config.eval.update(enable_loss=False, batch_size=8, num_samples=8)
     return config
 

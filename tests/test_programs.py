@@ -22,6 +22,7 @@ from tests.test_configs import load
 from training.checkpoint import CheckpointError, Checkpoints
 from training.errors import RunError
 
+pytestmark = pytest.mark.programs
 ONE_DEVICE = slice(0, 1)
 
 
@@ -95,6 +96,7 @@ def test_a_finished_run_is_left_alone(trained, config, caplog):
 
 
 def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
+    config.training.snapshot_sampling = False
     run_lib.train(experiment(config, tmp_path, devices=slice(0, 8)))
     for ours, one in zip(metrics(tmp_path), metrics(trained), strict=True):
         assert ours.keys() == one.keys()
@@ -126,11 +128,9 @@ def test_another_model_is_refused_on_resume_and_named(trained, config, caplog):
     assert "config.optim.lr was 0.002 and is now 0.5" in caplog.text
 
 
-def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(config, tmp_path, monkeypatch):
-    config.training.eval_freq = 0
-    config.training.snapshot_sampling = False
-    run_lib.train(experiment(config, tmp_path))
-    config.training.n_iters = 20
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(trained, config, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    config.training.update(n_iters=20, eval_freq=0, snapshot_sampling=False)
     run = experiment(config, tmp_path)
     per_example = run.per_example_loss
     poison = jnp.asarray([[jnp.nan]])

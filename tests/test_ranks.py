@@ -20,6 +20,7 @@ from sde.base import example_keys
 from tests.oracles import correlated
 from tests.test_configs import load
 
+pytestmark = pytest.mark.programs
 SHAPES = {"vectors": (30,), "series": (16, 2), "images": (4, 8, 3), "volumes": (4, 8, 4, 1)}
 SAMPLING = {
     "vectors": {"method": "ode", "rtol": 0.1, "atol": 0.1},

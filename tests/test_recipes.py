@@ -11,9 +11,10 @@ import sys
 import pytest
 
 from tests import test_sde
-from tests.conftest import CACHE, ROOT
+from tests.conftest import CACHE, ROOT, XLA_FLAGS
 from tests.test_docs import BLOCK
 
+pytestmark = pytest.mark.programs
 # The first line of a block: "# path", "# path, with the imports", "# path, in TABLE" or "# path, below Heading".
 HEADER = re.compile(r"# ([\w/]+\.(?:py|md))(?:, (with the imports|in (\w+)|below (.+)))?\n")
 NOT_COPIED = shutil.ignore_patterns(".*", "runs", "site", "__pycache__", "images")
@@ -74,7 +75,7 @@ def changed(tmp_path_factory):
 
 
 def run(root, *arguments):
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(CACHE), "PYTHONPATH": str(root), "XLA_FLAGS": ""}
+    environment = os.environ | {"PYTHONPATH": str(root), "XLA_FLAGS": XLA_FLAGS}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
     )

@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 from tests.test_configs import load
 from training.checkpoint import CheckpointError, Checkpoints
 
+pytestmark = pytest.mark.programs
 TEST_IMAGES = "test:0,1,2"
 
 

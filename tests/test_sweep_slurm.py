@@ -13,16 +13,17 @@ import pytest
 from sweeps import plan
 from sweeps.runs import State, status_of
 from tests.conftest import ROOT
-from tests.test_sweep_local import digests, environment, trainers
+from tests.test_sweep_local import digests, trainers
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")]
 SWEEP = """
 from sweeps.overrides import product, vary
 def get_sweep():
     return product(vary("optim.lr", [1e-3, 3e-4]), vary("seed", [0, 1]))
 """
 MISSING = [name for name in ("slurmctld", "slurmd", "sbatch", "srun", "munged") if shutil.which(name) is None]
+FEW_CHECKPOINTS = "--config.training.snapshot_freq_for_preemption=200"  # for what nobody kills; they end alike
 SECONDS = 900  # for all of it; three to five minutes on two free cores
 
 
@@ -36,7 +37,7 @@ def slurm(tmp_path_factory):
     script = str(ROOT / "tests" / "slurm.sh")
     try:
         subprocess.run([script, "start", str(folder)], check=True)
-        yield {**environment(), "SLURM_CONF": str(folder / "slurm.conf")}
+        yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
     finally:
         subprocess.run([script, "stop", str(folder)], check=True)
 
@@ -100,7 +101,7 @@ def test_a_sweep_survives_a_kill_and_a_requeue_on_slurm_and_ends_as_on_one_machi
     assert status.returncode == 0 and "4 finished" in status.stdout, status.stdout
     assert "resuming from step" in (root / killed / "sweep" / "train.log").read_text()
     assert "stopped by SIGTERM" in (root / requeued / "sweep" / "train.log").read_text()
-    assert swept(local, sweep, data_dir, environment()).returncode == 0
+    assert swept(local, sweep, data_dir, dict(os.environ), FEW_CHECKPOINTS).returncode == 0
     assert digests(root) == digests(local)
 
 
