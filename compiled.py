@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ import build
 from data.pipeline import eval_batch, num_rounds
 from evaluation import report
 from experiment import LOSS, TRAIN, Experiment
+from feed import Feed
 from sde.base import example_keys, fold
 from training.errors import RunError
 from training.log import MetricsLog
@@ -22,11 +23,7 @@ from training.peers import meet
 from training.state import TrainState, fuse, make_train_step, pass_over
 
 # (state, batches, step, steps whose batch is left out, counted from 1) -> (state, metrics, steps taken)
-Advance = Callable[[TrainState, Iterator[dict], int, set[int]], tuple[TrainState, dict[str, Any], int]]
-
-
-class DataError(RunError):
-    """A batch cannot be read."""
+Advance = Callable[[TrainState, Feed, int, set[int]], tuple[TrainState, dict[str, Any], int]]
 
 
 class Compiled(NamedTuple):
@@ -46,7 +43,10 @@ def compile_all(run: Experiment, state: TrainState) -> Compiled:
 
 
 def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, int]:
-    """`training.n_jitted_steps` steps are one dispatch, except on a CPU and except for what is left at the end."""
+    """`training.n_jitted_steps` steps are one dispatch, except on a CPU and except for what is left at the end.
+
+    The state is donated, and comes back divided over the devices as it went in.
+    """
     training = run.config.training
     train_step = make_train_step(
         make_loss_fn(run.per_example_loss),
@@ -56,43 +56,38 @@ def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, 
         jax.random.fold_in(run.key, TRAIN),
         averages=build.averages(run.config),
         skip_nonfinite=training.on_nonfinite == "skip",
+        num_parts=training.grad_accumulation,
     )
     local = training.batch_size // jax.process_count()
     example = {"x": np.zeros((local, *run.train.shape), run.train.dtype), "label": np.zeros((local,), np.int32)}
     began = time.perf_counter()
-    lowered = jax.jit(train_step, donate_argnums=0).lower(state, run.split(example))
+    shardings = run.devices.of_state(state)
+    lowered = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, run.split(example))
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
     single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
     memory = _memory(single)
     _tell_memory(memory, jax.local_devices()[0])
     num = _steps_per_dispatch(training.n_jitted_steps)
-    several = jax.jit(fuse(train_step), donate_argnums=0)
-    leave_out = jax.jit(pass_over, donate_argnums=0)
+    several = jax.jit(fuse(train_step), donate_argnums=0, out_shardings=(shardings, None))
+    leave_out = jax.jit(pass_over, donate_argnums=0, out_shardings=shardings)
 
-    def advance(state: TrainState, batches: Iterator[dict], step: int, bad: set[int]) -> tuple[TrainState, Any, int]:
+    def steps_at(step: int, bad: set[int]) -> int:
+        """How many steps the dispatch after `step` has: 1 where a line of metrics, the end or a bad step is near."""
+        near = min(training.log_freq - step % training.log_freq, training.n_iters - step)
+        return num if near >= num and not bad.intersection(range(step + 1, step + 1 + num)) else 1
+
+    def advance(state: TrainState, batches: Feed, step: int, bad: set[int]) -> tuple[TrainState, Any, int]:
+        taken = steps_at(step, bad)
+        batch = batches.take(step, taken)
         if step + 1 in bad:
-            _next(batches, step)
             return leave_out(state), {"skipped": np.float32(1)}, 1
-        to_boundary = training.log_freq - step % training.log_freq
-        few = min(to_boundary, training.n_iters - step) < num or bad.intersection(range(step + 1, step + 1 + num))
-        if num == 1 or few:
-            return *single(state, run.split(_next(batches, step))), 1
-        stacked = jax.tree.map(lambda *a: np.stack(a), *[_next(batches, step + k) for k in range(num)])
-        return *several(state, run.split(stacked, stacked=True)), num
+        state, metrics = single(state, batch) if taken == 1 else several(state, batch)
+        if step + taken < training.n_iters:
+            batches.ahead(step + taken, steps_at(step + taken, bad))
+        return state, metrics, taken
 
     return advance, flops, memory
-
-
-def _next(batches: Iterator[dict], step: int) -> dict[str, np.ndarray]:
-    try:
-        return next(batches)
-    except (OSError, ValueError, RuntimeError, LookupError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"The training data of step {step + 1} cannot be read ({reason}); bring them back to config.data.data_dir "
-            "and start the same command again."
-        ) from error
 
 
 def _steps_per_dispatch(asked: int) -> int:
@@ -182,7 +177,7 @@ def _make_snapshot(run: Experiment) -> Callable[[TrainState, int, int, MetricsLo
         if not run.config.training.snapshot_sampling:
             return
         began = time.perf_counter()
-        drawn = _fetch(generate(state.ema_params, run.sample_keys(number, 0, num), run.labels(0, num)))
+        drawn = _fetch(generate(run.whole(state.ema_params), run.sample_keys(number, 0, num), run.labels(0, num)))
         if jax.process_index() != 0:
             return
         picture = run.picture(drawn["samples"])

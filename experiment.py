@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 import build
 import build_data
+import build_devices
 import build_features
 import build_guidance
 import build_likelihood
@@ -40,9 +41,9 @@ class Experiment:
         default.validate(config)
         build_data.resolve(config)
         self.config, self.workdir = config, pathlib.Path(workdir)
-        self.devices = build.devices(config, devices)
+        self.devices = build_devices.devices(config, devices)
         self.sde = build.sde(config)
-        self.score_of, self.sampler = build.score_of(config), build.sampler(config)
+        self.score_of, self.sampler = build.score_of(config, config.eval.bpd_dtype), build.sampler(config)
         self.is_classifier = build_network.is_classifier(config)
         self.tx, self.schedule = build.optimizer(config)
         for name in ("bpd_dataset", "reference_dataset"):
@@ -63,20 +64,29 @@ class Experiment:
             )
         self.measure_bits_per_dim = build_likelihood.bits_per_dim(config, self.sde, self.test.num_levels)
         self.fit_dequantization = build_likelihood.fit_dequantization(config, self.sde, self.test.num_levels)
-        self.per_example_loss = build.per_example_loss(config, self.test.num_levels)
+        self.per_example_loss = build.per_example_loss(config, self.test.num_levels, self.devices.whole)
         self.key = jax.random.key(config.seed)
         self.guide = build_guidance.guide(config, self.devices.replicated)
         if self.is_classifier:
             _refuse_samples(config)
 
     def state(self) -> TrainState:
-        """The state at step 0, on all devices."""
+        """The state at step 0, divided over the devices as `training.fsdp` says."""
         key = jax.random.fold_in(self.key, INIT)
-        return jax.jit(lambda: snapshot.initial(self.config, key), out_shardings=self.devices.replicated)()
+        shardings = self.devices.of_state(snapshot.abstract(self.config))
+        return jax.jit(lambda: snapshot.initial(self.config, key), out_shardings=shardings)()
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing it."""
-        return snapshot.abstract(self.config, self.devices.replicated)
+        shapes = snapshot.abstract(self.config)
+        shardings = self.devices.of_state(shapes)
+        return jax.tree.map(lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), shapes, shardings)
+
+    def whole(self, params: Any) -> Any:
+        """Parameters of the state, all of them on every device."""
+        if self.config.training.fsdp == 1:
+            return params
+        return jax.jit(lambda params: params, out_shardings=self.devices.replicated)(params)
 
     def split(self, batch: dict[str, np.ndarray], stacked: bool = False) -> Batch:
         """A batch from the host, divided over the devices."""
