@@ -80,8 +80,8 @@ def score_of(config: ConfigDict, dtype: str | None = None, collect: Collect = as
     """`(params, batch, dropout key or None) -> score function`; dropout is off without a key.
 
     The network computes in `dtype`, by default `model.dtype`; its parameters are converted and collected once for each
-    score function. A network that is told classes gets those of `batch["label"]` [B], or none where the batch has no labels; with a
-    dropout key it does not get to know `model.label_dropout` of them. One that is told augmentations
+    score function. A network that is told classes gets those of `batch["label"]` [B], or none where the batch has no
+    labels; with a dropout key it does not get to know `model.label_dropout` of them. One that is told augmentations
     gets `batch["augment"]` [B, model.augment_dim], or that there was none.
     """
     module, process = network(config, dtype), sde(config)

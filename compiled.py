@@ -15,6 +15,7 @@ from data.pipeline import eval_batch, num_rounds
 from evaluation import report
 from experiment import LOSS, TRAIN, Experiment
 from feed import Feed
+from memory import limit_bytes, needed_bytes
 from sde.base import example_keys, fold
 from training.errors import RunError
 from training.log import MetricsLog
@@ -66,7 +67,7 @@ def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, 
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
     single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
-    memory = _memory(single)
+    memory = needed_bytes(single)
     _tell_memory(memory, jax.local_devices()[0])
     num = _steps_per_dispatch(training.n_jitted_steps)
     several = jax.jit(fuse(train_step), donate_argnums=0, out_shardings=(shardings, None))
@@ -94,23 +95,15 @@ def _steps_per_dispatch(asked: int) -> int:
     return asked if jax.default_backend() != "cpu" else 1
 
 
-def _memory(compiled: jax.stages.Compiled) -> int:
-    """Bytes of a device that a compiled function needs: what goes in, out and between, less what is shared."""
-    found = compiled.memory_analysis()
-    if found is None:
-        return 0
-    sizes = (found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes)
-    return int(sum(sizes) + found.generated_code_size_in_bytes - found.alias_size_in_bytes)
-
-
 def _tell_memory(needed: int, device: jax.Device) -> None:
     """Logs the estimate; a warning where the device has less."""
-    there = (device.memory_stats() or {}).get("bytes_limit", 0)
+    there = limit_bytes(device)
     logging.info("a training step needs about %.0f MiB of each device", needed / 2**20)
     if there and needed > there:
         logging.warning(
-            "that is more than the %.0f MiB that %s has: lower config.training.batch_size or config.model.nf, or use "
-            "more devices",
+            "that is more than the %.0f MiB that %s has: set config.model.remat, raise "
+            "config.training.grad_accumulation, lower config.training.batch_size or config.model.nf, or use more "
+            "devices with config.training.fsdp",
             there / 2**20,
             device,
         )
@@ -121,8 +114,8 @@ def out_of_memory(run: Experiment, needed: int) -> RunError:
     return RunError(
         f"The device ran out of memory (a training step of {run.config.training.batch_size} images on "
         f"{run.devices.count} device(s) needs about {needed / 2**20:.0f} MiB of each); "
-        "lower config.training.batch_size, config.training.snapshot_num_samples or config.model.nf, or use more "
-        "devices, and start again."
+        "set config.model.remat, raise config.training.grad_accumulation, lower config.training.batch_size, "
+        "config.training.snapshot_num_samples or config.model.nf, or use more devices, and start again."
     )
 
 
@@ -171,7 +164,7 @@ def _share(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _make_snapshot(run: Experiment) -> Callable[[TrainState, int, int, MetricsLog], None]:
     """A grid of samples of the averaged parameters; drawn by all processes, written by the first."""
     num = run.config.training.snapshot_num_samples
-    generate = run.generate(num)
+    generate = run.generate()
 
     def snapshot(state: TrainState, number: int, step: int, log: MetricsLog) -> None:
         if not run.config.training.snapshot_sampling:

@@ -26,6 +26,7 @@ from evaluation.metrics import METRICS
 from evaluation.pictures import shades, sheet
 from evaluation.rounds import Task
 from evaluation.tasks import loss_task, per_example_task, samples_task
+from memory import Fitted, free_bytes
 from sde.base import Array, example_keys, fold, keys_at
 from training.losses import Batch
 from training.state import TrainState
@@ -93,20 +94,23 @@ class Experiment:
         sharding = self.devices.split_second if stacked else self.devices.split
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)
 
-    def generate(self, num: int) -> Callable[[Any, Array, Array | None], dict[str, Array]]:
+    def generate(self) -> Callable[[Any, Array, Array | None], dict[str, Array]]:
         """`(params, keys [num], labels [num] or None) -> {"samples": levels [num, ...], "num_evals"}`, compiled.
 
+        One program for all, or for as many at a time as fit into a device that tells how much memory it has.
         With `sampling.trajectory = K` also "states" [num, K, ...]: the way there.
         """
         trajectory = self.config.sampling.trajectory
 
         def fn(params: Any, guide_params: Any, keys: Array, labels: Array | None) -> dict[str, Array]:
             score_fn = self.guide.score_of(params, guide_params, labels)
-            drawn = self.sampler(keys, score_fn, (num, *self.test.shape), trajectory=trajectory)
+            drawn = self.sampler(keys, score_fn, (len(keys), *self.test.shape), trajectory=trajectory)
             states = {} if drawn.states is None else {"states": self.quantize(jnp.moveaxis(drawn.states, 0, 1))}
             return {"samples": self.quantize(drawn.x), "num_evals": drawn.num_evals, **states}
 
-        compiled = jax.jit(fn)
+        device = self.devices.mesh.devices.flat[0]
+        alone = jax.process_count() == 1  # several processes would have to agree
+        compiled = Fitted(jax.jit(fn), self.devices.count, lambda: free_bytes(device) if alone else 0)
         return lambda params, keys, labels: compiled(params, self.guide.params, keys, labels)
 
     def quantize(self, x: Array) -> Array:
@@ -222,7 +226,7 @@ def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Tas
 def samples_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
     """Samples 0 ... eval.num_samples - 1 of a checkpoint."""
     size = run.devices.round_up(min(run.config.eval.batch_size, run.config.eval.num_samples))
-    compiled = run.generate(size)
+    compiled = run.generate()
     return samples_task(
         run.config.eval.num_samples,
         size,

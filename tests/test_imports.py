@@ -40,6 +40,7 @@ TOP = {
     "experiment",
     "feed",
     "inspect_data",
+    "memory",
     "progress",
     "run_lib",
     "run_train",

@@ -16,8 +16,8 @@ Gradients = Callable[[Params, Array, Batch], tuple[tuple[Array, Metrics], Params
 def gradients(loss_fn: LossFn, num_parts: int = 1) -> Gradients:
     """`(params, key, batch) -> ((loss, metrics), gradients)`, all means over `num_parts` parts, one after the other.
 
-    Part j of K has the rows j, j + K, j + 2 K ... of the batch, of which `batch[ROW]` tells the loss: an example has its
-    own randomness whatever K is, and every device its share of every part. Memory is that of a part.
+    Part j of K has the rows j, j + K, j + 2 K ... of the batch, of which `batch[ROW]` tells the loss: an example has
+    its own randomness whatever K is, and every device its share of every part. Memory is that of a part.
     """
     once = jax.value_and_grad(loss_fn, has_aux=True)
     if num_parts == 1:
