@@ -1,9 +1,6 @@
 """The composition root: with the other `build_*` modules all that reads config values and turns names into objects."""
 
-import dataclasses
-import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -11,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 import build_data
@@ -21,6 +17,7 @@ from build_shape import data_shape
 from configs.default import choose
 from likelihood import dequantize
 from models import score
+from models.precision import converted
 from sampling.base import Sampler
 from sde import times
 from sde.base import SDE, Array, ScoreFn, fold
@@ -49,7 +46,14 @@ from training.losses import (
 )
 from training.optim import OPTIMIZERS, learning_rate
 
+Collect = Callable[[Params], Params]
+
 _LABELS = 0xC1A55  # what a dropout key is for beside dropout: which labels are withheld
+
+
+def as_they_are(params: Params) -> Params:
+    """Parameters that every device has."""
+    return params
 
 
 def sde(config: ConfigDict) -> SDE:
@@ -61,9 +65,9 @@ def sde(config: ConfigDict) -> SDE:
     return choose("training.sde", config.training.sde, table)(model)
 
 
-def network(config: ConfigDict) -> nn.Module:
-    """The network `(x, time, cond=None, train=False) -> output`."""
-    return build_network.network(config, sde(config))
+def network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
+    """The network `(x, time, cond=None, train=False) -> output`; it computes in `dtype`, by default `model.dtype`."""
+    return build_network.network(config, sde(config), dtype)
 
 
 def blank(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -72,14 +76,15 @@ def blank(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
     return np.zeros((1, *data_shape(config)), np.float32), np.ones((1,), np.float32), cond
 
 
-def score_of(config: ConfigDict) -> ScoreOf:
+def score_of(config: ConfigDict, dtype: str | None = None, collect: Collect = as_they_are) -> ScoreOf:
     """`(params, batch, dropout key or None) -> score function`; dropout is off without a key.
 
-    A network that is told classes gets those of `batch["label"]` [B], or none where the batch has no labels; with a
-    dropout key it does not get to know `model.label_dropout` of them. One that is told augmentations
+    The network computes in `dtype`, by default `model.dtype`; its parameters are converted and collected once for each
+    score function. A network that is told classes gets those of `batch["label"]` [B], or none where the batch has no
+    labels; with a dropout key it does not get to know `model.label_dropout` of them. One that is told augmentations
     gets `batch["augment"]` [B, model.augment_dim], or that there was none.
     """
-    module, process = network(config), sde(config)
+    module, process = network(config, dtype), sde(config)
     time: score.TimeFn
     if config.training.sde in NOISE_LEVEL_AS_TIME:
         time, published = (score.noise_level if config.training.continuous else score.descending_level), "score"
@@ -94,6 +99,7 @@ def score_of(config: ConfigDict) -> ScoreOf:
 
     def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> ScoreFn:
         train = dropout_key is not None
+        params = collect(converted(params, module.dtype))
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
         def apply(x: Array, time: Array, cond: Any = None) -> Any:
@@ -126,7 +132,7 @@ def _condition(config: ConfigDict) -> Callable[[Array, Batch, Array | None], Any
     return condition
 
 
-def log_class_probability(config: ConfigDict, process: SDE) -> ClassProbability:
+def log_class_probability(config: ConfigDict, process: SDE, collect: Collect = as_they_are) -> ClassProbability:
     """`(params, labels [B], dropout key or None) -> ((x [B, ...], t [B]) -> ln p(label | x, t) [B])`, of a classifier.
 
     x lives under the SDE `process`, which need not be that of `config`: the network standardises its input and is told
@@ -135,6 +141,7 @@ def log_class_probability(config: ConfigDict, process: SDE) -> ClassProbability:
     module = network(config)
 
     def of(params: Params, labels: Array, dropout_key: Array | None = None) -> Callable[[Array, Array], Array]:
+        params = collect(converted(params, module.dtype))
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
         def log_prob(x: Array, t: Array) -> Array:
@@ -178,15 +185,21 @@ def unscaled(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
     return lambda x: dequantize.quantize(x, num_levels, centered=config.data.centered)
 
 
-def per_example_loss(config: ConfigDict, num_levels: int) -> PerExampleLoss:
-    """Denoising score matching on this config's SDE and network; the cross-entropy of a classifier."""
+def per_example_loss(config: ConfigDict, num_levels: int, collect: Collect = as_they_are) -> PerExampleLoss:
+    """Denoising score matching on this config's SDE and network; the cross-entropy of a classifier.
+
+    `collect`: what brings the parameters together where devices share them.
+    """
     training, process = config.training, sde(config)
     if build_network.is_classifier(config):
         return make_cross_entropy(
-            log_class_probability(config, process), process, prepare(config, num_levels), _draw_times(config, process)
+            log_class_probability(config, process, collect),
+            process,
+            prepare(config, num_levels),
+            _draw_times(config, process),
         )
     return make_per_example_loss(
-        score_of(config),
+        score_of(config, collect=collect),
         process,
         prepare(config, num_levels),
         _draw_times(config, process),
@@ -246,51 +259,6 @@ def averages(config: ConfigDict) -> dict[str, Average]:
 def sampler(config: ConfigDict) -> Sampler:
     """The sampler that `sampling` describes, for this config's SDE."""
     return build_sampler.sampler(config, sde(config))
-
-
-@dataclasses.dataclass(frozen=True)
-class Devices:
-    """A mesh with one axis, `data`, over which batches are split; everything else is replicated."""
-
-    mesh: Mesh
-
-    @property
-    def count(self) -> int:
-        """Number of devices."""
-        return math.prod(self.mesh.shape.values())
-
-    def round_up(self, size: int) -> int:
-        """The least multiple of the number of devices that is not below `size`."""
-        return -(-size // self.count) * self.count
-
-    @functools.cached_property
-    def replicated(self) -> NamedSharding:
-        """The same array on every device."""
-        return NamedSharding(self.mesh, PartitionSpec())
-
-    @functools.cached_property
-    def split(self) -> NamedSharding:
-        """The first axis divided over the devices."""
-        return NamedSharding(self.mesh, PartitionSpec("data"))
-
-    @functools.cached_property
-    def split_second(self) -> NamedSharding:
-        """The second axis divided over the devices: batches with a leading axis of steps."""
-        return NamedSharding(self.mesh, PartitionSpec(None, "data"))
-
-
-def devices(config: ConfigDict, chosen: Sequence[jax.Device] | None = None) -> Devices:
-    """The mesh over the given devices, all of them by default; batch sizes must divide by their number."""
-    chosen = list(chosen) if chosen is not None else jax.devices()
-    for key in ("training.batch_size", "eval.batch_size"):
-        section, name = key.split(".")
-        if config[section][name] % len(chosen):
-            raise ValueError(
-                f"config.{key} = {config[section][name]} is not divisible by the number of devices, {len(chosen)}; "
-                f"use a multiple of {len(chosen)}."
-            )
-    mesh = jax.make_mesh((len(chosen),), ("data",), devices=chosen, axis_types=(AxisType.Auto,))
-    return Devices(mesh)
 
 
 SDES: dict[str, Callable[[ConfigDict], SDE]] = {

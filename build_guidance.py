@@ -36,9 +36,9 @@ def guide(config: ConfigDict, sharding: Sharding) -> Guide:
     return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding)
 
 
-def _conditional(config: ConfigDict) -> Callable[[Any, Array | None], ScoreFn]:
-    """`(params, labels or None) -> score function` of the network itself."""
-    score_of = build.score_of(config)
+def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Array | None], ScoreFn]:
+    """`(params, labels or None) -> score function` of the network itself, which computes in `dtype`."""
+    score_of = build.score_of(config, dtype)
     return lambda params, labels: score_of(params, {} if labels is None else {"label": labels}, None)
 
 
@@ -56,7 +56,7 @@ def _interval(config: ConfigDict) -> Interval | None:
 
 
 def _none(config: ConfigDict, sharding: Sharding) -> Guide:
-    score_of = _conditional(config)
+    score_of = _conditional(config, config.sampling.dtype)
     return Guide(lambda params, guide, labels: score_of(params, labels), None, config.model.num_labels)
 
 
@@ -67,7 +67,11 @@ def _classifier_free(config: ConfigDict, sharding: Sharding) -> Guide:
             f"here config.model.num_labels = {config.model.num_labels} and config.model.label_dropout = "
             f"{config.model.label_dropout}: use guidance = 'classifier' or 'none', or train one with both above 0."
         )
-    score_of, scale, interval = _conditional(config), config.sampling.guidance_scale, _interval(config)
+    score_of, scale, interval = (
+        _conditional(config, config.sampling.dtype),
+        config.sampling.guidance_scale,
+        _interval(config),
+    )
 
     def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:
         if labels is None:
@@ -85,7 +89,10 @@ def _classifier(config: ConfigDict, sharding: Sharding) -> Guide:
             "classifier; give the run of a wideresnet, or set config.sampling.guidance = 'autoguidance'."
         )
     _same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered"))
-    score_of, log_probability = _conditional(config), build.log_class_probability(other, build.sde(config))
+    score_of, log_probability = (
+        _conditional(config, config.sampling.dtype),
+        build.log_class_probability(other, build.sde(config)),
+    )
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
     def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:
@@ -110,7 +117,7 @@ def _autoguidance(config: ConfigDict, sharding: Sharding) -> Guide:
             f"{build.sde(other)}, this config with {build.sde(config)}; autoguidance needs the same."
         )
     _same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered", "model.num_labels"))
-    score_of, weaker_of = _conditional(config), _conditional(other)
+    score_of, weaker_of = _conditional(config, config.sampling.dtype), _conditional(other, config.sampling.dtype)
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
     def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:

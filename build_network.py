@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from build_shape import check_halvings, check_images, data_shape
@@ -20,8 +21,11 @@ from sde.base import SDE
 from sde.discrete import Tabulated
 
 
-def network(config: ConfigDict, process: SDE) -> nn.Module:
-    """The network `(x, time, cond=None, train=False) -> output`; `process`: the SDE or chain of the experiment."""
+def network(config: ConfigDict, process: SDE, dtype: str | None = None) -> nn.Module:
+    """The network `(x, time, cond=None, train=False) -> output`; `process`: the SDE or chain of the experiment.
+
+    `dtype`: what it computes in, by default `model.dtype`; its parameters are float32 all the same.
+    """
     make = choose("model.name", config.model.name, NETWORKS)
     if config.model.num_labels and config.model.name not in KNOW_CLASSES:
         raise ValueError(
@@ -35,7 +39,12 @@ def network(config: ConfigDict, process: SDE) -> nn.Module:
         )
     if config.model.name not in ANY_RANK:
         check_images(data_shape(config), f"config.model.name = {config.model.name!r}", "use ncsnpp, ddpm or mlp")
-    return make(config, process)
+    if config.model.remat and config.model.name not in HAVE_BLOCKS:
+        raise ValueError(
+            f"config.model.remat = True computes residual blocks again, which the network {config.model.name!r} does "
+            "not have; set it to False."
+        )
+    return make(config, process).copy(dtype=choose("model.dtype", dtype or config.model.dtype, DTYPES))
 
 
 def is_classifier(config: ConfigDict) -> bool:
@@ -120,6 +129,7 @@ def _wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
         blocks_per_group=model.blocks_per_group,
         channel_multiplier=model.channel_multiplier,
         num_channels=data_shape(config)[-1],
+        remat=model.remat,
     )
 
 
@@ -140,13 +150,15 @@ def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, 
         "dropout": model.dropout,
         "resamp_with_conv": model.resamp_with_conv,
         "conditional": model.conditional,
+        "remat": model.remat,
     }
 
 
 def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]:
     """What NCSN and NCSNv2 have in common."""
     check_halvings(config, ncsnv2.VARIANTS[size].halvings, "")
-    return _shared(config, process, normalization="InstanceNorm++", takes_sigma=True)
+    shared = _shared(config, process, normalization="InstanceNorm++", takes_sigma=True)
+    return {**shared, "remat": config.model.remat}
 
 
 def _shared(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:
@@ -171,6 +183,7 @@ def _shared(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
     }
 
 
+DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 NETWORKS: dict[str, Callable[[ConfigDict, SDE], nn.Module]] = {
     "ncsnpp": _ncsnpp,
     "ddpm": _ddpm,
@@ -183,4 +196,5 @@ NETWORKS: dict[str, Callable[[ConfigDict, SDE], nn.Module]] = {
 }
 KNOW_CLASSES = ("ncsnpp", "mlp", "wideresnet")
 KNOW_AUGMENTATION = ("ncsnpp", "mlp")
+HAVE_BLOCKS = tuple(name for name in NETWORKS if name != "mlp")
 ANY_RANK = ("ncsnpp", "ddpm", "mlp")  # the others are made for images

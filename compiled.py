@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,8 @@ import build
 from data.pipeline import eval_batch, num_rounds
 from evaluation import report
 from experiment import LOSS, TRAIN, Experiment
+from feed import Feed
+from memory import limit_bytes, needed_bytes
 from sde.base import example_keys, fold
 from training.errors import RunError
 from training.log import MetricsLog
@@ -22,11 +24,7 @@ from training.peers import meet
 from training.state import TrainState, fuse, make_train_step, pass_over
 
 # (state, batches, step, steps whose batch is left out, counted from 1) -> (state, metrics, steps taken)
-Advance = Callable[[TrainState, Iterator[dict], int, set[int]], tuple[TrainState, dict[str, Any], int]]
-
-
-class DataError(RunError):
-    """A batch cannot be read."""
+Advance = Callable[[TrainState, Feed, int, set[int]], tuple[TrainState, dict[str, Any], int]]
 
 
 class Compiled(NamedTuple):
@@ -46,7 +44,10 @@ def compile_all(run: Experiment, state: TrainState) -> Compiled:
 
 
 def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, int]:
-    """`training.n_jitted_steps` steps are one dispatch, except on a CPU and except for what is left at the end."""
+    """`training.n_jitted_steps` steps are one dispatch, except on a CPU and except for what is left at the end.
+
+    The state is donated, and comes back divided over the devices as it went in.
+    """
     training = run.config.training
     train_step = make_train_step(
         make_loss_fn(run.per_example_loss),
@@ -56,66 +57,53 @@ def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, 
         jax.random.fold_in(run.key, TRAIN),
         averages=build.averages(run.config),
         skip_nonfinite=training.on_nonfinite == "skip",
+        num_parts=training.grad_accumulation,
     )
     local = training.batch_size // jax.process_count()
     example = {"x": np.zeros((local, *run.train.shape), run.train.dtype), "label": np.zeros((local,), np.int32)}
     began = time.perf_counter()
-    lowered = jax.jit(train_step, donate_argnums=0).lower(state, run.split(example))
+    shardings = run.devices.of_state(state)
+    lowered = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, run.split(example))
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
     single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
-    memory = _memory(single)
+    memory = needed_bytes(single)
     _tell_memory(memory, jax.local_devices()[0])
     num = _steps_per_dispatch(training.n_jitted_steps)
-    several = jax.jit(fuse(train_step), donate_argnums=0)
-    leave_out = jax.jit(pass_over, donate_argnums=0)
+    several = jax.jit(fuse(train_step), donate_argnums=0, out_shardings=(shardings, None))
+    leave_out = jax.jit(pass_over, donate_argnums=0, out_shardings=shardings)
 
-    def advance(state: TrainState, batches: Iterator[dict], step: int, bad: set[int]) -> tuple[TrainState, Any, int]:
+    def steps_at(step: int, bad: set[int]) -> int:
+        """How many steps the dispatch after `step` has: 1 where a line of metrics, the end or a bad step is near."""
+        near = min(training.log_freq - step % training.log_freq, training.n_iters - step)
+        return num if near >= num and not bad.intersection(range(step + 1, step + 1 + num)) else 1
+
+    def advance(state: TrainState, batches: Feed, step: int, bad: set[int]) -> tuple[TrainState, Any, int]:
+        taken = steps_at(step, bad)
+        batch = batches.take(step, taken)
         if step + 1 in bad:
-            _next(batches, step)
             return leave_out(state), {"skipped": np.float32(1)}, 1
-        to_boundary = training.log_freq - step % training.log_freq
-        few = min(to_boundary, training.n_iters - step) < num or bad.intersection(range(step + 1, step + 1 + num))
-        if num == 1 or few:
-            return *single(state, run.split(_next(batches, step))), 1
-        stacked = jax.tree.map(lambda *a: np.stack(a), *[_next(batches, step + k) for k in range(num)])
-        return *several(state, run.split(stacked, stacked=True)), num
+        state, metrics = single(state, batch) if taken == 1 else several(state, batch)
+        if step + taken < training.n_iters:
+            batches.ahead(step + taken, steps_at(step + taken, bad))
+        return state, metrics, taken
 
     return advance, flops, memory
-
-
-def _next(batches: Iterator[dict], step: int) -> dict[str, np.ndarray]:
-    try:
-        return next(batches)
-    except (OSError, ValueError, RuntimeError, LookupError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"The training data of step {step + 1} cannot be read ({reason}); bring them back to config.data.data_dir "
-            "and start the same command again."
-        ) from error
 
 
 def _steps_per_dispatch(asked: int) -> int:
     return asked if jax.default_backend() != "cpu" else 1
 
 
-def _memory(compiled: jax.stages.Compiled) -> int:
-    """Bytes of a device that a compiled function needs: what goes in, out and between, less what is shared."""
-    found = compiled.memory_analysis()
-    if found is None:
-        return 0
-    sizes = (found.argument_size_in_bytes, found.output_size_in_bytes, found.temp_size_in_bytes)
-    return int(sum(sizes) + found.generated_code_size_in_bytes - found.alias_size_in_bytes)
-
-
 def _tell_memory(needed: int, device: jax.Device) -> None:
     """Logs the estimate; a warning where the device has less."""
-    there = (device.memory_stats() or {}).get("bytes_limit", 0)
+    there = limit_bytes(device)
     logging.info("a training step needs about %.0f MiB of each device", needed / 2**20)
     if there and needed > there:
         logging.warning(
-            "that is more than the %.0f MiB that %s has: lower config.training.batch_size or config.model.nf, or use "
-            "more devices",
+            "that is more than the %.0f MiB that %s has: set config.model.remat, raise "
+            "config.training.grad_accumulation, lower config.training.batch_size or config.model.nf, or use more "
+            "devices with config.training.fsdp",
             there / 2**20,
             device,
         )
@@ -126,8 +114,8 @@ def out_of_memory(run: Experiment, needed: int) -> RunError:
     return RunError(
         f"The device ran out of memory (a training step of {run.config.training.batch_size} images on "
         f"{run.devices.count} device(s) needs about {needed / 2**20:.0f} MiB of each); "
-        "lower config.training.batch_size, config.training.snapshot_num_samples or config.model.nf, or use more "
-        "devices, and start again."
+        "set config.model.remat, raise config.training.grad_accumulation, lower config.training.batch_size, "
+        "config.training.snapshot_num_samples or config.model.nf, or use more devices, and start again."
     )
 
 
@@ -176,13 +164,13 @@ def _share(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _make_snapshot(run: Experiment) -> Callable[[TrainState, int, int, MetricsLog], None]:
     """A grid of samples of the averaged parameters; drawn by all processes, written by the first."""
     num = run.config.training.snapshot_num_samples
-    generate = run.generate(num)
+    generate = run.generate()
 
     def snapshot(state: TrainState, number: int, step: int, log: MetricsLog) -> None:
         if not run.config.training.snapshot_sampling:
             return
         began = time.perf_counter()
-        drawn = _fetch(generate(state.ema_params, run.sample_keys(number, 0, num), run.labels(0, num)))
+        drawn = _fetch(generate(run.whole(state.ema_params), run.sample_keys(number, 0, num), run.labels(0, num)))
         if jax.process_index() != 0:
             return
         picture = run.picture(drawn["samples"])

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 import build
 import build_data
+import build_devices
 import build_features
 import build_guidance
 import build_likelihood
@@ -25,6 +26,7 @@ from evaluation.metrics import METRICS
 from evaluation.pictures import shades, sheet
 from evaluation.rounds import Task
 from evaluation.tasks import loss_task, per_example_task, samples_task
+from memory import Fitted, free_bytes
 from sde.base import Array, example_keys, fold, keys_at
 from training.losses import Batch
 from training.state import TrainState
@@ -40,9 +42,9 @@ class Experiment:
         default.validate(config)
         build_data.resolve(config)
         self.config, self.workdir = config, pathlib.Path(workdir)
-        self.devices = build.devices(config, devices)
+        self.devices = build_devices.devices(config, devices)
         self.sde = build.sde(config)
-        self.score_of, self.sampler = build.score_of(config), build.sampler(config)
+        self.score_of, self.sampler = build.score_of(config, config.eval.bpd_dtype), build.sampler(config)
         self.is_classifier = build_network.is_classifier(config)
         self.tx, self.schedule = build.optimizer(config)
         for name in ("bpd_dataset", "reference_dataset"):
@@ -63,40 +65,52 @@ class Experiment:
             )
         self.measure_bits_per_dim = build_likelihood.bits_per_dim(config, self.sde, self.test.num_levels)
         self.fit_dequantization = build_likelihood.fit_dequantization(config, self.sde, self.test.num_levels)
-        self.per_example_loss = build.per_example_loss(config, self.test.num_levels)
+        self.per_example_loss = build.per_example_loss(config, self.test.num_levels, self.devices.whole)
         self.key = jax.random.key(config.seed)
         self.guide = build_guidance.guide(config, self.devices.replicated)
         if self.is_classifier:
             _refuse_samples(config)
 
     def state(self) -> TrainState:
-        """The state at step 0, on all devices."""
+        """The state at step 0, divided over the devices as `training.fsdp` says."""
         key = jax.random.fold_in(self.key, INIT)
-        return jax.jit(lambda: snapshot.initial(self.config, key), out_shardings=self.devices.replicated)()
+        shardings = self.devices.of_state(snapshot.abstract(self.config))
+        return jax.jit(lambda: snapshot.initial(self.config, key), out_shardings=shardings)()
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing it."""
-        return snapshot.abstract(self.config, self.devices.replicated)
+        shapes = snapshot.abstract(self.config)
+        shardings = self.devices.of_state(shapes)
+        return jax.tree.map(lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), shapes, shardings)
+
+    def whole(self, params: Any) -> Any:
+        """Parameters of the state, all of them on every device."""
+        if self.config.training.fsdp == 1:
+            return params
+        return jax.jit(lambda params: params, out_shardings=self.devices.replicated)(params)
 
     def split(self, batch: dict[str, np.ndarray], stacked: bool = False) -> Batch:
         """A batch from the host, divided over the devices."""
         sharding = self.devices.split_second if stacked else self.devices.split
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)
 
-    def generate(self, num: int) -> Callable[[Any, Array, Array | None], dict[str, Array]]:
+    def generate(self) -> Callable[[Any, Array, Array | None], dict[str, Array]]:
         """`(params, keys [num], labels [num] or None) -> {"samples": levels [num, ...], "num_evals"}`, compiled.
 
+        One program for all, or for as many at a time as fit into a device that tells how much memory it has.
         With `sampling.trajectory = K` also "states" [num, K, ...]: the way there.
         """
         trajectory = self.config.sampling.trajectory
 
         def fn(params: Any, guide_params: Any, keys: Array, labels: Array | None) -> dict[str, Array]:
             score_fn = self.guide.score_of(params, guide_params, labels)
-            drawn = self.sampler(keys, score_fn, (num, *self.test.shape), trajectory=trajectory)
+            drawn = self.sampler(keys, score_fn, (len(keys), *self.test.shape), trajectory=trajectory)
             states = {} if drawn.states is None else {"states": self.quantize(jnp.moveaxis(drawn.states, 0, 1))}
             return {"samples": self.quantize(drawn.x), "num_evals": drawn.num_evals, **states}
 
-        compiled = jax.jit(fn)
+        device = self.devices.mesh.devices.flat[0]
+        alone = jax.process_count() == 1  # several processes would have to agree
+        compiled = Fitted(jax.jit(fn), self.devices.count, lambda: free_bytes(device) if alone else 0)
         return lambda params, keys, labels: compiled(params, self.guide.params, keys, labels)
 
     def quantize(self, x: Array) -> Array:
@@ -212,7 +226,7 @@ def bits_per_dim_of_checkpoint(run: Experiment, number: int, params: Any) -> Tas
 def samples_of_checkpoint(run: Experiment, number: int, params: Any) -> Task:
     """Samples 0 ... eval.num_samples - 1 of a checkpoint."""
     size = run.devices.round_up(min(run.config.eval.batch_size, run.config.eval.num_samples))
-    compiled = run.generate(size)
+    compiled = run.generate()
     return samples_task(
         run.config.eval.num_samples,
         size,

@@ -74,6 +74,12 @@ flags.DEFINE_string("coordinator", None, "train: HOST:PORT of process 0, where t
 flags.DEFINE_integer("num_processes", None, "train, with --coordinator: how many processes there are.")
 flags.DEFINE_integer("process_id", None, "train, with --coordinator: which of them this is, from 0.")
 flags.DEFINE_integer("peer_timeout", 100, "train: seconds after which a process that is silent counts as gone.")
+flags.DEFINE_string(
+    "compilation_cache",
+    None,
+    "The folder where compiled programs are kept, or off; JAX_COMPILATION_CACHE_DIR by default, else "
+    "~/.cache/score_sde_jax.",
+)
 flags.mark_flags_as_required(["config", "mode"])
 
 EXIT_USER_ERROR = 2  # the command or the config is wrong
@@ -84,13 +90,18 @@ EXIT_PEER_GONE = 6  # another process of the run is gone; start all of them agai
 
 
 def set_up() -> None:
-    """Logging to the console, one line an event, and JAX's persistent compilation cache."""
+    """Logging to the console, one line an event, and the cache of compiled programs."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", force=True)
     for name in ("absl", "jax"):  # Orbax and TFDS tell every file, JAX every backend that is not there
         logging.getLogger(name).setLevel(logging.WARNING)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(home / "score_sde_jax"))
+    keep_compiled()
+
+
+def keep_compiled() -> None:
+    """JAX's persistent compilation cache. Processes may share it: an entry that is not whole counts as none."""
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    folder = FLAGS.compilation_cache or os.environ.get("JAX_COMPILATION_CACHE_DIR", str(home / "score_sde_jax"))
+    jax.config.update("jax_compilation_cache_dir", None if folder == "off" else folder)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -107,11 +107,12 @@ def _evaluate_checkpoint(
     config = run.config
     _same_settings(run, directory)
     results: dict[str, Any] = {}
+    params = run.whole(state.ema_params)
     for name, enabled in EVALUATIONS.items():
         if not config.eval[enabled]:
             continue
         with _timed(directory, name, worker):
-            task = TASKS[name](run, number, state.ema_params)
+            task = TASKS[name](run, number, params)
             results[task.name] = run_task(task, directory, worker)
         shown = ", ".join(f"{key} {value:.6g}" for key, value in results[task.name].items())
         logging.info("checkpoint %d  %s: %s", number, task.name, shown)

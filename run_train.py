@@ -4,18 +4,18 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from compiled import Compiled, DataError, compile_all, out_of_memory
+from compiled import Compiled, compile_all, out_of_memory
 from configs import default
 from data.pipeline import train_batches
 from evaluation import report
 from experiment import Experiment
+from feed import DataError, Feed
 from progress import NonFiniteLossError, Progress, check, from_notes, log_line, read
 from training.checkpoint import CheckpointError, Checkpoints
 from training.errors import PeerError, RunError, Stopped
@@ -24,6 +24,7 @@ from training.log import MetricsLog, SilentLog
 from training.peers import meet
 from training.stop import StopRequest
 
+AHEAD = 2  # dispatches that the devices have not ended when the next one is made
 FINISHED = "finished.json"  # the marker that training has ended
 # What collective operations and JAX's coordination service say where a process does not answer.
 _NO_ANSWER = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection closed", "Barrier failed")
@@ -98,7 +99,7 @@ def _attempt(run: Experiment, workdir: Workdir, compiled: Compiled, at: Progress
     log = MetricsLog(run.workdir, at.step) if jax.process_index() == 0 else SilentLog()
     with log, _batches(run, at.step) as batches:
         try:
-            _loop(run, workdir, compiled, at, stop, log, batches)
+            _loop(run, workdir, compiled, at, stop, log, Feed(batches, run.split))
         except NonFiniteLossError as error:
             if run.config.training.on_nonfinite != "rollback" or len(at.bad) >= run.config.training.max_nonfinite:
                 raise
@@ -117,7 +118,7 @@ def _loop(
     at: Progress,
     stop: StopRequest,
     log: MetricsLog,
-    batches: Iterator[dict],
+    batches: Feed,
 ) -> None:
     training = run.config.training
     began, began_step = time.perf_counter(), at.step
@@ -125,6 +126,8 @@ def _loop(
         at.state, metrics, taken = compiled.advance(at.state, batches, at.step, at.bad)
         at.step += taken
         at.pending.append((at.step, metrics))
+        # Dispatching does not wait; without an end to that, batches would fill the devices and a signal come late.
+        jax.block_until_ready([metrics for _, metrics in at.pending[-1 - AHEAD : -AHEAD]])
         at_line = at.step % training.log_freq == 0 or at.step == training.n_iters
         if at_line:
             means = read(run, at)

@@ -95,7 +95,7 @@ def _generated(
 ) -> Drawn:
     """`num` samples, of the classes `labels` [num] where there are any; keys are those of an evaluation's samples."""
     size = batch_size(run, num)
-    compiled = run.generate(size)
+    compiled = run.generate()
 
     def draw(rows: np.ndarray) -> dict[str, Array]:
         keys = keys_at(fold(fold(run.key, SAMPLE), number), rows)

@@ -3,15 +3,29 @@
 Names are those of the published code, so that its users' commands carry over. A key that is not here cannot be set.
 """
 
-import difflib
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-T = TypeVar("T")
+from configs import validation
+from configs.keys import FIXED, changes_evaluation, choose, differences, flatten, is_fixed, nearest, to_json
+
+__all__ = [
+    "FIXED",
+    "changes_evaluation",
+    "choose",
+    "complete",
+    "differences",
+    "flatten",
+    "from_json",
+    "get_config",
+    "is_fixed",
+    "nearest",
+    "to_json",
+    "validate",
+]
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -41,6 +55,8 @@ def _training() -> ml_collections.ConfigDict:
     training.log_freq = 50  # steps between lines of metrics
     training.eval_freq = 100  # steps between losses of a test batch; 0: never
     training.n_jitted_steps = 1  # steps fused into one dispatch; ignored on a CPU, where XLA is 16 times slower so
+    training.grad_accumulation = 1  # parts of a batch, one after the other, of whose gradients the mean is taken
+    training.fsdp = 1  # devices that share parameters, averages and optimiser; 1: each has all of them
     training.likelihood_weighting = False  # weigh the loss by diffusion(t)^2 instead of std(t)^2
     training.weighting = placeholder(str)  # variance | likelihood | edm; unset: as likelihood_weighting says
     training.time_sampling = "uniform"  # uniform | log_snr (suits the likelihood) | log_normal (EDM's)
@@ -82,6 +98,7 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.atol = 1e-5  # absolute tolerance of method ode
     sampling.ode_solver = "dopri5"  # of method ode: tsit5 | dopri5 | dopri8 | heun
     sampling.ode_per_example = False  # steps of method ode chosen for each image by itself, not for its batch
+    sampling.dtype = placeholder(str)  # float32 | bfloat16: as model.dtype, while sampling; unset: that of the model
     sampling.guidance = "none"  # none | classifier_free | classifier | autoguidance
     sampling.guidance_scale = 1.0  # how strongly; 1: the class itself (classifier_free, classifier), no guidance (auto)
     sampling.guidance_min_sigma = 0.0  # noise levels std / mean_coeff at which there is guidance: from this one
@@ -127,6 +144,7 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.bpd_dataset = "test"  # train | test
     evaluation.bpd_repeats = 1  # dequantisations and probes per image, averaged
     evaluation.bpd_method = "ode"  # ode (density of the probability flow) | bound (variational, of the sampling SDE)
+    evaluation.bpd_dtype = "float32"  # float32 | bfloat16: as model.dtype, while the likelihood is measured
     evaluation.bpd_offset = "at_eps"  # at_eps (data are taken as samples at bpd_eps) | decoded (lower bound at time 0)
     # uniform | truncated_normal (the noise of bpd_eps; for training without it) | variational (learned for the model)
     evaluation.dequantization = "uniform"
@@ -173,6 +191,9 @@ def _data() -> ml_collections.ConfigDict:
 def _model() -> ml_collections.ConfigDict:
     model = ml_collections.ConfigDict()
     model.name = "ncsnpp"  # ncsnpp | ddpm (any rank) | mlp (vectors) | ncsn | ncsnv2_* | wideresnet (classifier)
+    # float32 | bfloat16: of activations; parameters, norms' statistics, losses and SDEs are float32 in any case
+    model.dtype = "float32"
+    model.remat = False  # compute what is in residual and attention blocks again for the gradient: less memory
     model.sigma_min = 0.01  # VE
     model.sigma_max = 50.0  # VE; about the largest distance between two training images
     model.beta_min = 0.1  # VP and sub-VP
@@ -228,104 +249,12 @@ def _optim() -> ml_collections.ConfigDict:
     return optim
 
 
-_POSITIVE = (
-    "training.batch_size", "training.n_iters", "training.snapshot_freq", "training.snapshot_freq_for_preemption",
-    "training.max_nonfinite", "training.log_freq", "training.n_jitted_steps", "training.snapshot_num_samples",
-    "training.eps", "sampling.num_steps", "sampling.n_steps_each", "sampling.snr", "sampling.eps", "sampling.rtol",
-    "sampling.atol", "sampling.churn_noise", "eval.batch_size", "eval.num_samples", "eval.bpd_repeats",
-    "eval.bpd_eps", "eval.rtol", "eval.atol", "eval.num_probes", "eval.num_dequantizations",
-    "eval.feature_batch_size", "eval.dequantization_steps", "data.image_size", "data.num_channels", "model.sigma_min",
-    "model.beta_min", "model.num_scales", "model.nf", "model.num_res_blocks", "model.blocks_per_group",
-    "model.channel_multiplier", "data.num_levels", "data.num_threads", "data.scale", "optim.lr", "optim.eps",
-    "sampling.guidance_max_sigma", "restore.prior_variance", "restore.num_iterations", "restore.limit", "restore.zeta",
-    "restore.factor", "restore.blur_width", "restore.kept",
-)  # fmt: skip
-
-# A resumed run that changes one of these would be another model or see other data, so it is refused.
-FIXED = (
-    "seed", "model", "data.dataset", "data.category", "data.image_size", "data.num_channels", "data.random_flip",
-    "data.shape", "data.num_levels", "data.resize", "data.test_every", "data.on_corrupt", "data.offset", "data.scale",
-    "data.augment",
-    "data.centered", "data.uniform_dequantization", "training.sde", "training.continuous", "training.batch_size",
-    "optim.optimizer",
-)  # fmt: skip
-
-
 def validate(config: ml_collections.ConfigDict) -> None:
-    """Checks everything about a config that needs nothing but the config.
+    """Checks everything about a config that needs nothing but the config; see `configs.validation`.
 
     Errors: ValueError, one sentence: the key, the value, what is expected.
     """
-    reference = dict(flatten(get_config()))
-    given = dict(flatten(config))
-    for key in given.keys() - reference.keys():
-        raise ValueError(f"config.{key} is not a setting; the nearest is config.{nearest(key, reference)}.")
-    for key in sorted(reference.keys() - given.keys()):
-        raise ValueError(f"config.{key} is missing; start from configs.default.get_config(), which sets every key.")
-    for key in _POSITIVE:
-        if given[key] is not None and given[key] <= 0:
-            raise ValueError(f"config.{key} = {given[key]}, but it must be positive.")
-    _increasing(config.model, "sigma_min", "sigma_max")
-    _increasing(config.model, "beta_min", "beta_max")
-    _increasing(config.eval, "begin_ckpt", "end_ckpt", strictly=False)
-    if not 0 <= config.model.dropout < 1:
-        raise ValueError(f"config.model.dropout = {config.model.dropout}, but it must be in [0, 1).")
-    for rate in (config.model.ema_rate, *config.model.ema_rates):
-        if not 0 <= rate < 1:
-            raise ValueError(f"config.model.ema_rate or ema_rates = {rate}, but it must be in [0, 1).")
-    for sigma_rel in config.model.ema_sigma_rels:
-        if not 0 < sigma_rel < 12**-0.5:
-            raise ValueError(f"config.model.ema_sigma_rels has {sigma_rel}, but a width must be in (0, 0.288).")
-    if not 0 <= config.sampling.eta <= 1:
-        raise ValueError(f"config.sampling.eta = {config.sampling.eta}, but it must be in [0, 1].")
-    if not 0 <= config.data.augment <= 1:
-        raise ValueError(f"config.data.augment = {config.data.augment}, but it must be in [0, 1].")
-    if not 0 <= config.model.label_dropout <= 1:
-        raise ValueError(f"config.model.label_dropout = {config.model.label_dropout}, but it must be in [0, 1].")
-    if config.model.num_labels < 0:
-        raise ValueError(f"config.model.num_labels = {config.model.num_labels}, but it must not be negative.")
-    for key in (
-        "training.spike_factor",
-        "data.test_every",
-        "data.num_workers",
-        "sampling.churn",
-        "sampling.churn_min",
-        "sampling.guidance_min_sigma",
-        "restore.noise_std",
-    ):
-        if given[key] < 0:
-            raise ValueError(f"config.{key} = {given[key]}, but it must not be negative.")
-    choose("training.on_nonfinite", config.training.on_nonfinite, {"stop": 0, "skip": 0, "rollback": 0})
-    for key in ("snapshot_freq", "snapshot_freq_for_preemption", "eval_freq"):
-        _divisible(config, key, "log_freq")
-
-
-def _increasing(section: ml_collections.ConfigDict, low: str, high: str, strictly: bool = True) -> None:
-    if section[low] > section[high] or (strictly and section[low] == section[high]):
-        raise ValueError(f"{low} = {section[low]} and {high} = {section[high]}, but {low} must be the smaller.")
-
-
-def _divisible(config: ml_collections.ConfigDict, key: str, by: str) -> None:
-    if config.training[key] % config.training[by]:
-        raise ValueError(
-            f"config.training.{key} = {config.training[key]} is not a multiple of config.training.{by} = "
-            f"{config.training[by]}, but it can only happen where metrics are read: change one of them."
-        )
-
-
-def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf, in order; tuples are values."""
-    for key in config:
-        value = config[key]
-        if isinstance(value, ml_collections.ConfigDict | dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The config as JSON knows it (lists instead of tuples): what checkpoints and reports keep."""
-    return json.loads(json.dumps(config.to_dict()))
+    validation.check(config, get_config())
 
 
 def from_json(stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
@@ -343,12 +272,6 @@ def from_json(stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
     return config
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """`{key: (old value, new value)}` of all keys that differ between two configs as JSON."""
-    a, b = dict(flatten(old)), dict(flatten(new))
-    return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
-
-
 def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A config as JSON, of an earlier version: the keys that it lacks have their defaults, which change nothing."""
     whole = to_json(get_config())
@@ -356,40 +279,3 @@ def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
         section, _, name = key.rpartition(".")
         (whole.setdefault(section, {}) if section else whole)[name] = value
     return whole
-
-
-def is_fixed(key: str) -> bool:
-    """Whether a resumed run may not change this key."""
-    return any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED)
-
-
-def changes_evaluation(key: str) -> bool:
-    """Whether rounds of an evaluation begun with another value of this key cannot be mixed with new ones."""
-    harmless = (
-        "data.data_dir",
-        "data.cache_dir",
-        "data.num_threads",
-        "data.num_workers",
-        "eval.begin_ckpt",
-        "eval.end_ckpt",
-        "eval.wait_",
-        "eval.enable_",
-        "eval.sample_format",
-    )
-    matters = ("seed", "model.", "data.", "sampling.", "eval.", "training.sde", "training.continuous")
-    return key.startswith(matters) and not key.startswith(harmless)
-
-
-def nearest(name: str, choices: Any) -> str:
-    """The choice that looks most like `name`."""
-    return difflib.get_close_matches(name, list(choices), n=1, cutoff=0.0)[0]
-
-
-def choose(key: str, name: str, table: Mapping[str, T]) -> T:
-    """`table[name]`; an unknown name is a ValueError with the key, the value, the choices and the nearest of them."""
-    if name not in table:
-        raise ValueError(
-            f"config.{key} = {name!r} is not known; choose one of {', '.join(sorted(table))} "
-            f"(nearest: {nearest(name, table)})."
-        )
-    return table[name]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from models import embeddings, interface, layers
+from models.remat import block
 
 Array = jax.Array
 EMBEDDING = 128  # frequencies of the noise level's embedding
@@ -39,12 +40,15 @@ class WideResnetBlock(nn.Module):
     def __call__(self, x: Array, temb: Array) -> Array:
         h = nn.relu(layers.GroupNorm(epsilon=EPSILON, name="init_bn")(x))
         shortcut = h if self.first else x
-        h = self._conv("conv1", self.stride)(h) + nn.Dense(self.features)(nn.swish(temb))[:, None, None, :]
+        h = self._conv("conv1", self.stride)(h) + self._dense(nn.swish(temb))[:, None, None, :]
         h = nn.relu(layers.GroupNorm(epsilon=EPSILON, name="bn_2")(h))
         h = self._conv("conv2", 1)(h)
         if self.stride > 1:
             shortcut = nn.avg_pool(shortcut, (self.stride, self.stride), (self.stride, self.stride))
         return h + jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (0, self.features - shortcut.shape[-1])))
+
+    def _dense(self, temb: Array) -> Array:
+        return nn.Dense(self.features, dtype=self.dtype)(temb)
 
     def _conv(self, name: str, stride: int) -> nn.Conv:
         return nn.Conv(self.features, (3, 3), stride, use_bias=False, dtype=self.dtype, name=name)
@@ -58,12 +62,14 @@ class WideResnetGroup(nn.Module):
     stride: int = 1
     first: bool = False
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, temb: Array) -> Array:
+        kind = block(WideResnetBlock, self.remat)
         for i in range(self.blocks):
             stride, first = (self.stride, self.first) if i == 0 else (1, False)
-            x = WideResnetBlock(self.features, stride, first, self.dtype)(x, temb)
+            x = kind(self.features, stride, first, self.dtype)(x, temb)
         return x
 
 
@@ -83,6 +89,7 @@ class WideResnet(nn.Module):
     channel_multiplier: int = 10
     num_channels: int = 3
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -90,13 +97,13 @@ class WideResnet(nn.Module):
     ) -> Array | dict[str, Array]:
         """Logits; with `features` also what they are a linear function of, {"features" [B, D], "logits" [B, K]}."""
         interface.check_image(x, self.num_channels, 4)
-        temb = nn.Dense(HIDDEN)(embeddings.GaussianFourierProjection(EMBEDDING)(jnp.log(sigma)))
-        temb = nn.Dense(HIDDEN)(nn.swish(temb))
+        temb = nn.Dense(HIDDEN, dtype=self.dtype)(embeddings.GaussianFourierProjection(EMBEDDING)(jnp.log(sigma)))
+        temb = nn.Dense(HIDDEN, dtype=self.dtype)(nn.swish(temb))
         h = nn.Conv(16, (3, 3), use_bias=False, dtype=self.dtype, name="init_conv")(standardize(x))
         for group, stride in enumerate((1, 2, 2)):
             width = 16 * 2**group * self.channel_multiplier
-            h = WideResnetGroup(self.blocks_per_group, width, stride, group == 0, self.dtype)(h, temb)
+            h = WideResnetGroup(self.blocks_per_group, width, stride, group == 0, self.dtype, self.remat)(h, temb)
         h = nn.relu(layers.GroupNorm(epsilon=EPSILON, name="pre-pool-bn")(h))
-        pooled = h.mean((1, 2)).astype(jnp.float32)
-        logits = nn.Dense(self.num_labels)(pooled)
+        pooled = h.astype(jnp.float32).mean((1, 2))
+        logits = nn.Dense(self.num_labels, dtype=self.dtype)(pooled).astype(jnp.float32)
         return {"features": pooled, "logits": logits} if features else logits

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from models import embeddings, interface, layers
+from models.remat import block
 
 Array = jax.Array
 
@@ -24,7 +25,8 @@ class DDPM(nn.Module):
 
     Fields that say more than their names: `attn_resolutions` are heights (first sides) of maps with attention;
     `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `scale_by_sigma` divides the output by
-    `sigmas[int(time)]`, the noise levels in descending order; `dtype` is what convolutions compute in.
+    `sigmas[int(time)]`, the noise levels in descending order; `dtype` is what convolutions compute in; `remat`
+    computes what is in a block again for the gradient.
 
     Source: Ho et al., "Denoising Diffusion Probabilistic Models", 2020, appendix B. Errors: ValueError for a choice or
     a shape that the network does not have. Notes: GroupNorm has the largest number of groups up to 32 that divides the
@@ -45,6 +47,7 @@ class DDPM(nn.Module):
     centered: bool = True
     sigmas: Sequence[float] | None = None
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
@@ -58,7 +61,7 @@ class DDPM(nn.Module):
         h = (x if self.centered else 2 * x - 1).astype(self.dtype)
         skips = self._descend(h, temb, train)
         h = self._residual(skips[-1], temb, train)
-        h = layers.AttnBlock(limit=GROUPS, dtype=self.dtype)(h)
+        h = self._attention(h)
         h = self._residual(h, temb, train)
         h = self._ascend(h, skips, temb, train)
         h = self._act(layers.GroupNorm(GROUPS)(h))
@@ -93,8 +96,11 @@ class DDPM(nn.Module):
         return layers.ACTIVATIONS[self.nonlinearity]
 
     def _residual(self, h: Array, temb: Array | None, train: bool, features: int | None = None) -> Array:
-        block = layers.ResnetBlockDDPM(self._act, features, dropout=self.dropout, limit=GROUPS, dtype=self.dtype)
-        return block(h, temb, train)
+        kind = block(layers.ResnetBlockDDPM, self.remat, static=(3,))
+        return kind(self._act, features, dropout=self.dropout, limit=GROUPS, dtype=self.dtype)(h, temb, train)
+
+    def _attention(self, h: Array) -> Array:
+        return block(layers.AttnBlock, self.remat)(limit=GROUPS, dtype=self.dtype)(h)
 
     def _attend(self, h: Array) -> Array:
-        return layers.AttnBlock(limit=GROUPS, dtype=self.dtype)(h) if h.shape[1] in self.attn_resolutions else h
+        return self._attention(h) if h.shape[1] in self.attn_resolutions else h

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from models import conditioning, interface, layers, resample
+from models.remat import block
 
 Array = jax.Array
 
@@ -38,7 +39,7 @@ class NCSNpp(nn.Module):
     `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `scale_by_sigma` divides the output by
     sigma, which is `time` for the Fourier embedding and `sigmas[int(time)]` for the positional one, where `sigmas` are
     the noise levels in descending order; `resamp_with_conv` matters for `resblock_type = "ddpm"` only; `dtype` is
-    what convolutions compute in.
+    what convolutions compute in; `remat` computes what is in a block again for the gradient.
 
     Source: Song et al. 2021, appendix H. Errors: ValueError for a choice or a shape that the network does not have.
     Notes: additions are class labels, the vector of an augmentation, series and volumes, and GroupNorm with any width
@@ -72,6 +73,7 @@ class NCSNpp(nn.Module):
     centered: bool = False
     sigmas: Sequence[float] | None = None
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
@@ -162,7 +164,7 @@ class NCSNpp(nn.Module):
         return layers.conv(self.num_channels, rank=rank, init_scale=self.init_scale, dtype=self.dtype)(h)
 
     def _attention(self, h: Array) -> Array:
-        return layers.AttnBlockpp(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)
+        return block(layers.AttnBlockpp, self.remat)(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)
 
     def _resample(self, kind: type, with_conv: bool = False, features: int | None = None) -> nn.Module:
         return kind(features, with_conv, self.fir, self.fir_kernel, self.dtype)
@@ -171,6 +173,9 @@ class NCSNpp(nn.Module):
         """One residual block of the chosen kind; options: `features`, and `up` or `down` for BigGAN blocks."""
         options |= {"dropout": self.dropout, "skip_rescale": self.skip_rescale, "init_scale": self.init_scale}
         if self.resblock_type == "ddpm":
-            return layers.ResnetBlockDDPMpp(self._act, dtype=self.dtype, **options)(h, temb, train)
+            kind = block(layers.ResnetBlockDDPMpp, self.remat, static=(3,))
+            return kind(self._act, dtype=self.dtype, **options)(h, temb, train)
         options |= {"fir": self.fir, "taps": self.fir_kernel}
-        return layers.ResnetBlockBigGANpp(self._act, dtype=self.dtype, **options)(h, temb, train)
+        return block(layers.ResnetBlockBigGANpp, self.remat, static=(3,))(self._act, dtype=self.dtype, **options)(
+            h, temb, train
+        )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from models import interface, layers, refinenet
+from models.remat import block
 
 Array = jax.Array
 
@@ -41,7 +42,8 @@ class NCSNv2(nn.Module):
     cond, train: not used, there are no classes of images and no dropout. Returns [B, H, W, C] in the type of x.
 
     `size`: the resolution in pixels that the variant was made for (64 also serves 32); any is taken that divides.
-    `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `dtype`: what convolutions compute in.
+    `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `dtype`: what convolutions compute in;
+    `remat`: compute what is in a block again for the gradient.
 
     Source: Song and Ermon, "Improved Techniques for Training Score-Based Generative Models", 2020, appendix B.
     Errors: ValueError for a choice or a shape that the network does not have.
@@ -58,6 +60,7 @@ class NCSNv2(nn.Module):
     centered: bool = False
     sigmas: Sequence[float] | None = None
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
@@ -69,8 +72,9 @@ class NCSNv2(nn.Module):
         interface.check_image(x, self.num_channels, 2**variant.halvings)
         act = layers.ACTIVATIONS[self.nonlinearity]
         shared: dict[str, Any] = {"num_classes": self.num_classes, "dtype": self.dtype}
-        residual = refinenet.ConditionalResidualBlock if self.num_classes else refinenet.ResidualBlock
-        refine = refinenet.CondRefineBlock if self.num_classes else refinenet.RefineBlock
+        classes = self.num_classes > 0
+        residual = block(refinenet.ConditionalResidualBlock if classes else refinenet.ResidualBlock, self.remat)
+        refine = block(refinenet.CondRefineBlock if classes else refinenet.RefineBlock, self.remat)
 
         h = (x if self.centered else 2 * x - 1).astype(self.dtype)
         h = refinenet.conv(h, self.nf, dtype=self.dtype)

@@ -175,6 +175,7 @@ def test_every_key_is_read_somewhere():
             "build.py",
             "build_conditional.py",
             "build_data.py",
+            "build_devices.py",
             "build_shape.py",
             "build_features.py",
             "measure.py",

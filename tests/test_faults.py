@@ -422,8 +422,8 @@ def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config,
     monkeypatch.setattr("run_train.compile_all", exhausted)
     message = (
         r"^The device ran out of memory \(a training step of 16 images on 1 device\(s\) needs about \d+ MiB of each\); "
-        r"lower config.training.batch_size, config.training.snapshot_num_samples or config.model.nf, or use more "
-        r"devices, and start again\.$"
+        r"set config.model.remat, raise config.training.grad_accumulation, lower config.training.batch_size, "
+        r"config.training.snapshot_num_samples or config.model.nf, or use more devices, and start again\.$"
     )
     with caplog.at_level("INFO"), pytest.raises(RunError, match=message):
         run_lib.train(experiment(config, tmp_path))

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sde.base import SDE, Array, ScoreFn, draw_normal, example_keys, expand, fold
+from sde.base import SDE, Array, ScoreFn, draw_normal, expand, fold, keys_at
 from sde.times import Quantile
 
 Params = Any
@@ -23,6 +23,7 @@ PerExampleLoss = Callable[[Params, Array, Batch, Array | None], Array]
 # What a key is for: tags folded into an example's key, and into that of a step.
 DATA, TIME, NOISE, AUGMENT = range(4)
 _EXAMPLES, _DROPOUT = range(2)
+ROW = "row"  # of a part of a batch: which rows of it, [b]
 
 
 def variance(sde: SDE, t: Array) -> Array:
@@ -107,11 +108,17 @@ def make_per_example_loss(
 
 
 def make_loss_fn(per_example: PerExampleLoss) -> LossFn:
-    """The mean over the batch, with dropout: all that the trainer knows. Example i takes `fold_in(key, i)`."""
+    """The mean over the batch, with dropout: all that the trainer knows. Example i takes `fold_in(key, i)`.
+
+    Of a part of a batch `batch[ROW]` says which examples i it has; dropout takes `fold_in(key, the first of them)`.
+    """
 
     def loss_fn(params: Params, key: Array, batch: Batch) -> tuple[Array, Metrics]:
-        keys = example_keys(fold(key, _EXAMPLES), batch["x"].shape[0])
-        loss = jnp.mean(per_example(params, keys, batch, fold(key, _DROPOUT)))
+        rows, dropout_key = jnp.arange(batch["x"].shape[0]), fold(key, _DROPOUT)
+        if ROW in batch:
+            rows, dropout_key = batch[ROW], fold(dropout_key, batch[ROW][0])
+        batch = {name: values for name, values in batch.items() if name != ROW}
+        loss = jnp.mean(per_example(params, keys_at(fold(key, _EXAMPLES), rows), batch, dropout_key))
         return loss, {"loss": loss}
 
     return loss_fn

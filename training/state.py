@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from sde.base import Array
+from training.accumulation import gradients
 from training.ema import EMA, Average, update_all
 from training.losses import Batch, LossFn, Metrics
 
@@ -56,18 +57,20 @@ def make_train_step(
     *,
     averages: Mapping[str, Average] = MappingProxyType({}),
     skip_nonfinite: bool = False,
+    num_parts: int = 1,
 ) -> TrainStep:
     """`step(state, batch) -> (state, metrics)`; step k draws from `fold_in(key, k)` and from nothing else.
 
     Pure: jit it with the state donated. Metrics, all scalars: those of the loss, `grad_norm` (global, before clipping)
     and `learning_rate`. `averages`: further ones, of a state that has them. skip_nonfinite: where the loss or the
     gradient is not finite, only `step` changes and the metric `skipped` is 1, else 0; the optimiser's own count, and
-    with it the learning rate, then stays behind `step`.
+    with it the learning rate, then stays behind `step`. `num_parts` of a batch: see `training.accumulation`.
     """
+    gradients_of = gradients(loss_fn, num_parts)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         step_key = jax.random.fold_in(key, state.step)
-        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, step_key, batch)
+        (loss, metrics), grads = gradients_of(state.params, step_key, batch)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.tree.norm(grads)
