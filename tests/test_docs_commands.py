@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,13 +105,15 @@ def run_main(stage, monkeypatch):
         subject, mode = Subject(words), value_of(words, "mode")
         folder = stage.folder(subject)
         key = " ".join(subject.training)
-        number = 1
         if mode in ("eval", "sample", "export"):
             lay(key, subject, folder / subject.workdir)
         if guide := value_of(words, "config.eval.classifier_workdir"):
             other = Subject(["--config=configs/subvp/digits_classifier.py"])
             lay(" ".join(other.training), other, folder / guide)
-        appended = [flag.format(number=number, tfds=stage.data_dir) for flag in subject.flags(mode)]
+        if mode == "metrics" and (stats := value_of(words, "stats")):
+            (writes,) = [text for text in WRITTEN if f" --mode=stats --stats={stats} " in f"{text} "]
+            shutil.copy(run(WRITTEN[writes].words[2:]) / stats, folder)
+        appended = [flag.format(number=1, tfds=stage.data_dir) for flag in subject.flags(mode)]
         execute([*words, *appended, *special(words, mode)], folder, subject.is_stock)
         if mode == "train" and not set(words) - set(subject.training) - {f"--workdir={subject.workdir}"}:
             stage.trained.setdefault(key, folder / subject.workdir)
@@ -182,6 +185,7 @@ def test_a_benchmark_runs(text, stage, run_main, monkeypatch, capsys):
         if (key := " ".join(subject.training)) not in stage.trained:
             run_main(subject.training)
         stage.lay(key, folder / workdir)
+        given = [*given, f"--config={stage.small_config(subject, folder)}"]
     if module == "benchmarks.classes":
         (folder / given[0]).parent.mkdir(parents=True)
         np.savez(folder / given[0], arr_0=np.zeros((4, 8, 8, 1), np.uint8), labels=np.arange(4))
