@@ -1,4 +1,5 @@
 # Everything sets itself up: the first target that needs it makes .venv from the pinned requirements.
+#   make setup      .venv alone, for the commands of the README
 #   make demo       train, sample and measure a model of real handwritten digits (minutes on two cores)
 #   make test       all tests;  make test-fast leaves out the slow ones
 #   make check      formatting, lint, types
@@ -10,7 +11,9 @@ SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 DEMO := runs/demo
 DEMO_CONFIG := configs/subvp/digits_ddpmpp_continuous.py
 
-.PHONY: demo test test-fast check docs clean
+.PHONY: setup demo test test-fast check docs clean
+
+setup: .venv/.run
 
 demo: .venv/.run
 	@echo "== Training a sub-VP DDPM++ on 1,497 handwritten digits; stop it and start again as you like."

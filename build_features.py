@@ -26,13 +26,17 @@ def extractor(config: ConfigDict, num_levels: int) -> Extractor:
     Errors: ValueError for a name, a file or a run that is not there.
     """
     name = config.eval.features
-    if name in ("inception", "classifier"):
+    if name in ("inception", "classifier", "thumbnails"):
         check_images(data_shape(config), f"config.eval.features = {name!r}", "use 'pixels' or package.module:function")
     return features.imported(name) if ":" in name else choose("eval.features", name, EXTRACTORS)(config, num_levels)
 
 
 def _pixels(config: ConfigDict, num_levels: int) -> Extractor:
     return features.pixels(num_levels)
+
+
+def _thumbnails(config: ConfigDict, num_levels: int) -> Extractor:
+    return features.thumbnails(num_levels)
 
 
 def _inception(config: ConfigDict, num_levels: int) -> Extractor:
@@ -76,6 +80,7 @@ def _classifier(config: ConfigDict, num_levels: int) -> Extractor:
 
 EXTRACTORS: dict[str, Callable[[ConfigDict, int], Extractor]] = {
     "pixels": _pixels,
+    "thumbnails": _thumbnails,
     "inception": _inception,
     "classifier": _classifier,
 }

@@ -39,6 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2, help="processes, and threads, of each reader")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--files", type=int, help="of each size; 4000 of 32 pixels, 640 of 256 by default")
+    parser.add_argument("--batches", type=int, help="that are timed; 60 of 32 pixels, 12 of 256 by default")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(CASES), choices=CASES)
     args = parser.parse_args()
     flags.FLAGS(["data"])  # grain's processes read absl's flags
@@ -52,6 +54,7 @@ def main() -> None:
         for size in args.sizes:
             sides, num, batches = CASES[size]
             root = pathlib.Path(folder) / str(size)
+            num, batches = args.files or num, args.batches or batches
             write_pictures(root, sides, num)
             readers = {
                 "torch DataLoader": functools.partial(with_torch, root, size, args.workers),

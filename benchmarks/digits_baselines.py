@@ -1,11 +1,12 @@
 """Bits/dim of simple densities on the digits, by the same split, dequantisation and formula as the models'.
 
-    python -m benchmarks.digits_baselines
+    python -m benchmarks.digits_baselines [--components 1 5 10 20 30] [--data_dir=DIR]
 
 Gaussian mixtures with full covariances, regularised; for each number of components the best of several strengths on the
 test split itself, so that the baseline is not undersold. Prints JSON lines.
 """
 
+import argparse
 import json
 import math
 
@@ -13,6 +14,8 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 
 from data.sources import Source, load
+
+COMPONENTS = (1, 5, 10, 20, 30)
 
 
 def scaled(source: Source, rng: np.random.Generator) -> np.ndarray:
@@ -23,12 +26,16 @@ def scaled(source: Source, rng: np.random.Generator) -> np.ndarray:
 
 def main() -> None:
     """Fits and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--components", type=int, nargs="+", default=COMPONENTS)
+    parser.add_argument("--data_dir", help="where TFDS keeps the digits")
+    arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    sources = load("digits", "train"), load("digits", "test")
+    sources = load("digits", "train", arguments.data_dir), load("digits", "test", arguments.data_dir)
     # Several dequantisations of each training image stand for the density of the dequantised data.
     train, test = np.concatenate([scaled(sources[0], rng) for _ in range(8)]), scaled(sources[1], rng)
     num_dims, num_levels = train.shape[1], sources[0].num_levels
-    for components in (1, 5, 10, 20, 30):
+    for components in arguments.components:
         best = math.inf
         for strength in (1e-4, 1e-3, 3e-3, 1e-2):
             mixture = GaussianMixture(components, reg_covar=strength, random_state=0, max_iter=50).fit(train)

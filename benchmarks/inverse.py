@@ -149,19 +149,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sde", choices=SDES, action="append")
     parser.add_argument("--noise", type=float, default=0.0)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY", help=", ".join(WAYS))
+    parser.add_argument("--steps", type=int, nargs="+", default=NUM_STEPS, help="the one in the middle has all errors")
+    parser.add_argument("--series", type=int, default=48)
+    parser.add_argument("--samples", type=int, default=56, help="for each series")
     arguments = parser.parse_args()
-    laboratory = Laboratory(arguments.noise)
+    laboratory = Laboratory(arguments.noise, arguments.series, arguments.samples)
+    middle = arguments.steps[len(arguments.steps) // 2]
     for name in arguments.sde or SDES:
         sde, eps = SDES[name]
         print(f"{name}: floor {laboratory.floor:.3f}, standard deviation of the posterior {laboratory.std:.3f}\n")
-        print(
-            "| method | " + " | ".join(f"{n} steps" for n in NUM_STEPS) + " | std, 100 steps | covariance, 100 steps |"
-        )
-        print("|" + " --- |" * (len(NUM_STEPS) + 3))
-        for label, way in WAYS.items():
-            found = [laboratory.run(way, sde, grids.uniform(n, eps)) for n in NUM_STEPS]
-            middle = found[NUM_STEPS.index(100)]
-            cells = [f"{errors.mean_error:.3f}" for errors in found] + [f"{middle.std:.3f}", f"{middle.cov_error:.2f}"]
+        heads = [*(f"{n} steps" for n in arguments.steps), f"std, {middle} steps", f"covariance, {middle} steps"]
+        print(f"| method | {' | '.join(heads)} |")
+        print("|" + " --- |" * (len(heads) + 1))
+        for label in arguments.ways:
+            found = {n: laboratory.run(WAYS[label], sde, grids.uniform(n, eps)) for n in arguments.steps}
+            cells = [f"{errors.mean_error:.3f}" for errors in found.values()]
+            cells += [f"{found[middle].std:.3f}", f"{found[middle].cov_error:.2f}"]
             print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
         print()
 

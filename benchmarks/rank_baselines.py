@@ -1,4 +1,4 @@
-"""What simple densities reach on the embedded series, volumes and vectors: the scale for the README's figures.
+"""What simple densities reach on the embedded series, volumes and vectors: the scale of docs/ranks.md.
 
     python -m benchmarks.rank_baselines [--data_dir=DIR]
 

@@ -13,7 +13,7 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -35,6 +35,7 @@ from tests.oracles import Mixture, correlated
 
 BUDGETS = (5, 10, 15, 20, 50)  # calls of the network
 NUM_DIMS, NUM_PARTS, NUM_SAMPLES, NUM_HELD_OUT = 8, 5, 20_000, 200_000
+NUM_IMAGES = 300  # samples of a model
 SDES: dict[str, SDE] = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 Draw = Callable[[Sampler], tuple[list[np.ndarray], int]]  # -> samples [N, D] of each seed, calls
 
@@ -65,13 +66,13 @@ def samplers(sde: SDE, eps: float, grid: str) -> dict[str, Callable[[int], Sampl
     return by_name
 
 
-def mixture(num_sets: int) -> tuple[Mixture, np.ndarray, list[np.ndarray]]:
-    """A mixture of five Gaussians in eight dimensions, quantiles of held-out data, and other sets of data [N, D]."""
+def mixture(num_sets: int, num: int) -> tuple[Mixture, np.ndarray, list[np.ndarray]]:
+    """A mixture of five Gaussians in eight dimensions, quantiles of held-out data, and other sets of data [num, D]."""
     parts = tuple(correlated(NUM_DIMS, spread=0.4, shift=1.0, seed=k) for k in range(NUM_PARTS))
     data = Mixture((0.1, 0.15, 0.2, 0.25, 0.3), parts)
     sets = []
     for seed in range(1000, 1000 * (num_sets + 2), 1000):
-        size = NUM_HELD_OUT if seed == 1000 else NUM_SAMPLES
+        size = NUM_HELD_OUT if seed == 1000 else num
         counts = np.random.default_rng(seed).multinomial(size, data.weights)
         drawn = [
             np.asarray(part.draw(seed + k, (int(n), NUM_DIMS)))
@@ -102,16 +103,16 @@ def summarize(sets: list[np.ndarray], held_out: np.ndarray) -> dict[str, float |
     return {"swd": round(float(np.mean(each)), 5), "error": error}
 
 
-def table(lines: list[dict]) -> str:
+def table(lines: list[dict], budgets: Sequence[int]) -> str:
     """A table in Markdown of SWD (and calls, where they are not those of the column) by sampler and budget."""
-    rows = [f"| sampler | {' | '.join(f'{calls} calls' for calls in BUDGETS)} |", "| --- |" + " --- |" * len(BUDGETS)]
+    rows = [f"| sampler | {' | '.join(f'{calls} calls' for calls in budgets)} |", "| --- |" + " --- |" * len(budgets)]
     for sde, key in dict.fromkeys((line["sde"], line["sampler"]) for line in lines):
         mine = [line for line in lines if (line["sde"], line["sampler"]) == (sde, key) and line["swd"] is not None]
-        if any(line["calls"] > max(BUDGETS) for line in mine) or len(mine) < 2:
+        if any(line["calls"] > max(budgets) for line in mine) or len(mine) < 2:
             rows += [f"| {sde} `{key}`: {line['swd']:.3f} in {line['calls']} |" for line in mine]
             continue
         cells = []
-        for budget in BUDGETS:
+        for budget in budgets:
             found = [line for line in mine if budget - 1 <= line["calls"] <= budget]
             cells.append(f"{found[-1]['swd']:.3f}" if found else "")
         rows.append(f"| {sde} `{key}` | {' | '.join(cells)} |")
@@ -123,7 +124,7 @@ def measure(name: str, sde: SDE, eps: float, held_out: np.ndarray, draw: Draw, a
     table = samplers(sde, eps, args.grid)
     if unknown := set(args.samplers or ()) - table.keys():
         raise SystemExit(f"--samplers: {', '.join(sorted(unknown))} not among {', '.join(table)}.")
-    jobs = [(key, table[key](calls)) for calls in BUDGETS for key in args.samplers or table]
+    jobs = [(key, table[key](calls)) for calls in args.calls for key in args.samplers or table]
     if not isinstance(sde, Tabulated):
         reference = PC(sde, steps.euler_maruyama(), steps.none(), grids.uniform(args.em_steps, eps))
         jobs += [("euler_maruyama", reference), *([] if args.samplers else _adaptive(sde, eps))]
@@ -149,7 +150,8 @@ def _adaptive(sde: SDE, eps: float) -> list[tuple[str, Sampler]]:
 
 def of_mixture(names: list[str], args: argparse.Namespace) -> list[dict]:
     """All samplers with the exact score."""
-    data, held_out, others = mixture(args.seeds)
+    num = args.num or NUM_SAMPLES
+    data, held_out, others = mixture(args.seeds, num)
     print(json.dumps({"sampler": "floor: other data", **summarize(others, held_out)}))
     lines = []
     for name in names:
@@ -157,7 +159,7 @@ def of_mixture(names: list[str], args: argparse.Namespace) -> list[dict]:
         score_fn = data.score_fn(sde)
 
         def draw(sampler: Sampler, score_fn: Any = score_fn) -> tuple[list[np.ndarray], int]:
-            run = jax.jit(lambda key: sampler(key, score_fn, (NUM_SAMPLES, NUM_DIMS)))
+            run = jax.jit(lambda key: sampler(key, score_fn, (num, NUM_DIMS)))
             drawn = [run(jax.random.key(seed)) for seed in range(args.seeds)]
             return [np.asarray(samples.x) for samples in drawn], int(drawn[0].num_evals)
 
@@ -173,7 +175,7 @@ def of_model(args: argparse.Namespace) -> list[dict]:
 
     namespace: dict[str, Any] = {}
     exec(compile(pathlib.Path(args.config).read_text(encoding="utf-8"), args.config, "exec"), namespace)
-    run, num = Experiment(namespace["get_config"](), args.workdir), args.num
+    run, num = Experiment(namespace["get_config"](), args.workdir), args.num or NUM_IMAGES
     kept = Checkpoints(run.workdir / "checkpoints")
     number = kept.numbers()[-1] if args.checkpoint is None else args.checkpoint
     params, top = kept.restore(number, run.abstract_state()).ema_params, run.test.num_levels - 1
@@ -200,7 +202,7 @@ def of_model(args: argparse.Namespace) -> list[dict]:
     return measure(run.config.training.sde, run.sde, eps, held_out, draw, args)
 
 
-def plot(lines: list[dict], path: str) -> None:
+def plot(lines: list[dict], budgets: Sequence[int], path: str) -> None:
     """SWD against calls, one panel for each SDE, the reference as a dashed line. Needs matplotlib."""
     try:
         import matplotlib
@@ -223,7 +225,7 @@ def plot(lines: list[dict], path: str) -> None:
                 panel.loglog(*zip(*points, strict=True), marker="os^Dv"[number % 5], color=color, label=key)
         swds = [line["swd"] for line in mine]
         panel.set_ylim(0.8 * min(swds), 1.0)  # Heun's first steps are far above
-        panel.set_xticks(BUDGETS, BUDGETS)
+        panel.set_xticks(budgets, budgets)
         panel.minorticks_off()
         panel.set(title=name, xlabel="network calls", ylabel="sliced Wasserstein distance to held-out data")
     panels[0][-1].legend(fontsize=7)
@@ -241,7 +243,10 @@ def main() -> None:
     parser.add_argument("--config", help="a config file; with --workdir")
     parser.add_argument("--workdir", help="the folder of its training run")
     parser.add_argument("--checkpoint", type=int, help="its newest by default")
-    parser.add_argument("--num", type=int, default=300, help="samples of the model")
+    parser.add_argument(
+        "--num", type=int, help=f"samples; {NUM_SAMPLES} of the mixture, {NUM_IMAGES} of a model by default"
+    )
+    parser.add_argument("--calls", type=int, nargs="+", default=BUDGETS, help="of the network")
     parser.add_argument("--em-steps", type=int, default=1000, help="Euler-Maruyama steps of the reference")
     parser.add_argument("--samplers", nargs="+", help="only these, and the reference")
     parser.add_argument("--seeds", type=int, default=3, help="sets of samples to average over")
@@ -250,9 +255,9 @@ def main() -> None:
     if (args.config is None) != (args.workdir is None):
         parser.error("--config and --workdir go together")
     lines = of_model(args) if args.config else of_mixture(args.sde or ["vp"], args)
-    print(f"\n{table(lines)}")
+    print(f"\n{table(lines, args.calls)}")
     if args.plot:
-        plot(lines, args.plot)
+        plot(lines, args.calls, args.plot)
 
 
 if __name__ == "__main__":

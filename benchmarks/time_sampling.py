@@ -70,9 +70,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--sde", nargs="+", default=list(SDES), choices=SDES)
     args = parser.parse_args()
     rows = []
-    for name, sde in SDES.items():
+    for name in args.sde:
+        sde = SDES[name]
         spreads = {}
         for way, draw in draws(sde).items():
             losses, gradients = (np.asarray(a, np.float64) for a in statistics(sde, draw, args.batch, args.batches))

@@ -134,7 +134,7 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.enable_sampling = False
     evaluation.enable_metrics = False  # compare the samples with data: FID and others; needs enable_sampling
     evaluation.metrics = ("fid", "kid", "inception_score", "precision", "recall", "density", "coverage")
-    evaluation.features = "inception"  # inception | classifier | pixels | package.module:function
+    evaluation.features = "inception"  # inception | classifier | thumbnails | pixels | package.module:function
     evaluation.inception_weights = placeholder(str)  # inception: the published .pth file, or an .npz
     evaluation.classifier_workdir = placeholder(str)  # classifier: the run of a wideresnet on the same data
     evaluation.feature_batch_size = 50  # images that a feature network sees at once

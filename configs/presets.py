@@ -92,6 +92,17 @@ def photos(config: ConfigDict) -> None:
     config.eval.update(begin_ckpt=2, end_ckpt=2, batch_size=100, num_samples=100, rtol=1e-3, atol=1e-3)
 
 
+def pictures(config: ConfigDict) -> None:
+    """A folder of pictures of any sizes at 32x32: the network of `photos`, trained and sampled in fewer steps."""
+    photos(config)
+    config.data.update(dataset="folder:PATH", resize="crop")
+    config.training.update(n_iters=600, snapshot_freq=300, snapshot_freq_for_preemption=100, eval_freq=100)
+    config.model.ema_rate = 0.99  # of so few steps the average of 0.999 would be half of what it began with
+    config.sampling.update(method="solver", solver="dpmpp_2m", num_steps=20, grid="log_snr")
+    config.eval.update(enable_bpd=True, enable_sampling=True, enable_metrics=True, num_samples=500)
+    config.eval.update(features="thumbnails", metrics=("fid", "kid", "precision", "recall", "density", "coverage"))
+
+
 def series(config: ConfigDict) -> None:
     """Windows of 64 weeks of carbon dioxide at Mauna Loa, sized for two CPU cores."""
     config.data.update(dataset="co2", shape=(64, 1), random_flip=False, uniform_dequantization=True)

@@ -3,12 +3,9 @@
 import argparse
 import copy
 import importlib
-import itertools
 import pathlib
 import re
-import shlex
 import sys
-from typing import NamedTuple
 
 import pytest
 from absl import flags
@@ -17,17 +14,13 @@ from ml_collections import config_flags
 import main
 from configs import default
 from tests.conftest import ROOT
+from tests.documented import COMMANDS, PAGES, name
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 HOWTO = sorted((ROOT / "docs/howto").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 FRAGMENT = re.compile(
     r"# \S+, (in|with|below) "
 )  # a line for a table of another file: tests/test_recipes.py applies it
-RECIPE = re.compile(
-    r"^```\w+\n# \S+\.(?:py|md)\b.*?^```$", re.M | re.S
-)  # a file, or a part of one, that is to be written
-PROGRAM = re.compile(r"\bpython (?:(main|sweep)\.py|-m (benchmarks\.\w+))(?=\s|$)")
 # ml_collections reads a config file in a way that Python 3.12 will not have.
 reads_configs = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 STAND_INS = {
@@ -37,10 +30,6 @@ STAND_INS = {
     "I": "0",
     "TASK": "unconditional",
 }
-
-
-def name(path):
-    return path.relative_to(ROOT).as_posix()
 
 
 def run_blocks(page, folder, monkeypatch):
@@ -71,60 +60,20 @@ def test_code_of_the_how_to_pages_runs_as_written(page, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-class Command(NamedTuple):
-    """A command of a page, with the line on which it begins."""
-
-    page: str
-    line: int
-    words: list[str]
-
-    def __str__(self):
-        return f"{self.page}:{self.line}"
-
-
-def commands(page):
-    """Every command of this repository's programs on a page: in blocks, indented or fenced, and in inline code."""
-    text = RECIPE.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
-    number, lines = 0, text.splitlines()
-    while number < len(lines):
-        first, line = number, lines[number]
-        while line.rstrip().endswith("\\") and number + 1 < len(lines):
-            number += 1
-            line = line.rstrip()[:-1] + " " + lines[number].strip()
-        for part in inline_code(lines, first) if "`" in line and not line.startswith("    ") else [line]:
-            found = PROGRAM.search(part)
-            if found:
-                yield Command(name(page), first + 1, words_of(part[found.start() :]))
-        number += 1
-
-
-def inline_code(lines, first):
-    """What stands between single back quotes from a line on, which may go on in the next line."""
-    paragraph = itertools.takewhile(str.strip, lines[first : first + 2])
-    text = " \0".join(paragraph)  # \0: where the next line begins, on which other commands are found by themselves
-    for found in re.finditer(r"`([^`]+)`", text):
-        if "\0" not in text[: found.start()]:
-            yield found[1].replace("\0", "")
-
-
-def words_of(text):
-    """The words of a shell command, up to what ends it; `...` and brackets of what may be left out are dropped."""
-    text = re.split(r"\s[&;|#]|;|\s->", text)[0]
-    text = text.rsplit("'", 1)[0] if text.count("'") % 2 else text  # the command was an argument in quotes
-    return [word.strip("[]") for word in shlex.split(text) if word != "..."]
-
-
-COMMANDS = [command for page in PAGES for command in commands(page)]
+def flags_of_main(words):
+    """Main's flags, not yet parsed, for a command of these words."""
+    own = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", lock_config=True, flag_values=own, sys_argv=["main.py", *words])
+    for flag in flags.FLAGS.flags_by_module_dict()[main.__name__]:
+        if flag.name != "config":
+            own[flag.name] = copy.deepcopy(flag)
+    return own
 
 
 def parse(words):
     """The config of a command for main.py, by main's own flags, as `main.parse` reads them."""
     known = dict(default.flatten(default.get_config()))
-    own = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", lock_config=True, flag_values=own, sys_argv=["main.py", *words])
-    for flag in main.FLAGS.flags_by_module_dict()[main.__name__]:
-        if flag.name != "config":
-            own[flag.name] = copy.deepcopy(flag)
+    own = flags_of_main(words)
     for word in words:
         key = word.lstrip("-").split("=")[0].removeprefix("no")
         assert not key.startswith("config.") or key.removeprefix("config.") in known, f"no setting {key}"

@@ -1,5 +1,7 @@
 """Feature functions: shapes, names, hashes, and one-sentence errors."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -40,6 +42,18 @@ def test_pixels_are_flattened_to_the_unit_interval():
     np.testing.assert_allclose(result, x.reshape(3, -1) / 255, rtol=1e-6)  # one rounding in float32
     assert features.pixels(17)(np.full((1, 1, 1, 1), 16, np.uint8))["features"] == 1
     assert features.pixels(17).hash != features.pixels().hash and features.pixels().name == "pixels"
+
+
+@pytest.mark.parametrize("sides", [(16, 8), (11, 9), (3, 20)])
+def test_thumbnails_are_the_means_of_eight_by_eight_cells_of_all_pixels(sides):
+    x = np.random.default_rng(0).integers(0, 256, (2, *sides, 3)).astype(np.uint8)
+    found = features.thumbnails()(x)["features"]
+    edges = [[k * side // min(8, side) for k in range(min(8, side) + 1)] for side in sides]
+    rows, columns = ([slice(*pair) for pair in itertools.pairwise(each)] for each in edges)
+    expected = [[x[:, row, column].mean(axis=(1, 2)) for column in columns] for row in rows]  # [rows, columns, 2, 3]
+    expected = np.moveaxis(np.array(expected), 2, 0).reshape(2, -1) / 255
+    np.testing.assert_allclose(found, expected, rtol=1e-6)  # float32
+    assert features.thumbnails(17).hash != features.thumbnails().hash
 
 
 class Small(nn.Module):
