@@ -219,6 +219,11 @@ def test_every_key_is_read_somewhere():
         ("optim.optimizer", "Adm", "config.optim.optimizer = 'Adm' .*nearest: Adam"),
         ("optim.lr", -1.0, "config.optim.lr = -1.0, but it must be positive"),
         ("model.dropout", 1.0, r"config.model.dropout = 1.0, but it must be in \[0, 1\)"),
+        ("model.dtype", "bfloat8", "config.model.dtype = 'bfloat8' .*nearest: bfloat16"),
+        ("sampling.dtype", "float16", "config.sampling.dtype = 'float16' .*choose one of bfloat16, float32"),
+        ("eval.bpd_dtype", "float64", "config.eval.bpd_dtype = 'float64' .*choose one of bfloat16, float32"),
+        ("training.fsdp", 0, "config.training.fsdp = 0, but it must be positive"),
+        ("training.grad_accumulation", 3, "grad_accumulation = 3 does not divide config.training.batch_size = 128"),
         ("model.sigma_max", 0.001, "sigma_min must be the smaller"),
         (
             "training.snapshot_freq",
@@ -261,6 +266,7 @@ def test_differences_name_keys_and_both_values():
     new["optim"]["lr"], new["model"]["nf"] = 0.5, 4
     assert default.differences(old, new) == {"model.nf": (8, 4), "optim.lr": (0.002, 0.5)}
     assert default.is_fixed("model.nf") and not default.is_fixed("optim.lr")
+    assert not default.is_fixed("model.dtype") and not default.is_fixed("model.remat")  # the same model
 
 
 @pytest.mark.parametrize("path", ["configs/vp/smoke.py", "configs/ve/celebahq_ncsnpp_continuous.py"])

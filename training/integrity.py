@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 
 def checksums(tree: Any) -> dict[str, str]:
     """`{path: "dtype[shape] CRC-32"}` of every leaf of a tree of arrays, which are fetched from the device."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): _of_array(np.asarray(leaf)) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): _of_array(_on_host(leaf)) for path, leaf in leaves}
 
 
 def checksum_of_json(content: Any) -> str:
@@ -23,6 +24,13 @@ def checksum_of_json(content: Any) -> str:
 def damaged(stored: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     """The leaves, in order, whose checksums differ or that only one of the two has."""
     return sorted(path for path in stored.keys() | found.keys() if stored.get(path) != found.get(path))
+
+
+def _on_host(leaf: Any) -> np.ndarray:
+    """An array whole; all processes together collect one that they share."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return np.asarray(leaf)
 
 
 def _of_array(array: np.ndarray) -> str:
