@@ -36,9 +36,9 @@ SIZES = {"cpu": (2048, 4)}  # side of the matrices of the peak, and products in 
 LARGE = (8192, 16)
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """The flags --config=FILE and --config.KEY=VALUE for every setting, as `main.py` has them."""
-    parser.add_argument("--config", required=True, metavar="FILE", help="an experiment: a file of configs/")
+    parser.add_argument("--config", required=required, metavar="FILE", help="an experiment: a file of configs/")
     for key, _ in default.flatten(default.get_config()):
         parser.add_argument(f"--config.{key}", dest=f"config.{key}", nargs="?", const="True", help=argparse.SUPPRESS)
 
@@ -165,12 +165,13 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
     }
 
 
 def processor() -> str:
     """The processor and its number of cores, as far as the system tells them."""
-    cores = os.cpu_count()
+    cores = len(os.sched_getaffinity(0))
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             model = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))

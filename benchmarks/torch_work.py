@@ -27,7 +27,7 @@ class Work:
     """A network with the weights of `params` (a Flax tree), under the VE SDE of `config`."""
 
     def __init__(self, config: ConfigDict, params: Any):
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
         on_gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if on_gpu else "cpu")
         self.device_name = torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.get_num_threads()} threads"
