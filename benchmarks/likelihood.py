@@ -10,11 +10,11 @@ and at looser ones, with the same probes, network and data, taking turns. Withou
 has random weights and sees noise; without a config it is a small NCSN++, on 8x8 and 16x16 pixels.
 
 Prints JSON lines. `seconds` are medians; `first_seconds` is the first call, which compiles; operations are those of the
-network with its Jacobian-vector product, as often as the ODE asks for them, counted as in `benchmarks/measurement.py`; `error` is the root mean square over the batch of what the solver leaves, in
-bits/dim, against the same ODE in double precision at 1e-7, with the same probes; `speedup` is over the published way.
-The last line of a model names the fastest row whose error is no larger than the published way's. Rows of several probes
-have `probe_error`, the standard error of an image's bits/dim, and `cost` = seconds x probe_error^2, by which estimators
-compare.
+network with its Jacobian-vector product, as often as the ODE asks for them, counted as `benchmarks/measurement.py`
+says. `error` is the root mean square over the batch of what the solver leaves, in bits/dim, against the same ODE in
+double precision at 1e-7, with the same probes; `speedup` is over the published way. The last line of a model names the
+fastest row whose error is no larger than the published way's. Rows of several probes have `probe_error`, the standard
+error of an image's bits/dim, and `cost` = seconds x probe_error^2, by which estimators compare.
 """
 
 import argparse
