@@ -10,6 +10,7 @@ pass. On several devices the batch is split, and the share is of the peak of all
 """
 
 import argparse
+import statistics
 import time
 from typing import Any
 
@@ -53,17 +54,18 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
     return compiled, state, (batch, devices.split), facts
 
 
-def rates(compiled: Any, state: Any, batch: Any, steps: int, repeats: int) -> list[float]:
-    """Seconds of a step in each turn; batches go to the device while it works on the one before."""
+def rates(compiled: Any, state: Any, batch: Any, steps: int, repeats: int) -> tuple[list[float], list[float]]:
+    """Wall seconds of a step in each turn, and the processors'; batches come while the device works on another."""
     rows, sharding = batch
-    seconds = []
+    seconds, processor = [], []
     for _ in range(repeats + 1):
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.process_time()
         for _ in range(steps):
             state, metrics = compiled(state, jax.device_put(rows, sharding))
         jax.block_until_ready((state, metrics))
         seconds.append((time.perf_counter() - began) / steps)
-    return seconds[1:]  # the first turn warms up
+        processor.append((time.process_time() - before) / steps)
+    return seconds[1:], processor[1:]  # the first turn warms up
 
 
 def main() -> None:
