@@ -79,10 +79,11 @@ def main() -> None:
     compiled, state, batch, facts = compile_step(config)
     size, dtype = config.training.batch_size, measurement.dtype_of(config)
     measurement.tell(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())
-    seconds = rates(compiled, state, batch, args.steps, args.repeats)
-    measurement.tell(
-        **measurement.achieved(seconds, size, facts["flops_per_image"], dtype), **measurement.most_memory()
-    )
+    seconds, processor = rates(compiled, state, batch, args.steps, args.repeats)
+    line = measurement.achieved(seconds, size, facts["flops_per_image"], dtype)
+    if jax.default_backend() == "cpu":
+        line |= {"processor_seconds": statistics.median(processor), "processor_seconds_least": min(processor)}
+    measurement.tell(**line, **measurement.most_memory())
 
 
 if __name__ == "__main__":
