@@ -2,27 +2,26 @@
 
     python -m benchmarks.likelihood [--batch=8] [--repeats=5] [--tolerance=1e-5]
     python -m benchmarks.likelihood --config=configs/subvp/digits_ddpmpp_continuous.py --workdir=runs/demo
+    python -m benchmarks.likelihood --config=configs/ve/cifar10_ncsnpp_continuous.py [--config.KEY=VALUE ...]
 
 The published way: SciPy's RK45 on the host with a state in double precision, drift and divergence as two programs, the
 latter by a vector-Jacobian product, of which each evaluates the network. Ours with two solvers at the same tolerance
-and at looser ones, with the same probes, network and data, taking turns. Without a workdir: a small NCSN++ with random
-weights, on noise of 8x8 and 16x16 pixels.
+and at looser ones, with the same probes, network and data, taking turns. Without a workdir the network of the config
+has random weights and sees noise; without a config it is a small NCSN++, on 8x8 and 16x16 pixels.
 
-Prints JSON lines. `seconds` are medians; `error` is the root mean square over the batch of what the solver leaves, in
-bits/dim, against the same ODE in double precision at 1e-7, with the same probes; `speedup` is over the published way.
-The last line of a model names the fastest row whose error is no larger than the published way's. Rows of several probes
-have `probe_error`, the standard error of an image's bits/dim, and `cost` = seconds x probe_error^2, by which estimators
-compare.
+Prints JSON lines. `seconds` are medians; `first_seconds` is the first call, which compiles; operations are those of the
+network with its Jacobian-vector product, as often as the ODE asks for them, counted as `benchmarks/measurement.py`
+says. `error` is the root mean square over the batch of what the solver leaves, in bits/dim, against the same ODE in
+double precision at 1e-7, with the same probes; `speedup` is over the published way. The last line of a model names the
+fastest row whose error is no larger than the published way's. Rows of several probes have `probe_error`, the standard
+error of an image's bits/dim, and `cost` = seconds x probe_error^2, by which estimators compare.
 """
 
 import argparse
-import importlib.util
-import json
 import math
-import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import diffrax
@@ -34,11 +33,13 @@ from ml_collections import ConfigDict
 from scipy.integrate import solve_ivp
 
 import build
+from benchmarks import measurement
+from build_shape import data_shape
 from configs import default, presets
 from experiment import Experiment
 from likelihood import dequantize
 from likelihood.divergence import Divergence, Hutchinson, draw_probes, hutchinson, hutchpp
-from likelihood.ode import log_likelihood
+from likelihood.ode import drift_and_divergence, log_likelihood
 from sde.base import SDE, Array, ScoreFn, example_keys, fold
 from training.checkpoint import Checkpoints
 
@@ -124,21 +125,35 @@ def random_problem(sde: str, image_size: int, batch: int) -> Problem:
     return Problem(name, build.score_of(config)(params, {}, None), build.sde(config), x, keys, config.eval.bpd_eps)
 
 
-def trained_problem(config_path: str, workdir: str, batch: int) -> Problem:
+def noise_problem(config: ConfigDict, name: str, batch: int) -> Problem:
+    """The network of any config with random weights, on uniform noise in the shape of its data."""
+    network, shape = build.network(config), (batch, *data_shape(config))
+    params = jax.jit(network.init)(jax.random.key(0), *build.blank(config))["params"]
+    x, keys = jax.random.uniform(jax.random.key(1), shape), example_keys(jax.random.key(2), batch)
+    score_fn = build.score_of(config)(params, {}, None)
+    return Problem(f"{name}, random weights", score_fn, build.sde(config), x, keys, config.eval.bpd_eps)
+
+
+def trained_problem(config: ConfigDict, name: str, workdir: str, batch: int) -> Problem:
     """The newest checkpoint of a run, on the first images of its test set."""
-    spec = importlib.util.spec_from_file_location("experiment_config", config_path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"--config={config_path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    run = Experiment(module.get_config(), workdir, jax.devices()[:1])
+    run = Experiment(config, workdir, jax.devices()[:1])
     checkpoints = Checkpoints(run.workdir / "checkpoints")
     params = checkpoints.restore(checkpoints.numbers()[-1], run.abstract_state()).ema_params
     checkpoints.close()
     levels = jnp.asarray(run.test.fetch(np.arange(batch))["x"])
     keys = example_keys(jax.random.key(2), batch)
     x = dequantize.uniform(fold(keys, 1), levels, run.test.num_levels, run.config.data.centered)
-    return Problem(config_path, run.score_of(params, {}, None), run.sde, x, keys, run.config.eval.bpd_eps)
+    return Problem(name, run.score_of(params, {}, None), run.sde, x, keys, run.config.eval.bpd_eps)
+
+
+def flops_of_evaluation(problem: Problem) -> float:
+    """Operations of the drift and of one estimate of its divergence, for the batch."""
+    return measurement.flops_of(
+        lambda x, t, probe: drift_and_divergence(problem.score_fn, problem.sde, x, t, probe),
+        problem.x,
+        jnp.ones(problem.x.shape[0]),
+        problem.x,
+    )
 
 
 def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[str]) -> list[dict[str, Any]]:
@@ -157,10 +172,16 @@ def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[
         jobs[solver, factor * tolerance] = fused(problem, single, factor * tolerance, solver)
     for name, estimator in several.items():
         jobs[name, 10 * tolerance] = fused(problem, estimator, 10 * tolerance)
-    found, seconds = {job: run() for job, run in jobs.items()}, _timed(jobs, repeats)  # the first call compiles
+    found, first = {}, {}
+    for job, run in jobs.items():
+        began = time.perf_counter()
+        found[job] = run()
+        first[job] = time.perf_counter() - began
+    seconds, each, peak = _timed(jobs, repeats), flops_of_evaluation(problem), measurement.peak_flops()
     rows: list[dict[str, Any]] = []
     for (method, at), result in found.items():
         row: dict[str, Any] = {"method": method, "tolerance": at, **seconds[method, at]}
+        row |= {"first_seconds": first[method, at], "images_per_second": shape[0] / row["seconds"]}
         if method == "published":
             row |= {"network_evals": 2 * result[1], "error": _error(result[0], exact, bits)}
         elif method in several:
@@ -168,6 +189,8 @@ def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[
             row |= {"network_evals": int(result.num_evals), "probe_error": error, "cost": row["seconds"] * error**2}
         else:
             row |= {"network_evals": int(result.num_evals), "error": _error(result.logp_nats, exact, bits)}
+            rate = each * int(result.num_evals) / row["seconds"]
+            row |= {"gflops_per_second": rate / 1e9, "share_of_peak": rate / peak}
         rows.append(row | {"speedup": seconds["published", tolerance]["seconds"] / row["seconds"]})
     equal = [row for row in rows[1:] if row.get("error", math.inf) <= rows[0]["error"]]
     best = max(equal, key=lambda row: row["speedup"], default={"speedup": None, "method": None, "tolerance": None})
@@ -201,18 +224,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="beside the published way")
-    parser.add_argument("--config")
+    measurement.add_config(parser, required=False)
     parser.add_argument("--workdir")
     args = parser.parse_args()
-    versions = {"jax": jax.__version__, "diffrax": diffrax.__version__, "scipy": scipy.__version__}
-    print(json.dumps({"device": jax.devices()[0].device_kind, "python": platform.python_version(), **versions}))
+    measurement.tell(**measurement.machine(), diffrax=diffrax.__version__, scipy=scipy.__version__)
+    problems: Iterable[Problem]
     if args.workdir:
-        problems = iter([trained_problem(args.config, args.workdir, args.batch)])
+        problems = [trained_problem(measurement.config_of(args), args.config, args.workdir, args.batch)]
+    elif args.config:
+        problems = [noise_problem(measurement.config_of(args), args.config, args.batch)]
     else:
         problems = (random_problem(sde, size, args.batch) for sde, size in (("vp", 8), ("ve", 8), ("vp", 16)))
     for problem in problems:
         for row in compare(problem, args.tolerance, args.repeats, args.methods):
-            print(json.dumps({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}), flush=True)
+            measurement.tell(**row)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,216 @@
+"""Our training step, sampler and likelihood against PyTorch's, with the same network, weights and batch, in one run.
+
+    python -m benchmarks.against_torch [--parts train sampling likelihood] [--nf=32] [--batch=16] [--repeats=5]
+
+NCSN++ under the VE SDE on images of 32x32 (two blocks at each of three resolutions of nf, 2 nf and 2 nf channels). The
+same network is in `benchmarks/torch_ncsnpp.py`. Whether it is the same is checked each time: the number of parameters,
+the output to 1e-4 of its size, the loss and the gradient.
+
+    train       forward, backward, clipping, Adam, EMA; dropout 0.1. In PyTorch by its fused Adam and its `foreach`
+                functions, with channels first or last, whichever is found faster.
+    sampling    `--steps` predictor-corrector steps and a denoising (reverse diffusion, Langevin), in inference mode.
+    likelihood  bits/dim of the batch. In PyTorch the published way: SciPy's RK45 on the host in double precision, drift
+                and divergence as two passes, the latter by automatic differentiation. `likelihood`: both at
+                `--tolerance`. `evaluations`: the same number of evaluations of value and divergence, in Euler's method.
+
+The two take turns; `ratio` is PyTorch's time over ours, the median over the turns, with least and largest. On a CPU
+that others use too, `ratio_of_processor_time`, of the time that the processors spend on each, is steadier. All of it
+on the first GPU if both have one, else on the CPU with as many threads as cores. Prints JSON lines. PyTorch is needed
+for this program alone: `pip install torch`.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import build
+import snapshot
+from benchmarks import measurement
+from configs import default, presets
+from likelihood.divergence import draw_probes
+from likelihood.ode import drift_and_divergence, log_likelihood
+from sde.base import example_keys
+from training.losses import denoising_score_matching, make_loss_fn
+from training.state import make_train_step
+
+try:
+    import torch
+
+    from benchmarks import torch_work
+except ImportError:
+    torch = None  # type: ignore[assignment]
+
+NEEDED = "benchmarks.against_torch compares with PyTorch, which is not installed: `pip install torch`."
+TARGETS = {"train": 1.0, "sampling": 1.5, "likelihood": 3.0}
+
+
+class Pair(NamedTuple):
+    """The same work in both; `size` units of it (steps, samples, images) in a call."""
+
+    ours: Callable[[], Any]
+    torchs: Callable[[], Any]
+    size: int
+
+
+def config_of(nf: int, batch: int, steps: int) -> ConfigDict:
+    """The network and SDE of the comparison; its last layers start at a tenth, so that the network says something."""
+    config = default.get_config()
+    presets.ve(config)
+    presets.ncsnpp(config)
+    config.model.update(nf=nf, ch_mult=(1, 2, 2), num_res_blocks=2, attn_resolutions=(16,), init_scale=0.1)
+    config.training.batch_size = batch
+    config.sampling.num_steps = steps
+    default.validate(config)
+    return config
+
+
+def check(config: ConfigDict, params: Any, work: Any) -> dict[str, Any]:
+    """That both are the same function. Errors: SystemExit, which says what differs."""
+    ours, theirs = sum(leaf.size for leaf in jax.tree.leaves(params)), work.num_params()
+    draw = np.random.default_rng(1)
+    x0 = jnp.asarray(draw.random((4, 32, 32, 3), np.float32))
+    t, z = jnp.asarray([0.05, 0.3, 0.6, 0.95]), jnp.asarray(draw.standard_normal(x0.shape, np.float32))
+    process, score_of = build.sde(config), build.score_of(config)
+
+    def loss(params: Any) -> Any:
+        return jnp.mean(denoising_score_matching(score_of(params, {}, None), process, x0, t, z, reduce_mean=False))
+
+    with jax.default_matmul_precision("highest"):
+        score = np.asarray(jax.jit(lambda p: score_of(p, {}, None)(process.perturb(x0, t, z), t))(params))
+        value, gradient = jax.jit(jax.value_and_grad(loss))(params)
+    their_score, their_value, their_gradient = work.exact(*map(np.asarray, (x0, t, z)))
+    axes = (1, 2, 3)
+    errors = {
+        "output": float(np.max(np.abs(score - their_score).max(axes) / np.abs(score).max(axes))),
+        "loss": abs(float(value) - their_value) / abs(their_value),
+        "gradient": work.distance(gradient, their_gradient),
+    }
+    if ours != theirs or max(errors.values()) > 1e-4:
+        raise SystemExit(f"The two networks differ: {ours} and {theirs} parameters, relative errors {errors}.")
+    return {"parameters": ours, **{f"{name}_error": error for name, error in errors.items()}}
+
+
+def training(config: ConfigDict, work: Any, steps: int) -> Pair:
+    """`steps` training steps of each."""
+    tx, schedule = build.optimizer(config)
+    loss_fn = make_loss_fn(build.per_example_loss(config, 256))
+    step = make_train_step(loss_fn, tx, build.ema(config), schedule, jax.random.key(1))
+    batch = measurement.random_batch(config, config.training.batch_size)
+    state = jax.jit(lambda: snapshot.initial(config, jax.random.key(0)))()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+
+    def ours() -> Any:
+        nonlocal state
+        for _ in range(steps):
+            state, metrics = compiled(state, batch)
+        return metrics["loss"]
+
+    return Pair(ours, work.training(batch["x"], steps), steps)
+
+
+def sampling(config: ConfigDict, params: Any, work: Any) -> Pair:
+    """A batch of samples of each."""
+    sampler: Any = build.sampler(config)
+    score_of = build.score_of(config)
+    shape = (config.training.batch_size, 32, 32, 3)
+    draw = jax.jit(lambda params, key: sampler(key, score_of(params, {}, None), shape).x)
+    return Pair(lambda: np.asarray(draw(params, jax.random.key(2))), work.sampling(shape, sampler.times), shape[0])
+
+
+def likelihoods(config: ConfigDict, params: Any, work: Any, tolerance: float, num: int) -> dict[str, Pair]:
+    """Log-densities of a batch by each: at the same tolerance, and by the same number of evaluations."""
+    process, score_of, eps = build.sde(config), build.score_of(config), config.eval.bpd_eps
+    batch = config.training.batch_size
+    x = np.random.default_rng(3).random((batch, 32, 32, 3), np.float32)
+    probes = draw_probes("rademacher", example_keys(jax.random.key(3), batch), x.shape)
+    times = np.linspace(eps, 1, num + 1, dtype=np.float32)
+
+    @jax.jit
+    def solve(params: Any, x: Any, probes: Any) -> Any:
+        found = log_likelihood(score_of(params, {}, None), process, x, probes, eps=eps, rtol=tolerance, atol=tolerance)
+        return found.logp_nats, found.num_evals
+
+    @jax.jit
+    def euler(params: Any, x: Any, probes: Any) -> Any:
+        def step(carry: Any, interval: Any) -> Any:
+            (x, logp), (t, dt) = carry, interval
+            at = jnp.full((batch,), t)
+            drift, divergence = drift_and_divergence(score_of(params, {}, None), process, x, at, probes)
+            return (x + dt * drift, logp + dt * divergence), None
+
+        (x, logp), _ = jax.lax.scan(step, (x, jnp.zeros(batch)), (times[:-1], np.diff(times)))
+        return process.prior_logp(x) + logp, num
+
+    given = np.asarray(x), np.asarray(probes)
+    return {
+        "likelihood": Pair(
+            lambda: jax.device_get(solve(params, x, probes)), work.published(*given, eps, tolerance), batch
+        ),
+        "evaluations": Pair(lambda: jax.device_get(euler(params, x, probes)), work.euler(*given, times), batch),
+    }
+
+
+def compare(part: str, pair: Pair, repeats: int, unit: str) -> None:
+    """Takes turns and tells; the first call of each, which compiles, is not counted."""
+    firsts = pair.ours(), pair.torchs()
+    costs = measurement.alternate({"ours": pair.ours, "torch": pair.torchs}, repeats, measurement.cost_of)
+    wall, processor = (
+        [theirs[which] / ours[which] for ours, theirs in zip(costs["ours"], costs["torch"], strict=True)]
+        for which in range(2)
+    )
+    line: dict[str, Any] = {"part": part, "ratio": statistics.median(wall), "spread": [min(wall), max(wall)]}
+    if part in TARGETS:
+        line["target"] = TARGETS[part]
+    if jax.default_backend() == "cpu":
+        line["ratio_of_processor_time"] = statistics.median(processor)
+    for name, measured in costs.items():
+        seconds = [each for each, _ in measured]
+        line[f"{name}_seconds"] = statistics.median(seconds)
+        line[f"{name}_spread"] = [min(seconds), max(seconds)]
+        line[f"{name}_{unit}_per_second"] = pair.size / statistics.median(seconds)
+    if part in ("likelihood", "evaluations"):
+        bits = 3072 * np.log(2)
+        for name, (logp, num_evals) in zip(costs, firsts, strict=True):
+            line[f"{name}_bits_per_dim"] = float(8 - np.mean(logp) / bits)  # of data in [0, 1] with 256 levels
+            line[f"{name}_evaluations"] = int(num_evals)
+    measurement.tell(**line, repeats=repeats)
+
+
+def main() -> None:
+    """Checks, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--nf", type=int, default=32, help="channels at full resolution")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=100, help="predictor-corrector steps")
+    parser.add_argument("--train_steps", type=int, default=5, help="training steps in a turn")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="of the likelihood, relative and absolute")
+    parser.add_argument("--evaluations", type=int, default=20, help="of Euler's method")
+    parser.add_argument("--repeats", type=int, default=5, help="turns; training has three times as many")
+    args = parser.parse_args()
+    if torch is None:
+        raise SystemExit(NEEDED)
+    config = config_of(args.nf, args.batch, args.steps)
+    network = build.network(config)
+    params = jax.jit(network.init)(jax.random.key(0), *build.blank(config))["params"]
+    work = torch_work.Work(config, params)
+    facts = {**measurement.machine(), "torch": torch.__version__, "torch_device": work.device_name, "batch": args.batch}
+    measurement.tell(**facts, **check(config, params, work), channels_last=work.choose_layout(args.batch))
+    if "train" in args.parts:
+        compare("train", training(config, work, args.train_steps), 3 * args.repeats, "steps")
+    if "sampling" in args.parts:
+        compare("sampling", sampling(config, params, work), args.repeats, "images")
+    if "likelihood" in args.parts:
+        pairs = likelihoods(config, params, work, args.tolerance, args.evaluations)
+        for part, pair in pairs.items():
+            compare(part, pair, args.repeats, "images")
+
+
+if __name__ == "__main__":
+    main()

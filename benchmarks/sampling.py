@@ -1,0 +1,56 @@
+"""Sampling by any config, as `--mode=sample` compiles it: images a second, operations a second, share of the peak.
+
+    python -m benchmarks.sampling --config=configs/ve/cifar10_ncsnpp_continuous.py --config.sampling.num_steps=100 \
+        [--batch=16] [--config.KEY=VALUE ...]
+
+The whole of a batch of samples is one program, from the prior to the last denoising. Weights are random, which changes
+nothing for samplers of fixed steps; an adaptive one (`sampling.method=ode`) takes as many steps as random weights ask
+for. Two JSON lines, as of `benchmarks.train_step`; the operations are those of the network, as often as it is called.
+"""
+
+import argparse
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import build
+from benchmarks import measurement
+from build_shape import data_shape
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    measurement.add_config(parser)
+    parser.add_argument("--batch", type=int, help="images at a time; by default training.batch_size")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    config = measurement.config_of(args)
+    size, dtype = args.batch or config.training.batch_size, measurement.dtype_of(config)
+    network, score_of, sampler = build.network(config), build.score_of(config), build.sampler(config)
+    params = jax.jit(network.init)(jax.random.key(0), *build.blank(config))["params"]
+    shape = (size, *data_shape(config))
+    draw = jax.jit(lambda params, key: sampler(key, score_of(params, {}, None), shape)[:2])
+    lowered = draw.lower(params, jax.random.key(1))
+    began = time.perf_counter()
+    compiled = lowered.compile()
+    compile_seconds = time.perf_counter() - began
+    each = measurement.flops_of(
+        lambda params, x, t: score_of(params, {}, None)(x, t), params, jnp.zeros(shape), jnp.ones(size)
+    )
+    num_evals = int(compiled(params, jax.random.key(1))[1])  # warms up, too
+    facts = {"compile_seconds": compile_seconds, "evaluations": num_evals, "flops_per_image": num_evals * each / size}
+    facts |= {"parameters": sum(leaf.size for leaf in jax.tree.leaves(params)), **measurement.memory(compiled)}
+    measurement.tell(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())
+    seconds = [
+        measurement.seconds_of(lambda: np.asarray(compiled(params, jax.random.key(2))[0])) for _ in range(args.repeats)
+    ]
+    measurement.tell(
+        **measurement.achieved(seconds, size, facts["flops_per_image"], dtype), **measurement.most_memory()
+    )
+
+
+if __name__ == "__main__":
+    main()

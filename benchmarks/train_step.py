@@ -1,0 +1,93 @@
+"""A training step of any config, as the trainer compiles it: images a second, operations a second, share of the peak.
+
+    python -m benchmarks.train_step --config=configs/ve/cifar10_ncsnpp_continuous.py [--config.KEY=VALUE ...]
+
+The step is that of `main.py --mode=train`: scaling, noise, forward, backward, clipping, Adam, averages; its state is
+donated and its batch comes from the host. Data are noise in the config's shape. Two JSON lines: what compiling took and
+the memory it plans, and the measurement, of `--repeats` turns of `--steps` steps each, with median, least and largest.
+How operations and the peak are counted is told in `benchmarks/measurement.py`; `flops_per_image` includes the backward
+pass. On several devices the batch is split, and the share is of the peak of all of them.
+"""
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+import build
+import build_devices
+import snapshot
+from benchmarks import measurement
+from training.losses import make_loss_fn
+from training.state import make_train_step
+
+NUM_LEVELS = 256  # of the noise that stands for data
+
+
+def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """The compiled step, a state, a batch on the host, and what compiling cost."""
+    devices = build_devices.devices(config)
+    tx, schedule = build.optimizer(config)
+    step = make_train_step(
+        make_loss_fn(build.per_example_loss(config, NUM_LEVELS, devices.whole)),
+        tx,
+        build.ema(config),
+        schedule,
+        jax.random.key(0),
+        averages=build.averages(config),
+        skip_nonfinite=config.training.on_nonfinite == "skip",
+        num_parts=config.training.grad_accumulation,
+    )
+    shardings = devices.of_state(snapshot.abstract(config))
+    initial = jax.jit(lambda: snapshot.initial(config, jax.random.key(1)), out_shardings=shardings)
+    state, batch = initial(), measurement.random_batch(config, config.training.batch_size)
+    example = jax.device_put(batch, devices.split)
+    lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, example)
+    began = time.perf_counter()
+    compiled = lowered.compile()
+    facts = {
+        "compile_seconds": time.perf_counter() - began,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "flops_per_image": measurement.flops_of_lowered(lowered) / config.training.batch_size,
+        **measurement.memory(compiled),
+    }
+    return compiled, state, (batch, devices.split), facts
+
+
+def rates(compiled: Any, state: Any, batch: Any, steps: int, repeats: int) -> tuple[list[float], list[float]]:
+    """Wall seconds of a step in each turn, and the processors'; batches come while the device works on another."""
+    rows, sharding = batch
+    seconds, processor = [], []
+    for _ in range(repeats + 1):
+        began, before = time.perf_counter(), time.process_time()
+        for _ in range(steps):
+            state, metrics = compiled(state, jax.device_put(rows, sharding))
+        jax.block_until_ready((state, metrics))
+        seconds.append((time.perf_counter() - began) / steps)
+        processor.append((time.process_time() - before) / steps)
+    return seconds[1:], processor[1:]  # the first turn warms up
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    measurement.add_config(parser)
+    parser.add_argument("--steps", type=int, default=10, help="steps in a turn")
+    parser.add_argument("--repeats", type=int, default=7, help="turns")
+    args = parser.parse_args()
+    config = measurement.config_of(args)
+    compiled, state, batch, facts = compile_step(config)
+    size, dtype = config.training.batch_size, measurement.dtype_of(config)
+    measurement.tell(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())
+    seconds, processor = rates(compiled, state, batch, args.steps, args.repeats)
+    line = measurement.achieved(seconds, size, facts["flops_per_image"], dtype)
+    if jax.default_backend() == "cpu":
+        line |= {"processor_seconds": statistics.median(processor), "processor_seconds_least": min(processor)}
+    measurement.tell(**line, **measurement.most_memory())
+
+
+if __name__ == "__main__":
+    main()
