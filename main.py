@@ -18,6 +18,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+import allocation
 import exchange
 import inspect_data
 import measure
@@ -292,4 +293,5 @@ def fail(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
+    allocation.keep_memory()
     app.run(main, flags_parser=parse)

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+import allocation
 import build
 import snapshot
 from benchmarks import measurement
@@ -184,6 +185,7 @@ def compare(part: str, pair: Pair, repeats: int, unit: str) -> None:
 
 def main() -> None:
     """Checks, measures and prints."""
+    allocation.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--nf", type=int, default=32, help="channels at full resolution")

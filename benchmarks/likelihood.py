@@ -32,6 +32,7 @@ import scipy
 from ml_collections import ConfigDict
 from scipy.integrate import solve_ivp
 
+import allocation
 import build
 from benchmarks import measurement
 from build_shape import data_shape
@@ -219,6 +220,7 @@ def _error(logp_nats: np.ndarray, exact: np.ndarray, bits: float) -> float:
 
 def main() -> None:
     """Measures and prints."""
+    allocation.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)

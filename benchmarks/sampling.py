@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import allocation
 import build
 from benchmarks import measurement
 from build_shape import data_shape
@@ -22,6 +23,7 @@ from build_shape import data_shape
 
 def main() -> None:
     """Measures and prints."""
+    allocation.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurement.add_config(parser)
     parser.add_argument("--batch", type=int, help="images at a time; by default training.batch_size")

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+import allocation
 import build
 import build_devices
 import snapshot
@@ -73,6 +74,7 @@ def rates(compiled: Any, state: Any, batch: Any, steps: int, repeats: int) -> tu
 
 def main() -> None:
     """Measures and prints."""
+    allocation.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurement.add_config(parser)
     parser.add_argument("--steps", type=int, default=10, help="steps in a turn")

@@ -25,6 +25,7 @@ ALLOWED_OUTSIDE = {
     "sweeps": {"absl", "ml_collections", "rich", "submitit"},  # no jax: a start with nothing to do is quick
 }
 TOP = {
+    "allocation",
     "build",
     "build_conditional",
     "build_data",
