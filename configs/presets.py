@@ -117,7 +117,7 @@ def volumes(config: ConfigDict) -> None:
     config.data.update(dataset="blobs", shape=(16, 16, 16, 1), random_flip=False, uniform_dequantization=True)
     config.model.update(nf=8, ch_mult=(1, 2, 4), num_res_blocks=1, attn_resolutions=(4,), dropout=0.0, ema_rate=0.99)
     config.optim.update(lr=2e-3, warmup=50, schedule="cosine")
-    _minutes(config, batch_size=8, n_iters=400)
+    _minutes(config, batch_size=8, n_iters=2000)
     config.training.snapshot_num_samples = 16
     config.sampling.update(method="solver", num_steps=20, grid="log_snr")
     config.eval.update(batch_size=40, num_samples=16)
