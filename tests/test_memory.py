@@ -1,6 +1,8 @@
 """Batches that fit, compiled programs that are kept, and figures that do not depend on either."""
 
 import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ import run_lib
 from experiment import Experiment
 from memory import Fitted, largest_batch
 from sde.base import example_keys
+from tests.conftest import ROOT
 from tests.test_configs import load
 
 
@@ -139,3 +142,28 @@ def test_bits_per_dim_of_one_model_in_float32_and_bfloat16_agree(data_dir, tmp_p
         means[dtype] = json.loads(path.read_text())["results"]["bits_per_dim"]["mean"]
     assert means["float32"] < 4.0  # it has learned: uniform pixels have log2 17 = 4.09
     assert abs(means["bfloat16"] - means["float32"]) < 0.01
+
+
+FAULTS = """
+import resource
+import sys
+import allocation
+if sys.argv[1] == "keep":
+    assert allocation.keep_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * 2**26  # 16,384 pages, written and given back
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
+def test_memory_that_is_given_back_is_not_taken_from_the_system_again():
+    def faults(how):
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], cwd=ROOT, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert faults("default") >= 2**14
+    assert faults("keep") < 100
