@@ -1,6 +1,6 @@
 """What it costs to be safe: a training step with everything that watches over it, and without.
 
-    python -m benchmarks.overhead [--config=configs/subvp/photos_ddpmpp_continuous.py] [--turns=100] [--batch=16]
+    python -m benchmarks.overhead [--config=configs/subvp/photos_ddpmpp_continuous.py] [--turns=100]
 
 `bare`: the compiled step in a loop. `finite`: with the check of `training.on_nonfinite = skip` inside the step. `loop`:
 the trainer's own bookkeeping around the bare step, which is the pending metrics, the question whether a signal has
@@ -15,7 +15,6 @@ machine does not enter. Prints JSON lines.
 
 import argparse
 import json
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,10 +23,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+import allocation
 import build
 import snapshot
-from build_shape import data_shape
-from configs import default
+from benchmarks import measurement
 from progress import Progress, read
 from training.integrity import checksums
 from training.losses import make_loss_fn
@@ -56,9 +55,7 @@ class Variant:
             averages=build.averages(self.config),
             skip_nonfinite=skip,
         )
-        shape = (config.training.batch_size, *data_shape(config))
-        rows = np.random.default_rng(0).integers(0, 256, shape)
-        self._batch = {"x": rows.astype(np.uint8), "label": np.zeros(shape[:1], np.int32)}
+        self._batch = measurement.random_batch(config, config.training.batch_size)
         self.at = Progress(jax.jit(lambda: snapshot.initial(self.config, key))(), 0, 0)
         self._step: Callable[..., tuple[TrainState, Any]] = (
             jax.jit(step, donate_argnums=0).lower(self.at.state, self._batch).compile()
@@ -89,16 +86,6 @@ VARIANTS: dict[str, dict[str, bool]] = {
 }
 
 
-def config_of(path: str, batch: int | None) -> ConfigDict:
-    """The config of a file, with another batch where one is given."""
-    namespace: dict[str, Any] = {}
-    exec(compile(pathlib.Path(path).read_text(encoding="utf-8"), path, "exec"), namespace)
-    config = namespace["get_config"]()
-    config.training.batch_size = batch or config.training.batch_size
-    default.validate(config)
-    return config
-
-
 def overhead(times: np.ndarray, bare: np.ndarray) -> tuple[float, float]:
     """The median of `times / bare - 1` in percent, and its standard error."""
     ratios = 100 * (times / bare - 1)
@@ -108,12 +95,13 @@ def overhead(times: np.ndarray, bare: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     """Prints the results."""
+    allocation.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="configs/subvp/photos_ddpmpp_continuous.py")
+    measurement.add_config(parser, required=False)
+    parser.set_defaults(config="configs/subvp/photos_ddpmpp_continuous.py")
     parser.add_argument("--turns", type=int, default=100)
-    parser.add_argument("--batch", type=int)
     arguments = parser.parse_args()
-    config = config_of(arguments.config, arguments.batch)
+    config = measurement.config_of(arguments)
     variants = {name: Variant(config, **given) for name, given in VARIANTS.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for turn in range(-2, arguments.turns):  # two to warm up

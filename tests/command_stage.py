@@ -54,16 +54,21 @@ OF_MODE = {
     "inspect": [],
     "export": [],
 }
+SMALL_NETWORK = ["--config.model.nf=8", "--config.model.num_res_blocks=1", "--config.training.batch_size=2"]
 OF_BENCHMARK = {
     "classes": ["--data_dir={tfds}"],
     "data": ["--files=140", "--batches=1", "--repeats=1", "--sizes", "32"],
     "digits_baselines": ["--data_dir={tfds}", "--components", "1"],
     "inverse": ["--series=2", "--samples=3", "--steps", "3", "--ways", "projection, 1 Langevin", "pigdm, jacobian"],
     "likelihood": ["--batch=1", "--repeats=1", "--tolerance=0.1", "--methods", "dopri5", "hutchpp 12"],
-    "overhead": ["--repeats=1", "--steps=1", "--batch=8", "--nf=8"],
+    "overhead": ["--turns=1", *SMALL_NETWORK],
     "rank_baselines": ["--data_dir={tfds}"],
     "solvers": ["--num=50", "--em-steps=5", "--seeds=1", "--calls", "5", "6", "--samplers", "unipc_2", "ddim"],
     "time_sampling": ["--batch=4", "--batches=2", "--sde", "VE"],
+    "train_step": ["--steps=1", "--repeats=1", *SMALL_NETWORK],
+    "sampling": ["--batch=2", "--repeats=1", "--config.sampling.num_steps=2", *SMALL_NETWORK],
+    "against_torch": ["--nf=8", "--batch=2", "--steps=1", "--train_steps=1", "--evaluations=1", "--repeats=1"],
+    "weight_gradient": ["--repeats=1"],
 }
 CONFIG_OF_TASK = {"class": "digits_ddpmpp_conditional", "colorize": "photos_ddpmpp_continuous"}
 

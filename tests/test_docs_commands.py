@@ -68,7 +68,8 @@ NOT_EXECUTED = {
     ".venv/bin/python -m pytest *": "is a part of `make test`, which would run itself",
 }
 if importlib.util.find_spec("torch") is None:
-    NOT_EXECUTED["python -m benchmarks.data"] = "compares with PyTorch, which is no requirement and is not installed"
+    for pattern in ("python -m benchmarks.data", "python -m benchmarks.against_torch*"):
+        NOT_EXECUTED[pattern] = "compares with PyTorch, which is no requirement and is not installed"
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +240,7 @@ def test_every_line_for_a_shell_is_in_a_table_and_every_row_is_needed():
     for pattern in [*ELSEWHERE, *NOT_EXECUTED]:
         assert fnmatch.filter([*WRITTEN, *OTHERS], pattern), f"{pattern} is on no page"
     benchmarks = {WRITTEN[text].words[2].split(".")[1] for text in of_program("-m benchmarks")}
-    assert benchmarks | {"data"} == OF_BENCHMARK.keys()
+    assert benchmarks | {"data", "against_torch"} == OF_BENCHMARK.keys()
 
 
 def recipe_of(target):
