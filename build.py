@@ -99,7 +99,7 @@ def score_of(config: ConfigDict, dtype: str | None = None, collect: Collect = as
 
     def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> ScoreFn:
         train = dropout_key is not None
-        params = collect(converted(params, module.dtype))
+        params = collect(converted(params, build_network.computes_in(module)))
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
         def apply(x: Array, time: Array, cond: Any = None) -> Any:
@@ -141,7 +141,7 @@ def log_class_probability(config: ConfigDict, process: SDE, collect: Collect = a
     module = network(config)
 
     def of(params: Params, labels: Array, dropout_key: Array | None = None) -> Callable[[Array, Array], Array]:
-        params = collect(converted(params, module.dtype))
+        params = collect(converted(params, build_network.computes_in(module)))
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
         def log_prob(x: Array, t: Array) -> Array:

@@ -44,7 +44,20 @@ def network(config: ConfigDict, process: SDE, dtype: str | None = None) -> nn.Mo
             f"config.model.remat = True computes residual blocks again, which the network {config.model.name!r} does "
             "not have; set it to False."
         )
-    return make(config, process).copy(dtype=choose("model.dtype", dtype or config.model.dtype, DTYPES))
+    made, asked = make(config, process), choose("model.dtype", dtype or config.model.dtype, DTYPES)
+    if hasattr(made, "dtype"):
+        return made.copy(dtype=asked)
+    if asked != DTYPES["float32"]:
+        raise ValueError(
+            f"config.model.dtype = {dtype or config.model.dtype!r}, but the network {config.model.name!r} has no field "
+            "`dtype` and computes in float32; use float32, or give it one."
+        )
+    return made
+
+
+def computes_in(module: nn.Module) -> Any:
+    """The type in which a network computes: its field `dtype`, float32 where it has none."""
+    return getattr(module, "dtype", jnp.float32)
 
 
 def is_classifier(config: ConfigDict) -> bool:

@@ -1,11 +1,13 @@
 """Networks in bfloat16: what stays in float32, what is converted and how often, and what is computed again."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import build
+import build_network
 from models.layers import GroupNorm
 from models.precision import converted
 from models.refinenet import InstanceNorm2dPlus
@@ -217,3 +219,20 @@ def test_every_network_of_blocks_can_compute_them_again_with_the_same_parameters
 def test_a_perceptron_has_no_blocks_to_compute_again():
     with pytest.raises(ValueError, match=r"config.model.remat = True .* 'mlp' does not have; set it to False\.$"):
         build.network(config_of("mlp", remat=True))
+
+
+class WithoutType(nn.Module):
+    """A network that computes in float32 and has no field that says so."""
+
+    @nn.compact
+    def __call__(self, x, time, cond=None, train=False):
+        return nn.Dense(x.shape[-1])(x)
+
+
+def test_a_network_without_a_type_of_its_own_computes_in_float32_and_refuses_another(monkeypatch):
+    monkeypatch.setitem(build_network.NETWORKS, "own", lambda config, process: WithoutType())
+    config = config_of("ddpm", name="own")
+    assert build_network.computes_in(build.network(config)) == jnp.float32
+    config.model.dtype = "bfloat16"
+    with pytest.raises(ValueError, match="the network 'own' has no field `dtype` and computes in float32"):
+        build.network(config)
