@@ -231,7 +231,8 @@ class WithoutType(nn.Module):
 
 def test_a_network_without_a_type_of_its_own_computes_in_float32_and_refuses_another(monkeypatch):
     monkeypatch.setitem(build_network.NETWORKS, "own", lambda config, process: WithoutType())
-    config = config_of("ddpm", name="own")
+    config = load("configs/vp/smoke.py")
+    config.model.name = "own"
     assert build_network.computes_in(build.network(config)) == jnp.float32
     config.model.dtype = "bfloat16"
     with pytest.raises(ValueError, match="the network 'own' has no field `dtype` and computes in float32"):
