@@ -1,5 +1,7 @@
 """Where the commands of the documentation run: what is appended to make them small, and the files that they name."""
 
+import ast
+import json
 import shutil
 
 import numpy as np
@@ -19,19 +21,19 @@ CONVOLUTIONS = ["model.nf=8", "model.ch_mult=(1,)", "model.num_res_blocks=1", "m
 OF_NETWORK = {
     "ncsnpp": CONVOLUTIONS,
     "ddpm": CONVOLUTIONS,
-    "ncsn": ["model.nf=8"],
-    "ncsnv2_64": ["model.nf=8"],
-    "ncsnv2_128": ["model.nf=8"],
     "mlp": ["model.nf=8"],
     "wideresnet": ["model.channel_multiplier=1"],
 }
-LEVELS = ["model.num_scales=6", "model.beta_max=4.0", "model.sigma_max=10.0"]  # few levels, and what fits to few
+# Of the published experiments: few levels, what fits to few, and one value of what only scales a number.
+LEVELS = [
+    "model.num_scales=6", "model.beta_max=4.0", "model.sigma_max=10.0", "model.ema_rate=0.9", "model.dropout=0.1",
+    "optim.lr=0.001", "optim.warmup=2", "optim.beta1=0.9",
+]  # fmt: skip
 EMBEDDED = ("digits", "photos", "co2", "tumours", "blobs")  # they have their sizes, and are prepared by TFDS
 OF_DATA = {
     "CIFAR10": ["data.image_size=8", *LEVELS],
     "CELEBA": ["data.image_size=8", *LEVELS],
     "LSUN": ["data.image_size=8", *LEVELS],
-    "CelebAHQ": ["data.image_size=64", *LEVELS],  # the least that TFDS knows
     "FFHQ": ["data.image_size=8", "data.data_dir=data", *LEVELS],
     "folder:PATH": ["data.image_size=8"],
     **{name: ["data.data_dir={tfds}"] for name in EMBEDDED},
@@ -91,7 +93,7 @@ class Subject:
         self.path, self.config = path, load(path)
         self.dataset = value_of(words, "config.data.dataset", self.config.data.dataset)
         self.workdir = value_of(words, "workdir")
-        self.is_stock = self.dataset in ("CIFAR10", "CELEBA", "LSUN", "CelebAHQ")  # mocked
+        self.is_stock = self.dataset in ("CIFAR10", "CELEBA", "LSUN")  # mocked
 
     def flags(self, mode):
         """What is appended to a command of this mode, without what is known only where it runs."""
@@ -99,6 +101,16 @@ class Subject:
             return []
         named = [*OF_NETWORK[self.config.model.name], *OF_DATA[self.dataset], *OF_MODE[mode]]
         return [f"--config.{flag}" for flag in named]
+
+    def small(self):
+        """The config of the training once it is small, as text, but for sections that training does not read."""
+        config = load(self.path)
+        config.data.dataset = self.dataset
+        for flag in self.flags("train"):
+            key, value = flag.removeprefix("--config.").split("=", 1)
+            config.update_from_flattened_dict({key: value if key == "data.data_dir" else ast.literal_eval(value)})
+        settings = default.to_json(config)
+        return json.dumps({name: settings[name] for name in settings.keys() - {"eval", "sampling"}}, sort_keys=True)
 
     @property
     def training(self):
@@ -115,6 +127,8 @@ def special(words, mode):
         flags.append("--config.eval.feature_batch_size=8")
         if mode == "eval":  # FID takes a root of 2048 x 2048 numbers for each of ten parts: `--mode=metrics` has two
             flags += ["--config.eval.num_samples=8", "--config.eval.metrics=('kid',)"]
+    if value_of(words, "config.eval.divergence") == "exact":  # 64 products for each evaluation: of three pictures only
+        flags += ["--config.data.dataset=folder:FOLDER", "--config.eval.batch_size=4"]
     if mode == "sample":
         flags.append("--num_samples=2")
     if mode == "import":

@@ -52,6 +52,11 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_processes_that_a_cluster_names_find_each_other_and_have_the_losses_of_one",
     "python main.py *--config.model.name=tiny": "tests/test_recipes.py::"
     "test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network",
+    # Slow to compile, or with data of 64 pixels at least: these are made small there, and go through the programs.
+    "python main.py --config=configs/ve/ncsn*/*.py --workdir=DIR --mode=train": "tests/test_configs_train.py::"
+    "test_it_takes_two_steps_samples_and_has_a_likelihood",
+    "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/test_configs_train.py::"
+    "test_it_takes_two_steps_samples_and_has_a_likelihood",
     "make demo": "tests/test_docs_commands.py::test_the_commands_of_the_demo_run",
     "make setup": "tests/test_docs_commands.py::test_setting_up_is_the_first_part_of_what_integration_runs",
     "until python main.py *": "tests/test_docs_commands.py::test_the_loop_starts_again_what_was_killed",
@@ -162,11 +167,22 @@ def of_program(program):
     return [text for text in WRITTEN if text.startswith(f"python {program}") and not where(text)]
 
 
+def of_main():
+    """Commands of main.py; of trainings that become one and the same when they are small the first, for all of them."""
+    found = {}
+    for text in of_program("main.py"):
+        words = WRITTEN[text].words[2:]
+        subject = Subject(words)
+        is_plain = not set(words) - set(subject.training) - {f"--workdir={subject.workdir}"}
+        found.setdefault(subject.small() if is_plain else text, text)
+    return list(found.values())
+
+
 def short(text):
     return f"{WRITTEN[text]}" if text in WRITTEN else text
 
 
-@pytest.mark.parametrize("text", of_program("main.py"), ids=short)
+@pytest.mark.parametrize("text", of_main(), ids=short)
 def test_a_command_of_main_runs(text, run_main):
     words = WRITTEN[text].words[2:]
     folder = run_main(words)
