@@ -56,7 +56,7 @@ OF_MODE = {
     "inspect": [],
     "export": [],
 }
-SMALL_NETWORK = ["--config.model.nf=8", "--config.model.num_res_blocks=1", "--config.training.batch_size=2"]
+SMALL_NETWORK = ["--config.model.nf=8", "--config.model.num_res_blocks=1", "--config.training.batch_size=8"]
 OF_BENCHMARK = {
     "classes": ["--data_dir={tfds}"],
     "data": ["--files=140", "--batches=1", "--repeats=1", "--sizes", "32"],
