@@ -57,6 +57,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_it_takes_two_steps_samples_and_has_a_likelihood",
     "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/test_configs_train.py::"
     "test_it_takes_two_steps_samples_and_has_a_likelihood",
+    "python main.py --config=configs/vp/volumes_ddpmpp_continuous.py * --mode=eval": "tests/test_ranks.py::"
+    "test_data_of_every_rank_are_trained_sampled_and_measured",
     "make demo": "tests/test_docs_commands.py::test_the_commands_of_the_demo_run",
     "make setup": "tests/test_docs_commands.py::test_setting_up_is_the_first_part_of_what_integration_runs",
     "until python main.py *": "tests/test_docs_commands.py::test_the_loop_starts_again_what_was_killed",
