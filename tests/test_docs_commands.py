@@ -283,8 +283,10 @@ def test_setting_up_is_the_first_part_of_what_integration_runs():
     for target in ("check", "docs", "test"):
         assert re.search(rf"^{target}: \.venv/\.dev$", rules, re.M)
         assert f"make {target}" in (ROOT / ".ci/run").read_text(encoding="utf-8")
-    fast, whole = (recipe_of(target)[-1] for target in ("test-fast", "test"))
-    assert fast == f'{whole} -m "not slow"'
+    programs, others = recipe_of("test")[-2:]  # together they are all tests
+    whole = others.removesuffix(' -m "not programs"')
+    assert whole != others and programs.endswith(f" {whole} -m programs")
+    assert recipe_of("test-fast")[-1] == f'{whole} -m "not slow"'
 
 
 def test_the_loop_starts_again_what_was_killed(tmp_path):
