@@ -263,7 +263,11 @@ def test_every_line_for_a_shell_is_in_a_table_and_every_row_is_needed():
 
 def recipe_of(target):
     """The lines that `make` would execute for a target."""
-    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    # A make inside `make test` would take over its options and tell the folders that it enters and leaves.
+    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
+    command = ["make", "--no-print-directory", "--dry-run", target]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return logical_lines(done.stdout)
 
 
