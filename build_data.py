@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from build_shape import check_images, check_source, data_shape
 from configs.default import choose
-from data.own import is_own
+from data.own import FORMS, is_own
 from data.pictures import RESIZES
 from data.sources import EMBEDDED, Reading, Source, eval_split, load
 from training import augment
@@ -20,6 +20,7 @@ def resolve(config: ConfigDict) -> None:
     Sets `data.shape`, `image_size`, `num_channels`, `num_levels`; `random_flip` is taken back for what is no image.
     Another call changes nothing. Errors: ValueError, FileNotFoundError for data that cannot be read.
     """
+    _check_given(config)
     data = config.data
     if not is_own(data.dataset):
         return
@@ -99,8 +100,19 @@ def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
     return offset, scale
 
 
+def _check_given(config: ConfigDict) -> None:
+    """Errors: ValueError where a config leaves the data to the command, and the command does not say them."""
+    if not config.data.dataset:
+        others = " or ".join(f"{form}:YOUR_FILE" for form in FORMS if form not in ("folder", "cifar10"))
+        raise ValueError(
+            "config.data.dataset is empty, but this config has no data of its own: give "
+            f"--config.data.dataset=folder:YOUR_FOLDER, the folder of your pictures, or {others}."
+        )
+
+
 def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
     """Errors: ValueError, FileNotFoundError; not for embedded data of another size, where `any_size` will do."""
+    _check_given(config)
     data = config.data
     if data.resize:
         choose("data.resize", data.resize, dict.fromkeys(RESIZES))

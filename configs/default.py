@@ -163,7 +163,8 @@ def _evaluation() -> ml_collections.ConfigDict:
 
 def _data() -> ml_collections.ConfigDict:
     data = ml_collections.ConfigDict()
-    # A name (CIFAR10, digits, LSUN ...), or own data: folder:PATH | zip:PATH | npy:PATH | npz:PATH | cifar10:PATH
+    # A name (CIFAR10, digits, LSUN ...), or own data: folder:PATH | zip:PATH | npy:PATH | npz:PATH | cifar10:PATH;
+    # empty: the command has to say it.
     data.dataset = "CIFAR10"
     data.category = placeholder(str)  # which LSUN: bedroom | church_outdoor
     data.data_dir = placeholder(str)  # where TFDS keeps data sets; unset: its own default

@@ -95,7 +95,7 @@ def photos(config: ConfigDict) -> None:
 def pictures(config: ConfigDict) -> None:
     """A folder of pictures of any sizes at 32x32: the network of `photos`, trained and sampled in fewer steps."""
     photos(config)
-    config.data.update(dataset="folder:PATH", resize="crop")
+    config.data.update(dataset="", resize="crop")  # whose pictures is for the command to say
     config.training.update(n_iters=600, snapshot_freq=300, snapshot_freq_for_preemption=100, eval_freq=100)
     config.model.ema_rate = 0.99  # of so few steps the average of 0.999 would be half of what it began with
     config.sampling.update(method="solver", solver="dpmpp_2m", num_steps=20, grid="log_snr")

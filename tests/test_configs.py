@@ -119,7 +119,7 @@ def document_row(path):
     config, text = load(path), (ROOT / path).read_text(encoding="utf-8").split('"""')[1]
     kind = config.training.sde.removesuffix("sde") + ("" if config.training.continuous else ", discrete")
     size = "x".join(map(str, config.data.shape or (config.data.image_size,)))
-    data = " ".join(filter(None, (config.data.dataset, config.data.category, size)))
+    data = " ".join(filter(None, (config.data.dataset or "own data", config.data.category, size)))
     command, result = text.strip().split("\n\n")[1:3]
     number = " ".join(result.split()).removeprefix("Published: ") if "Published: " in result else "none"
     return f"| `{path}` | {kind} | {config.model.name} | {data} | {number} | `{command.strip()}` |"
@@ -127,8 +127,8 @@ def document_row(path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_the_documentation_lists_the_config_as_it_is(path):
-    row = document_row(path)
-    assert f"`python main.py --config={path} --workdir=DIR --mode=train`" in row
+    row, data = document_row(path), "" if load(path).data.dataset else " --config.data.dataset=folder:PATH"
+    assert f"`python main.py --config={path} --workdir=DIR --mode=train{data}`" in row
     assert row in DOCS.splitlines()
 
 

@@ -11,10 +11,12 @@ from PIL import Image
 import build
 import build_data
 import build_shape
+import inspect_data
 import run_lib
 from configs import default
 from configs.vp import smoke
 from experiment import Experiment
+from tests.test_configs import load
 
 pytestmark = pytest.mark.programs
 
@@ -147,6 +149,13 @@ def test_settings_that_do_not_suit_the_data_are_named(tmp_path, settings, messag
     with pytest.raises(ValueError) as error:
         Experiment(config, str(tmp_path), jax.devices()[:1])
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_a_config_without_data_of_its_own_says_how_to_give_them(tmp_path):
+    config = load("configs/subvp/pictures_ddpmpp_continuous.py")
+    for program in (lambda: Experiment(config, str(tmp_path), jax.devices()[:1]), lambda: inspect_data.inspect(config)):
+        with pytest.raises(ValueError, match="is empty, .* give --config.data.dataset=folder:YOUR_FOLDER, .* or zip:"):
+            program()
 
 
 def test_floats_refuse_what_needs_levels(tmp_path):

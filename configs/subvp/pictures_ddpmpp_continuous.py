@@ -1,10 +1,9 @@
 """Small DDPM++ on a folder of your own pictures with the sub-VP SDE: the whole way in minutes.
 
-    python main.py --config=configs/subvp/pictures_ddpmpp_continuous.py --workdir=DIR --mode=train
+    python main.py --config=configs/subvp/pictures_ddpmpp_continuous.py --workdir=DIR --mode=train --config.data.dataset=folder:PATH
 
-PATH has to be said: `--config.data.dataset=folder:PATH`. Sized for two CPU cores; how far it comes is in
-docs/howto/data.md.
-"""
+PATH is your folder, and has to be said. Sized for two CPU cores; how far it comes is in docs/howto/data.md.
+"""  # noqa: E501 (the command is one line of a table, too)
 
 from ml_collections import ConfigDict
 
