@@ -3,7 +3,7 @@
 It reads no checkpoint and trains nothing; the config only has to say which data.
 """
 
-import logging
+import copy
 import math
 import pathlib
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+import build
 import build_data
 from configs import default
 from data.base import Source
@@ -20,10 +21,11 @@ from evaluation.pictures import sheet
 PAIRS = 2000  # examples of which distances are taken, all pairs, as Song and Ermon 2020 (technique 1) have it
 BATCH = 256  # examples in memory at once, but for those
 SHOWN = 64  # examples on the picture
+FIGURES, PICTURE = "inspect/data.json", "inspect/examples.png"  # what is written, in the workdir
 
 
 def inspect(config: ConfigDict, workdir: pathlib.Path | None = None) -> dict[str, Any]:
-    """The figures of both splits and the suggested settings; into `workdir`/inspect as JSON and PNG where it is given.
+    """The figures of both splits and the suggested settings; into `workdir` too, with a picture, where it is given.
 
     Errors: ValueError, FileNotFoundError for data that cannot be read.
     """
@@ -32,9 +34,8 @@ def inspect(config: ConfigDict, workdir: pathlib.Path | None = None) -> dict[str
     figures = {"dataset": config.data.dataset, **describe(train, config), "num_test": len(test)}
     if workdir is not None:
         chosen = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(int)
-        report.write_png(workdir / "inspect" / "examples.png", sheet(train.fetch(chosen)["x"], train.num_levels))
-        report.write_json(workdir / "inspect" / "data.json", figures)
-        logging.info("-> %s", workdir / "inspect")
+        report.write_png(workdir / PICTURE, sheet(train.fetch(chosen)["x"], train.num_levels))
+        report.write_json(workdir / FIGURES, figures)
     return figures
 
 
@@ -77,8 +78,9 @@ def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
 def suggest(figures: dict[str, Any], config: ConfigDict) -> dict[str, Any]:
     """Settings that suit the data: levels are seen in [0, 1], or [-1, 1] if `data.centered`, floats with deviation 1.
 
-    `model.sigma_max` is the largest distance (Song and Ermon 2020, technique 1), `model.sigma_data` the deviation
-    (Karras et al. 2022), both of the data as the network sees them.
+    `model.sigma_max`, where the config's SDE has it, is the largest distance (Song and Ermon 2020, technique 1),
+    `model.sigma_data`, where the parameterisation or the weighting has it, the deviation (Karras et al. 2022), both of
+    the data as the network sees them.
     """
     if figures["num_levels"]:
         num_levels = figures["num_levels"]
@@ -90,11 +92,12 @@ def suggest(figures: dict[str, Any], config: ConfigDict) -> dict[str, Any]:
         scale = figures["std"] or 1.0
         factor = 1 / scale
         scaling = {"data.offset": figures["mean"], "data.scale": scale}
-    return {
-        **scaling,
-        "model.sigma_data": figures["std"] * factor,
-        "model.sigma_max": figures["max_distance"] * factor,
-    }
+    suggested: dict[str, Any] = dict(scaling)
+    if "edm" in (config.model.parameterization, config.training.weighting):
+        suggested["model.sigma_data"] = figures["std"] * factor
+    if _has_largest_noise(config):
+        suggested["model.sigma_max"] = figures["max_distance"] * factor
+    return suggested
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -115,6 +118,13 @@ def table(figures: dict[str, Any]) -> str:
         for key, value in figures["suggested"].items()
     )
     return "\n".join([*(f"{name:<18}{value}" for name, value in rows.items()), "suggested settings", flags])
+
+
+def _has_largest_noise(config: ConfigDict) -> bool:
+    """Whether the config's SDE is another one for another `model.sigma_max`."""
+    other = copy.deepcopy(config)
+    other.model.sigma_max = 2 * config.model.sigma_max
+    return build.sde(other) != build.sde(config)
 
 
 def _max_distance(source: Source) -> tuple[float, int]:

@@ -190,6 +190,9 @@ def look() -> int:
     except (ValueError, OSError) as error:  # the config, the files
         return fail(str(error), EXIT_USER_ERROR)
     print(inspect_data.table(figures))
+    if FLAGS.workdir:
+        for name in (inspect_data.FIGURES, inspect_data.PICTURE):
+            print(f"-> {pathlib.Path(FLAGS.workdir) / name}")
     return 0
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from data import sources
 from tests.conftest import ROOT
 
 
-def config_of(dataset, **settings):
+def config_of(dataset, sde="vesde", **settings):
     config = default.get_config()
     config.data.update(dataset=dataset, **settings)
+    config.training.sde = sde
+    config.model.parameterization = "edm"
     return config
 
 
@@ -62,6 +65,34 @@ def test_floats_are_to_have_mean_zero_and_deviation_one(tmp_path):
     assert suggested["data.scale"] == pytest.approx(series.std(), rel=1e-6)
     assert suggested["model.sigma_data"] == pytest.approx(1.0)
     assert "levels            none: floats" in inspect_data.table(figures)
+
+
+def test_only_what_the_sde_and_the_parameterization_have_is_suggested():
+    figures = {"num_levels": 256, "maximum": 255.0, "std": 60.0, "max_distance": 9000.0}
+
+    def suggested(sde, parameterization="noise", continuous=True):
+        config = config_of("CIFAR10", sde)
+        config.model.parameterization, config.training.continuous = parameterization, continuous
+        return inspect_data.suggest(figures, config).keys() - {"data.num_levels"}
+
+    for sde in ("vpsde", "subvpsde", "cosine"):
+        assert suggested(sde) == set() and suggested(sde, "edm") == {"model.sigma_data"}
+    for sde in ("vesde", "edm"):
+        assert suggested(sde) == {"model.sigma_max"} and suggested(sde, "edm") == {
+            "model.sigma_max",
+            "model.sigma_data",
+        }
+    assert suggested("vpsde", continuous=False) == set()
+    assert suggested("vesde", continuous=False) == {"model.sigma_max"}
+
+
+def test_the_last_line_names_the_picture(tmp_path, monkeypatch, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((20, 4, 4, 1), np.uint8))
+    given = types.SimpleNamespace(config=config_of(f"npy:{tmp_path}/x.npy"), workdir=str(tmp_path / "run"))
+    monkeypatch.setattr(main, "FLAGS", given)
+    assert main.look() == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"-> {tmp_path}/run/inspect/examples.png" and (tmp_path / "run/inspect/examples.png").is_file()
 
 
 @pytest.mark.parametrize(
