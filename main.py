@@ -26,6 +26,7 @@ import run_lib
 import sample
 from configs.default import flatten, get_config, nearest
 from evaluation import report
+from evaluation.figure import is_deviation
 from evaluation.rounds import Worker
 from experiment import Experiment
 from training.checkpoint import CheckpointMissingError
@@ -179,7 +180,8 @@ def compare(experiment: Experiment) -> int:
     if FLAGS.output:
         report.write_json(pathlib.Path(FLAGS.output) / "metrics.json", figures)
     for name, figure in figures["samples"].items():
-        print(f"{name:<16}{figure['value']:.5g} +- {figure['error']:.2g}")
+        deviation = f"  (+- {figure['error_from']})" if is_deviation(figure) else ""
+        print(f"{name:<16}{figure['value']:.5g} +- {figure['error']:.2g}{deviation}")
     return 0
 
 

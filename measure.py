@@ -18,6 +18,7 @@ from data.sources import Source
 from evaluation import metrics, reference, report, sample_files
 from evaluation.feature_files import content_hash, gather, spool
 from evaluation.features import Extractor
+from evaluation.figure import warnings_of
 from evaluation.moments import GroupedMoments
 from evaluation.rounds import Arrays, Rounds, Task, Worker
 from evaluation.tasks import features_task
@@ -46,9 +47,6 @@ def of_checkpoint(run: Experiment, number: int, directory: pathlib.Path, worker:
     real = gather(_real_features(run, extractor), shared, worker)
     names = list(run.config.eval.metrics)
     figures = metrics.measure(found, real, names=names, seed=run.config.seed)
-    for name, figure in figures.items():
-        if figure.warning:
-            logging.warning("%s: %s", name, figure.warning)
     return {
         "features": extractor.name,
         "features_hash": extractor.hash,
@@ -88,12 +86,14 @@ def of_files(run: Experiment, samples: pathlib.Path, stats: pathlib.Path | None)
             turns = range(num_rounds(len(source), run.config.eval.batch_size))
             real = spool((_of_round(run, source, extractor, turn) for turn in turns), data)
             figures = metrics.measure(found, real, names=names, seed=run.config.seed)
-    return {
+    measured = {
         "features": extractor.name,
         "features_hash": extractor.hash,
         "samples": {name: figure.to_dict() for name, figure in figures.items()},
-        **report.provenance(),
     }
+    for warning in warnings_of(measured):
+        logging.warning(warning)
+    return measured | report.provenance()
 
 
 def _levels(run: Experiment, path: pathlib.Path) -> Iterator[np.ndarray]:

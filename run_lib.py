@@ -44,7 +44,8 @@ def evaluate(run: Experiment, eval_folder: str = "eval", worker: Worker = Worker
     if not run.workdir.is_dir():
         raise CheckpointError(f"--workdir={run.workdir} does not exist; give the folder of a training run.")
     kept = Checkpoints(run.workdir / "checkpoints")
-    reports = []
+    reports: list[pathlib.Path] = []
+    told: set[str] = set()
     for number in range(run.config.eval.begin_ckpt, run.config.eval.end_ckpt + 1):
         _wait_for(run, kept, number)
         state = kept.restore(number, run.abstract_state())
@@ -52,9 +53,12 @@ def evaluate(run: Experiment, eval_folder: str = "eval", worker: Worker = Worker
         with _writing(folder):
             reports.append(_evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
             best = overview.rebuild(folder)
+        for warning in report.warnings(reports[-1]):
+            if warning not in told:  # most are the same for every checkpoint
+                logging.warning(warning)
+        told.update(report.warnings(reports[-1]))
         print(report.summary(reports[-1]))
-        if best:
-            print(f"  overview       {folder / 'report.html'}  (best: {best})")
+        print(f"  overview       {folder / 'report.html'}{f'  (best: {best})' if best else ''}")
     kept.close()
     return reports
 

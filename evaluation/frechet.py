@@ -28,7 +28,7 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
 def fid(samples: Statistics, real: Statistics) -> Figure:
     """The distance of two statistics, without an error bar; see `frechet_distance`."""
     value = frechet_distance(samples.mu, samples.sigma, real.mu, real.sigma)
-    return Figure(value, float("nan"), "none", samples.num, real.num, _warning(samples, real))
+    return Figure(value, float("nan"), "none", samples.num, real.num, *_warning(samples, real))
 
 
 def fid_of_groups(groups: Sequence[Moments], real: Statistics) -> Figure:
@@ -54,7 +54,7 @@ def fid_of_groups(groups: Sequence[Moments], real: Statistics) -> Figure:
         source,
         everything.num,
         real.num,
-        _warning(everything, real),
+        *_warning(everything, real),
     )
 
 
@@ -92,7 +92,7 @@ def fid_infinity(
         "FID is not linear in 1/N there"
     )  # fmt: skip
     source = f"standard error of the intercept of {num_points} subsets"
-    return Figure(limit, error, source, num, real.num, warning, {"slope": slope, "smallest_subset": smallest})
+    return Figure(limit, error, source, num, real.num, warning, details={"slope": slope, "smallest_subset": smallest})
 
 
 def _distance_to(samples: Statistics, mu: np.ndarray, root: np.ndarray, sigma: np.ndarray) -> float:
@@ -125,16 +125,19 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     return float(intercept), float(slope), float(np.sqrt(variance))
 
 
-def _warning(samples: Statistics, real: Statistics) -> str:
-    """A sentence where there are fewer examples than features."""
-    few = [
-        f"{num} {what}"
-        for num, what in ((samples.num, "samples"), (real.num, "real examples"))
-        if num is not None and num <= len(real.mu)
-    ]
+def _warning(samples: Statistics, real: Statistics) -> tuple[str, str]:
+    """A sentence where there are fewer examples than features, and what to do."""
+    size, few, remedies = len(real.mu), [], []
+    if samples.num is not None and samples.num <= size:
+        few.append(f"{samples.num} samples")
+        remedies.append("draw more samples than there are features")
+    if real.num is not None and real.num <= size:
+        few.append(f"{real.num} real examples")
+        remedies.append("take fewer features, or compare only with figures of as many real examples")
     if not few:
-        return ""
-    return (
-        f"FID compares {len(real.mu)} features of {' and '.join(few)}: the covariance has not full rank and the "
-        "distance is too large; take more, or fewer features"
+        return "", ""
+    warning = (
+        f"FID compares {size} features of {' and '.join(few)}: the covariance has not full rank and the distance is "
+        "too large"
     )
+    return warning, "; ".join(remedies)

@@ -26,14 +26,16 @@ def inception_score(logits: np.ndarray, *, num_splits: int = 10, seed: int = 202
     order = np.random.RandomState(seed).permutation(num)
     bounds = [i * num // num_splits for i in range(num_splits + 1)]
     scores = np.array([_score(logits[order[a:b]]) for a, b in itertools.pairwise(bounds)])
-    warning = ""
+    warning, remedy = "", ""
     if num // num_splits < num_classes:
         warning = (
             f"the Inception score has {num // num_splits} samples in each split for {num_classes} classes: it is too "
-            f"small; take at least {num_splits * num_classes} samples"
+            "small"
         )
-    source = f"standard deviation over {num_splits} splits"
-    return Figure(float(scores.mean()), float(scores.std()), source, num, 0, warning)
+        remedy = f"draw at least {num_splits * num_classes} samples"
+    deviation, source = float(scores.std()), f"standard deviation over {num_splits} splits"
+    details = {"standard_deviation": deviation}
+    return Figure(float(scores.mean()), deviation, source, num, 0, warning, remedy, details)
 
 
 def _score(logits: np.ndarray) -> float:

@@ -24,20 +24,22 @@ def kid(
     without bias, so that it may fall below zero. subset_size: m; where a side has fewer examples it becomes half the
     smaller side, with a warning. The subsets are drawn as torch-fidelity does, so that equal seeds give equal figures;
     `subsets`, pairs of row numbers, replaces them. The value is the mean and the error the standard deviation over
-    subsets, as published; "standard_error" is that over sqrt(num_subsets), though subsets overlap. Errors: ValueError
+    subsets, as published, which "standard_deviation" says too; "standard_error" is that over sqrt(num_subsets): what
+    other subsets would change, not other samples, as subsets overlap. Errors: ValueError
     for features that do not compare and for subsets of fewer than 2. Source: Binkowski et al., "Demystifying MMD GANs",
     2018, section 4; Gretton et al., "A Kernel Two-Sample Test", 2012, equation (3).
     """
     if samples.ndim != 2 or real.ndim != 2 or samples.shape[1] != real.shape[1]:
         raise ValueError(f"features {samples.shape} and {real.shape} do not compare; give [N, D] and [M, D]")
-    warning, fewest = "", min(len(samples), len(real))
+    warning, remedy, fewest = "", "", min(len(samples), len(real))
     if subsets is None:
         if fewest < subset_size:
-            warning = (
-                f"KID takes subsets of {subset_size}, but there are {len(samples)} samples and {len(real)} real "
-                f"examples; subsets of {fewest // 2} were taken"
-            )
             subset_size = fewest // 2
+            warning = (
+                f"KID is the mean over subsets of {subset_size}, half of the fewer of {len(samples)} samples and "
+                f"{len(real)} real examples, not over the larger subsets of published figures"
+            )
+            remedy = "compare it, and its deviation, only with those of subsets as large"
         if subset_size < 2 or num_subsets < 1:
             raise ValueError(f"KID of {num_subsets} subsets of {subset_size} was asked for; it takes 1 of 2 at least")
         subsets = draw_subsets(len(samples), len(real), num_subsets, subset_size, seed)
@@ -50,7 +52,8 @@ def kid(
         len(samples),
         len(real),
         warning,
-        {"standard_error": deviation / float(np.sqrt(len(subsets)))},
+        remedy,
+        {"standard_deviation": deviation, "standard_error": deviation / float(np.sqrt(len(subsets)))},
     )
 
 

@@ -1,5 +1,6 @@
 """All metrics of one set of samples, and what the same metrics say of real examples against real examples."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -63,14 +64,20 @@ def floor(real: Arrays, *, names: Sequence[str] | None = None, seed: int = 0) ->
     """The same metrics of one half of the real examples against the other: what a perfect model would reach.
 
     The halves are drawn from `seed`; each has N // 2 examples, as `num_samples` says: the floor of FID falls with more.
-    The Inception score is that of real examples.
+    The Inception score is that of real examples. A warning says that it is of halves; nobody can draw more of them.
     """
     first, second = split_halves(len(real["features"]), seed)
 
     def half(rows: np.ndarray) -> Arrays:  # for the metrics, rows that stay on disk are as good as an array
         return {name: cast(np.ndarray, Rows(values, rows)) for name, values in real.items()}
 
-    return measure(half(first), half(second), names=names, seed=seed)
+    figures = measure(half(first), half(second), names=names, seed=seed)
+    return {name: _of_halves(figure) if figure.warning else figure for name, figure in figures.items()}
+
+
+def _of_halves(figure: Figure) -> Figure:
+    warning = f"data against data, one half as samples of the other: {figure.warning}"
+    return dataclasses.replace(figure, warning=warning, remedy="")
 
 
 def split_halves(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -51,10 +51,20 @@ def neighbours(
     balls = Balls(radius, radius_density, _radii(samples, centre, (k,), chunk_bytes)[0])
     hits = _hits(samples, real, centre, balls, chunk_bytes)
     hits["density"] = hits["density"] / k_density
-    warning = ""
-    if min(len(samples), len(real)) < FEW:
-        warning = f"{len(samples)} samples and {len(real)} real examples are few for nearest neighbours; take {FEW}"
-    return {name: _mean(values, len(samples), len(real), warning) for name, values in hits.items()}
+    warning = _warning(len(samples), len(real))
+    return {name: _mean(values, len(samples), len(real), *warning) for name, values in hits.items()}
+
+
+def _warning(num_samples: int, num_real: int) -> tuple[str, str]:
+    """A sentence, the same for all figures, where examples are few, and what to do: samples can be drawn, data not."""
+    if min(num_samples, num_real) >= FEW:
+        return "", ""
+    warning = (
+        f"{num_samples} samples and {num_real} real examples are few for nearest neighbours: precision, recall, "
+        "density and coverage depend on these numbers"
+    )
+    remedy = "compare only with figures of as many" if num_real < FEW else f"draw at least {FEW} samples"
+    return warning, remedy
 
 
 def _hits(
@@ -103,7 +113,7 @@ def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
         yield x[start : start + BLOCK].astype(np.float64)
 
 
-def _mean(values: np.ndarray, num_samples: int, num_real: int, warning: str) -> Figure:
+def _mean(values: np.ndarray, num_samples: int, num_real: int, warning: str, remedy: str) -> Figure:
     """The mean of `values` [n] with its standard error."""
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    return Figure(float(values.mean()), error, "standard error of the mean", num_samples, num_real, warning)
+    return Figure(float(values.mean()), error, "standard error of the mean", num_samples, num_real, warning, remedy)

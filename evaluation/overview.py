@@ -26,7 +26,8 @@ def rebuild(folder: str | os.PathLike) -> Best | None:
     """Writes `report.csv`, `report.png`, `report.html` and `best.json` of all `ckpt_*/report.json` in `folder`.
 
     Each file is whole or the one before. One worker at a time: a slower one cannot put back what it has read earlier.
-    Returns the best checkpoint; None where no report has a finite number to compare by.
+    Returns the best checkpoint; None where no report has a finite number to compare by, and where there is only one:
+    `best.json` names it all the same, for programs, and the page and a person are not told that it is the best.
     """
     folder = pathlib.Path(folder)
     with _locked(folder):
@@ -35,11 +36,12 @@ def rebuild(folder: str | os.PathLike) -> Best | None:
         write_atomically(folder / "report.csv", lambda file: file.write(table(checkpoints).encode()))
         series = _series(checkpoints)
         write_atomically(folder / "report.png", lambda file: file.write(curves.draw(series, "png")))
-        html = page.render(checkpoints, best, curves.draw(series, "svg").decode())
+        chosen = best if len(checkpoints) > 1 else None
+        html = page.render(checkpoints, chosen, curves.draw(series, "svg").decode())
         write_atomically(folder / "report.html", lambda file: file.write(html.encode()))
         write_json(folder / "best.json", {} if best is None else best._asdict())
         remove_stale(folder)
-    return best
+    return chosen
 
 
 def table(checkpoints: list[Checkpoint]) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from evaluation.figure import warnings_of
 from evaluation.summary import Best, Checkpoint
 
 
@@ -77,12 +78,13 @@ def _cell(numbers: Mapping[str, float], name: str, error_name: str) -> str:
     if name not in numbers:
         return "<td></td>"
     value, error = shown(numbers[name], numbers.get(error_name))
-    bar = f"<small>± {error}</small>" if error else ""
+    is_deviation = f"{name.rpartition('.')[0]}.standard_deviation" in numbers  # all others are standard errors
+    bar = f"<small>± {error}{' (deviation)' if is_deviation else ''}</small>" if error else ""
     return f"<td>{value.replace('-', '−')}{bar}</td>"
 
 
 def _remarks(checkpoints: Sequence[Checkpoint]) -> str:
-    """What the errors are, how many images there were, and what the metrics warn of."""
+    """What the metrics warn of, for everybody to see; what the errors are, and how many images there were."""
     if not checkpoints:
         return ""
     results = checkpoints[-1].report["results"]
@@ -93,10 +95,11 @@ def _remarks(checkpoints: Sequence[Checkpoint]) -> str:
         f"{_count(figure, 'num_real', 'data', ', ')}."
         for name, figure in figures.items()
     ]
-    warnings = dict.fromkeys(figure["warning"] for figure in figures.values() if "warning" in figure)
+    warnings = warnings_of(results["metrics"]) if "metrics" in results else []
+    told = "".join(f'<p class="warning">{html.escape(warning)}.</p>' for warning in warnings)
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    items += "".join(f'<li class="warning">{html.escape(warning)}</li>' for warning in warnings)
-    return f"<details><summary>Errors and numbers of images</summary><ul>{items}</ul></details>" if items else ""
+    details = f"<details><summary>Errors and numbers of images</summary><ul>{items}</ul></details>" if items else ""
+    return told + details
 
 
 def _count(figure: Mapping[str, Any], key: str, noun: str, before: str = "") -> str:
@@ -189,7 +192,7 @@ figcaption { margin-top: 6px; font-size: 13px; color: #626a76; }
 details { margin-top: 14px; font-size: 14px; }
 summary { cursor: pointer; color: #1f5fa8; }
 ul { margin: 8px 0 0; padding-left: 20px; }
-.warning { color: #8a5a00; }
+.warning { margin: 10px 0 0; font-size: 14px; color: #8a5a00; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 10px 24px; margin: 0; }
 dt { font-size: 12px; color: #7b838f; }
 dd { margin: 0; overflow-wrap: anywhere; }

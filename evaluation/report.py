@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from evaluation.figure import is_deviation, warnings_of
 from evaluation.rounds import write_atomically
 
 PACKAGES = (
@@ -86,8 +87,17 @@ def summary(path: str | os.PathLike) -> str:
         floor = measured["data_against_data"]
         for name, figure in measured["samples"].items():
             shown = f"{figure['value']:.4g} +- {figure['error'] or 0:.2g}"
-            lines.append(f"  {name:<16}{shown}  (data against data {floor[name]['value']:.4g}; {measured['features']})")
+            remarks = [f"data against data {floor[name]['value']:.4g}", measured["features"]]
+            if is_deviation(figure):  # all other errors are standard errors
+                remarks.insert(0, f"+- {figure['error_from']}")
+            lines.append(f"  {name:<16}{shown}  ({'; '.join(remarks)})")
     return "\n".join([*lines, f"  report         {path}"])
+
+
+def warnings(path: str | os.PathLike) -> list[str]:
+    """What the metrics of a report warn of, each sentence once."""
+    results = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))["results"]
+    return warnings_of(results["metrics"]) if "metrics" in results else []
 
 
 def _with_error(figures: Mapping[str, Any], noun: str) -> str:

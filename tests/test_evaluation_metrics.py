@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation import frechet, metrics, moments
+from evaluation.figure import warnings_of
 from evaluation.frechet import fid, fid_infinity, fid_of_groups, frechet_distance
 from evaluation.inception_score import inception_score
 from evaluation.kernel_distance import kid, squared_discrepancy
@@ -40,6 +41,8 @@ def test_fid_of_fewer_samples_than_features_is_finite_and_equals_torch_fidelity(
     figure = fid(of(SAMPLES[:10]), of(REAL[:12]))
     assert figure.value == pytest.approx(FIGURES["fid_rank_deficient"]["frechet_inception_distance"], **EQUAL)
     assert "16 features of 10 samples and 12 real examples" in figure.warning
+    assert figure.remedy.startswith("draw more samples than there are features; take fewer features, or compare only")
+    assert fid(of(SAMPLES), of(REAL[:12])).remedy.startswith("take fewer features")  # nobody can take more data
     one_direction = np.outer(np.arange(5.0), np.ones(16))
     assert np.isfinite(fid(of(one_direction), of(one_direction + 1)).value)
 
@@ -113,6 +116,7 @@ def test_kid_equals_torch_fidelity():
     assert figure.value == pytest.approx(target["kernel_inception_distance_mean"], **EQUAL)
     assert figure.error == pytest.approx(target["kernel_inception_distance_std"], **EQUAL)
     assert figure.details["standard_error"] == pytest.approx(figure.error / np.sqrt(7))
+    assert figure.details["standard_deviation"] == figure.error  # as published, and as it is labelled where it is shown
 
 
 def test_the_kernel_distance_is_its_double_sum():
@@ -133,7 +137,7 @@ def test_kid_has_no_bias():
 
 def test_kid_of_few_examples_takes_smaller_subsets_and_says_so():
     figure = kid(SAMPLES[:300], REAL, num_subsets=5)
-    assert "subsets of 150 were taken" in figure.warning and figure.error > 0
+    assert "subsets of 150, half of the fewer of 300 samples and" in figure.warning and figure.error > 0
     with pytest.raises(ValueError, match="5 subsets of 1 was asked for"):
         kid(SAMPLES[:3], REAL, num_subsets=5)
 
@@ -151,7 +155,7 @@ def test_inception_score_is_one_for_a_guess_and_the_number_of_classes_for_certai
     assert inception_score(np.ones((50, 7))).value == pytest.approx(1, rel=1e-12)
     certain = 1e4 * np.eye(7)[np.arange(70) % 7]  # probabilities of others are zero in double precision
     assert inception_score(certain, num_splits=1).value == pytest.approx(7, rel=1e-12)
-    assert "take at least 70 samples" in inception_score(certain[:60]).warning
+    assert inception_score(certain[:60]).to_dict()["warning"].endswith("it is too small; draw at least 70 samples")
 
 
 def test_precision_and_recall_equal_torch_fidelity():
@@ -172,6 +176,27 @@ def test_density_and_coverage_are_their_definitions():
     spread = (inside.sum(0) / 5).std(ddof=1) / np.sqrt(30)
     assert figures["density"].error == pytest.approx(spread, rel=1e-12)
     assert "few for nearest neighbours" in figures["density"].warning
+
+
+def test_what_is_few_is_told_once_and_only_what_can_be_done_about_it():
+    samples, real = {"features": SAMPLES[:200]}, {"features": REAL[:30]}
+    names = ("fid", "kid", "precision", "recall", "density", "coverage")
+    measured = {
+        kind: {name: figure.to_dict() for name, figure in figures.items()}
+        for kind, figures in (
+            ("samples", metrics.measure(samples, real, names=names)),
+            ("data_against_data", metrics.floor(real, names=names)),
+        )
+    }
+    few, subsets, halves = sorted(warnings_of(measured))
+    assert few.startswith("200 samples and 30 real examples are few for nearest neighbours: precision, recall, density")
+    assert few.endswith("; compare only with figures of as many") and "1000" not in few
+    assert subsets.startswith("KID is the mean over subsets of 15,") and "1000" not in subsets
+    # 15 examples in each half, 16 features: the FID of the samples, of 30, has no warning.
+    assert halves.startswith("data against data, one half as samples of the other: FID compares 16 features of 15 sam")
+    assert halves.endswith("the distance is too large")  # halves cannot be larger
+    many = neighbours(SAMPLES[:200], draw(0, 1000, SAMPLES.shape[1]))
+    assert many["recall"].remedy == "draw at least 1000 samples"
 
 
 def test_a_set_is_all_of_itself_and_nothing_of_a_far_one():

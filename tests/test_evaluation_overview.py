@@ -37,7 +37,7 @@ def results_of(number, metrics=True, bits=True):
             "features_hash": "ab" * 32,
             "samples": {
                 "fid": figure(height, 0.094, warning="FID compares <few> samples"),
-                "kid": figure(-0.00089, 0.0037),
+                "kid": figure(-0.00089, 0.0037, standard_deviation=0.0037, error_from="standard deviation over parts"),
                 "inception_score": figure(6.021, 0.33, num_real=0),
                 "precision": figure(0.76, 0.017),
                 "recall": figure(0.93, None),
@@ -46,8 +46,8 @@ def results_of(number, metrics=True, bits=True):
                 "fid": figure(0.4231, 0.03),
                 "kid": figure(0.0015, 0.002),
                 "inception_score": figure(7.249, 0.2),
-                "precision": figure(0.9, 0.01),
-                "recall": figure(0.9, 0.01),
+                "precision": figure(0.9, 0.01, warning="750 <halves> are few"),
+                "recall": figure(0.9, 0.01, warning="750 <halves> are few"),
             },
         }
     return results
@@ -206,11 +206,12 @@ def test_the_page_tells_figures_errors_floors_and_where_they_come_from(evaluatio
         "Best: checkpoint 3, after 150,000 steps, by FID: 0.4",
         '<tr class="chosen"><th>3</th><td>150,000</td>',
         "<td>0.400<small>± 0.094</small></td>",
-        "<td>−0.0009<small>± 0.0037</small></td>",
+        "<td>−0.0009<small>± 0.0037 (deviation)</small></td>",
         "<td>0.93</td>",
         '<th colspan="2">data against data</th>',
         "<td>0.423<small>± 0.030</small></td>",
-        "FID compares &lt;few&gt; samples",
+        '<p class="warning">FID compares &lt;few&gt; samples.</p>',  # not only where one has to look for it
+        '<p class="warning">750 &lt;halves&gt; are few.</p>',
         "FID: a test; 600 samples, 1,497 data.",
         "Bits/dim: 300 images.",
         "abababab",
@@ -218,6 +219,17 @@ def test_the_page_tells_figures_errors_floors_and_where_they_come_from(evaluatio
         "Checkpoint 10 · 500,000 steps · 201 evaluations",
     ):
         assert expected in text, expected
+    assert text.count("&lt;few&gt;") == text.count("&lt;halves&gt;") == 1
+
+
+def test_one_checkpoint_is_not_the_best(tmp_path):
+    evaluated(tmp_path, 1)
+    assert overview.rebuild(tmp_path) is None
+    text = (tmp_path / "report.html").read_text()
+    assert "Best" not in text and 'class="chosen"' not in text
+    assert json.loads((tmp_path / "best.json").read_text())["checkpoint"] == 1  # for programs
+    evaluated(tmp_path, 2)
+    assert overview.rebuild(tmp_path).checkpoint == 2
 
 
 @pytest.mark.parametrize(

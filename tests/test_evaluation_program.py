@@ -2,12 +2,14 @@
 
 import errno
 import json
+import logging
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from evaluation import metrics, rounds, tasks
 from evaluation.rounds import run_task
 from evaluation.sample_files import read_batches
 from tests.conftest import ROOT
+from tests.test_evaluation_overview import evaluated
 from tests.test_measure import compared
 from tests.test_sample import untrained
 from training.checkpoint import CheckpointError, CheckpointMissingError
@@ -78,8 +81,27 @@ def test_wall_time_is_beside_the_report_and_the_overview_follows_it(run, capsys)
     (line,) = [json.loads(line) for line in (path.parent / "wall_seconds.jsonl").read_text().splitlines()]
     assert line["seconds"] > 0 and (line["task"], line["worker"], line["workers"]) == ("loss", 0, 1)
     assert "seconds" not in json.dumps(json.loads(path.read_text())["results"])
-    assert "(best: checkpoint 1, after 0 steps, by loss: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"overview       {path.parent.parent / 'report.html'}\n" in said and "best" not in said  # of one
     assert {"report.csv", "report.html", "report.png", "best.json"} <= {p.name for p in path.parent.parent.iterdir()}
+
+
+def test_warnings_are_told_once_and_the_best_of_several_and_what_is_a_deviation(tmp_path, monkeypatch, capsys, caplog):
+    def written(run, number, state, directory, worker):
+        evaluated(directory.parent, number, bits=False)
+        return directory / "report.json"
+
+    kept = types.SimpleNamespace(numbers=lambda: [1, 2], restore=lambda number, state: None, close=lambda: None)
+    monkeypatch.setattr(run_lib, "Checkpoints", lambda folder: kept)
+    monkeypatch.setattr(run_lib, "_evaluate_checkpoint", written)
+    config = loss_only()
+    config.eval.end_ckpt = 2
+    run_lib.evaluate(types.SimpleNamespace(workdir=tmp_path, config=config, abstract_state=lambda: None))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["FID compares <few> samples", "750 <halves> are few"]
+    said = capsys.readouterr().out
+    assert said.count("(best: checkpoint 2, after 100,000 steps, by FID: ") == said.count("best") == 1
+    assert "kid             -0.00089 +- 0.0037  (+- standard deviation over parts; data against data 0.0015; " in said
 
 
 def test_a_half_written_checkpoint_is_never_read(tmp_path):

@@ -1,6 +1,7 @@
 """Samples compared with data: statistics files, other people's samples, and workers that share an evaluation."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -53,18 +54,35 @@ def test_statistics_of_other_features_or_data_are_refused_by_name(run, tmp_path)
         measure.of_files(other, tmp_path / "samples.npz", tmp_path / "stats.npz")
 
 
-def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_path):
+def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_path, caplog):
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number, image in enumerate(run.test.fetch(np.arange(100))["x"]):
         Image.fromarray(image).save(folder / f"{number}.png")
     found = measure.of_files(run, folder, None)["samples"]
     assert found.keys() == {"fid", "kid", "precision", "recall"}
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [found[name]["warning"] for name in ("fid", "kid", "precision")]  # that of recall is the same
     # Images of the same law: KID is unbiased, so near 0 by its error; black ones are far.
     assert abs(found["kid"]["value"]) < 5 * found["kid"]["error"]
     np.savez(tmp_path / "black.npz", np.zeros((100, 8, 8, 3), np.uint8))
     black = measure.of_files(run, tmp_path / "black.npz", None)["samples"]
     assert black["precision"]["value"] == 0 and black["kid"]["value"] > 10 * abs(found["kid"]["value"])
+
+
+def test_the_program_metrics_says_which_errors_are_deviations(monkeypatch, capsys):
+    kid = {"value": 0.03, "error": 0.005, "error_from": "standard deviation over 100 subsets of 150"}
+    figures = {
+        "kid": {**kid, "standard_deviation": 0.005},
+        "fid": {"value": 4.5, "error": 0.2, "error_from": "jackknife"},
+    }
+    monkeypatch.setattr(measure, "of_files", lambda *given: {"samples": figures})
+    given = types.SimpleNamespace(mode="metrics", samples="x.npz", stats=None, output=None)
+    monkeypatch.setattr(main, "FLAGS", given)
+    assert main.compare(None) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "kid             0.03 +- 0.005  (+- standard deviation over 100 subsets of 150)"
+    assert second == "fid             4.5 +- 0.2"
 
 
 def test_samples_of_another_size_are_refused(run, tmp_path):
