@@ -1,7 +1,8 @@
 """Quality of samples against the number of network calls, for all samplers.
 
     python -m benchmarks.solvers [--plot PATH]                             an 8-D Gaussian mixture, exact score
-    python -m benchmarks.solvers --config=configs/... --workdir=DIR        a trained model, against its test images
+    python -m benchmarks.solvers --config=configs/... --workdir=DIR        a trained model, against its test images;
+                                                                           settings as of main.py
 
 Quality is the sliced Wasserstein distance W2 to held-out data: over fixed random directions, the root mean square of
 the distance between the sorted projections; the mean over several seeds, and its standard error. The floor is that of
@@ -11,7 +12,6 @@ other data, as many. Prints JSON lines (sampler, calls, SWD), and at the end a t
 import argparse
 import functools
 import json
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.measurement import add_config, config_of
 from sampling import grids, steps
 from sampling.base import Sampler
 from sampling.coefficients import METHODS, Method
@@ -173,9 +174,7 @@ def of_model(args: argparse.Namespace) -> list[dict]:
     from likelihood import dequantize
     from training.checkpoint import Checkpoints
 
-    namespace: dict[str, Any] = {}
-    exec(compile(pathlib.Path(args.config).read_text(encoding="utf-8"), args.config, "exec"), namespace)
-    run, num = Experiment(namespace["get_config"](), args.workdir), args.num or NUM_IMAGES
+    run, num = Experiment(config_of(args), args.workdir), args.num or NUM_IMAGES
     kept = Checkpoints(run.workdir / "checkpoints")
     number = kept.numbers()[-1] if args.checkpoint is None else args.checkpoint
     params, top = kept.restore(number, run.abstract_state()).ema_params, run.test.num_levels - 1
@@ -240,8 +239,8 @@ def main() -> None:
         "--sde", action="append", choices=sorted(SDES), help="of the mixture, several times for several; vp by default"
     )
     parser.add_argument("--grid", default="log_snr", choices=sorted(grids.GRIDS))
-    parser.add_argument("--config", help="a config file; with --workdir")
-    parser.add_argument("--workdir", help="the folder of its training run")
+    add_config(parser, required=False)
+    parser.add_argument("--workdir", help="the folder of the training run of --config")
     parser.add_argument("--checkpoint", type=int, help="its newest by default")
     parser.add_argument(
         "--num", type=int, help=f"samples; {NUM_SAMPLES} of the mixture, {NUM_IMAGES} of a model by default"

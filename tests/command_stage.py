@@ -175,18 +175,6 @@ class Stage:
             shutil.copy(ROOT / subject.path, folder / "CONFIG")
         return folder
 
-    def small_config(self, subject, folder):
-        """A file of the config as the run that `lay` lays was trained, for programs that take no flags for keys."""
-        changes = dict(flag.split("=", 1) for flag in (*OF_NETWORK[subject.config.model.name], *TRAINING))
-        changes |= {"data.data_dir": repr(self.data_dir)}
-        items = ", ".join(f"{key!r}: {value}" for key, value in changes.items())
-        (folder / "small.py").write_text(
-            f"import pathlib\n\nnamespace = {{}}\nexec(pathlib.Path({subject.path!r}).read_text(), namespace)\n\n\n"
-            "def get_config():\n    config = namespace['get_config']()\n"
-            f"    config.update_from_flattened_dict({{{items}}})\n    return config\n"
-        )
-        return "small.py"
-
     def lay(self, key, place):
         """A copy of what a command has trained."""
         shutil.copytree(self.trained[key], place)

@@ -204,7 +204,7 @@ def test_a_benchmark_runs(text, stage, run_main, monkeypatch, capsys):
         if (key := " ".join(subject.training)) not in stage.trained:
             run_main(subject.training)
         stage.lay(key, folder / workdir)
-        given = [*given, f"--config={stage.small_config(subject, folder)}"]
+        given += [flag.format(tfds=stage.data_dir) for flag in subject.flags("train")]
     if module == "benchmarks.classes":
         (folder / given[0]).parent.mkdir(parents=True)
         np.savez(folder / given[0], arr_0=np.zeros((4, 8, 8, 1), np.uint8), labels=np.arange(4))
