@@ -46,7 +46,15 @@ def _inception(config: ConfigDict, num_levels: int) -> Extractor:
             "config.eval.features = 'inception' needs config.eval.inception_weights, the file "
             "pt_inception-2015-12-05-6726825d.pth that pytorch-fid and torch-fidelity publish; or use 'classifier'."
         )
-    weights = inception_weights.load(pathlib.Path(path), inception.parameter_shapes())
+    file = pathlib.Path(path)
+    if not file.is_file():
+        where = "" if file.is_absolute() else f" in {pathlib.Path.cwd()}"
+        raise ValueError(
+            f"config.eval.inception_weights = {path} is not a file{where}; download "
+            "pt_inception-2015-12-05-6726825d.pth from the releases of pytorch-fid (github.com/mseitzer/pytorch-fid) "
+            "and give its path, or set config.eval.features = 'thumbnails', which need no file."
+        )
+    weights = inception_weights.load(file, inception.parameter_shapes())
     graph = features.inception(weights.params, batch_size=config.eval.feature_batch_size)
 
     def extract(levels: np.ndarray) -> Any:

@@ -95,6 +95,11 @@ def test_samples_of_another_size_are_refused(run, tmp_path):
     ("settings", "message"),
     [
         ({"features": "inception"}, "needs config.eval.inception_weights"),
+        (
+            {"features": "inception", "inception_weights": "no.pth"},
+            r"^config.eval.inception_weights = no.pth is not a file in /.*; download pt_inception-2015-.*pth "
+            "from the releases of pytorch-fid .* and give its path, or set config.eval.features = 'thumbnails'",
+        ),
         ({"features": "classifier"}, "needs config.eval.classifier_workdir"),
         ({"features": "pixel"}, "config.eval.features = 'pixel' is not known; .*nearest: pixels"),
         ({"features": "nothing.at_all:here"}, "nothing.at_all cannot be imported"),
