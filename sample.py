@@ -82,8 +82,7 @@ def _unconditional(run: Experiment, request: Request) -> Job:
 def _by_class(run: Experiment, request: Request) -> Job:
     if not run.guide.num_labels:
         raise ValueError(
-            "--task=class needs a model that knows classes: config.model.num_labels above 0, or "
-            "config.sampling.guidance = 'classifier' with config.sampling.guide_workdir."
+            f"--task=class needs a model that knows classes, and this one knows none: {_get_classes(run)}."
         )
     asked = request.labels or tuple(range(run.guide.num_labels))
     labels = np.repeat(np.array(asked, np.int32), request.num_samples)
@@ -111,8 +110,24 @@ def _check_labels(run: Experiment, request: Request) -> None:
     num = run.guide.num_labels
     for label in request.labels:
         if not 0 <= label < num:
-            what = f"there are the classes 0 to {num - 1}" if num else "this model knows no classes"
+            known = f"there are the classes 0 to {num - 1}"
+            what = known if num else f"this model knows no classes: {_get_classes(run)}"
             raise ValueError(f"--labels has the class {label}, but {what}.")
+
+
+def _get_classes(run: Experiment) -> str:
+    """How to come by a model that knows the classes of these data, as an advice."""
+    dataset, num = run.config.data.dataset, run.train.num_classes
+    if num < 2:
+        return (
+            f"{dataset} has none to learn; give data with classes, such as a folder with a sub-folder for each, and "
+            "train again with --config.model.num_labels, their number"
+        )
+    return (
+        f"train again, in another --workdir, with --config.model.num_labels={num}, the classes of {dataset}, or train "
+        "a classifier (model.name = 'wideresnet') and sample with --config.sampling.guidance=classifier and its folder "
+        "as --config.sampling.guide_workdir"
+    )
 
 
 TASKS: dict[str, Callable[[Experiment, Request], Job]] = {

@@ -244,6 +244,20 @@ def test_what_cannot_be_done_is_one_sentence_before_anything_is_compiled(plain, 
     assert "\n" not in str(error.value)
 
 
+def test_who_asks_for_classes_is_told_how_to_get_a_model_that_knows_them(plain, tmp_path):
+    run = untrained(tiny(), plain)
+    for request in (Request("class"), Request("class", labels=(3,))):
+        with pytest.raises(ValueError, match=r"train again, in .* --config.model.num_labels=10, .*guide_workdir\.$"):
+            sample.prepare(run, request)
+    np.save(tmp_path / "x.npy", np.zeros((20, 8, 8, 3), np.uint8))
+    config = tiny()
+    config.data.dataset = f"npy:{tmp_path}/x.npy"
+    with pytest.raises(
+        ValueError, match=r"x.npy has none to learn; give data with classes, .*num_labels, their number"
+    ):
+        sample.prepare(untrained(config, plain), Request("class", labels=(0,)))
+
+
 def test_a_class_that_does_not_exist_is_refused(by_class):
     with pytest.raises(ValueError, match="--labels has the class 10, but there are the classes 0 to 9"):
         sample.prepare(untrained(tiny(num_labels=10), by_class), Request("class", labels=(10,)))
