@@ -12,6 +12,7 @@ import logging
 import os
 import pathlib
 import sys
+import time
 from collections.abc import Sequence
 
 import jax
@@ -26,12 +27,11 @@ import run_lib
 import sample
 from configs.default import flatten, get_config, nearest
 from evaluation import report
-from evaluation.figure import is_deviation
-from evaluation.rounds import Worker
+from evaluation.rounds import worker_of
 from experiment import Experiment
 from training.checkpoint import CheckpointMissingError
 from training.errors import PeerError, RunError, Stopped
-from training.stop import StopRequest
+from training.stop import StopRequest, last_word
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
@@ -119,6 +119,15 @@ def main(argv: Sequence[str]) -> int:
         return transfer()
     if FLAGS.mode == "inspect":
         return look()
+    if FLAGS.mode != "sample":
+        return work()
+    directory, began = sample.folder(FLAGS.workdir, FLAGS.task, FLAGS.output), time.time()
+    with last_word(lambda: sample.remains(directory, began)):
+        return work()
+
+
+def work() -> int:
+    """The programs that take an experiment; returns the exit code."""
     stop = StopRequest()
     try:
         if FLAGS.mode == "train":
@@ -155,19 +164,6 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def worker_of(index: int | None, count: int | None) -> Worker:
-    """Which worker of an evaluation this is: as the flags say, or, where they do not, the index of a Slurm array.
-
-    Errors: ValueError for a worker that there is not.
-    """
-    first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
-    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", str(first))) - first if index is None else index
-    count = int(os.environ.get("SLURM_ARRAY_TASK_COUNT", "1")) if count is None else count
-    if not 0 <= index < count:
-        raise ValueError(f"--eval_worker={index} --eval_workers={count}: workers are numbered from 0 to {count - 1}.")
-    return Worker(index, count)
-
-
 def compare(experiment: Experiment) -> int:
     """The programs stats and metrics; returns the exit code. Errors: ValueError for what the user gave."""
     given = FLAGS.stats if FLAGS.mode == "stats" else FLAGS.samples
@@ -179,9 +175,7 @@ def compare(experiment: Experiment) -> int:
     figures = measure.of_files(experiment, pathlib.Path(given), pathlib.Path(FLAGS.stats) if FLAGS.stats else None)
     if FLAGS.output:
         report.write_json(pathlib.Path(FLAGS.output) / "metrics.json", figures)
-    for name, figure in figures["samples"].items():
-        deviation = f"  (+- {figure['error_from']})" if is_deviation(figure) else ""
-        print(f"{name:<16}{figure['value']:.5g} +- {figure['error']:.2g}{deviation}")
+    print(report.figures(figures["samples"]))
     return 0
 
 

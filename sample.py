@@ -24,6 +24,8 @@ from sample_latent import decoding, encoding, interpolation
 from sample_restore import restoration
 from sde.base import Array, fold, keys_at
 
+PICTURE, ARRAYS, RECORD = FILES = ("samples.png", "samples.npz", "record.json")  # in the order of writing, each whole
+
 
 def prepare(run: Experiment, request: Request) -> Job:
     """Checks the request and builds what it needs. Errors: ValueError, one sentence, before anything is compiled."""
@@ -55,9 +57,9 @@ def execute(run: Experiment, request: Request, job: Job) -> pathlib.Path:
     """
     number, state = snapshot.restore(run.config, run.workdir, request.number, run.devices.replicated)
     drawn = job(state.ema_params, number)
-    directory = pathlib.Path(request.output) if request.output else run.workdir / "sample" / request.task
-    report.write_png(directory / "samples.png", drawn.picture)
-    report.write_arrays(directory / "samples.npz", drawn.arrays)
+    directory = folder(run.workdir, request.task, request.output)
+    report.write_png(directory / PICTURE, drawn.picture)
+    report.write_arrays(directory / ARRAYS, drawn.arrays)
     record = {
         "request": dataclasses.asdict(request),
         "checkpoint": number,
@@ -66,13 +68,30 @@ def execute(run: Experiment, request: Request, job: Job) -> pathlib.Path:
         "config": default.to_json(run.config),
         **report.provenance(),
     }
-    report.write_json(directory / "record.json", record)
+    report.write_json(directory / RECORD, record)
     logging.info(
         "%s: %s",
         request.task,
         ", ".join(f"{k} {v:.4g}" for k, v in drawn.figures.items() if isinstance(v, int | float)),
     )
     return directory
+
+
+def folder(workdir: str | pathlib.Path, task: str, output: str | None) -> pathlib.Path:
+    """Where the three files go."""
+    return pathlib.Path(output) if output else pathlib.Path(workdir) / "sample" / task
+
+
+def remains(directory: pathlib.Path, began: float) -> str:
+    """What a command that began at `began`, in seconds since the epoch, leaves if it ends now, in words."""
+    there = {path.name: path.stat().st_mtime >= began for path in map(directory.joinpath, FILES) if path.exists()}
+    written = [name for name, is_new in there.items() if is_new]
+    if len(written) == len(FILES):
+        return f"{', '.join(FILES)} are whole in {directory}."
+    if written:
+        return f"of this command {directory} has only {', '.join(written)}; start the same command again."
+    earlier = ", and what lies there is of an earlier command" if there else ""
+    return f"nothing was written to {directory} yet{earlier}; start the same command again."
 
 
 def _unconditional(run: Experiment, request: Request) -> Job:

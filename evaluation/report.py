@@ -94,6 +94,15 @@ def summary(path: str | os.PathLike) -> str:
     return "\n".join([*lines, f"  report         {path}"])
 
 
+def figures(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each of the metrics `measured`; of an error that is no standard error, what it is."""
+    return "\n".join(
+        f"{name:<16}{figure['value']:.5g} +- {figure['error']:.2g}"
+        + (f"  (+- {figure['error_from']})" if is_deviation(figure) else "")
+        for name, figure in measured.items()
+    )
+
+
 def warnings(path: str | os.PathLike) -> list[str]:
     """What the metrics of a report warn of, each sentence once."""
     results = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))["results"]

@@ -113,6 +113,19 @@ class Worker:
         return [*own, *(round_number for share in others for round_number in reversed(share))]
 
 
+def worker_of(index: int | None, count: int | None) -> Worker:
+    """Which worker of an evaluation this is: as the flags say, or, where they do not, the index of a Slurm array.
+
+    Errors: ValueError for a worker that there is not.
+    """
+    first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", str(first))) - first if index is None else index
+    count = int(os.environ.get("SLURM_ARRAY_TASK_COUNT", "1")) if count is None else count
+    if not 0 <= index < count:
+        raise ValueError(f"--eval_worker={index} --eval_workers={count}: workers are numbered from 0 to {count - 1}.")
+    return Worker(index, count)
+
+
 def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()) -> dict[str, float]:
     """Runs the rounds of `task` that have no file yet and summarises all of them.
 

@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -33,7 +34,7 @@ from training.errors import RunError, Stopped
 from training.integrity import checksums
 from training.log import MetricsLog
 from training.state import initial_state, make_train_step
-from training.stop import StopRequest
+from training.stop import SIGNALS, StopRequest, last_word
 
 # Checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -193,6 +194,27 @@ def test_the_first_signal_is_noted_and_the_second_ends_the_process_at_once():
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "SIGTERM\n" and done.returncode == -15  # 143 to a shell
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_sampling_that_is_ended_by_a_signal_says_what_is_left_of_it(tmp_path, number, code):
+    script = (
+        f"import os, time, main\nmain.work = lambda: os.kill(os.getpid(), {number:d}) or time.sleep(60)\n"
+        f"words = ['main.py', '--config=configs/vp/smoke.py', '--mode=sample', '--workdir={tmp_path}']\n"
+        "main.app.run(main.main, words, flags_parser=main.parse)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    place = f"nothing was written to {tmp_path}/sample/unconditional yet"
+    assert done.stderr == f"stopped by {number.name}: {place}; start the same command again.\n"
+    assert done.returncode == code
+
+
+def test_after_the_last_word_signals_are_what_they_were():
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    with last_word(lambda: "never"):
+        assert [signal.getsignal(number) for number in SIGNALS] != handlers
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 # The step ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The program sample on an untrained network: what it writes, that it keeps what was measured, what it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -291,6 +292,18 @@ def test_a_checkpoint_that_is_not_there_is_told(plain, tmp_path):
     request = Request("unconditional", number=7, output=str(tmp_path))
     with pytest.raises(CheckpointError, match=r"There is no checkpoint 7 in .*; there are: 1"):
         sample.execute(run, request, sample.prepare(run, request))
+
+
+def test_what_remains_of_a_command_is_what_it_has_written(tmp_path):
+    assert sample.remains(tmp_path, 0.0) == f"nothing was written to {tmp_path} yet; start the same command again."
+    for name in sample.FILES:
+        (tmp_path / name).write_bytes(b"")
+    os.utime(tmp_path / "samples.npz", (50.0, 50.0))
+    os.utime(tmp_path / "record.json", (50.0, 50.0))
+    assert sample.remains(tmp_path, 100.0).startswith(f"of this command {tmp_path} has only samples.png; start")
+    os.utime(tmp_path / "samples.png", (50.0, 50.0))
+    assert "yet, and what lies there is of an earlier command; start" in sample.remains(tmp_path, 100.0)
+    assert sample.remains(tmp_path, 50.0) == f"samples.png, samples.npz, record.json are whole in {tmp_path}."
 
 
 def test_from_the_command_line_an_error_is_one_line_and_an_exit_code(tmp_path):
