@@ -139,6 +139,8 @@ def work() -> int:
         worker = worker_of(FLAGS.eval_worker, FLAGS.eval_workers)
         if FLAGS.mode == "metrics" or (FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics):
             measure.check(experiment)  # before anything is drawn
+        if FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics:
+            measure.check_numbers(experiment)
         if FLAGS.mode in ("stats", "metrics"):
             return compare(experiment)
     except PeerError as error:

@@ -39,6 +39,19 @@ def check(run: Experiment) -> None:
         )
 
 
+def check_numbers(run: Experiment) -> None:
+    """Errors: ValueError where there are too few samples, or data for the two halves of a floor, for a metric."""
+    num_samples, num_real = run.config.eval.num_samples, len(_real(run))
+    for name in run.config.eval.metrics:
+        fewest = metrics.METRICS[name].fewest
+        halves = 2 * max(fewest, 2)
+        if num_samples < fewest or num_real < halves:
+            raise ValueError(
+                f"config.eval.metrics has {name}, which takes at least {fewest} samples and {halves} examples of data, "
+                f"but there are {num_samples} (config.eval.num_samples) and {num_real}; leave it out, or give more."
+            )
+
+
 def of_checkpoint(run: Experiment, number: int, directory: pathlib.Path, worker: Worker) -> dict[str, Any]:
     """The metrics of a checkpoint's samples, whose rounds are all there, and those of data against data."""
     extractor = run.extractor

@@ -142,19 +142,20 @@ def _neighbours(given: Inputs) -> dict[str, Figure]:
 
 
 class Metric(NamedTuple):
-    """How a metric is computed, perhaps together with others, and what it needs."""
+    """How a metric is computed, perhaps together with others, what it needs, and of how many examples on each side."""
 
     compute: Callable[[Inputs], dict[str, Figure]]
     needs: tuple[str, ...]
+    fewest: int
 
 
 METRICS: dict[str, Metric] = {
-    "fid": Metric(_fid, ("features", "statistics")),
-    "fid_infinity": Metric(_fid_infinity, ("features", "statistics")),
-    "kid": Metric(_kid, ("features", "real")),
-    "inception_score": Metric(_inception_score, ("logits",)),
-    "precision": Metric(_neighbours, ("features", "real")),
-    "recall": Metric(_neighbours, ("features", "real")),
-    "density": Metric(_neighbours, ("features", "real")),
-    "coverage": Metric(_neighbours, ("features", "real")),
+    "fid": Metric(_fid, ("features", "statistics"), 2),
+    "fid_infinity": Metric(_fid_infinity, ("features", "statistics"), 4),
+    "kid": Metric(_kid, ("features", "real"), 4),
+    "inception_score": Metric(_inception_score, ("logits",), 1),
+    "precision": Metric(_neighbours, ("features", "real"), 6),
+    "recall": Metric(_neighbours, ("features", "real"), 6),
+    "density": Metric(_neighbours, ("features", "real"), 6),
+    "coverage": Metric(_neighbours, ("features", "real"), 6),
 }

@@ -10,7 +10,7 @@ from PIL import Image
 import main
 import measure
 import run_lib
-from evaluation import rounds
+from evaluation import metrics, rounds
 from evaluation.rounds import Worker
 from tests.test_sample import tiny, untrained
 
@@ -119,6 +119,26 @@ def test_metrics_need_samples(tmp_path):
     config = compared(enable_metrics=True, enable_sampling=False)
     with pytest.raises(ValueError, match="enable_sampling = False draws none; set both"):
         untrained(config, tmp_path)
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_too_few_examples_are_told_before_anything_is_drawn(name):
+    """What `check_numbers` lets through can be measured."""
+    fewest = metrics.METRICS[name].fewest
+    examples = np.random.default_rng(0).normal(size=(2 * max(fewest, 2), 3))
+    found = {"features": examples, "logits": examples}
+    metrics.measure({key: value[:fewest] for key, value in found.items()}, found, names=[name])
+    metrics.floor(found, names=[name])
+
+    def run(num_samples, num_real):
+        config = compared(num_samples=num_samples)
+        config.eval.metrics = (name,)
+        return types.SimpleNamespace(config=config, train=range(num_real))
+
+    measure.check_numbers(run(fewest, len(examples)))
+    for few in (run(fewest, len(examples) - 1), run(fewest - 1, len(examples))):
+        with pytest.raises(ValueError, match=f"config.eval.metrics has {name}, which takes at least {fewest} samples"):
+            measure.check_numbers(few)
 
 
 @pytest.mark.slow
