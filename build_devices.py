@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+FEWEST = 4  # images of a device that is a share of a processor: with fewer, convolutions are slower
+MOST = 8  # such devices by default: each has all parameters in memory, for which it was not asked
 SMALL = 2**12  # elements below which an array is not divided: to collect it takes longer than it saves
 
 
@@ -89,6 +92,32 @@ class Devices:
             math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
             for leaf, sharding in zip(jax.tree.leaves(tree), jax.tree.leaves(self.of_state(tree)), strict=True)
         )
+
+
+def divide_processor(config: ConfigDict, asked: int | None, draws: bool) -> None:
+    """Makes a processor count as several devices, which share every batch; before the first device is asked for.
+
+    XLA's threads help each other with one convolution badly, but programs of several devices run beside each other.
+    asked: how many; None: one for a program that trains, whose figures then do not depend on the machine; for one that
+    draws or measures (`draws`) as many as there are cores, divide its batches and leave `FEWEST` images to each, but
+    `MOST`. XLA_FLAGS that say a number keep it.
+    """
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    jax.config.update("jax_num_cpu_devices", asked or (_shares_of_processor(config, num_cores()) if draws else 1))
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shares_of_processor(config: ConfigDict, cores: int) -> int:
+    """The largest number of devices, up to `cores`, that `devices` takes and that have enough to do."""
+    training, size = config.training, config.eval.batch_size
+    batches = math.gcd(size, training.batch_size // training.grad_accumulation)
+    fits = (n for n in range(min(cores, size // FEWEST, MOST), 1, -1) if batches % n == 0 and n % training.fsdp == 0)
+    return next(fits, 1)
 
 
 def devices(config: ConfigDict, chosen: Sequence[jax.Device] | None = None) -> Devices:

@@ -163,11 +163,15 @@ class Experiment:
     def sample_keys(self, checkpoint: int, start: int, num: int) -> Array:
         """The keys of samples start ... start + num - 1 of a checkpoint, divided over the devices."""
         key = fold(fold(self.key, SAMPLE), checkpoint)
-        keys = example_keys(key, num, start)
-        sharding = self.devices.split if num % self.devices.count == 0 else self.devices.replicated
-        if jax.process_count() > 1:  # keys cannot be put on the devices of others
-            return jax.jit(lambda each: each, out_shardings=sharding)(keys)
-        return jax.device_put(keys, sharding)
+        return self.spread(example_keys(key, num, start))
+
+    def spread(self, rows: Any) -> Any:
+        """Arrays [N, ...] that every process has, a row an example, divided over the devices where N is a multiple."""
+        even = all(len(leaf) % self.devices.count == 0 for leaf in jax.tree.leaves(rows))
+        sharding = self.devices.split if even else self.devices.replicated
+        if jax.process_count() > 1:  # arrays cannot be put on the devices of others
+            return jax.jit(lambda each: each, out_shardings=sharding)(rows)
+        return jax.device_put(rows, sharding)
 
     def shades(self, images: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C] in 8 bits."""

@@ -20,6 +20,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import allocation
+import build_devices
 import exchange
 import inspect_data
 import measure
@@ -68,6 +69,12 @@ flags.DEFINE_string("output", None, "sample: the folder to write to; WORKDIR/sam
 flags.DEFINE_float(
     "sigma_rel", None, "export: the power-function average of this relative width, of a run with model.ema_sigma_rels."
 )
+flags.DEFINE_integer(
+    "cpu_devices",
+    None,
+    "On a CPU, how many devices it counts as, which share each batch; by default one to train, else one for each core.",
+    lower_bound=1,
+)
 flags.DEFINE_bool("allow_config_change", False, "train: go on although the config says another model or other data.")
 flags.DEFINE_bool(
     "distributed", False, "train: several processes, found by JAX itself (Slurm, Open MPI, Kubernetes, TPUs)."
@@ -104,6 +111,12 @@ def keep_compiled() -> None:
     home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
     folder = FLAGS.compilation_cache or os.environ.get("JAX_COMPILATION_CACHE_DIR", str(home / "score_sde_jax"))
     jax.config.update("jax_compilation_cache_dir", None if folder == "off" else folder)
+
+
+def launch(argv: Sequence[str]) -> int:
+    """`main` in a process of its own, which has asked for no device yet; returns the exit code."""
+    build_devices.divide_processor(FLAGS.config, FLAGS.cpu_devices, draws=FLAGS.mode in ("sample", "eval"))
+    return main(argv)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -295,4 +308,4 @@ def fail(message: str, code: int) -> int:
 
 if __name__ == "__main__":
     allocation.keep_memory()
-    app.run(main, flags_parser=parse)
+    app.run(launch, flags_parser=parse)

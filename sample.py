@@ -117,7 +117,7 @@ def _generated(
 
     def draw(rows: np.ndarray) -> dict[str, Array]:
         keys = keys_at(fold(fold(run.key, SAMPLE), number), rows)
-        return compiled(params, keys, None if labels is None else jnp.asarray(labels[rows]))
+        return compiled(params, *run.spread((keys, None if labels is None else jnp.asarray(labels[rows]))))
 
     found = in_batches(draw, num, size)
     arrays = {"arr_0": found["samples"]} | ({} if labels is None else {"labels": labels})

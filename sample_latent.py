@@ -95,7 +95,7 @@ def _carried(
         return carry(run.guide.score_of(params, guide, labels), run.sde, x, **solver)._asdict()
 
     return in_batches(
-        lambda rows: compiled(params, run.guide.params, jnp.asarray(x[rows]), labels_of(request, rows)),
+        lambda rows: compiled(params, run.guide.params, *run.spread((jnp.asarray(x[rows]), labels_of(request, rows)))),
         len(x),
         batch_size(run, len(x)),
     )

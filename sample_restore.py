@@ -89,8 +89,8 @@ def _restored(
 
     def some(rows: np.ndarray) -> dict[str, Array]:
         keys = jax.vmap(jax.random.fold_in)(keys_at(fold(key, _POSTERIOR), rows // S), rows % S)
-        labels = labels_of(request, rows // S)
-        return compiled(params, run.guide.params, keys, labels, operator, y[rows // S])
+        keys, labels, given = run.spread((keys, labels_of(request, rows // S), y[rows // S]))
+        return compiled(params, run.guide.params, keys, labels, operator, given)
 
     found = in_batches(some, N * S, batch_size(run, N * S))
     samples = found["samples"].reshape(N, S, *run.test.shape)

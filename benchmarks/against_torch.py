@@ -1,6 +1,7 @@
 """Our training step, sampler and likelihood against PyTorch's, with the same network, weights and batch, in one run.
 
     python -m benchmarks.against_torch [--parts train sampling likelihood] [--nf=32] [--batch=16] [--repeats=5]
+        [--cpu_devices=2]
 
 NCSN++ under the VE SDE on images of 32x32 (two blocks at each of three resolutions of nf, 2 nf and 2 nf channels). The
 same network is in `benchmarks/torch_ncsnpp.py`. Whether it is the same is checked each time: the number of parameters,
@@ -15,8 +16,9 @@ the output to 1e-4 of its size, the loss and the gradient.
 
 The two take turns; `ratio` is PyTorch's time over ours, the median over the turns, with least and largest. On a CPU
 that others use too, `ratio_of_processor_time`, of the time that the processors spend on each, is steadier. All of it
-on the first GPU if both have one, else on the CPU with as many threads as cores. Prints JSON lines. PyTorch is needed
-for this program alone: `pip install torch`.
+on the GPU if both have one, else on the CPU: PyTorch with as many threads as cores, ours with the processor divided
+into `--cpu_devices` that share the batch, by default as `main.py` does to draw and to measure. Prints JSON lines.
+PyTorch is needed for this program alone: `pip install torch`.
 """
 
 import argparse
@@ -31,14 +33,14 @@ from ml_collections import ConfigDict
 
 import allocation
 import build
-import snapshot
+import build_devices
 from benchmarks import measurement
+from benchmarks.train_step import compile_step
 from configs import default, presets
 from likelihood.divergence import draw_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
 from sde.base import example_keys
-from training.losses import denoising_score_matching, make_loss_fn
-from training.state import make_train_step
+from training.losses import denoising_score_matching
 
 try:
     import torch
@@ -65,7 +67,7 @@ def config_of(nf: int, batch: int, steps: int) -> ConfigDict:
     presets.ve(config)
     presets.ncsnpp(config)
     config.model.update(nf=nf, ch_mult=(1, 2, 2), num_res_blocks=2, attn_resolutions=(16,), init_scale=0.1)
-    config.training.batch_size = batch
+    config.training.batch_size = config.eval.batch_size = batch
     config.sampling.num_steps = steps
     default.validate(config)
     return config
@@ -99,17 +101,12 @@ def check(config: ConfigDict, params: Any, work: Any) -> dict[str, Any]:
 
 def training(config: ConfigDict, work: Any, steps: int) -> Pair:
     """`steps` training steps of each."""
-    tx, schedule = build.optimizer(config)
-    loss_fn = make_loss_fn(build.per_example_loss(config, 256))
-    step = make_train_step(loss_fn, tx, build.ema(config), schedule, jax.random.key(1))
-    batch = measurement.random_batch(config, config.training.batch_size)
-    state = jax.jit(lambda: snapshot.initial(config, jax.random.key(0)))()
-    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    compiled, state, (batch, sharding), _ = compile_step(config)
 
     def ours() -> Any:
         nonlocal state
         for _ in range(steps):
-            state, metrics = compiled(state, batch)
+            state, metrics = compiled(state, jax.device_put(batch, sharding))
         return metrics["loss"]
 
     return Pair(ours, work.training(batch["x"], steps), steps)
@@ -118,16 +115,18 @@ def training(config: ConfigDict, work: Any, steps: int) -> Pair:
 def sampling(config: ConfigDict, params: Any, work: Any) -> Pair:
     """A batch of samples of each."""
     sampler: Any = build.sampler(config)
-    score_of = build.score_of(config)
+    score_of, devices = build.score_of(config), build_devices.devices(config)
     shape = (config.training.batch_size, 32, 32, 3)
-    draw = jax.jit(lambda params, key: sampler(key, score_of(params, {}, None), shape).x)
-    return Pair(lambda: np.asarray(draw(params, jax.random.key(2))), work.sampling(shape, sampler.times), shape[0])
+    draw = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape).x)
+    given = jax.device_put(params, devices.replicated)
+    keys = jax.device_put(example_keys(jax.random.key(2), shape[0]), devices.split)
+    return Pair(lambda: np.asarray(draw(given, keys)), work.sampling(shape, sampler.times), shape[0])
 
 
 def likelihoods(config: ConfigDict, params: Any, work: Any, tolerance: float, num: int) -> dict[str, Pair]:
     """Log-densities of a batch by each: at the same tolerance, and by the same number of evaluations."""
     process, score_of, eps = build.sde(config), build.score_of(config), config.eval.bpd_eps
-    batch = config.training.batch_size
+    batch, devices = config.training.batch_size, build_devices.devices(config)
     x = np.random.default_rng(3).random((batch, 32, 32, 3), np.float32)
     probes = draw_probes("rademacher", example_keys(jax.random.key(3), batch), x.shape)
     times = np.linspace(eps, 1, num + 1, dtype=np.float32)
@@ -149,11 +148,10 @@ def likelihoods(config: ConfigDict, params: Any, work: Any, tolerance: float, nu
         return process.prior_logp(x) + logp, num
 
     given = np.asarray(x), np.asarray(probes)
+    placed = jax.device_put(params, devices.replicated), *jax.device_put(given, devices.split)
     return {
-        "likelihood": Pair(
-            lambda: jax.device_get(solve(params, x, probes)), work.published(*given, eps, tolerance), batch
-        ),
-        "evaluations": Pair(lambda: jax.device_get(euler(params, x, probes)), work.euler(*given, times), batch),
+        "likelihood": Pair(lambda: jax.device_get(solve(*placed)), work.published(*given, eps, tolerance), batch),
+        "evaluations": Pair(lambda: jax.device_get(euler(*placed)), work.euler(*given, times), batch),
     }
 
 
@@ -195,10 +193,12 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-5, help="of the likelihood, relative and absolute")
     parser.add_argument("--evaluations", type=int, default=20, help="of Euler's method")
     parser.add_argument("--repeats", type=int, default=5, help="turns; training has three times as many")
+    measurement.add_devices(parser)
     args = parser.parse_args()
     if torch is None:
         raise SystemExit(NEEDED)
     config = config_of(args.nf, args.batch, args.steps)
+    build_devices.divide_processor(config, args.cpu_devices, draws=True)
     network = build.network(config)
     params = jax.jit(network.init)(jax.random.key(0), *build.blank(config))["params"]
     work = torch_work.Work(config, params)

@@ -43,6 +43,11 @@ def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
         parser.add_argument(f"--config.{key}", dest=f"config.{key}", nargs="?", const="True", help=argparse.SUPPRESS)
 
 
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """The flag --cpu_devices, as `main.py` has it."""
+    parser.add_argument("--cpu_devices", type=int, help="on a CPU, how many devices it counts as")
+
+
 def config_of(arguments: argparse.Namespace) -> ConfigDict:
     """The experiment that the flags describe. Errors: ValueError where a setting is wrong."""
     given = {key: value for key, value in vars(arguments).items() if key.startswith("config.") and value is not None}

@@ -1,7 +1,7 @@
 """Sampling by any config, as `--mode=sample` compiles it: images a second, operations a second, share of the peak.
 
     python -m benchmarks.sampling --config=configs/ve/cifar10_ncsnpp_continuous.py --config.sampling.num_steps=100 \
-        [--batch=16] [--config.KEY=VALUE ...]
+        [--batch=16] [--cpu_devices=2] [--config.KEY=VALUE ...]
 
 The whole of a batch of samples is one program, from the prior to the last denoising. Weights are random, which changes
 nothing for samplers of fixed steps; an adaptive one (`sampling.method=ode`) takes as many steps as random weights ask
@@ -17,8 +17,10 @@ import numpy as np
 
 import allocation
 import build
+import build_devices
 from benchmarks import measurement
 from build_shape import data_shape
+from sde.base import example_keys
 
 
 def main() -> None:
@@ -28,27 +30,30 @@ def main() -> None:
     measurement.add_config(parser)
     parser.add_argument("--batch", type=int, help="images at a time; by default training.batch_size")
     parser.add_argument("--repeats", type=int, default=5)
+    measurement.add_devices(parser)
     args = parser.parse_args()
     config = measurement.config_of(args)
-    size, dtype = args.batch or config.training.batch_size, measurement.dtype_of(config)
+    if args.batch:
+        config.training.batch_size = config.eval.batch_size = args.batch
+    build_devices.divide_processor(config, args.cpu_devices, draws=True)
+    size, dtype, devices = config.training.batch_size, measurement.dtype_of(config), build_devices.devices(config)
     network, score_of, sampler = build.network(config), build.score_of(config), build.sampler(config)
-    params = jax.jit(network.init)(jax.random.key(0), *build.blank(config))["params"]
+    params = jax.jit(network.init, out_shardings=devices.replicated)(jax.random.key(0), *build.blank(config))["params"]
     shape = (size, *data_shape(config))
-    draw = jax.jit(lambda params, key: sampler(key, score_of(params, {}, None), shape)[:2])
-    lowered = draw.lower(params, jax.random.key(1))
+    draw = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape)[:2])
+    keys = [jax.device_put(example_keys(jax.random.key(k), size), devices.split) for k in (1, 2)]
+    lowered = draw.lower(params, keys[0])
     began = time.perf_counter()
     compiled = lowered.compile()
     compile_seconds = time.perf_counter() - began
     each = measurement.flops_of(
         lambda params, x, t: score_of(params, {}, None)(x, t), params, jnp.zeros(shape), jnp.ones(size)
     )
-    num_evals = int(compiled(params, jax.random.key(1))[1])  # warms up, too
+    num_evals = int(compiled(params, keys[0])[1])  # warms up, too
     facts = {"compile_seconds": compile_seconds, "evaluations": num_evals, "flops_per_image": num_evals * each / size}
     facts |= {"parameters": sum(leaf.size for leaf in jax.tree.leaves(params)), **measurement.memory(compiled)}
     measurement.tell(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())
-    seconds = [
-        measurement.seconds_of(lambda: np.asarray(compiled(params, jax.random.key(2))[0])) for _ in range(args.repeats)
-    ]
+    seconds = [measurement.seconds_of(lambda: np.asarray(compiled(params, keys[1])[0])) for _ in range(args.repeats)]
     measurement.tell(
         **measurement.achieved(seconds, size, facts["flops_per_image"], dtype), **measurement.most_memory()
     )

@@ -1,6 +1,7 @@
 """A training step of any config, as the trainer compiles it: images a second, operations a second, share of the peak.
 
-    python -m benchmarks.train_step --config=configs/ve/cifar10_ncsnpp_continuous.py [--config.KEY=VALUE ...]
+    python -m benchmarks.train_step --config=configs/ve/cifar10_ncsnpp_continuous.py [--cpu_devices=2] \
+        [--config.KEY=VALUE ...]
 
 The step is that of `main.py --mode=train`: scaling, noise, forward, backward, clipping, Adam, averages; its state is
 donated and its batch comes from the host. Data are noise in the config's shape. Two JSON lines: what compiling took and
@@ -79,8 +80,10 @@ def main() -> None:
     measurement.add_config(parser)
     parser.add_argument("--steps", type=int, default=10, help="steps in a turn")
     parser.add_argument("--repeats", type=int, default=7, help="turns")
+    measurement.add_devices(parser)
     args = parser.parse_args()
     config = measurement.config_of(args)
+    build_devices.divide_processor(config, args.cpu_devices, draws=False)
     compiled, state, batch, facts = compile_step(config)
     size, dtype = config.training.batch_size, measurement.dtype_of(config)
     measurement.tell(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())

@@ -1,5 +1,9 @@
 """A state that devices share, the memory of a step, and what a step does not do."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +12,11 @@ import pytest
 import build_devices
 import snapshot
 from compiled import compile_all
+from configs import default
 from experiment import Experiment
 from feed import DataError, Feed
 from sde.base import fold
+from tests.conftest import ROOT
 from tests.test_configs import load
 from training.accumulation import gradients
 from training.checkpoint import Checkpoints
@@ -154,6 +160,49 @@ def test_what_devices_cannot_share_is_one_sentence(training, count, message):
     config.training.update(**training)
     with pytest.raises(ValueError, match=message):
         build_devices.devices(config, jax.devices()[:count])
+
+
+# A processor as several devices -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cores", "sizes", "expected"),
+    [
+        (1, {}, 1),
+        (2, {}, 2),
+        (3, {}, 2),  # divides the batches
+        (64, {}, build_devices.MOST),
+        (8, {"batch_size": 16}, 4),  # with four images each
+        (8, {"batch_size": 6}, 1),
+        (8, {"grad_accumulation": 64}, 2),
+        (8, {"batch_size": 24, "fsdp": 3}, 6),
+    ],
+)
+def test_a_processor_is_divided_so_that_batches_are_and_all_have_enough_to_do(monkeypatch, cores, sizes, expected):
+    config = default.get_config()
+    config.training.update(sizes)
+    config.eval.batch_size = config.training.batch_size
+    settings = {}
+    monkeypatch.setattr(build_devices.jax.config, "update", settings.__setitem__)
+    monkeypatch.setattr(build_devices, "num_cores", lambda: cores)
+    build_devices.divide_processor(config, None, draws=True)
+    assert not settings  # XLA_FLAGS of the tests say a number
+    monkeypatch.delenv("XLA_FLAGS")
+    for asked, draws, number in ((None, True, expected), (None, False, 1), (5, False, 5), (5, True, 5)):
+        build_devices.divide_processor(config, asked, draws)
+        assert settings == {"jax_num_cpu_devices": number}
+
+
+def test_a_divided_processor_has_so_many_devices():
+    program = (
+        "import jax, build_devices; from configs import default; "
+        "build_devices.divide_processor(default.get_config(), 3, draws=False); print(jax.device_count())"
+    )
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3\n"
 
 
 # Accumulation -----------------------------------------------------------------------------------------------------

@@ -14,10 +14,12 @@ from PIL import Image
 import main
 import run_lib
 import sample
+import sample_latent
+import sample_restore
 import snapshot
 from configs import default, presets
 from experiment import Experiment
-from sample_base import Request
+from sample_base import Request, in_batches
 from tests.conftest import ROOT
 from tests.test_configs import load
 from training.checkpoint import CheckpointError, Checkpoints
@@ -36,9 +38,9 @@ def tiny(**model):
     return config
 
 
-def untrained(config, workdir):
+def untrained(config, workdir, num_devices=1):
     """An experiment whose checkpoint 1 holds random parameters."""
-    run = Experiment(config, str(workdir), jax.devices()[:1])
+    run = Experiment(config, str(workdir), jax.devices()[:num_devices])
     if not (workdir / snapshot.FOLDER).exists():
         draw = np.random.default_rng(0)
         state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), run.abstract_state())
@@ -153,6 +155,39 @@ def test_images_of_each_class_asked_for(by_class, tmp_path):
     _, alone = drawn(run, tmp_path, task="unconditional", num_samples=4)
     # The same noise: the classes are what differs.
     assert np.abs(arrays["arr_0"].astype(int) - alone["arr_0"]).mean() > 1
+
+
+@pytest.mark.parametrize(
+    ("module", "asked"),
+    [
+        (sample, {"task": "unconditional", "num_samples": 5}),
+        (sample_restore, {"task": "superresolve", "num_samples": 2, "input": TEST_IMAGES}),
+        (sample_latent, {"task": "encode", "input": TEST_IMAGES}),
+    ],
+)
+def test_devices_share_what_is_drawn_and_draw_the_same(plain, tmp_path, monkeypatch, module, asked):
+    config = tiny()
+    if asked["task"] == "encode":
+        config.sampling.update(method="ode", rtol=1e-5, atol=1e-5)
+    shares, results = [], []
+
+    def watched(draw, num, size):
+        def shared(rows):
+            found = draw(rows)
+            arrays = [value for value in found.values() if value.ndim]
+            shares.extend(len(array) / len(shard.data) for array in arrays for shard in array.addressable_shards)
+            return found
+
+        return in_batches(shared, num, size)
+
+    monkeypatch.setattr(module, "in_batches", watched)
+    for count in (1, 2):
+        results.append(drawn(untrained(config, plain, count), tmp_path / str(count), **asked)[1])
+        assert shares and set(shares) == {count}  # each device has its share of every array, and no more
+        shares.clear()
+    for name, alone in results[0].items():
+        limit = 1 if alone.dtype == np.uint8 else 1e-2  # a level, or what steps of 1e-5 for another batch add up to
+        np.testing.assert_allclose(results[1][name].astype(np.float32), alone.astype(np.float32), rtol=0, atol=limit)
 
 
 @pytest.mark.slow
