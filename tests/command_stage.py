@@ -68,8 +68,16 @@ OF_BENCHMARK = {
     "solvers": ["--num=50", "--em-steps=5", "--seeds=1", "--calls", "5", "6", "--samplers", "unipc_2", "ddim"],
     "time_sampling": ["--batch=4", "--batches=2", "--sde", "VE"],
     "train_step": ["--steps=1", "--repeats=1", *SMALL_NETWORK],
-    "sampling": ["--batch=2", "--repeats=1", "--config.sampling.num_steps=2", *SMALL_NETWORK],
-    "against_torch": ["--nf=8", "--batch=2", "--steps=1", "--train_steps=1", "--evaluations=1", "--repeats=1"],
+    "sampling": ["--batch=8", "--repeats=1", "--config.sampling.num_steps=2", *SMALL_NETWORK],
+    "against_torch": [
+        "--nf=8",
+        "--batch=8",
+        "--steps=1",
+        "--train_steps=1",
+        "--evaluations=1",
+        "--repeats=1",
+        "--tolerance=0.1",
+    ],
     "weight_gradient": ["--repeats=1"],
 }
 CONFIG_OF_TASK = {"class": "digits_ddpmpp_conditional", "colorize": "photos_ddpmpp_continuous"}
