@@ -55,7 +55,7 @@ class Folder:
 
     def open(self, name: str) -> BinaryIO:
         """A file, to be read."""
-        return (self.root / name).open("rb")
+        return open(f"{self.root}/{name}", "rb")  # a path takes half as long again
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,7 +75,7 @@ NOT_EXECUTED = {
     ".venv/bin/python -m pytest *": "is a part of `make test`, which would run itself",
 }
 if importlib.util.find_spec("torch") is None:
-    for pattern in ("python -m benchmarks.data", "python -m benchmarks.against_torch*"):
+    for pattern in ("python -m benchmarks.data*", "python -m benchmarks.against_torch*"):
         NOT_EXECUTED[pattern] = "compares with PyTorch, which is no requirement and is not installed"
 
 
