@@ -1,5 +1,6 @@
 """Features stay on disk: whole, each image once, and never all of them in memory."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -78,6 +79,11 @@ def test_spooled_features_are_those_of_all_batches(tmp_path):
         np.testing.assert_array_equal(array, np.concatenate([features_of(turn)[name] for turn in range(16)]))
 
 
+def numbers(figures):
+    """Figures without what they warn of, which is told of halves in words of its own."""
+    return {name: dataclasses.replace(figure, warning="", remedy="") for name, figure in figures.items()}
+
+
 def test_rows_of_an_array_on_disk_are_measured_as_the_array_is(gathered):
     """The floor of features on disk is, to the last bit, that of halves in memory."""
     whole = {name: np.array(array) for name, array in gathered.items()}
@@ -86,7 +92,7 @@ def test_rows_of_an_array_on_disk_are_measured_as_the_array_is(gathered):
     names = [name for name in metrics.METRICS if name != "kid"]
     expected = metrics.measure(*halves, names=names, seed=3)
     found = metrics.floor(gathered, names=names, seed=3)
-    assert list(found) == names and found == expected
+    assert list(found) == names and numbers(found) == numbers(expected)
     rows = Rows(whole["features"], second)
     assert len(rows) == 500 and rows.shape == (500, WIDTH) and rows.dtype == np.float32
     np.testing.assert_array_equal(rows[7:9], whole["features"][second[7:9]])
