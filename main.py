@@ -26,7 +26,7 @@ import inspect_data
 import measure
 import run_lib
 import sample
-from configs.default import flatten, get_config, nearest
+from configs.default import flatten, get_config, nearest, validate
 from evaluation import report
 from evaluation.rounds import worker_of
 from experiment import Experiment
@@ -115,6 +115,10 @@ def keep_compiled() -> None:
 
 def launch(argv: Sequence[str]) -> int:
     """`main` in a process of its own, which has asked for no device yet; returns the exit code."""
+    try:
+        validate(FLAGS.config)
+    except ValueError as error:
+        return fail(str(error), EXIT_USER_ERROR)
     build_devices.divide_processor(FLAGS.config, FLAGS.cpu_devices, draws=FLAGS.mode in ("sample", "eval"))
     return main(argv)
 
@@ -150,9 +154,10 @@ def work() -> int:
         request = request_of_flags()
         job = sample.prepare(experiment, request) if FLAGS.mode == "sample" else None
         worker = worker_of(FLAGS.eval_worker, FLAGS.eval_workers)
-        if FLAGS.mode == "metrics" or (FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics):
+        is_measured = FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics
+        if is_measured or FLAGS.mode == "metrics":
             measure.check(experiment)  # before anything is drawn
-        if FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics:
+        if is_measured:
             measure.check_numbers(experiment)
         if FLAGS.mode in ("stats", "metrics"):
             return compare(experiment)

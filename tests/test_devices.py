@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import build_devices
+import main
 import snapshot
 from compiled import compile_all
 from configs import default
@@ -191,6 +193,16 @@ def test_a_processor_is_divided_so_that_batches_are_and_all_have_enough_to_do(mo
     for asked, draws, number in ((None, True, expected), (None, False, 1), (5, False, 5), (5, True, 5)):
         build_devices.divide_processor(config, asked, draws)
         assert settings == {"jax_num_cpu_devices": number}
+
+
+@pytest.mark.parametrize("key", ["grad_accumulation", "fsdp"])
+def test_a_config_is_checked_before_a_processor_is_divided_by_it(monkeypatch, capsys, key):
+    config = load("configs/vp/smoke.py")
+    config.training[key] = 0
+    monkeypatch.setattr(main, "FLAGS", types.SimpleNamespace(config=config, mode="eval", cpu_devices=None))
+    monkeypatch.delenv("XLA_FLAGS")
+    assert main.launch(["main.py"]) == main.EXIT_USER_ERROR
+    assert capsys.readouterr().err == f"error: config.training.{key} = 0, but it must be positive.\n"
 
 
 def test_a_divided_processor_has_so_many_devices():
