@@ -114,10 +114,8 @@ def num_cores() -> int:
 
 def _shares_of_processor(config: ConfigDict, cores: int) -> int:
     """The largest number of devices, up to `cores`, that `devices` takes and that have enough to do."""
-    training, size = config.training, config.eval.batch_size
-    batches = math.gcd(size, training.batch_size // training.grad_accumulation)
-    fits = (n for n in range(min(cores, size // FEWEST, MOST), 1, -1) if batches % n == 0 and n % training.fsdp == 0)
-    return next(fits, 1)
+    most = min(cores, config.eval.batch_size // FEWEST, MOST)
+    return next((count for count in range(most, 1, -1) if not _obstacle(config, count)), 1)
 
 
 def devices(config: ConfigDict, chosen: Sequence[jax.Device] | None = None) -> Devices:
@@ -126,26 +124,34 @@ def devices(config: ConfigDict, chosen: Sequence[jax.Device] | None = None) -> D
     Errors: ValueError where the number of devices does not divide a batch, or `training.fsdp` not that number.
     """
     chosen = list(chosen) if chosen is not None else jax.devices()
-    shares, parts = config.training.fsdp, config.training.grad_accumulation
-    for key in ("training.batch_size", "eval.batch_size"):
-        section, name = key.split(".")
-        if config[section][name] % len(chosen):
-            raise ValueError(
-                f"config.{key} = {config[section][name]} is not divisible by the number of devices, {len(chosen)}; "
-                f"use a multiple of {len(chosen)}."
-            )
-    if config.training.batch_size % (parts * len(chosen)):
-        raise ValueError(
-            f"config.training.grad_accumulation = {parts} makes parts of {config.training.batch_size // parts} images, "
-            f"which {len(chosen)} devices cannot share; use config.training.batch_size = a multiple of "
-            f"{parts * len(chosen)}, or fewer parts."
-        )
-    if len(chosen) % shares:
-        raise ValueError(
-            f"config.training.fsdp = {shares} does not divide the number of devices, {len(chosen)}; use 1, which any "
-            "checkpoint can be read with, or a divisor."
-        )
+    if obstacle := _obstacle(config, len(chosen)):
+        raise ValueError(obstacle)
+    shares = config.training.fsdp
     mesh = jax.make_mesh(
         (len(chosen) // shares, shares), ("data", "fsdp"), devices=chosen, axis_types=(AxisType.Auto,) * 2
     )
     return Devices(mesh)
+
+
+def _obstacle(config: ConfigDict, count: int) -> str:
+    """Why `count` devices cannot share the batches or the state, in one sentence; empty where they can."""
+    shares, parts = config.training.fsdp, config.training.grad_accumulation
+    for key in ("training.batch_size", "eval.batch_size"):
+        section, name = key.split(".")
+        if config[section][name] % count:
+            return (
+                f"config.{key} = {config[section][name]} is not divisible by the number of devices, {count}; "
+                f"use a multiple of {count}."
+            )
+    if config.training.batch_size % (parts * count):
+        return (
+            f"config.training.grad_accumulation = {parts} makes parts of {config.training.batch_size // parts} images, "
+            f"which {count} devices cannot share; use config.training.batch_size = a multiple of "
+            f"{parts * count}, or fewer parts."
+        )
+    if count % shares:
+        return (
+            f"config.training.fsdp = {shares} does not divide the number of devices, {count}; use 1, which any "
+            "checkpoint can be read with, or a divisor."
+        )
+    return ""

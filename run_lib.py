@@ -53,10 +53,10 @@ def evaluate(run: Experiment, eval_folder: str = "eval", worker: Worker = Worker
         with _writing(folder):
             reports.append(_evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
             best = overview.rebuild(folder)
-        for warning in report.warnings(reports[-1]):
-            if warning not in told:  # most are the same for every checkpoint
-                logging.warning(warning)
-        told.update(report.warnings(reports[-1]))
+        new = [warning for warning in report.warnings(reports[-1]) if warning not in told]
+        for warning in new:  # most are the same for every checkpoint
+            logging.warning(warning)
+        told.update(new)
         print(report.summary(reports[-1]))
         print(f"  overview       {folder / 'report.html'}{f'  (best: {best})' if best else ''}")
     kept.close()

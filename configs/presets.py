@@ -83,8 +83,7 @@ def photos(config: ConfigDict) -> None:
     config.model.sigma_max = 50.0  # the largest distance between two of 2,000 training crops is 52
     # EDM's preconditioning: so little training leaves errors in a noise prediction that drive all colours out of range.
     scale = 2.0 if config.data.centered else 1.0
-    config.model.update(parameterization="edm", sigma_data=0.33 * scale, scale_by_sigma=False)
-    config.training.update(weighting="edm", time_sampling="log_normal", p_mean=math.log(0.125 * scale), p_std=1.6)
+    _edm(config, sigma_data=0.33 * scale, p_mean=math.log(0.125 * scale))
     config.optim.update(lr=1e-3, warmup=100, schedule="cosine")
     config.training.update(batch_size=16, n_iters=8000, snapshot_freq=4000, snapshot_freq_for_preemption=250)
     config.training.update(log_freq=50, eval_freq=1000, snapshot_num_samples=16)
@@ -117,8 +116,7 @@ def volumes(config: ConfigDict) -> None:
     config.data.update(dataset="blobs", shape=(16, 16, 16, 1), random_flip=False, uniform_dequantization=True)
     config.model.update(nf=8, ch_mult=(1, 2, 4), num_res_blocks=1, attn_resolutions=(4,), dropout=0.0, ema_rate=0.99)
     # EDM's preconditioning, as for the photos: of volumes by a noise prediction a quarter is lost in noise.
-    config.model.update(parameterization="edm", sigma_data=0.42, scale_by_sigma=False)
-    config.training.update(weighting="edm", time_sampling="log_normal", p_mean=-1.4, p_std=1.6)
+    _edm(config, sigma_data=0.42, p_mean=-1.4)
     config.optim.update(lr=2e-3, warmup=50, schedule="cosine")
     _minutes(config, batch_size=8, n_iters=2000)
     config.training.snapshot_num_samples = 16
@@ -133,6 +131,12 @@ def vectors(config: ConfigDict) -> None:
     config.optim.update(lr=1e-3, warmup=100, schedule="cosine")
     _minutes(config, batch_size=128, n_iters=3000)
     config.eval.update(batch_size=95, num_samples=474)
+
+
+def _edm(config: ConfigDict, sigma_data: float, p_mean: float) -> None:
+    """EDM's preconditioning and weighting, at noise levels about exp(p_mean), spread wider than published."""
+    config.model.update(parameterization="edm", sigma_data=sigma_data, scale_by_sigma=False)
+    config.training.update(weighting="edm", time_sampling="log_normal", p_mean=p_mean, p_std=1.6)
 
 
 def _minutes(config: ConfigDict, batch_size: int, n_iters: int) -> None:
