@@ -148,7 +148,8 @@ def most_memory() -> dict[str, float]:
 
 def achieved(seconds: Sequence[float], size: int, flops_per_image: float, dtype: Any) -> dict[str, Any]:
     """What `size` images in `seconds`, of each turn, amount to, beside the peak of all devices, measured now."""
-    middle, peak = statistics.median(seconds), peak_flops(dtype) * jax.device_count()
+    shares = 1 if jax.default_backend() == "cpu" else jax.device_count()  # devices of one CPU use the same cores
+    middle, peak = statistics.median(seconds), peak_flops(dtype) * shares
     flops = flops_per_image * size / middle
     return {
         **summary(seconds),
