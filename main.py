@@ -19,20 +19,18 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-import allocation
-import build_devices
-import exchange
-import inspect_data
-import measure
 import run_lib
-import sample
-from configs.default import flatten, get_config, nearest, validate
-from evaluation import report
+from configs.default import flatten, get_config, validate
+from core.errors import PeerError, RunError, Stopped
+from core.files import write_json
+from core.tables import nearest
 from evaluation.rounds import worker_of
-from experiment import Experiment
+from programs import convert, inspect, metrics, sample
+from programs.experiment import Experiment
+from reports import report
+from runtime import devices, malloc
+from runtime.signals import StopRequest, report_on_signal
 from training.checkpoint import CheckpointMissingError
-from training.errors import PeerError, RunError, Stopped
-from training.stop import StopRequest, last_word
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
@@ -119,7 +117,7 @@ def launch(argv: Sequence[str]) -> int:
         validate(FLAGS.config)
     except ValueError as error:
         return fail(str(error), EXIT_USER_ERROR)
-    build_devices.divide_processor(FLAGS.config, FLAGS.cpu_devices, draws=FLAGS.mode in ("sample", "eval"))
+    devices.divide_processor(FLAGS.config, FLAGS.cpu_devices, draws=FLAGS.mode in ("sample", "eval"))
     return main(argv)
 
 
@@ -139,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
     if FLAGS.mode != "sample":
         return work()
     directory, began = sample.folder(FLAGS.workdir, FLAGS.task, FLAGS.output), time.time()
-    with last_word(lambda: sample.remains(directory, began)):
+    with report_on_signal(lambda: sample.remains(directory, began)):
         return work()
 
 
@@ -156,9 +154,9 @@ def work() -> int:
         worker = worker_of(FLAGS.eval_worker, FLAGS.eval_workers)
         is_measured = FLAGS.mode == "eval" and FLAGS.config.eval.enable_metrics
         if is_measured or FLAGS.mode == "metrics":
-            measure.check(experiment)  # before anything is drawn
+            metrics.check(experiment)  # before anything is drawn
         if is_measured:
-            measure.check_numbers(experiment)
+            metrics.check_numbers(experiment)
         if FLAGS.mode in ("stats", "metrics"):
             return compare(experiment)
     except PeerError as error:
@@ -190,11 +188,11 @@ def compare(experiment: Experiment) -> int:
     if given is None:
         raise ValueError(f"--mode={FLAGS.mode} needs --{'stats' if FLAGS.mode == 'stats' else 'samples'}=PATH.")
     if FLAGS.mode == "stats":
-        measure.write_statistics(experiment, pathlib.Path(given))
+        metrics.write_statistics(experiment, pathlib.Path(given))
         return 0
-    figures = measure.of_files(experiment, pathlib.Path(given), pathlib.Path(FLAGS.stats) if FLAGS.stats else None)
+    figures = metrics.of_files(experiment, pathlib.Path(given), pathlib.Path(FLAGS.stats) if FLAGS.stats else None)
     if FLAGS.output:
-        report.write_json(pathlib.Path(FLAGS.output) / "metrics.json", figures)
+        write_json(pathlib.Path(FLAGS.output) / "metrics.json", figures)
     print(report.figures(figures["samples"]))
     return 0
 
@@ -202,12 +200,12 @@ def compare(experiment: Experiment) -> int:
 def look() -> int:
     """The program inspect; returns the exit code."""
     try:
-        figures = inspect_data.inspect(FLAGS.config, pathlib.Path(FLAGS.workdir) if FLAGS.workdir else None)
+        figures = inspect.inspect(FLAGS.config, pathlib.Path(FLAGS.workdir) if FLAGS.workdir else None)
     except (ValueError, OSError) as error:  # the config, the files
         return fail(str(error), EXIT_USER_ERROR)
-    print(inspect_data.table(figures))
+    print(inspect.table(figures))
     if FLAGS.workdir:
-        for name in (inspect_data.FIGURES, inspect_data.PICTURE):
+        for name in (inspect.FIGURES, inspect.PICTURE):
             print(f"-> {pathlib.Path(FLAGS.workdir) / name}")
     return 0
 
@@ -278,9 +276,9 @@ def transfer() -> int:
     workdir, path = pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.checkpoint)
     try:
         if FLAGS.mode == "import":
-            exchange.import_checkpoint(FLAGS.config, workdir, path)
+            convert.import_checkpoint(FLAGS.config, workdir, path)
         else:
-            exchange.export_checkpoint(FLAGS.config, workdir, path, FLAGS.number, FLAGS.sigma_rel)
+            convert.export_checkpoint(FLAGS.config, workdir, path, FLAGS.number, FLAGS.sigma_rel)
     except RunError as error:
         return fail(str(error), EXIT_RUN_ERROR)
     except (ValueError, OSError) as error:  # the config, the file
@@ -312,5 +310,5 @@ def fail(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    allocation.keep_memory()
+    malloc.keep_memory()
     app.run(launch, flags_parser=parse)

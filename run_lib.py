@@ -13,15 +13,19 @@ from typing import Any
 
 import numpy as np
 
-import measure
 from configs import default
-from evaluation import overview, report, sample_files
-from evaluation.rounds import Rounds, Worker, remove_stale, run_task
-from experiment import TASKS, Experiment
-from progress import NonFiniteLossError
-from run_train import FINISHED, train
+from core.errors import RunError
+from core.files import remove_stale, write_json
+from evaluation import sample_files
+from evaluation.rounds import Rounds, Worker, run_task
+from programs import metrics
+from programs.experiment import TASKS, Experiment
+from programs.train import FINISHED, train
+from reports import overview, report
+from reports.images import write_gif, write_png
+from reports.provenance import provenance
 from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
-from training.errors import RunError
+from training.progress import NonFiniteLossError
 from training.state import TrainState
 
 __all__ = ["FINISHED", "NonFiniteLossError", "evaluate", "train"]
@@ -124,7 +128,7 @@ def _evaluate_checkpoint(
         _write_samples(run, number, directory)
     if config.eval.enable_metrics:
         with _timed(directory, "metrics", worker):
-            results["metrics"] = measure.of_checkpoint(run, number, directory, worker)
+            results["metrics"] = metrics.of_checkpoint(run, number, directory, worker)
     remove_stale(directory)
     return report.write_report(
         directory,
@@ -134,7 +138,7 @@ def _evaluate_checkpoint(
             "results": results,
             "seed": config.seed,
             "config": default.to_json(config),
-            **report.provenance(),
+            **provenance(),
         },
     )
 
@@ -155,7 +159,7 @@ def _same_settings(run: Experiment, directory: pathlib.Path) -> None:
     """Refuses to mix the rounds of two settings in one folder."""
     path, now = directory / "config.json", default.to_json(run.config)
     if not path.exists():
-        report.write_json(path, now)
+        write_json(path, now)
         return
     changed = default.differences(json.loads(path.read_text(encoding="utf-8")), now)
     changed = {key: values for key, values in changed.items() if default.changes_evaluation(key)}
@@ -164,7 +168,7 @@ def _same_settings(run: Experiment, directory: pathlib.Path) -> None:
         raise CheckpointError(
             f"{directory} was begun with other settings ({listed}); give another --eval_folder, or remove that one."
         )
-    report.write_json(path, now)
+    write_json(path, now)
 
 
 def _write_samples(run: Experiment, number: int, directory: pathlib.Path) -> None:
@@ -177,9 +181,9 @@ def _write_samples(run: Experiment, number: int, directory: pathlib.Path) -> Non
         with contextlib.suppress(FileExistsError):  # another worker was first
             sample_files.write_png_folder(pictures, (run.shades(arrays["samples"]) for arrays in rounds))
     if "states" in (first := rounds[0]):
-        report.write_gif(directory / "samples.gif", run.frames(first["states"][:GRID]))
+        write_gif(directory / "samples.gif", run.frames(first["states"][:GRID]))
     images = itertools.chain.from_iterable(arrays["samples"] for arrays in rounds)
-    report.write_png(directory / "samples.png", run.picture(np.stack(list(itertools.islice(images, GRID)))))
+    write_png(directory / "samples.png", run.picture(np.stack(list(itertools.islice(images, GRID)))))
 
 
 EVALUATIONS = {"loss": "enable_loss", "bits_per_dim": "enable_bpd", "samples": "enable_sampling"}

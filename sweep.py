@@ -11,7 +11,6 @@ takes a second.
 
 import contextlib
 import dataclasses
-import fcntl
 import pathlib
 import signal
 import sys
@@ -21,6 +20,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.live import Live
 
+from core.files import locked
 from sweeps import launch_local, plan, report, table
 from sweeps.runs import Run, State, Status, num_snapshots, status_of
 
@@ -166,11 +166,11 @@ def conclude(statuses: Sequence[Status], console: Console) -> int:
 @contextlib.contextmanager
 def alone(root: pathlib.Path) -> Iterator[None]:
     """Holds the lock of the sweep's folder. Errors: ValueError where another sweep has it."""
-    with (root / "sweep.lock").open("w") as file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(root / "sweep.lock", wait=False))
         except BlockingIOError:
-            raise ValueError(f"Another sweep is at work in --root={root}; wait for it, or stop it.") from None
+            raise ValueError(f"Another sweep is running in --root={root}; wait for it, or stop it.") from None
         yield
 
 

@@ -34,16 +34,18 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-import allocation
-import build
-import build_devices
 from benchmarks import measurement
 from benchmarks.train_step import compile_step
+from builders.process import make_sde
+from builders.sampler import make_sampler
+from builders.score import example_inputs, make_network, make_score_of
 from configs import default, presets
+from core.keys import example_keys
 from likelihood.divergence import draw_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
-from sde.base import example_keys
-from training.losses import denoising_score_matching
+from runtime import devices as build_devices
+from runtime import malloc
+from training.objectives.score_matching import denoising_score_matching
 
 try:
     import torch
@@ -83,7 +85,7 @@ def check(config: ConfigDict, params: Any, work: Any) -> dict[str, Any]:
     draw = np.random.default_rng(1)
     x0 = jnp.asarray(draw.random((4, 32, 32, 3), np.float32))
     t, z = jnp.asarray([0.05, 0.3, 0.6, 0.95]), jnp.asarray(draw.standard_normal(x0.shape, np.float32))
-    process, score_of = build.sde(config), build.score_of(config)
+    process, score_of = make_sde(config), make_score_of(config)
 
     def loss(params: Any) -> Any:
         return jnp.mean(denoising_score_matching(score_of(params, {}, None), process, x0, t, z, reduce_mean=False))
@@ -118,8 +120,8 @@ def training(config: ConfigDict, work: Any, steps: int) -> Pair:
 
 def sampling(config: ConfigDict, params: Any, work: Any) -> Pair:
     """A batch of samples of each."""
-    sampler: Any = build.sampler(config)
-    score_of, devices = build.score_of(config), build_devices.devices(config)
+    sampler: Any = make_sampler(config)
+    score_of, devices = make_score_of(config), build_devices.devices(config)
     shape = (config.training.batch_size, 32, 32, 3)
     draw = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape).x)
     given = jax.device_put(params, devices.replicated)
@@ -134,7 +136,7 @@ def likelihoods(
 
     And those that errors are measured against.
     """
-    process, score_of, eps = build.sde(config), build.score_of(config), config.eval.bpd_eps
+    process, score_of, eps = make_sde(config), make_score_of(config), config.eval.bpd_eps
     batch, devices = config.training.batch_size, build_devices.devices(config)
     x = np.random.default_rng(3).random((batch, 32, 32, 3), np.float32)
     probes = draw_probes("rademacher", example_keys(jax.random.key(3), batch), x.shape)
@@ -197,7 +199,7 @@ def compare(part: str, pair: Pair, repeats: int, unit: str, exact: Any = None) -
 
 def main() -> None:
     """Checks, measures and prints."""
-    allocation.keep_memory()
+    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--nf", type=int, default=32, help="channels at full resolution")
@@ -213,8 +215,8 @@ def main() -> None:
         raise SystemExit(NEEDED)
     config = config_of(args.nf, args.batch, args.steps)
     build_devices.divide_processor(config, args.cpu_devices, draws=True)
-    network = build.network(config)
-    params = jax.jit(network.init)(jax.random.key(0), *build.blank(config))["params"]
+    network = make_network(config)
+    params = jax.jit(network.init)(jax.random.key(0), *example_inputs(config))["params"]
     work = torch_work.Work(config, params)
     facts = {**measurement.machine(), "torch": torch.__version__, "torch_device": work.device_name, "batch": args.batch}
     measurement.tell(**facts, **check(config, params, work), channels_last=work.choose_layout(args.batch))

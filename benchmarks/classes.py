@@ -14,7 +14,7 @@ import json
 import numpy as np
 from sklearn.svm import SVC
 
-from data import sources
+from data import stock
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def split(name: str) -> tuple[np.ndarray, np.ndarray]:
-        source = sources.load("digits", name, arguments.data_dir)
+        source = stock.load("digits", name, arguments.data_dir)
         examples = source.fetch(np.arange(len(source)))
         return examples["x"].reshape(len(source), -1), examples["label"]
 

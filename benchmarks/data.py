@@ -24,9 +24,9 @@ from absl import flags
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from data.base import Reading, Source
-from data.folders import Folder, Pictures, open_folder
 from data.pipeline import train_batches
+from data.readers.folders import Folder, Pictures, open_folder
+from data.source import Reading, Source
 
 BATCH = 64
 # side of the examples: (height and width of the files, how many, batches that are timed)

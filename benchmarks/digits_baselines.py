@@ -13,7 +13,7 @@ import math
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from data.sources import Source, load
+from data.stock import Source, load
 
 COMPONENTS = (1, 5, 10, 20, 30)
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import metrics
-from evaluation.feature_files import gather
-from evaluation.moments import GroupedMoments
-from evaluation.reference import statistics
+from evaluation.features.files import gather
+from evaluation.metrics import table
+from evaluation.metrics.moments import GroupedMoments
+from evaluation.metrics.reference import statistics
 from evaluation.rounds import Arrays, Worker
-from evaluation.tasks import features_task
+from evaluation.tasks.per_example import features_task
 
 ROUND = 1000
 MIB = 2**20
@@ -86,7 +86,7 @@ def main() -> None:
         task = features_task("features", num, -(-num // ROUND), extract)
         found = told("rounds", lambda: gather(task, folder, Worker()))
         real = told("statistics", streamed)
-        told("FID", lambda: metrics.measure(found, reference=real, names=["fid"]))
+        told("FID", lambda: table.measure(found, reference=real, names=["fid"]))
 
 
 if __name__ == "__main__":

@@ -18,17 +18,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sampling import grids, steps
-from sampling.inverse import METHODS
-from sampling.operators import mask
+from sampling import grids
+from sampling.inverse.methods import METHODS
+from sampling.inverse.operators.base import mask
 from sampling.pc import PC
+from sampling.steps import table
 from sde.base import SDE
 from sde.cosine import Cosine
 from sde.edm import EDM
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
-from tests.oracles import Gaussian
+from tests.support.oracles import Gaussian
 
 SDES: dict[str, tuple[SDE, float]] = {  # with the time at which samplers end
     "vp": (VP(), 1e-3),
@@ -119,8 +120,8 @@ class Laboratory:
         measured = (series + self.noise_std * noise) * known
         y = jnp.asarray(np.repeat(measured, self.num_samples, axis=0), jnp.float32)
         part = METHODS[way.method](sde, mask((48,), known), y, self.noise_std, **(DEFAULTS | dict(way.settings)))
-        corrector = steps.langevin(snr=way.snr) if way.corrections else steps.none()
-        sampler = PC(sde, part.wrap_step(steps.reverse_diffusion()), corrector, times, way.corrections)
+        corrector = table.langevin(snr=way.snr) if way.corrections else table.none()
+        sampler = PC(sde, part.wrap_step(table.reverse_diffusion()), corrector, times, way.corrections)
         score_fn = part.wrap_score(prior.score_fn(sde))
         x = jax.jit(lambda key: sampler(key, score_fn, y.shape, constrain=part.constrain).x)(jax.random.key(0))
         samples = np.asarray(x, np.float64).reshape(self.num_series, self.num_samples, 48)[..., ~known]

@@ -29,10 +29,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import snapshot
 from configs import default
 from configs.vp import smoke
-from data import digits
+from data.sets import digits
+from programs import restore_run
 from training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -155,7 +155,7 @@ def kill(trainer: Trainer, moment: str, dice: random.Random) -> bool:
 def digest(workdir: pathlib.Path, config: ConfigDict) -> dict[str, str]:
     """SHA-256 of everything that a run leaves, by name."""
     found = {}
-    like = snapshot.abstract(config)
+    like = restore_run.abstract(config)
     for folder in ("checkpoints", "checkpoints-meta"):
         store = Checkpoints(workdir / folder)
         for number in store.numbers()[-1:] if folder == "checkpoints-meta" else store.numbers():

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from data import digits
+from data.sets import digits
 
 ROOT = pathlib.Path(__file__).parent.parent
 WORKERS = 4

@@ -32,16 +32,19 @@ import scipy
 from ml_collections import ConfigDict
 from scipy.integrate import solve_ivp
 
-import allocation
-import build
 from benchmarks import measurement
-from build_shape import data_shape
+from builders.process import make_sde
+from builders.score import example_inputs, make_network, make_score_of
 from configs import default, presets
-from experiment import Experiment
+from core.arrays import Array
+from core.keys import example_keys, fold_in
+from data.shapes import data_shape
 from likelihood import dequantize
 from likelihood.divergence import Divergence, Hutchinson, draw_probes, hutchinson, hutchpp
 from likelihood.ode import drift_and_divergence, log_likelihood
-from sde.base import SDE, Array, ScoreFn, example_keys, fold
+from programs.experiment import Experiment
+from runtime import malloc
+from sde.base import SDE, ScoreFn
 from training.checkpoint import Checkpoints
 
 METHODS = ("dopri5", "bosh3", "hutchinson 8", "hutchpp 12")
@@ -64,7 +67,7 @@ Timed = Callable[[], tuple[np.ndarray, int]]  # () -> log-density in nats [B], e
 def published(problem: Problem, tolerance: float) -> Timed:
     """Song et al. 2021, appendix D.2, in the manner of the published code: written from its description."""
     sde, shape, size = problem.sde, problem.x.shape, problem.x.size
-    probes = draw_probes("rademacher", fold(problem.keys, 0), shape)
+    probes = draw_probes("rademacher", fold_in(problem.keys, 0), shape)
 
     def flow(x: Array, t: Array) -> Array:
         return sde.probability_flow(problem.score_fn, x, t)
@@ -99,7 +102,7 @@ def fused(problem: Problem, divergence: Divergence, tolerance: float, solver: st
 
 def tight(problem: Problem) -> np.ndarray:
     """The same log-density [B] in double precision, at a tolerance of 1e-7: what errors are measured against."""
-    drawn = draw_probes("rademacher", fold(problem.keys, 0), problem.x.shape)  # in double precision they are others
+    drawn = draw_probes("rademacher", fold_in(problem.keys, 0), problem.x.shape)  # in double precision they are others
     with jax.enable_x64(True):
         exact, probes = problem._replace(x=problem.x.astype(jnp.float64)), drawn.astype(jnp.float64)
         return np.asarray(fused(exact, Hutchinson(probes[None]), 1e-7)().logp_nats)
@@ -118,21 +121,21 @@ def small_config(sde: str, image_size: int) -> ConfigDict:
 def random_problem(sde: str, image_size: int, batch: int) -> Problem:
     """A small network with random weights on Gaussian noise of deviation 0.5."""
     config = small_config(sde, image_size)
-    network, shape = build.network(config), (batch, image_size, image_size, 3)
+    network, shape = make_network(config), (batch, image_size, image_size, 3)
     params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, *shape[1:])), jnp.ones(1))["params"]
     x = 0.5 * jax.random.normal(jax.random.key(1), shape)
     keys = example_keys(jax.random.key(2), batch)
     name = f"{sde} ncsnpp nf16 {image_size}x{image_size}x3, random weights"
-    return Problem(name, build.score_of(config)(params, {}, None), build.sde(config), x, keys, config.eval.bpd_eps)
+    return Problem(name, make_score_of(config)(params, {}, None), make_sde(config), x, keys, config.eval.bpd_eps)
 
 
 def noise_problem(config: ConfigDict, name: str, batch: int) -> Problem:
     """The network of any config with random weights, on uniform noise in the shape of its data."""
-    network, shape = build.network(config), (batch, *data_shape(config))
-    params = jax.jit(network.init)(jax.random.key(0), *build.blank(config))["params"]
+    network, shape = make_network(config), (batch, *data_shape(config))
+    params = jax.jit(network.init)(jax.random.key(0), *example_inputs(config))["params"]
     x, keys = jax.random.uniform(jax.random.key(1), shape), example_keys(jax.random.key(2), batch)
-    score_fn = build.score_of(config)(params, {}, None)
-    return Problem(f"{name}, random weights", score_fn, build.sde(config), x, keys, config.eval.bpd_eps)
+    score_fn = make_score_of(config)(params, {}, None)
+    return Problem(f"{name}, random weights", score_fn, make_sde(config), x, keys, config.eval.bpd_eps)
 
 
 def trained_problem(config: ConfigDict, name: str, workdir: str, batch: int) -> Problem:
@@ -143,7 +146,7 @@ def trained_problem(config: ConfigDict, name: str, workdir: str, batch: int) -> 
     checkpoints.close()
     levels = jnp.asarray(run.test.fetch(np.arange(batch))["x"])
     keys = example_keys(jax.random.key(2), batch)
-    x = dequantize.uniform(fold(keys, 1), levels, run.test.num_levels, run.config.data.centered)
+    x = dequantize.uniform(fold_in(keys, 1), levels, run.test.num_levels, run.config.data.centered)
     return Problem(name, run.score_of(params, {}, None), run.sde, x, keys, run.config.eval.bpd_eps)
 
 
@@ -161,10 +164,10 @@ def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[
     """A row for the published way, one for each of our solvers and estimators, and the comparison at equal error."""
     shape, bits = problem.x.shape, math.prod(problem.x.shape[1:]) * math.log(2)
     exact = tight(problem)
-    single = Hutchinson(draw_probes("rademacher", fold(problem.keys, 0), shape)[None])
+    single = Hutchinson(draw_probes("rademacher", fold_in(problem.keys, 0), shape)[None])
     estimators: dict[str, Divergence] = {
-        "hutchinson 8": hutchinson("rademacher", fold(problem.keys, 1), shape, 8),
-        "hutchpp 12": hutchpp("rademacher", fold(problem.keys, 2), shape, 12),
+        "hutchinson 8": hutchinson("rademacher", fold_in(problem.keys, 1), shape, 8),
+        "hutchpp 12": hutchpp("rademacher", fold_in(problem.keys, 2), shape, 12),
     }
     several = {name: estimator for name, estimator in estimators.items() if name in methods}
     jobs: dict[tuple[str, float], Callable[[], Any]] = {("published", tolerance): published(problem, tolerance)}
@@ -220,7 +223,7 @@ def _error(logp_nats: np.ndarray, exact: np.ndarray, bits: float) -> float:
 
 def main() -> None:
     """Measures and prints."""
-    allocation.keep_memory()
+    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)

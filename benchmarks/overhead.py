@@ -23,15 +23,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import allocation
-import build
-import snapshot
 from benchmarks import measurement
-from progress import Progress, read
-from training.integrity import checksums
-from training.losses import make_loss_fn
+from builders.objective import make_objective
+from builders.optimizer import make_averages, make_ema, make_optimizer
+from programs import restore_run
+from runtime import malloc
+from runtime.signals import StopRequest
+from training.checksums import checksums
+from training.objectives.score_matching import make_loss_fn
+from training.progress import Progress, read
 from training.state import TrainState, make_train_step
-from training.stop import StopRequest
 
 NUM_BOOTSTRAP = 1000
 
@@ -44,19 +45,19 @@ class Variant:
         with self.config.unlocked():
             self.config.model.ema_sigma_rels = (0.05, 0.1) if averages else ()
         self._loop, self._stop = loop, StopRequest()
-        tx, schedule = build.optimizer(self.config)
+        tx, schedule = make_optimizer(self.config)
         key = jax.random.key(0)
         step = make_train_step(
-            make_loss_fn(build.per_example_loss(self.config, 256)),
+            make_loss_fn(make_objective(self.config, 256)),
             tx,
-            build.ema(self.config),
+            make_ema(self.config),
             schedule,
             key,
-            averages=build.averages(self.config),
+            averages=make_averages(self.config),
             skip_nonfinite=skip,
         )
         self._batch = measurement.random_batch(config, config.training.batch_size)
-        self.at = Progress(jax.jit(lambda: snapshot.initial(self.config, key))(), 0, 0)
+        self.at = Progress(jax.jit(lambda: restore_run.initial(self.config, key))(), 0, 0)
         self._step: Callable[..., tuple[TrainState, Any]] = (
             jax.jit(step, donate_argnums=0).lower(self.at.state, self._batch).compile()
         )
@@ -95,7 +96,7 @@ def overhead(times: np.ndarray, bare: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     """Prints the results."""
-    allocation.keep_memory()
+    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     measurement.add_config(parser, required=False)
     parser.set_defaults(config="configs/subvp/photos_ddpmpp_continuous.py")

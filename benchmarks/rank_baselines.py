@@ -13,18 +13,18 @@ import math
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from data import sources
+from data import stock
 
 COMPONENTS = (1, 2, 5)
 
 
-def _values(source: sources.Source, rng: np.random.Generator) -> np.ndarray:
+def _values(source: stock.Source, rng: np.random.Generator) -> np.ndarray:
     """All examples as vectors [N, D]; levels with uniform noise, in units of a level."""
     x = source.fetch(np.arange(len(source)))["x"].reshape(len(source), -1).astype(np.float64)
     return x + rng.uniform(size=x.shape) if source.num_levels else x
 
 
-def mixtures(train: sources.Source, test: sources.Source) -> dict[str, float]:
+def mixtures(train: stock.Source, test: stock.Source) -> dict[str, float]:
     """Negative log-density per dimension of mixtures with full covariances: bits of levels, nats of other values."""
     rng, unit = np.random.default_rng(0), math.log(2) if train.num_levels else 1.0
     learned, held_out = _values(train, rng), _values(test, rng)
@@ -36,7 +36,7 @@ def mixtures(train: sources.Source, test: sources.Source) -> dict[str, float]:
     return found
 
 
-def frequencies(train: sources.Source, test: sources.Source) -> dict[str, float]:
+def frequencies(train: stock.Source, test: stock.Source) -> dict[str, float]:
     """Bits per dimension of independent voxels: how often each level is there in training, with one of each added."""
     learned, held_out = (s.fetch(np.arange(len(s)))["x"].reshape(len(s), -1) for s in (train, test))
     counts = np.stack([(learned == level).sum(0) for level in range(train.num_levels)]) + 1.0
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--data_dir", default=None, help="where TFDS keeps data sets")
     data_dir = parser.parse_args().data_dir
     for name, measure in (("co2", mixtures), ("tumours", mixtures), ("blobs", frequencies)):
-        train, test = (sources.load(name, split, data_dir) for split in ("train", "test"))
+        train, test = (stock.load(name, split, data_dir) for split in ("train", "test"))
         print(json.dumps({"dataset": name, **measure(train, test)}))
 
 

@@ -15,17 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import allocation
-import build
-import build_devices
 from benchmarks import measurement
-from build_shape import data_shape
-from sde.base import example_keys
+from builders.sampler import make_sampler
+from builders.score import example_inputs, make_network, make_score_of
+from core.keys import example_keys
+from data.shapes import data_shape
+from runtime import devices as build_devices
+from runtime import malloc
 
 
 def main() -> None:
     """Measures and prints."""
-    allocation.keep_memory()
+    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurement.add_config(parser)
     parser.add_argument("--batch", type=int, help="images at a time; by default training.batch_size")
@@ -37,8 +38,10 @@ def main() -> None:
         config.training.batch_size = config.eval.batch_size = args.batch
     build_devices.divide_processor(config, args.cpu_devices, draws=True)
     size, dtype, devices = config.training.batch_size, measurement.dtype_of(config), build_devices.devices(config)
-    network, score_of, sampler = build.network(config), build.score_of(config), build.sampler(config)
-    params = jax.jit(network.init, out_shardings=devices.replicated)(jax.random.key(0), *build.blank(config))["params"]
+    network, score_of, sampler = make_network(config), make_score_of(config), make_sampler(config)
+    params = jax.jit(network.init, out_shardings=devices.replicated)(jax.random.key(0), *example_inputs(config))[
+        "params"
+    ]
     shape = (size, *data_shape(config))
     draw = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape)[:2])
     keys = [jax.device_put(example_keys(jax.random.key(k), size), devices.split) for k in (1, 2)]

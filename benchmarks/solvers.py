@@ -20,19 +20,21 @@ import jax
 import numpy as np
 
 from benchmarks.measurement import add_config, config_of
-from sampling import grids, steps
+from core.arrays import Array
+from sampling import grids
 from sampling.base import Sampler
 from sampling.coefficients import METHODS, Method
 from sampling.multistep import Multistep
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
-from sampling.solvers import Churn, ddim, heun
-from sde.base import SDE, Array
-from sde.discrete import Tabulated
+from sampling.steps import table as steps
+from sampling.steps.solvers import Churn, ddim, heun
+from sde.base import SDE
+from sde.chain import DiscreteChain
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
-from tests.oracles import Mixture, correlated
+from tests.support.oracles import Mixture, correlated
 
 BUDGETS = (5, 10, 15, 20, 50)  # calls of the network
 NUM_DIMS, NUM_PARTS, NUM_SAMPLES, NUM_HELD_OUT = 8, 5, 20_000, 200_000
@@ -43,7 +45,7 @@ Draw = Callable[[Sampler], tuple[list[np.ndarray], int]]  # -> samples [N, D] of
 
 def samplers(sde: SDE, eps: float, grid: str) -> dict[str, Callable[[int], Sampler | None]]:
     """By name, the sampler that makes at most so many calls (None where it has no step left)."""
-    last = 0 if isinstance(sde, Tabulated) else 1  # the call that denoises
+    last = 0 if isinstance(sde, DiscreteChain) else 1  # the call that denoises
 
     def times(num: int) -> tuple[float, ...]:
         return grids.GRIDS[grid](sde, num, eps)
@@ -126,7 +128,7 @@ def measure(name: str, sde: SDE, eps: float, held_out: np.ndarray, draw: Draw, a
     if unknown := set(args.samplers or ()) - table.keys():
         raise SystemExit(f"--samplers: {', '.join(sorted(unknown))} not among {', '.join(table)}.")
     jobs = [(key, table[key](calls)) for calls in args.calls for key in args.samplers or table]
-    if not isinstance(sde, Tabulated):
+    if not isinstance(sde, DiscreteChain):
         reference = PC(sde, steps.euler_maruyama(), steps.none(), grids.uniform(args.em_steps, eps))
         jobs += [("euler_maruyama", reference), *([] if args.samplers else _adaptive(sde, eps))]
     lines = []
@@ -170,8 +172,8 @@ def of_mixture(names: list[str], args: argparse.Namespace) -> list[dict]:
 
 def of_model(args: argparse.Namespace) -> list[dict]:
     """All samplers with the averaged parameters of a checkpoint, against the test images in grey levels of [0, 1]."""
-    from experiment import Experiment
     from likelihood import dequantize
+    from programs.experiment import Experiment
     from training.checkpoint import Checkpoints
 
     run, num = Experiment(config_of(args), args.workdir), args.num or NUM_IMAGES

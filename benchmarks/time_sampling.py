@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from core.arrays import Array, broadcast_to_rank
 from sde import times
-from sde.base import SDE, Array, expand
+from sde.base import SDE
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
-from tests.oracles import Mixture, correlated
-from training.losses import DrawTimes, denoising_score_matching, independent, likelihood, stratified
+from tests.support.oracles import Mixture, correlated
+from training.objectives.score_matching import DrawTimes, denoising_score_matching, independent, likelihood, stratified
 
 NUM_DIMS, EPS = 8, 1e-5
 SDES: dict[str, SDE] = {"VP": VP(), "sub-VP": SubVP(), "VE": VE()}
@@ -55,7 +56,7 @@ def statistics(sde: SDE, draw: DrawTimes, batch: int, batches: int) -> tuple[Arr
         z = jax.random.normal(noise, x0.shape)
 
         def score_fn(x: Array, t: Array) -> Array:
-            return score(x, t) - expand((params[0] + params[1] * jnp.sin(6 * t)) / sde.std(t), x)
+            return score(x, t) - broadcast_to_rank((params[0] + params[1] * jnp.sin(6 * t)) / sde.std(t), x)
 
         each = denoising_score_matching(score_fn, sde, x0, t, z, weighting=likelihood, reduce_mean=False)
         return jnp.mean(importance * each) / NUM_DIMS

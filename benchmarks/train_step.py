@@ -18,12 +18,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-import allocation
-import build
-import build_devices
-import snapshot
 from benchmarks import measurement
-from training.losses import make_loss_fn
+from builders.objective import make_objective
+from builders.optimizer import make_averages, make_ema, make_optimizer
+from programs import restore_run
+from runtime import devices as build_devices
+from runtime import malloc
+from training.objectives.score_matching import make_loss_fn
 from training.state import make_train_step
 
 NUM_LEVELS = 256  # of the noise that stands for data
@@ -32,19 +33,19 @@ NUM_LEVELS = 256  # of the noise that stands for data
 def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
     """The compiled step, a state, a batch on the host, and what compiling cost."""
     devices = build_devices.devices(config)
-    tx, schedule = build.optimizer(config)
+    tx, schedule = make_optimizer(config)
     step = make_train_step(
-        make_loss_fn(build.per_example_loss(config, NUM_LEVELS, devices.whole)),
+        make_loss_fn(make_objective(config, NUM_LEVELS, devices.whole)),
         tx,
-        build.ema(config),
+        make_ema(config),
         schedule,
         jax.random.key(0),
-        averages=build.averages(config),
+        averages=make_averages(config),
         skip_nonfinite=config.training.on_nonfinite == "skip",
         num_parts=config.training.grad_accumulation,
     )
-    shardings = devices.of_state(snapshot.abstract(config))
-    initial = jax.jit(lambda: snapshot.initial(config, jax.random.key(1)), out_shardings=shardings)
+    shardings = devices.of_state(restore_run.abstract(config))
+    initial = jax.jit(lambda: restore_run.initial(config, jax.random.key(1)), out_shardings=shardings)
     state, batch = initial(), measurement.random_batch(config, config.training.batch_size)
     example = jax.device_put(batch, devices.split)
     lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, example)
@@ -75,7 +76,7 @@ def rates(compiled: Any, state: Any, batch: Any, steps: int, repeats: int) -> tu
 
 def main() -> None:
     """Measures and prints."""
-    allocation.keep_memory()
+    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurement.add_config(parser)
     parser.add_argument("--steps", type=int, default=10, help="steps in a turn")

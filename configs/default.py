@@ -10,7 +10,8 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from configs import validation
-from configs.keys import FIXED, changes_evaluation, choose, differences, flatten, is_fixed, nearest, to_json
+from configs.keys import FIXED, changes_evaluation, differences, flatten, is_fixed, to_json
+from core.tables import choose, nearest
 
 __all__ = [
     "FIXED",

@@ -1,13 +1,10 @@
 """Settings by their dotted keys, whatever they are: listing them, choosing by name, comparing two configs."""
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import ml_collections
-
-T = TypeVar("T")
 
 # A resumed run that changes one of these would be another model or see other data, so it is refused.
 FIXED = (
@@ -62,18 +59,3 @@ def changes_evaluation(key: str) -> bool:
     )
     matters = ("seed", "model.", "data.", "sampling.", "eval.", "training.sde", "training.continuous")
     return key.startswith(matters) and not key.startswith(harmless)
-
-
-def nearest(name: str, choices: Any) -> str:
-    """The choice that looks most like `name`."""
-    return difflib.get_close_matches(name, list(choices), n=1, cutoff=0.0)[0]
-
-
-def choose(key: str, name: str, table: Mapping[str, T]) -> T:
-    """`table[name]`; an unknown name is a ValueError with the key, the value, the choices and the nearest of them."""
-    if name not in table:
-        raise ValueError(
-            f"config.{key} = {name!r} is not known; choose one of {', '.join(sorted(table))} "
-            f"(nearest: {nearest(name, table)})."
-        )
-    return table[name]

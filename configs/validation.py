@@ -2,7 +2,8 @@
 
 import ml_collections
 
-from configs.keys import choose, flatten, nearest
+from configs.keys import flatten
+from core.tables import choose, nearest
 
 _POSITIVE = (
     "training.batch_size", "training.n_iters", "training.snapshot_freq", "training.snapshot_freq_for_preemption",

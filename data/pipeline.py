@@ -10,7 +10,7 @@ from types import TracebackType
 import grain
 import numpy as np
 
-from data.sources import Source
+from data.stock import Source
 from data.transform import flip
 
 Batch = dict[str, np.ndarray]

@@ -7,22 +7,15 @@ depend on either.
 import dataclasses
 import os
 import pathlib
-import shutil
-import time
-import uuid
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple, overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from absl import logging
 
-Arrays = dict[str, np.ndarray]
-# What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
-UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+from core.files import UNREADABLE, write_atomically
 
-STALE_SECONDS = 3600.0  # nothing that is still being written is that old
+Arrays = dict[str, np.ndarray]
 
 
 class Task(NamedTuple):
@@ -64,28 +57,6 @@ class Rounds(Sequence[Arrays]):
 def round_path(task: Task, directory: str | os.PathLike, round_number: int) -> pathlib.Path:
     """The file of one round: `<directory>/<task.name>/round_00003.npz`."""
     return pathlib.Path(directory) / task.name / f"round_{round_number:05d}.npz"
-
-
-def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
-    """Calls `write` with a temporary file beside `path`, makes it durable and renames it to `path`.
-
-    Whoever looks sees the old file or the whole new one. The temporary name is unique, so that writers never collide.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def is_done(path: pathlib.Path) -> bool:
@@ -139,17 +110,6 @@ def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()
             _write_round(path, task.run(round_number))
     _remove_leftovers(pathlib.Path(directory) / task.name)
     return task.summarize(Rounds(task, directory))
-
-
-def remove_stale(directory: str | os.PathLike) -> None:
-    """Removes what killed workers left half-written in `directory`: temporary files and folders of an hour ago."""
-    for path in pathlib.Path(directory).glob(".*.tmp"):
-        try:
-            if time.time() - path.stat().st_mtime < STALE_SECONDS:
-                continue
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        except FileNotFoundError:  # another worker was first
-            continue
 
 
 def _read(path: pathlib.Path) -> Arrays:

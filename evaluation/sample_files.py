@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from evaluation.rounds import UNREADABLE, write_atomically
+from core.files import UNREADABLE, write_atomically
 
 PICTURES = (".png", ".jpg", ".jpeg")
 

@@ -1,6 +1,5 @@
 """Parameters as `.npz` or `.safetensors`, and back: one array for each name, such as "Conv_0/kernel"."""
 
-import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from core.files import temporary_file
 from interop.base import CheckpointFormatError, Flat, Imported, flatten
 
 KIND = "exported parameters"
@@ -25,13 +25,8 @@ def write(path: pathlib.Path, params: Mapping[str, Any]) -> None:
     if path.exists():
         raise FileExistsError(f"{path} exists already; remove it, or give another name.")
     flat = {name: np.ascontiguousarray(value) for name, value in flatten(params).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
-    try:
+    with temporary_file(path) as temporary:
         save(flat, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def choose(path: pathlib.Path) -> Writer:

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from likelihood.offset import decode
+from core.arrays import Array, broadcast_to_rank
+from core.keys import BoundKey, draw_normal, fold_in
+from likelihood.decoder import decode
 from sde import times
-from sde.base import SDE, Array, ScoreFn, draw_normal, expand, fold
-
-_TIME, _NOISE, _DECODER = range(3)  # what a key is for: tags folded into an example's key
+from sde.base import SDE, ScoreFn
 
 
 class Bound(NamedTuple):
@@ -48,7 +48,7 @@ def variational_bound(
     q_t = N(mean_coeff x0, std^2 I), score_q = -z / std. The second line has all that is known in closed form: the two
     terms without the model's score amount to the entropies H(q_eps) - H(q_1), as dH/dt = div f + g^2 E|score_q|^2 / 2.
     The left side is the expectation of -log p_eps(x_eps) over q_eps; with `decoded` it is -log p(x0), for which
-    H(q_eps) gives way to E[-log p(x0 | x_eps)] (`likelihood.offset`), at one more evaluation for each time.
+    H(q_eps) gives way to E[-log p(x0 | x_eps)] (`likelihood.decoder`), at one more evaluation for each time.
     With the score of the data the bound is above that by E[log p_1(x_1) - log prior(x_1)] over q_1 alone, where p_1 is
     the marginal of the data at 1: nothing, if the prior is right.
 
@@ -66,14 +66,16 @@ def variational_bound(
     entropy = entropy_nats(math.prod(x0.shape[1:]), sde.std(jnp.full(x0.shape[:1], eps)))
 
     def estimate(k: Array) -> tuple[Array, Array]:
-        key = fold(keys, k)
-        u = (k + jax.vmap(lambda key: jax.random.uniform(key, ()))(fold(key, _TIME))) / num_times
-        z = draw_normal(fold(key, _NOISE), x0.shape)
+        key = fold_in(keys, k)
+        u = (k + jax.vmap(lambda key: jax.random.uniform(key, ()))(fold_in(key, BoundKey.TIME))) / num_times
+        z = draw_normal(fold_in(key, BoundKey.NOISE), x0.shape)
         diffusion = diffusion_nats(score_fn, sde, x0, u, z, eps=eps, data_std=data_std)
         if not decoded:
             return diffusion, entropy
         # -log p(x0 | x) = -log(p(x0 | x) / q(x | x0)) - log q(x | x0), and the last has the mean H(q_eps).
-        return diffusion, entropy - decode(score_fn, sde, x0, draw_normal(fold(key, _DECODER), x0.shape), eps=eps)[1]
+        return diffusion, entropy - decode(
+            score_fn, sde, x0, draw_normal(fold_in(key, BoundKey.DECODER), x0.shape), eps=eps
+        )[1]
 
     diffusion, reconstruction = jax.lax.map(estimate, jnp.arange(num_times))  # [K, B] each
     prior, each = prior_nats(sde, x0), diffusion + reconstruction
@@ -97,7 +99,7 @@ def diffusion_nats(score_fn: ScoreFn, sde: SDE, x0: Array, u: Array, z: Array, *
     axes = tuple(range(1, x0.ndim))
     t, importance = times.log_snr(sde, eps)(u)
     std, signal = sde.std(t), sde.mean_coeff(t) * data_std
-    error = expand(std, x0) * score_fn(sde.perturb(x0, t, z), t) + z
+    error = broadcast_to_rank(std, x0) * score_fn(sde.perturb(x0, t, z), t) + z
     control = (signal**2 / (signal**2 + std**2)) ** 2
     excess = jnp.sum(z**2, axis=axes) - math.prod(x0.shape[1:])
     weight = (1 - eps) * importance * (sde.diffusion(t) / std) ** 2

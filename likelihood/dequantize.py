@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import erf
 
-from sde.base import Array
+from core.arrays import Array
 
 
 def margin(num_levels: int) -> float:

@@ -15,7 +15,8 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from sde.base import Array, fold
+from core.arrays import Array
+from core.keys import fold_in
 
 Field = Callable[[Array], Array]  # x [B, ...] -> v [B, ...]
 
@@ -128,7 +129,7 @@ def hutchinson(kind: str, keys: Array, shape: Sequence[int], num_probes: int) ->
     """Hutchinson's estimator with `num_probes` probes of a kind, for x of `shape` [B, ...]; `keys` [B], consumed."""
     if num_probes == 1:
         return Hutchinson(draw_probes(kind, keys, shape)[None])
-    return Hutchinson(jnp.stack([draw_probes(kind, fold(keys, k), shape) for k in range(num_probes)]))
+    return Hutchinson(jnp.stack([draw_probes(kind, fold_in(keys, k), shape) for k in range(num_probes)]))
 
 
 def hutchpp(kind: str, keys: Array, shape: Sequence[int], num_probes: int) -> HutchPlusPlus:
@@ -142,7 +143,7 @@ def hutchpp(kind: str, keys: Array, shape: Sequence[int], num_probes: int) -> Hu
             "error), or hutchinson."
         )
     draws = [
-        [draw_probes(of, fold(keys, 2 * k + i), shape) for k in range(num_probes // 3)]
+        [draw_probes(of, fold_in(keys, 2 * k + i), shape) for k in range(num_probes // 3)]
         for i, of in enumerate((kind, "gaussian"))
     ]
     return HutchPlusPlus(jnp.stack(draws[0]), jnp.stack(draws[1]))

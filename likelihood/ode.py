@@ -1,17 +1,16 @@
 """Exact log-likelihood by the instantaneous change of variables along the probability-flow ODE."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from likelihood.chart import Chart
+from core.arrays import Array
 from likelihood.divergence import Divergence, Hutchinson
-from sde.base import SDE, Array, ScoreFn
+from sde.base import SDE, ScoreFn
+from sde.flow import FlowCoordinates, integrate
 
 
 class Likelihood(NamedTuple):
@@ -66,7 +65,7 @@ def log_likelihood(
         log p(x) = log prior(x(1)) + int_eps^1 div v(x(t), t) dt,    dx/dt = v(x, t)
                  = log prior(a(1) y(1)) + D ln(a(1) / a(eps)) + int div_y (dy/du) du,    x = a y
 
-    The second line, in the coordinates of `likelihood.chart`, is what is solved: the same, in fewer steps.
+    The second line, in the coordinates of `sde.flow`, is what is solved: the same, in fewer steps.
     `divergence`: an estimator, or the probes [B, ...] of Hutchinson's (`draw_probes`); its probes are kept for the
     whole solve, and the trajectory does not depend on them but for the choice of steps. `solver`: one of `SOLVERS`, on
     the state (y, integral of each estimate); `max_steps` attempted steps. The error norm is over the whole batch, or
@@ -75,13 +74,13 @@ def log_likelihood(
     A solve that fails (too many steps, non-finite values) returns NaN for all that shared its steps. Jittable.
     Source: Song et al. 2021, equation 39 and appendix D.2.
     Notes: the published code evaluates drift and divergence apart, through the host. As there, x is taken as a sample
-    at time eps, not 0: the model that is measured is its marginal at eps. `likelihood.offset` has the alternative.
+    at time eps, not 0: the model that is measured is its marginal at eps. `likelihood.decoder` has the alternative.
     """
     if isinstance(divergence, jax.Array):
         if divergence.shape != x.shape:
             raise ValueError(f"epsilon has shape {divergence.shape}, but x has {x.shape}.")
         divergence = Hutchinson(divergence[None])
-    chart, volume = Chart(sde, eps, data_std), math.prod(x.shape[1:])
+    chart, volume = FlowCoordinates(sde, eps, data_std), math.prod(x.shape[1:])
     settings: dict[str, Any] = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "solver": solver}
 
     def solve(x: Array, divergence: Divergence) -> tuple[Array, Array, Array]:
@@ -105,47 +104,3 @@ def log_likelihood(
         latent, estimates, num_evals = solve(x, divergence)
     prior_logp, delta_logp = sde.prior_logp(latent), jnp.mean(estimates, axis=0)
     return Likelihood(prior_logp + delta_logp, latent, prior_logp, delta_logp, num_evals, estimates)
-
-
-def integrate(
-    field: Callable[[ArrayLike, Any], Any],
-    start: Any,
-    u0: ArrayLike,
-    u1: ArrayLike,
-    *,
-    rtol: float,
-    atol: float,
-    max_steps: int,
-    solver: str = "dopri5",
-) -> tuple[Any, Array]:
-    """The state (a tree) at `u1` of `dy/du = field(u, y)` from `start` at `u0`, and the evaluations taken, int32.
-
-    Adaptive steps of `solver`, in either direction; NaN everywhere where the solve fails.
-    """
-    make, each = SOLVERS[solver]
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda u, state, args: field(u, state)),
-        make(),
-        t0=u0,
-        t1=u1,
-        dt0=None,
-        y0=start,
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, dtmin=1e-9, force_dtmin=False),
-        max_steps=max_steps,
-        throw=False,
-    )
-    solved = solution.result == diffrax.RESULTS.successful
-    final = jax.tree.map(lambda y: jnp.where(solved, y[0], jnp.nan), solution.ys)
-    # The first evaluation, and those of every attempted step, whose last is handed to the next.
-    return final, (each * solution.stats["num_steps"] + 1).astype(jnp.int32)
-
-
-# The solver, and its evaluations in a step. A trained network is not smooth in time to the last digits, as it is told
-# 999 t in sines and cosines, which suits the small, positive weights of bosh3: the sum of their squares is 0.36, that
-# of dopri5 0.76, of tsit5 18.
-SOLVERS: dict[str, tuple[Callable[[], diffrax.AbstractSolver], int]] = {
-    "bosh3": (diffrax.Bosh3, 3),
-    "dopri5": (diffrax.Dopri5, 6),
-    "tsit5": (diffrax.Tsit5, 6),
-    "dopri8": (diffrax.Dopri8, 13),
-}

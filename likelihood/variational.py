@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from core.arrays import Array
+from core.keys import DequantizationKey, example_keys, fold_in
 from likelihood import dequantize
 from likelihood.bound import variational_bound
-from sde.base import SDE, Array, ScoreFn, example_keys, fold
+from sde.base import SDE, ScoreFn
 
 Params = Any
-_FLOW, _BOUND, _INIT, _STEPS = range(4)  # what a key is for: tags folded into it
 LARGEST_LOG_SCALE = 2.0  # of a coupling: keeps training stable
 
 
@@ -61,7 +62,7 @@ class Flow(nn.Module):
 
 def initial(flow: Flow, key: Array, shape: tuple[int, ...]) -> Params:
     """Parameters of the flow for images of `shape` [H, W, C], at which it is uniform."""
-    return flow.init(fold(key, _INIT), example_keys(key, 1), jnp.zeros((1, *shape)))["params"]
+    return flow.init(fold_in(key, DequantizationKey.INIT), example_keys(key, 1), jnp.zeros((1, *shape)))["params"]
 
 
 def variational(
@@ -91,8 +92,10 @@ def make_loss(
 
     def loss(params: Params, key: Array, levels: Array, score_fn: ScoreFn) -> Array:
         keys = example_keys(key, levels.shape[0])
-        x, log_ratio = variational(flow, params, fold(keys, _FLOW), levels, num_levels, centered)
-        bound = variational_bound(score_fn, sde, x, fold(keys, _BOUND), eps=eps, num_times=num_times)
+        x, log_ratio = variational(flow, params, fold_in(keys, DequantizationKey.FLOW), levels, num_levels, centered)
+        bound = variational_bound(
+            score_fn, sde, x, fold_in(keys, DequantizationKey.BOUND), eps=eps, num_times=num_times
+        )
         return jnp.mean(bound.nats + log_ratio) / levels[0].size
 
     return loss
@@ -124,9 +127,9 @@ def fit(
         return optax.apply_updates(params, updates), memory
 
     params = initial(flow, key, batches(0).shape[1:])
-    state, keys = (params, tx.init(params)), fold(key, _STEPS)
+    state, keys = (params, tx.init(params)), fold_in(key, DequantizationKey.STEPS)
     for step in range(num_steps):
-        state = advance(state, fold(keys, step), batches(step), weights)
+        state = advance(state, fold_in(keys, step), batches(step), weights)
     return state[0]
 
 

@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from models import embeddings, interface, layers
-from models.remat import block
+from core.arrays import Array
+from models import interface
+from models.blocks import embeddings, layers
+from models.blocks.remat import block
 
-Array = jax.Array
 EMBEDDING = 128  # frequencies of the noise level's embedding
 HIDDEN = 512  # width of the layers after it
 EPSILON = 1e-5  # of the normalisations

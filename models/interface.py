@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 
-Array = jax.Array
+from core.arrays import Array
+
 SIDES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}  # names of the axes of space of series, images, volumes
 
 

@@ -10,9 +10,10 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 import numpy as np
 
-from sde.base import SDE, Array, ScoreFn, example_keys, expand, fold
+from core.arrays import Array, broadcast_to_rank
+from core.keys import SampleKey, example_keys, fold_in
+from sde.base import SDE, ScoreFn
 
-PRIOR, STEPS, END = 0, 1, 2  # first address of a draw below the key of its example
 Start = tuple[Array, float]  # x [B, ...] and the time at which it lives
 
 
@@ -76,9 +77,9 @@ def keys_of_examples(key: Array, num: int) -> Array:
 
 
 def begin(sde: SDE, keys: Array, shape: Sequence[int], start: Start | None) -> Array:
-    """The first x [B, ...]: that of `start`, or a draw from the prior. Consumes `fold(keys, PRIOR)`."""
+    """The first x [B, ...]: that of `start`, or a draw from the prior. Consumes `fold_in(keys, SampleKey.PRIOR)`."""
     if start is None:
-        return sde.prior_sample(fold(keys, PRIOR), shape)
+        return sde.prior_sample(fold_in(keys, SampleKey.PRIOR), shape)
     x = jnp.asarray(start[0])
     if x.shape != tuple(shape):
         raise ValueError(f"start has shape {x.shape}, but samples of shape {tuple(shape)} were asked for.")
@@ -110,7 +111,7 @@ def record(states: Array | None, slot: Array | int, x: Array) -> Array | None:
     return None if states is None else states.at[slot].set(x, mode="drop")
 
 
-def denoise(score_fn: ScoreFn, sde: SDE, x: Array, t: Array) -> Array:
+def posterior_mean(score_fn: ScoreFn, sde: SDE, x: Array, t: Array) -> Array:
     """Expected data of a noisy `x` [B, ...] at time `t` [B]: one call of the score function.
 
     E[x_0 | x_t] = (x_t + std(t)^2 score(x_t, t)) / mean_coeff(t)
@@ -118,4 +119,4 @@ def denoise(score_fn: ScoreFn, sde: SDE, x: Array, t: Array) -> Array:
     Source: Tweedie's formula (Efron 2011, equation 1.4) for the kernels of Song et al. 2021, equation 29.
     Notes: the published code takes one more noise-free reverse step of size 1/N instead.
     """
-    return (x + expand(sde.std(t) ** 2, x) * score_fn(x, t)) / expand(sde.mean_coeff(t), x)
+    return (x + broadcast_to_rank(sde.std(t) ** 2, x) * score_fn(x, t)) / broadcast_to_rank(sde.mean_coeff(t), x)

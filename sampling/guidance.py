@@ -11,7 +11,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from sde.base import SDE, Array, ScoreFn, expand
+from core.arrays import Array, broadcast_to_rank
+from sde.base import SDE, ScoreFn
 
 LogProb = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> log p(c | x_t = x) in nats [B]
 
@@ -86,4 +87,4 @@ def autoguided(score_fn: ScoreFn, weaker: ScoreFn, scale: float, interval: Inter
 
 def _strength(scale: float, interval: Interval | None, x: Array, t: Array) -> Array:
     """`scale` inside the interval and zero outside, to multiply x [B, ...]."""
-    return expand(jnp.where(True if interval is None else interval(t), scale, 0.0), x)
+    return broadcast_to_rank(jnp.where(True if interval is None else interval(t), scale, 0.0), x)

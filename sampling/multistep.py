@@ -11,24 +11,24 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from core.arrays import Array, broadcast_to_rank
+from core.keys import SampleKey, draw_normal, fold_in
 from sampling.base import (
-    END,
-    STEPS,
     Constrain,
     Sample,
     Samples,
     Start,
     begin,
     blank_states,
-    denoise,
     keys_of_examples,
+    posterior_mean,
     record,
     slots,
     unconstrained,
 )
 from sampling.coefficients import Coefficients, Method, coefficients
 from sampling.pc import calls, checked_times, times_from
-from sde.base import SDE, Array, ScoreFn, draw_normal, expand, fold
+from sde.base import SDE, ScoreFn
 
 FEW_STEPS = 15  # below it the last steps are of lower order, as Lu et al. advise
 
@@ -85,7 +85,7 @@ class Multistep:
         grid = jnp.asarray(times, x.dtype)
 
         def noise(*address: int | Array) -> Array:
-            return draw_normal(functools.reduce(fold, address, keys), shape)
+            return draw_normal(functools.reduce(fold_in, address, keys), shape)
 
         def body(walk: Walk, inputs: tuple[Array, Array, Array, Array, Coefficients]) -> tuple[Walk, None]:
             number, slot, t, t_next, row = inputs
@@ -94,10 +94,10 @@ class Multistep:
             predictions = jnp.concatenate([self._predict(score_fn, x, t)[None], walk.predictions[:-1]])
             if self.method.corrects:
                 x = row.stay * x + row.redo * walk.before + _combine(row.fix, predictions)
-                x = constrain(noise(STEPS, number, 1, 1), Sample(x, x), t).x
+                x = constrain(noise(SampleKey.STEPS, number, 1, 1), Sample(x, x), t).x
             mean = row.keep * x + _combine(row.weights, predictions)
-            moved = mean + row.spread * noise(STEPS, number, 0, 0) if self.method.noisy else mean
-            sample = constrain(noise(STEPS, number, 0, 1), Sample(moved, mean), t_next)
+            moved = mean + row.spread * noise(SampleKey.STEPS, number, 0, 0) if self.method.noisy else mean
+            sample = constrain(noise(SampleKey.STEPS, number, 0, 1), Sample(moved, mean), t_next)
             return Walk(sample, x, predictions, record(walk.states, slot, sample.x)), None
 
         inputs = (jnp.arange(num_steps), slots(num_steps, trajectory), grid[:-1], grid[1:], table)
@@ -105,8 +105,8 @@ class Multistep:
         walk, _ = jax.lax.scan(body, Walk(Sample(x, x), x, blank, blank_states(x, trajectory)), inputs)
         sample, ends = walk.sample, self.denoise and times[-1] >= 0
         if ends:
-            x0 = denoise(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
-            sample = constrain(noise(END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
+            x0 = posterior_mean(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
+            sample = constrain(noise(SampleKey.END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
         x = sample.mean if self.denoise else sample.x
         num_evals = jnp.asarray(num_steps * self._calls(x) + int(ends), jnp.int32)
         return Samples(x, num_evals, record(walk.states, trajectory - 1, x))
@@ -119,8 +119,8 @@ class Multistep:
     def _predict(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
         """Expected data, or expected noise, of x [B, ...] at t [B]."""
         if self.method.predicts == "data":
-            return denoise(score_fn, self.sde, x, t)
-        return -expand(self.sde.std(t), x) * score_fn(x, t)
+            return posterior_mean(score_fn, self.sde, x, t)
+        return -broadcast_to_rank(self.sde.std(t), x) * score_fn(x, t)
 
     def _calls(self, x: Array) -> int:
         """Calls of the score function in a step, counted."""
@@ -133,4 +133,4 @@ class Multistep:
 
 def _combine(weights: Array, predictions: Array) -> Array:
     """sum_j weights_j predictions_j of `weights` [P] and `predictions` [P, B, ...], in full precision everywhere."""
-    return jnp.sum(expand(weights, predictions) * predictions, axis=0)
+    return jnp.sum(broadcast_to_rank(weights, predictions) * predictions, axis=0)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jax.typing import ArrayLike
 
-from sampling.base import Constrain, Samples, Start, begin, denoise, keys_of_examples, unconstrained
-from sde.base import SDE, Array, ScoreFn
+from core.arrays import Array
+from sampling.base import Constrain, Samples, Start, begin, keys_of_examples, posterior_mean, unconstrained
+from sde.base import SDE, ScoreFn
 
 Velocity = Callable[[ArrayLike, Array, Any], Array]  # (t, x, args) -> dx/dt
 
@@ -79,7 +80,7 @@ class ProbabilityFlow:
             states, num_steps = self._solve(velocity, x, t0, None, trajectory)
         x = states[-1]
         if self.denoise:
-            x = denoise(score_fn, self.sde, x, jnp.full((shape[0],), self.eps, x.dtype))
+            x = posterior_mean(score_fn, self.sde, x, jnp.full((shape[0],), self.eps, x.dtype))
         _, each, first = SOLVERS[self.solver]
         num_evals = (each * num_steps + first + int(self.denoise)).astype(jnp.int32)
         return Samples(x, num_evals, states.at[-1].set(x) if trajectory else None)

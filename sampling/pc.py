@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from core.arrays import Array
+from core.keys import SampleKey, draw_normal, fold_in
 from sampling.base import (
-    END,
-    STEPS,
     Constrain,
     Sample,
     Samples,
@@ -18,14 +18,14 @@ from sampling.base import (
     Step,
     begin,
     blank_states,
-    denoise,
     keys_of_examples,
+    posterior_mean,
     record,
     slots,
     unconstrained,
 )
-from sde.base import SDE, Array, ScoreFn, draw_normal, fold
-from sde.discrete import Tabulated
+from sde.base import SDE, ScoreFn
+from sde.chain import DiscreteChain
 
 Carry = tuple[Sample, Array | None]  # the sample, and the states recorded so far
 
@@ -74,18 +74,18 @@ class PC:
         x = begin(self.sde, keys, shape, start)
 
         def noise(*address: int | Array) -> Array:
-            return draw_normal(functools.reduce(fold, address, keys), shape)
+            return draw_normal(functools.reduce(fold_in, address, keys), shape)
 
         def body(carry: Carry, inputs: tuple[Array, Array, Array, Array]) -> tuple[Carry, None]:
             (sample, states), (number, slot, t, t_next) = carry, inputs
             t, t_next = jnp.full((num,), t), jnp.full((num,), t_next)
 
             def correct(i: Array, sample: Sample) -> Sample:
-                z, z_constrain = noise(STEPS, number, 1 + i, 0), noise(STEPS, number, 1 + i, 1)
+                z, z_constrain = noise(SampleKey.STEPS, number, 1 + i, 0), noise(SampleKey.STEPS, number, 1 + i, 1)
                 return constrain(z_constrain, self.corrector(z, score_fn, self.sde, sample.x, t, t_next), t)
 
             sample = jax.lax.fori_loop(0, self.num_corrector_steps, correct, sample)
-            z, z_constrain = noise(STEPS, number, 0, 0), noise(STEPS, number, 0, 1)
+            z, z_constrain = noise(SampleKey.STEPS, number, 0, 0), noise(SampleKey.STEPS, number, 0, 1)
             sample = constrain(z_constrain, self.predictor(z, score_fn, self.sde, sample.x, t, t_next), t_next)
             return (sample, record(states, slot, sample.x)), None
 
@@ -93,8 +93,8 @@ class PC:
         inputs = (jnp.arange(num_steps), slots(num_steps, trajectory), grid[:-1], grid[1:])
         (sample, states), _ = jax.lax.scan(body, (Sample(x, x), blank_states(x, trajectory)), inputs)
         if self.denoise and times[-1] >= 0:
-            x0 = denoise(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
-            sample = constrain(noise(END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
+            x0 = posterior_mean(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
+            sample = constrain(noise(SampleKey.END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
         num_evals = self._num_evals(x, num_steps)
         x = sample.mean if self.denoise else sample.x
         return Samples(x, jnp.asarray(num_evals, jnp.int32), record(states, trajectory - 1, x))
@@ -110,7 +110,7 @@ def checked_times(sde: SDE, times: Sequence[float]) -> tuple[float, ...]:
     times = tuple(float(t) for t in times)
     if len(times) < 2 or not all(t > t_next for t, t_next in itertools.pairwise(times)):
         raise ValueError("times must be at least two, each below the one before.")
-    if times[-2] < 0 or (times[-1] < 0) != isinstance(sde, Tabulated):
+    if times[-2] < 0 or (times[-1] < 0) != isinstance(sde, DiscreteChain):
         raise ValueError(
             "times must be those of the SDE: for a tabulated SDE exactly the last one lies below zero "
             "(sampling.grids.levels), for any other none does."

@@ -12,42 +12,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-Array = jax.Array
+from core.arrays import Array, broadcast_to_rank
+from core.keys import draw_normal
+
 ScoreFn = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> score [B, ...]
-
-
-def expand(a: Array, x: Array) -> Array:
-    """Appends singleton axes to `a` [B] (or a scalar) until it broadcasts against `x` [B, ...]."""
-    a = jnp.asarray(a)
-    return a.reshape(a.shape + (1,) * (x.ndim - a.ndim))
-
-
-def keys_at(key: Array, indices: ArrayLike) -> Array:
-    """The keys of the examples `indices` [B]: `fold_in(key, i)`, so an example never depends on its batch."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(indices))
-
-
-def example_keys(key: Array, num: int, start: int = 0) -> Array:
-    """The keys of examples `start ... start + num - 1`."""
-    return keys_at(key, jnp.arange(start, start + num))
-
-
-def fold(keys: Array, data: int | Array) -> Array:
-    """`fold_in` for one key or for an array of keys [B]."""
-    if keys.ndim == 0:
-        return jax.random.fold_in(keys, data)
-    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
-
-
-def draw_normal(keys: Array, shape: Sequence[int]) -> Array:
-    """Standard normal noise of `shape` [B, ...] from one key, or from one key per example (`keys` [B])."""
-    if keys.ndim == 0:
-        return jax.random.normal(keys, tuple(shape))
-    return jax.vmap(lambda key: jax.random.normal(key, tuple(shape[1:])))(keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +51,7 @@ class SDE(abc.ABC):
 
     def perturb(self, x0: Array, t: Array, z: Array) -> Array:
         """`x_t = mean_coeff(t) x_0 + std(t) z` for data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]."""
-        return expand(self.mean_coeff(t), x0) * x0 + expand(self.std(t), x0) * z
+        return broadcast_to_rank(self.mean_coeff(t), x0) * x0 + broadcast_to_rank(self.std(t), x0) * z
 
     def transition(self, s: Array, t: Array) -> tuple[Array, Array]:
         """Scale and standard deviation of `x_t | x_s ~ N(scale x_s, std^2 I)` for s <= t.
@@ -94,11 +64,15 @@ class SDE(abc.ABC):
 
     def reverse_drift(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
         """Drift of the reverse-time SDE (equation 6), `drift_coeff x - diffusion^2 score`; the diffusion stays."""
-        return expand(self.drift_coeff(t), x) * x - expand(self.diffusion(t) ** 2, x) * score_fn(x, t)
+        return broadcast_to_rank(self.drift_coeff(t), x) * x - broadcast_to_rank(self.diffusion(t) ** 2, x) * score_fn(
+            x, t
+        )
 
     def probability_flow(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
         """Drift of the probability-flow ODE (equation 13): `drift_coeff x - diffusion^2 score / 2`."""
-        return expand(self.drift_coeff(t), x) * x - expand(0.5 * self.diffusion(t) ** 2, x) * score_fn(x, t)
+        return broadcast_to_rank(self.drift_coeff(t), x) * x - broadcast_to_rank(
+            0.5 * self.diffusion(t) ** 2, x
+        ) * score_fn(x, t)
 
     def prior_sample(self, keys: Array, shape: Sequence[int]) -> Array:
         """A draw from `N(0, prior_std^2 I)` of `shape` [B, ...]; `keys` is one key, or one per example [B]."""

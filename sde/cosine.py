@@ -5,7 +5,8 @@ import math
 
 import jax.numpy as jnp
 
-from sde.base import SDE, Array
+from core.arrays import Array
+from sde.base import SDE
 
 
 @dataclasses.dataclass(frozen=True)

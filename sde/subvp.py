@@ -4,7 +4,8 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from sde.base import SDE, Array
+from core.arrays import Array
+from sde.base import SDE
 from sde.vp import LinearBeta
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
-from sde.base import SDE, Array
-from sde.discrete import Tabulated
+from core.arrays import Array
+from sde.base import SDE
+from sde.chain import DiscreteChain
 
 Quantile = Callable[[Array], tuple[Array, Array]]  # u [B] -> times [B], importance weights [B]
 
@@ -20,7 +21,7 @@ def uniform(eps: float) -> Quantile:
     return lambda u: (eps + u * (1 - eps), jnp.ones_like(u))
 
 
-def levels(chain: Tabulated) -> Quantile:
+def levels(chain: DiscreteChain) -> Quantile:
     """The times of levels uniform in 0 ... N - 1, as for SMLD and DDPM (Song et al. 2021, equations 1 and 3)."""
 
     def quantile(u: Array) -> tuple[Array, Array]:

@@ -16,8 +16,9 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError
 
+from core.files import read_json, write_json
 from sweeps.attempt import Attempt, BusyError
-from sweeps.runs import DONE, PROGRAM, Run, State, Status, gave_up, read_json, write_json
+from sweeps.runs import DONE, PROGRAM, Run, State, Status, gave_up
 
 _PAUSE = 0.5  # seconds between looks at the process
 _TIMEOUTS = 1000  # how often a job may be requeued at its time limit: a run ends by its own steps

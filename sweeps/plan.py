@@ -12,8 +12,10 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs import default
+from core.files import write_json
+from core.tables import nearest
 from sweeps.overrides import Overrides, Sweep
-from sweeps.runs import Run, write_json
+from sweeps.runs import Run
 
 PLAN = "sweep.json"  # in the root: what the sweep consists of, for --status and --report
 _READABLE = 60  # characters of a folder's name beside its hash
@@ -80,7 +82,7 @@ def configured(arguments: Sequence[str]) -> ConfigDict:
     for argument in arguments:
         key = argument.removeprefix("--config.").split("=")[0].removesuffix("!")
         if argument.startswith("--config.") and key not in known:
-            raise ValueError(f"config.{key} is not a setting; the nearest is config.{default.nearest(key, known)}.")
+            raise ValueError(f"config.{key} is not a setting; the nearest is config.{nearest(key, known)}.")
     values, argv = flags.FlagValues(), ["main.py", *arguments]
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True, sys_argv=argv)
     try:

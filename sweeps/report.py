@@ -9,8 +9,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from core.files import write_text
 from sweeps import chart, table
-from sweeps.runs import Run, State, Status, lines, newest_report, write_text
+from sweeps.runs import Run, State, Status, lines, newest_report
 
 _STYLE = (pathlib.Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 # What decides which run is the best: the first of these that every finished run has, the lowest wins.

@@ -2,16 +2,15 @@
 
 import dataclasses
 import enum
-import fcntl
 import json
 import math
-import os
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configs import default
+from core.files import is_locked, read_json
 
 PROGRAM = pathlib.Path(__file__).parent.parent / "main.py"
 # Exit codes of main.py (docs/exit_codes.md); a process that a signal ended counts as 128 + its number, as in a shell.
@@ -217,16 +216,6 @@ def gave_up(run: Run, mode: str) -> int | None:
     return ended[-1]["code"] if len(last) == MAX_KILLS and in_vain else None
 
 
-def is_locked(path: pathlib.Path) -> bool:
-    """Whether a process holds the lock of this file."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def log_tail(status: Status, num: int = 8) -> list[str]:
     """The last lines that a run has said."""
     logs = sorted(status.run.own.glob(f"{status.mode}*.log"), key=lambda path: path.stat().st_mtime)
@@ -235,23 +224,6 @@ def log_tail(status: Status, num: int = 8) -> list[str]:
     with logs[-1].open("rb") as file:
         file.seek(max(0, logs[-1].stat().st_size - _TAIL))
         return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()][-num:]
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A file that was written whole."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-    """Writes `content` whole or not at all."""
-    write_text(path, json.dumps(content, indent=1))
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes `text` whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 EVALUATIONS = {

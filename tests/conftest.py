@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -10,15 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from data import digits
-
-ROOT = pathlib.Path(__file__).parent.parent
-GOLDEN = pathlib.Path(__file__).parent / "golden"
-# One cache for each of the processes that share the tests: JAX does not write its entries atomically.
-CACHE = ROOT / ".cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
-DEVICES = "--xla_force_host_platform_device_count"
-# Those of a process with one device: as given, but for what the process that shares out the tests has added.
-XLA_FLAGS = " ".join(flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES))
+from data.sets import digits
+from tests.support.paths import CACHE, DEVICES, GOLDEN, XLA_FLAGS
 
 os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {DEVICES}=8"  # read when the first device is asked for
 # The processes that tests start share another cache. One that is killed may leave half an entry: JAX notices.

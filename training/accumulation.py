@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sde.base import Array
-from training.losses import ROW, Batch, LossFn, Metrics, Params
+from core.arrays import Array
+from training.objectives.score_matching import ROW, Batch, LossFn, Metrics, Params
 
 # (params, key, batch) -> ((loss, metrics), gradients)
 Gradients = Callable[[Params, Array, Batch], tuple[tuple[Array, Metrics], Params]]

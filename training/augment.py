@@ -26,13 +26,11 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
-from sde.base import Array, fold
+from core.arrays import Array
+from core.keys import AugmentationDraw, AugmentationKey, fold_in
 
 NUM_LABELS = 9
 SCALE_STD, ANISOTROPY_STD, TRANSLATION_STD = 0.2, 0.2, 0.125
-# What a key is for.
-_X_FLIP, _Y_FLIP, _SCALE, _ROTATION, _ANISOTROPY, _TRANSLATION = range(6)
-_WHETHER, _HOW, _DIRECTION = range(3)
 
 
 def augment(keys: Array, x: Array, probability: float) -> tuple[Array, Array]:
@@ -66,23 +64,31 @@ def draw(key: Array, probability: float) -> Array:
     """A label [9]; see `augment`."""
 
     def when(step: int, values: Array, chance: float) -> Array:
-        return jnp.where(jax.random.bernoulli(fold(fold(key, step), _WHETHER), chance), values, 0.0)
+        return jnp.where(
+            jax.random.bernoulli(fold_in(fold_in(key, step), AugmentationDraw.WHETHER), chance), values, 0.0
+        )
 
     def normal(step: int, num: int) -> Array:
-        return jax.random.normal(fold(fold(key, step), _HOW), (num,))
+        return jax.random.normal(fold_in(fold_in(key, step), AugmentationDraw.HOW), (num,))
 
     def angle(step: int) -> Array:
-        return jax.random.uniform(fold(fold(key, step), _DIRECTION), (), minval=-math.pi, maxval=math.pi)
+        return jax.random.uniform(
+            fold_in(fold_in(key, step), AugmentationDraw.DIRECTION), (), minval=-math.pi, maxval=math.pi
+        )
 
-    a, b = angle(_ROTATION), angle(_ANISOTROPY)
+    a, b = angle(AugmentationKey.ROTATION), angle(AugmentationKey.ANISOTROPY)
     return jnp.concatenate(
         [
-            when(_X_FLIP, jnp.ones(1), probability / 2),
-            when(_Y_FLIP, jnp.ones(1), probability / 2),
-            when(_SCALE, normal(_SCALE, 1), probability),
-            when(_ROTATION, jnp.stack([jnp.cos(a) - 1, jnp.sin(a)]), probability),
-            when(_ANISOTROPY, normal(_ANISOTROPY, 1) * jnp.stack([jnp.cos(2 * b), jnp.sin(2 * b)]), probability),
-            when(_TRANSLATION, normal(_TRANSLATION, 2), probability),
+            when(AugmentationKey.X_FLIP, jnp.ones(1), probability / 2),
+            when(AugmentationKey.Y_FLIP, jnp.ones(1), probability / 2),
+            when(AugmentationKey.SCALE, normal(AugmentationKey.SCALE, 1), probability),
+            when(AugmentationKey.ROTATION, jnp.stack([jnp.cos(a) - 1, jnp.sin(a)]), probability),
+            when(
+                AugmentationKey.ANISOTROPY,
+                normal(AugmentationKey.ANISOTROPY, 1) * jnp.stack([jnp.cos(2 * b), jnp.sin(2 * b)]),
+                probability,
+            ),
+            when(AugmentationKey.TRANSLATION, normal(AugmentationKey.TRANSLATION, 2), probability),
         ]
     )
 

@@ -11,8 +11,8 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from training.errors import RunError
-from training.integrity import checksum_of_json, checksums, damaged
+from core.errors import RunError
+from training.checksums import checksum_of_json, checksums, damaged
 from training.state import TrainState
 
 # What Orbax and TensorStore raise for files that are cut short, changed or gone.

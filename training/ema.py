@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sde.base import Array
+from core.arrays import Array
 
 
 class Average(Protocol):

@@ -10,6 +10,8 @@ from typing import Self
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from core.files import write_text
+
 
 class MetricsLog:
     """Writes scalars to `<workdir>/metrics.jsonl`, to `<workdir>/tensorboard/` and, as one line, to the console.
@@ -37,12 +39,7 @@ class MetricsLog:
         kept = [line for line in lines if _is_whole(line) and json.loads(line)["step"] <= step]
         if kept == lines:
             return
-        temporary = self.path.with_name(".metrics.jsonl.tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write("".join(kept))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)  # whenever a kill comes, there is the old file or the new one
+        write_text(self.path, "".join(kept))
 
     def write(self, step: int, metrics: dict[str, float], line: str) -> None:
         """Records `metrics` of `step`; `line` goes to the console."""

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import optax
 
-from sde.base import Array
+from core.arrays import Array
 
 
 def learning_rate(lr: float, *, warmup: int = 0, decay_steps: int | None = None) -> optax.Schedule:

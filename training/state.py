@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sde.base import Array
+from core.arrays import Array
 from training.accumulation import gradients
 from training.ema import EMA, Average, update_all
-from training.losses import Batch, LossFn, Metrics
+from training.objectives.score_matching import Batch, LossFn, Metrics
 
 
 @flax.struct.dataclass

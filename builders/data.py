@@ -1,0 +1,171 @@
+"""The part of the composition root that reads `data`: what an example looks like, and where examples come from."""
+
+import logging
+import math
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from core.arrays import Array
+from core.tables import choose
+from data.images import RESIZES
+from data.readers.own import FORMS, is_own
+from data.shapes import check_images, check_source, data_shape
+from data.stock import EMBEDDED, Reading, Source, eval_split, load
+from likelihood import dequantize
+from training import augment
+from training.objectives.score_matching import Augment, Prepare
+
+
+def resolve(config: ConfigDict) -> None:
+    """Completes the config where the data are given by a path: they say their own shape and levels.
+
+    Sets `data.shape`, `image_size`, `num_channels`, `num_levels`; `random_flip` is taken back for what is no image.
+    Another call changes nothing. Errors: ValueError, FileNotFoundError for data that cannot be read.
+    """
+    _check_given(config)
+    data = config.data
+    if not is_own(data.dataset):
+        return
+    found = _load(config, "train")
+    data.shape = found.shape
+    data.num_channels = found.shape[-1]
+    if len(found.shape) == 3 and found.shape[0] == found.shape[1]:
+        data.image_size = found.shape[0]
+    if found.num_levels:
+        data.num_levels = found.num_levels
+    else:
+        data.uniform_dequantization, data.centered = False, True
+        logging.info("%s are floats: not dequantised, the network sees (x - %g) / %g", data.dataset, *affine(config, 0))
+    if len(found.shape) != 3 and data.random_flip:
+        data.random_flip = False
+        logging.info("%s are no images [H, W, C]: config.data.random_flip is set to False", data.dataset)
+
+
+def source(config: ConfigDict, split: str) -> Source:
+    """The examples of `train`, or of `test`: what the published experiments evaluate on."""
+    data = config.data
+    examples = _load(config, split)
+    if examples.shape != data_shape(config):
+        raise ValueError(
+            f"config.data says examples of {data_shape(config)}, but {data.dataset} has {examples.shape}; "
+            f"set config.data.shape = {examples.shape}."
+        )
+    check_source(config, examples.num_levels)
+    if config.model.num_labels not in (0, examples.num_classes):
+        raise ValueError(
+            f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "
+            f"{examples.num_classes} classes; "
+            f"set it to {examples.num_classes}, or to 0 for a network that knows no classes."
+        )
+    return examples
+
+
+def unchecked(config: ConfigDict, split: str) -> Source:
+    """The examples of `train` or `test`, whether the rest of the config suits them or not."""
+    return _load(config, split, any_size=True)
+
+
+def augmentation(config: ConfigDict) -> Augment | None:
+    """EDM's augmentation with probability `data.augment`, if that is not 0.
+
+    Errors: ValueError for what is no image, and for a network that is not told: its samples would be changed too.
+    """
+    probability = config.data.augment
+    if not probability:
+        return None
+    check_images(data_shape(config), "config.data.augment", "set it to 0")
+    told = config.model.get("augment_dim", 0)
+    if told != augment.NUM_LABELS:
+        raise ValueError(
+            f"config.data.augment = {probability} changes images in ways that the network has to be told, but "
+            f"config.model.augment_dim = {told}; set it to {augment.NUM_LABELS}, or data.augment to 0."
+        )
+    return lambda keys, x: augment.augment(keys, x, probability)
+
+
+def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
+    """(offset, scale): of floats the network sees (x - offset) / scale.
+
+    Errors: ValueError for data with levels, which `data.centered` scales, and for a scale that is not positive.
+    """
+    offset, scale = config.data.offset, config.data.scale
+    if num_levels and (offset, scale) != (0.0, 1.0):
+        raise ValueError(
+            f"config.data.offset = {offset} and config.data.scale = {scale} are for floats, but the data have "
+            f"{num_levels} levels, which config.data.centered scales; leave them at 0.0 and 1.0."
+        )
+    if not scale > 0 or not math.isfinite(scale + offset):
+        raise ValueError(
+            f"config.data.offset = {offset} and config.data.scale = {scale}, but both must be finite and the scale "
+            "positive."
+        )
+    return offset, scale
+
+
+def _check_given(config: ConfigDict) -> None:
+    """Errors: ValueError where a config leaves the data to the command, and the command does not say them."""
+    if not config.data.dataset:
+        others = " or ".join(f"{form}:YOUR_FILE" for form in FORMS if form not in ("folder", "cifar10"))
+        raise ValueError(
+            "config.data.dataset is empty, but this config has no data of its own: give "
+            f"--config.data.dataset=folder:YOUR_FOLDER, the folder of your pictures, or {others}."
+        )
+
+
+def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
+    """Errors: ValueError, FileNotFoundError; not for embedded data of another size, where `any_size` will do."""
+    _check_given(config)
+    data = config.data
+    if data.resize:
+        choose("data.resize", data.resize, dict.fromkeys(RESIZES))
+    choose("data.on_corrupt", data.on_corrupt, dict.fromkeys(("refuse", "skip")))
+    return load(
+        data.dataset,
+        split if split == "train" else eval_split(data.dataset),
+        data_dir=data.data_dir,
+        image_size=None if data.shape or (any_size and data.dataset.lower() in EMBEDDED) else data.image_size,
+        category=data.category,
+        num_channels=data.num_channels,
+        shape=tuple(data.shape),
+        reading=Reading(
+            shape=tuple(data.shape),
+            image_size=data.image_size,
+            resize=data.resize,
+            num_levels=data.num_levels,
+            test_every=data.test_every,
+            on_corrupt=data.on_corrupt,
+            cache_dir=data.cache_dir,
+        ),
+    )
+
+
+def prepare(config: ConfigDict, num_levels: int) -> Prepare:
+    """From a batch as loaded, grey levels or floats (`num_levels` 0), to the scaled data that are trained on."""
+    centered, (offset, scale) = config.data.centered, affine(config, num_levels)
+    if not num_levels:
+        return lambda keys, batch: (batch["x"] - offset) / scale
+    if config.data.uniform_dequantization:
+        return lambda keys, batch: dequantize.uniform(keys, batch["x"], num_levels, centered=centered)
+    return lambda keys, batch: dequantize.scale(batch["x"], num_levels, centered=centered)
+
+
+def to_model(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
+    """From grey levels to data without noise: the middle of a level's cell, if it was trained on dequantised data.
+
+    Floats, without levels, are shifted and scaled as `data.offset` and `data.scale` say.
+    """
+    data = config.data
+    if not num_levels:
+        offset, factor = affine(config, num_levels)
+        return lambda x: (x - offset) / factor
+    scale = dequantize.midpoint if data.uniform_dequantization else dequantize.scale
+    return lambda levels: scale(levels, num_levels, centered=data.centered)
+
+
+def to_data(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
+    """From values as the network sees them to those of the data: grey levels, or floats; inverts `to_model`."""
+    if not num_levels:
+        offset, factor = affine(config, num_levels)
+        return lambda x: x * factor + offset
+    return lambda x: dequantize.quantize(x, num_levels, centered=config.data.centered)

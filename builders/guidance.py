@@ -1,0 +1,158 @@
+"""What guides a sampler: the part of the composition root that reads `sampling.guid*`."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from jax.sharding import Sharding
+from ml_collections import ConfigDict
+
+from builders import network
+from builders.process import make_sde
+from builders.score import log_class_probability, make_score_of
+from core.arrays import Array
+from core.tables import choose
+from programs import restore_run
+from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
+from sde.base import ScoreFn
+
+# (params, parameters of the guide, labels [B] or None) -> score function
+GuidedScoreOf = Callable[[Any, Any, Array | None], ScoreFn]
+
+
+@dataclasses.dataclass(frozen=True)
+class Guide:
+    """The score function of a sampler, the parameters of the other network in it, the classes that it knows (or 0)."""
+
+    score_of: GuidedScoreOf
+    params: Any
+    num_labels: int
+
+
+def guide(config: ConfigDict, sharding: Sharding) -> Guide:
+    """The guidance that `config.sampling` describes; reads the checkpoint of the other network where there is one.
+
+    Errors: ValueError for settings that do not fit, or a run without the checkpoint.
+    """
+    return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding)
+
+
+def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Array | None], ScoreFn]:
+    """`(params, labels or None) -> score function` of the network itself, which computes in `dtype`."""
+    score_of = make_score_of(config, dtype)
+    return lambda params, labels: score_of(params, {} if labels is None else {"label": labels}, None)
+
+
+def _interval(config: ConfigDict) -> Interval | None:
+    """The noise levels at which there is guidance; None for all."""
+    low, high = config.sampling.guidance_min_sigma, config.sampling.guidance_max_sigma
+    if low == 0 and high is None:
+        return None
+    if high is not None and low >= high:
+        raise ValueError(
+            f"config.sampling.guidance_min_sigma = {low} is not below guidance_max_sigma = {high}; there would be no "
+            "guidance: change one of them."
+        )
+    return Interval(make_sde(config), low, math.inf if high is None else high)
+
+
+def _none(config: ConfigDict, sharding: Sharding) -> Guide:
+    score_of = _conditional(config, config.sampling.dtype)
+    return Guide(lambda params, guide, labels: score_of(params, labels), None, config.model.num_labels)
+
+
+def _classifier_free(config: ConfigDict, sharding: Sharding) -> Guide:
+    if not config.model.num_labels or not config.model.label_dropout:
+        raise ValueError(
+            "config.sampling.guidance = 'classifier_free' needs a network that was trained with and without classes; "
+            f"here config.model.num_labels = {config.model.num_labels} and config.model.label_dropout = "
+            f"{config.model.label_dropout}: use guidance = 'classifier' or 'none', or train one with both above 0."
+        )
+    score_of, scale, interval = (
+        _conditional(config, config.sampling.dtype),
+        config.sampling.guidance_scale,
+        _interval(config),
+    )
+
+    def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:
+        if labels is None:
+            return score_of(params, None)
+        return classifier_free(score_of(params, labels), score_of(params, None), scale, interval)
+
+    return Guide(guided, None, config.model.num_labels)
+
+
+def _classifier(config: ConfigDict, sharding: Sharding) -> Guide:
+    other, params = _other(config, sharding)
+    if not network.is_classifier(other):
+        raise ValueError(
+            f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a {other.model.name}, which is no "
+            "classifier; give the run of a wideresnet, or set config.sampling.guidance = 'autoguidance'."
+        )
+    _same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered"))
+    score_of, log_probability = (
+        _conditional(config, config.sampling.dtype),
+        log_class_probability(other, make_sde(config)),
+    )
+    scale, interval = config.sampling.guidance_scale, _interval(config)
+
+    def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:
+        if labels is None:
+            return score_of(params, None)
+        known = labels if config.model.num_labels else None
+        return classifier_guided(score_of(params, known), log_probability(guide, labels, None), scale, interval)
+
+    return Guide(guided, params, other.model.num_labels)
+
+
+def _autoguidance(config: ConfigDict, sharding: Sharding) -> Guide:
+    other, params = _other(config, sharding)
+    if network.is_classifier(other):
+        raise ValueError(
+            f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a classifier; give the run of a "
+            "weaker score model, or set config.sampling.guidance = 'classifier'."
+        )
+    if make_sde(config) != make_sde(other):
+        raise ValueError(
+            f"config.sampling.guide_workdir = {config.sampling.guide_workdir} was trained with the SDE "
+            f"{make_sde(other)}, this config with {make_sde(config)}; autoguidance needs the same."
+        )
+    _same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered", "model.num_labels"))
+    score_of, weaker_of = _conditional(config, config.sampling.dtype), _conditional(other, config.sampling.dtype)
+    scale, interval = config.sampling.guidance_scale, _interval(config)
+
+    def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:
+        return autoguided(score_of(params, labels), weaker_of(guide, labels), scale, interval)
+
+    return Guide(guided, params, config.model.num_labels)
+
+
+def _other(config: ConfigDict, sharding: Sharding) -> tuple[ConfigDict, Any]:
+    """Config and averaged parameters of the network that guides."""
+    sampling = config.sampling
+    if sampling.guide_workdir is None:
+        raise ValueError(
+            f"config.sampling.guidance = {sampling.guidance!r} needs config.sampling.guide_workdir, the --workdir of "
+            "the run that guides."
+        )
+    return restore_run.network_of("sampling.guide_workdir", sampling.guide_workdir, sampling.guide_checkpoint, sharding)
+
+
+def _same(config: ConfigDict, other: ConfigDict, keys: tuple[str, ...]) -> None:
+    """ValueError unless both configs agree on `keys`."""
+    for key in keys:
+        section, name = key.split(".")
+        if config[section][name] != other[section][name]:
+            raise ValueError(
+                f"config.{key} is {config[section][name]}, but {other[section][name]} in the run that guides, "
+                f"{config.sampling.guide_workdir}; give one that was trained on the same data."
+            )
+
+
+GUIDANCES: dict[str, Callable[[ConfigDict, Sharding], Guide]] = {
+    "none": _none,
+    "classifier_free": _classifier_free,
+    "classifier": _classifier,
+    "autoguidance": _autoguidance,
+}

@@ -1,0 +1,243 @@
+"""How bits per dimension are measured, from the config: the part of the composition root that reads `eval`."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from builders import data
+from core.arrays import Array
+from core.keys import LikelihoodKey, draw_normal, fold_in
+from core.tables import choose
+from data.shapes import data_shape
+from likelihood import dequantize, variational
+from likelihood.bound import variational_bound
+from likelihood.decoder import decode
+from likelihood.divergence import DIVERGENCES, PROBES, Exact
+from likelihood.ode import log_likelihood
+from sde.base import SDE, ScoreFn
+from sde.chain import DiscreteChain
+from sde.flow import SOLVERS
+
+
+class LogDensity(NamedTuple):
+    """Log-density [B] of dequantised data and its standard error [B], NaN where unknown, in nats; evaluations."""
+
+    nats: Array
+    standard_error_nats: Array
+    num_evals: Array
+
+
+# learned parameters or None, keys [B], levels [B, ...] -> x [B, ...], log-density [B] over the uniform one's, in nats
+Dequantize = Callable[[Any, Array, Array], tuple[Array, Array]]
+# keys [B], levels [B, ...], learned parameters of the dequantisation where it has some
+BitsPerDim = Callable[..., dict[str, Array]]
+Measure = Callable[[ScoreFn, Array, Array], LogDensity]  # score function, keys [B], x [B, ...]
+
+
+def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
+    """`(score_fn, keys [B], levels [B, ...], learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`.
+
+    As `eval` says; `learned` is what `fit_dequantization` gave, and may be left out where that is nothing. Floats have
+    no levels (`num_levels` 0), so no bits: for them it is "nats_per_dim", -log p / D of the data as given, a density,
+    which depends on their unit and may be negative.
+
+    "logp_nats" is the log of the model's mean density in the cell of an image, or a lower bound of it. With several
+    probes (times, for method "bound") of one dequantisation there is also "probe_standard_error" [B]: what they leave
+    uncertain about the example's figure.
+    """
+    settings, centered = config.eval, config.data.centered
+    for key, table in CHOICES.items():
+        choose(f"eval.{key}", settings[key], table)
+    _refuse_divergence(config)
+    make_draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
+    draw = make_draw(config, process, num_levels) if num_levels else _as_they_are(config)
+    measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
+    num = settings.num_dequantizations
+
+    def sample(score_fn: ScoreFn, keys: Array, levels: Array, learned: Any) -> tuple[LogDensity, Array]:
+        x, log_ratio = draw(learned, fold_in(keys, LikelihoodKey.DATA), levels)
+        return measure(score_fn, keys, x), log_ratio
+
+    def fn(score_fn: ScoreFn, keys: Array, levels: Array, learned: Any = None) -> dict[str, Array]:
+        num_dims = math.prod(levels.shape[1:])
+        if num == 1:
+            found, log_ratio = jax.tree.map(lambda a: a[None], sample(score_fn, keys, levels, learned))
+        else:
+            several = jnp.stack([keys, *(fold_in(fold_in(keys, LikelihoodKey.SAMPLES), k) for k in range(1, num))])
+            found, log_ratio = jax.lax.map(lambda keys: sample(score_fn, keys, levels, learned), several)
+        logp = dequantize.log_probability_nats(found.nats, log_ratio)
+        if num_levels:
+            figure, unit = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered), math.log(2)
+        else:
+            figure, unit = -logp / num_dims, 1.0
+        result = {quantity(num_levels): figure, "logp_nats": logp, "num_evals": jnp.sum(found.num_evals)}
+        if num == 1 and _has_standard_error(config):
+            result["probe_standard_error"] = found.standard_error_nats[0] / (num_dims * unit)
+        return result
+
+    return fn
+
+
+def quantity(num_levels: int) -> str:
+    """What the likelihood of data with so many levels is called, in reports too; 0: values without levels."""
+    return "bits_per_dim" if num_levels else "nats_per_dim"
+
+
+def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Callable[..., Any]:
+    """`(score_of, weights, key, batches) -> learned`: what the dequantisation learns from a model; None for most.
+
+    See `likelihood.variational.fit`. The result is a function of the four, of `eval` and of the SDE alone.
+    """
+    settings = config.eval
+    if settings.dequantization != "variational" or not num_levels:
+        return lambda score_of, weights, key, batches: None
+    flow, centered = variational.Flow(), config.data.centered
+    loss = variational.make_loss(flow, process, num_levels, centered, eps=settings.bpd_eps)
+
+    def fit(score_of: Callable[[Any], ScoreFn], weights: Any, key: Array, batches: Callable[[int], Array]) -> Any:
+        return variational.fit(flow, loss, score_of, weights, key, batches, num_steps=settings.dequantization_steps)
+
+    return fit
+
+
+def _refuse_divergence(config: ConfigDict) -> None:
+    """Errors: ValueError for a divergence for which the images are too large, or the products too few."""
+    settings = config.eval
+    if settings.bpd_method != "ode":
+        return
+    num_dims, limit = math.prod(data_shape(config)), Exact().limit
+    if settings.divergence == "exact" and num_dims > limit:
+        raise ValueError(
+            f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an example of "
+            f"config.data, more than {limit}; use 'hutchinson' or 'hutchpp' with several config.eval.num_probes."
+        )
+    if settings.divergence == "hutchpp" and settings.num_probes < 3:
+        raise ValueError(
+            f"config.eval.divergence = 'hutchpp' divides its products into three parts, but config.eval.num_probes = "
+            f"{settings.num_probes}; use at least 3 (6 for a standard error), or 'hutchinson'."
+        )
+
+
+def _has_standard_error(config: ConfigDict) -> bool:
+    settings = config.eval
+    if settings.bpd_method == "ode" and settings.divergence != "hutchinson":
+        return settings.divergence == "hutchpp" and settings.num_probes >= 6
+    return settings.num_probes > 1
+
+
+def _as_they_are(config: ConfigDict) -> Dequantize:
+    """Floats, scaled; the ratio of densities is |dx / dlevels| = scale^D, so that the result is of the data as given.
+
+    Errors: ValueError for settings that only mean something for levels.
+    """
+    settings = config.eval
+    if settings.dequantization != "uniform" or settings.num_dequantizations > 1:
+        raise ValueError(
+            f"config.eval.dequantization = {settings.dequantization!r} with num_dequantizations = "
+            f"{settings.num_dequantizations}, but the data are floats, which are not dequantised; use 'uniform' and 1."
+        )
+    offset, scale = data.affine(config, 0)
+    return lambda learned, keys, x: (
+        (x - offset) / scale,
+        jnp.full(keys.shape, math.prod(x.shape[1:]) * math.log(scale)),
+    )
+
+
+def _uniform(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
+    centered = config.data.centered
+    return lambda learned, keys, levels: (
+        dequantize.uniform(keys, levels, num_levels, centered=centered),
+        jnp.zeros(keys.shape),
+    )
+
+
+def _truncated_normal(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
+    settings, centered = config.eval, config.data.centered
+    if settings.bpd_method == "bound" or settings.bpd_offset == "decoded":
+        raise ValueError(
+            "config.eval.dequantization = 'truncated_normal' draws samples at time bpd_eps, but config.eval.bpd_method "
+            "= 'bound' and config.eval.bpd_offset = 'decoded' start from data; use 'ode' and 'at_eps', or 'uniform'."
+        )
+
+    def draw(learned: Any, keys: Array, levels: Array) -> tuple[Array, Array]:
+        t = jnp.asarray(settings.bpd_eps)
+        x, logq = dequantize.truncated_normal(
+            keys, levels, num_levels, centered, mean_coeff=process.mean_coeff(t), std=process.std(t)
+        )
+        return x, logq - dequantize.uniform_logq_nats(math.prod(levels.shape[1:]), num_levels, centered)
+
+    return draw
+
+
+def _variational(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
+    flow, centered = variational.Flow(), config.data.centered
+    if isinstance(process, DiscreteChain):
+        raise ValueError(
+            "config.eval.dequantization = 'variational' is trained on a bound in continuous time; "
+            "use config.training.continuous = True, or 'uniform'."
+        )
+    if len(data_shape(config)) == 1:
+        raise ValueError(
+            "config.eval.dequantization = 'variational' is a convolutional flow, which vectors do not have; "
+            "use 'uniform' or 'truncated_normal'."
+        )
+    return lambda learned, keys, levels: variational.variational(flow, learned, keys, levels, num_levels, centered)
+
+
+def _ode(config: ConfigDict, process: SDE) -> Measure:
+    settings = config.eval
+    make, decoded = DIVERGENCES[settings.divergence], OFFSETS[settings.bpd_offset]
+    solver = {"eps": settings.bpd_eps, "rtol": settings.rtol, "atol": settings.atol, "solver": settings.ode_solver}
+
+    def measure(score_fn: ScoreFn, keys: Array, x: Array) -> LogDensity:
+        divergence = make(settings.hutchinson, fold_in(keys, LikelihoodKey.PROBES), x.shape, settings.num_probes)
+        if not decoded:
+            found = log_likelihood(score_fn, process, x, divergence, **solver)
+            return LogDensity(found.logp_nats, found.standard_error_nats, found.num_evals)
+        z = draw_normal(fold_in(keys, LikelihoodKey.NOISE), x.shape)
+        start, decoder = decode(score_fn, process, x, z, eps=settings.bpd_eps)
+        found = log_likelihood(score_fn, process, start, divergence, **solver)
+        return LogDensity(found.logp_nats + decoder, found.standard_error_nats, found.num_evals + 1)
+
+    return measure
+
+
+def _bound(config: ConfigDict, process: SDE) -> Measure:
+    settings = config.eval
+    if isinstance(process, DiscreteChain):
+        raise ValueError(
+            "config.eval.bpd_method = 'bound' integrates over continuous time; use config.training.continuous = True."
+        )
+
+    def measure(score_fn: ScoreFn, keys: Array, x: Array) -> LogDensity:
+        found = variational_bound(
+            score_fn,
+            process,
+            x,
+            fold_in(keys, LikelihoodKey.PROBES),
+            eps=settings.bpd_eps,
+            num_times=settings.num_probes,
+            decoded=OFFSETS[settings.bpd_offset],
+        )
+        return LogDensity(-found.nats, found.standard_error_nats, found.num_evals)
+
+    return measure
+
+
+OFFSETS: dict[str, bool] = {"at_eps": False, "decoded": True}
+CHOICES: dict[str, dict] = {
+    "divergence": DIVERGENCES,
+    "hutchinson": PROBES,
+    "bpd_offset": OFFSETS,
+    "ode_solver": SOLVERS,
+}
+METHODS: dict[str, Callable[[ConfigDict, SDE], Measure]] = {"ode": _ode, "bound": _bound}
+DEQUANTIZATIONS: dict[str, Callable[[ConfigDict, SDE, int], Dequantize]] = {
+    "uniform": _uniform,
+    "truncated_normal": _truncated_normal,
+    "variational": _variational,
+}

@@ -1,0 +1,66 @@
+"""The training loss that a config describes."""
+
+from ml_collections import ConfigDict
+
+from builders import network
+from builders.data import augmentation, prepare
+from builders.process import make_sde
+from builders.score import Collect, as_they_are, log_class_probability, make_score_of
+from core.tables import choose
+from sde import times
+from sde.base import SDE
+from sde.chain import DiscreteChain
+from training.objectives.classification import make_cross_entropy
+from training.objectives.score_matching import (
+    DrawTimes,
+    PerExampleLoss,
+    Weighting,
+    edm,
+    independent,
+    likelihood,
+    make_per_example_loss,
+    stratified,
+    variance,
+)
+
+
+def make_objective(config: ConfigDict, num_levels: int, collect: Collect = as_they_are) -> PerExampleLoss:
+    """Denoising score matching on this config's SDE and network; the cross-entropy of a classifier.
+
+    `collect`: what brings the parameters together where devices share them.
+    """
+    training, process = config.training, make_sde(config)
+    if network.is_classifier(config):
+        return make_cross_entropy(
+            log_class_probability(config, process, collect),
+            process,
+            prepare(config, num_levels),
+            _draw_times(config, process),
+        )
+    return make_per_example_loss(
+        make_score_of(config, collect=collect),
+        process,
+        prepare(config, num_levels),
+        _draw_times(config, process),
+        weighting=_weighting(config),
+        reduce_mean=training.reduce_mean,
+        augment=augmentation(config),
+    )
+
+
+def _draw_times(config: ConfigDict, process: SDE) -> DrawTimes:
+    training = config.training
+    quantiles = {
+        "uniform": lambda: times.uniform(training.eps),
+        "log_snr": lambda: times.log_snr(process, training.eps),
+        "log_normal": lambda: times.log_normal(process, training.eps, mean=training.p_mean, std=training.p_std),
+    }
+    quantile = choose("training.time_sampling", training.time_sampling, quantiles)
+    draw = stratified if training.stratified else independent
+    return draw(times.levels(process) if isinstance(process, DiscreteChain) else quantile())
+
+
+def _weighting(config: ConfigDict) -> Weighting:
+    name = config.training.weighting or ("likelihood" if config.training.likelihood_weighting else "variance")
+    table = {"variance": variance, "likelihood": likelihood, "edm": edm(config.model.sigma_data)}
+    return choose("training.weighting", name, table)

@@ -1,0 +1,37 @@
+"""The optimizer, its learning rate and the averages of the parameters that a config describes."""
+
+import optax
+from ml_collections import ConfigDict
+
+from core.tables import choose
+from training.ema import EMA, Average, PowerEMA
+from training.optim import OPTIMIZERS, learning_rate
+
+
+def make_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimiser and its learning rate as a function of the step."""
+    optim = config.optim
+    decay = choose("optim.schedule", optim.schedule, {"constant": None, "cosine": config.training.n_iters})
+    schedule = learning_rate(optim.lr, warmup=optim.warmup, decay_steps=decay)
+    make = choose("optim.optimizer", optim.optimizer, OPTIMIZERS)
+    tx = make(
+        schedule,
+        beta1=optim.beta1,
+        beta2=optim.beta2,
+        eps=optim.eps,
+        weight_decay=optim.weight_decay,
+        grad_clip=optim.grad_clip,
+    )
+    return tx, schedule
+
+
+def make_ema(config: ConfigDict) -> EMA:
+    """The average of the parameters."""
+    return EMA(config.model.ema_rate, config.model.ema_warmup)
+
+
+def make_averages(config: ConfigDict) -> dict[str, Average]:
+    """The further averages that a run keeps, by their names in its state: none unless the config says so."""
+    rates = {f"rate_{k}": EMA(rate, config.model.ema_warmup) for k, rate in enumerate(config.model.ema_rates)}
+    powers = {f"power_{k}": PowerEMA(sigma_rel) for k, sigma_rel in enumerate(config.model.ema_sigma_rels)}
+    return {**rates, **powers}

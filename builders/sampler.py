@@ -1,0 +1,137 @@
+"""The sampler that a config describes; the part of the composition root that reads `config.sampling`."""
+
+import math
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from builders.process import make_sde
+from core.tables import choose
+from sampling import grids
+from sampling.base import Sampler
+from sampling.coefficients import METHODS
+from sampling.multistep import Multistep
+from sampling.ode import SOLVERS, ProbabilityFlow
+from sampling.pc import PC
+from sampling.steps import table
+from sampling.steps.solvers import Churn
+from sde.base import SDE
+from sde.chain import DiscreteChain
+
+FEW_STEPS = 20  # of method `solver`, unless sampling.num_steps says otherwise
+
+
+def make_sampler(config: ConfigDict) -> Sampler:
+    """The sampler that `config.sampling` describes, for the SDE of this config."""
+    return choose("sampling.method", config.sampling.method, SAMPLERS)(config, make_sde(config))
+
+
+def _eps(config: ConfigDict) -> float:
+    """The last time of a sampler, unless set: as published for VP, sub-VP and VE; sigma = 0.002 for EDM."""
+    if config.sampling.eps is not None:
+        return config.sampling.eps
+    return {"vesde": 1e-5, "edm": 0.002 / config.model.sigma_max}.get(config.training.sde, 1e-3)
+
+
+def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...]:
+    """The grid, on which a chain with as many steps as levels goes through all of them."""
+    sampling = config.sampling
+    if isinstance(process, DiscreteChain) and num_steps > process.num_scales:
+        raise ValueError(
+            f"config.sampling.num_steps = {num_steps}, but a discrete model has only model.num_scales = "
+            f"{process.num_scales} levels; use at most as many, or leave num_steps unset."
+        )
+    return choose("sampling.grid", sampling.grid, grids.GRIDS)(process, num_steps, _eps(config))
+
+
+def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
+    sampling = config.sampling
+    default = process.num_scales if isinstance(process, DiscreteChain) else config.model.num_scales
+    num_steps = sampling.num_steps or default
+    published = "posterior" if config.training.sde in ("vesde", "edm") else "transition"
+    variance = sampling.ancestral_variance or published
+    choose("sampling.ancestral_variance", variance, dict.fromkeys(("posterior", "transition")))
+    choose("sampling.langevin_norm", sampling.langevin_norm, dict.fromkeys(("example", "batch")))
+    make_predictor = choose("sampling.predictor", sampling.predictor, table.PREDICTORS)
+    make_corrector = choose("sampling.corrector", sampling.corrector, table.CORRECTORS)
+    _refuse_combinations(config, process)
+    churn = Churn(
+        s_churn=sampling.churn,
+        num_steps=num_steps,
+        s_tmin=sampling.churn_min,
+        s_tmax=math.inf if sampling.churn_max is None else sampling.churn_max,
+        s_noise=sampling.churn_noise,
+    )
+    return PC(
+        process,
+        predictor=make_predictor(
+            probability_flow=sampling.probability_flow, variance=variance, eta=sampling.eta, churn=churn
+        ),
+        corrector=make_corrector(snr=sampling.snr, norm=sampling.langevin_norm),
+        times=_times(config, process, num_steps),
+        num_corrector_steps=sampling.n_steps_each,
+        denoise=sampling.noise_removal,
+    )
+
+
+def _refuse_combinations(config: ConfigDict, process: SDE) -> None:
+    """Errors: ValueError for a predictor with a setting, or an SDE, that it cannot be used with."""
+    sampling = config.sampling
+    if sampling.probability_flow and sampling.predictor == "ancestral_sampling":
+        raise ValueError(
+            "config.sampling.probability_flow = True needs a predictor that follows the ODE; "
+            "use euler_maruyama or reverse_diffusion instead of ancestral_sampling."
+        )
+    if isinstance(process, DiscreteChain) and sampling.predictor == "euler_maruyama":
+        raise ValueError(
+            "config.sampling.predictor = 'euler_maruyama' needs config.training.continuous = True; "
+            "for a discrete model use ancestral_sampling or reverse_diffusion."
+        )
+    if sampling.eta and sampling.predictor != "ddim":
+        raise ValueError(
+            f"config.sampling.eta = {sampling.eta} is of predictor 'ddim', not of {sampling.predictor!r}; "
+            "set config.sampling.predictor = 'ddim', or eta = 0."
+        )
+    if sampling.churn and sampling.predictor != "heun":
+        raise ValueError(
+            f"config.sampling.churn = {sampling.churn} is of predictor 'heun', not of {sampling.predictor!r}; "
+            "set config.sampling.predictor = 'heun', or churn = 0."
+        )
+
+
+def _multistep(config: ConfigDict, process: SDE) -> Multistep:
+    sampling = config.sampling
+    if sampling.corrector != "none":
+        raise ValueError(
+            f"config.sampling.corrector = {sampling.corrector!r}, but a multistep solver has no corrector; "
+            "set corrector = 'none', or method = 'pc' with predictor ddim or heun."
+        )
+    num_steps = sampling.num_steps or FEW_STEPS
+    method = choose("sampling.solver", sampling.solver, METHODS)
+    return Multistep(process, method, _times(config, process, num_steps), denoise=sampling.noise_removal)
+
+
+def _probability_flow(config: ConfigDict, process: SDE) -> ProbabilityFlow:
+    if isinstance(process, DiscreteChain):
+        raise ValueError(
+            "config.sampling.method = 'ode' solves a differential equation, which a discrete model does not have; "
+            "use method = 'pc', method = 'solver' or config.training.continuous = True."
+        )
+    sampling = config.sampling
+    choose("sampling.ode_solver", sampling.ode_solver, SOLVERS)
+    return ProbabilityFlow(
+        process,
+        eps=_eps(config),
+        rtol=sampling.rtol,
+        atol=sampling.atol,
+        denoise=sampling.noise_removal,
+        solver=sampling.ode_solver,
+        per_example=sampling.ode_per_example,
+    )
+
+
+SAMPLERS: dict[str, Callable[[ConfigDict, SDE], Sampler]] = {
+    "pc": _predictor_corrector,
+    "solver": _multistep,
+    "ode": _probability_flow,
+}

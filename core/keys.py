@@ -1,0 +1,135 @@
+"""Random numbers by address: every draw is `fold_in` of a key with a registered purpose, a step or an example's index.
+
+Nothing stores or splits a key, so a random number depends neither on the batch it was computed in nor on how many
+draws came before. The enumerations below list what may be folded into which key; two purposes of one key differ.
+"""
+
+import enum
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from core.arrays import Array
+
+
+class RunKey(enum.IntEnum):
+    """Purposes of the root key of a run, `jax.random.key(config.seed)`."""
+
+    INIT = 0
+    TRAIN = 1  # then the step
+    SAMPLE = 2  # then the checkpoint and the sample
+    LOSS = 3  # the loss of an evaluation; then the example
+    LIKELIHOOD = 4  # then the repetition and the example
+    RESTORE = 5  # then the checkpoint
+    DEQUANTIZE = 6
+    TEST_LOSS = 7  # the loss of a test batch during training; then the step and the example
+
+
+class StepKey(enum.IntEnum):
+    """Purposes of the key of a training step."""
+
+    EXAMPLES = 0  # then the row of the batch
+    DROPOUT = 1
+
+
+class DropoutKey(enum.IntEnum):
+    """Purposes of a dropout key beside dropout itself, which takes flax's own addresses."""
+
+    LABELS = 0xC1A55  # which class labels are dropped
+
+
+class ExampleKey(enum.IntEnum):
+    """Purposes of the key of a training example."""
+
+    DATA = 0
+    TIME = 1
+    NOISE = 2
+    AUGMENT = 3
+
+
+class SampleKey(enum.IntEnum):
+    """Purposes of the key of a sample."""
+
+    PRIOR = 0
+    STEPS = (
+        1  # then the step, the corrector step (0 is the predictor), and 0 for the step's noise, 1 for a constraint's
+    )
+    END = 2
+
+
+class RestorationKey(enum.IntEnum):
+    """Purposes of the key of a restoration task."""
+
+    MEASUREMENT = 0  # then the image
+    POSTERIOR = 1  # then the image and the sample
+
+
+class LikelihoodKey(enum.IntEnum):
+    """Purposes of the key of an example whose likelihood is computed."""
+
+    DATA = 0
+    PROBES = 1
+    NOISE = 2
+    SAMPLES = 3  # then the importance sample
+
+
+class BoundKey(enum.IntEnum):
+    """Purposes of the key of an example whose variational bound is computed."""
+
+    TIME = 0
+    NOISE = 1
+    DECODER = 2
+
+
+class DequantizationKey(enum.IntEnum):
+    """Purposes of the key of the variational dequantization."""
+
+    FLOW = 0
+    BOUND = 1
+    INIT = 2
+    STEPS = 3  # then the step
+
+
+class AugmentationKey(enum.IntEnum):
+    """Purposes of the key of an augmented example: one for each transformation; then an `AugmentationDraw`."""
+
+    X_FLIP = 0
+    Y_FLIP = 1
+    SCALE = 2
+    ROTATION = 3
+    ANISOTROPY = 4
+    TRANSLATION = 5
+
+
+class AugmentationDraw(enum.IntEnum):
+    """Purposes of the key of one transformation."""
+
+    WHETHER = 0
+    HOW = 1
+    DIRECTION = 2
+
+
+def fold_in(keys: Array, data: int | Array) -> Array:
+    """`jax.random.fold_in` for one key or for an array of keys [B]."""
+    if keys.ndim == 0:
+        return jax.random.fold_in(keys, data)
+    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
+
+
+def keys_at(key: Array, indices: ArrayLike) -> Array:
+    """The keys of the examples `indices` [B]: `fold_in(key, i)`, so an example never depends on its batch."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(indices))
+
+
+def example_keys(key: Array, num: int, start: int = 0) -> Array:
+    """The keys of examples `start ... start + num - 1`."""
+    return keys_at(key, jnp.arange(start, start + num))
+
+
+def draw_normal(keys: Array, shape: Sequence[int]) -> Array:
+    """Standard normal noise of `shape` [B, ...] from one key, or from one key per example (`keys` [B])."""
+    if keys.ndim == 0:
+        return jax.random.normal(keys, tuple(shape))
+    return jax.vmap(lambda key: jax.random.normal(key, tuple(shape[1:])))(keys)

@@ -1,0 +1,194 @@
+"""Arrays that a user gives as .npy or .npz files, [N, ...] of any rank; nothing in them is executed.
+
+An .npy file stays on disk and is read where it is needed; an .npz file is read whole, once. Examples are x, arr_0 or
+the only array of an .npz file, labels y or labels, and for .npy those of a second file, `npy:IMAGES.npy,LABELS.npy`.
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from data.source import Examples, Reading, Source, in_split
+
+EXAMPLES, LABELS = ("x", "arr_0"), ("y", "labels", "label")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """A `fetch` of the rows `chosen` of an array; floats become float32, integers levels of `dtype`."""
+
+    name: str
+    array: np.ndarray
+    labels: np.ndarray | None
+    chosen: np.ndarray  # int64 [n], rows of the split
+    shape: tuple[int, ...]
+    dtype: str
+    num_levels: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        array = self.array
+        return self.__dict__ | ({"array": array.filename} if isinstance(array, np.memmap) else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process, which opens a file that stays on disk for itself."""
+        array = state["array"]
+        self.__dict__.update(state)
+        if not isinstance(array, np.ndarray):
+            self.__dict__["array"] = np.load(array, mmap_mode="r", allow_pickle=False)
+
+    def __call__(self, indices: np.ndarray) -> Examples:
+        """The examples `indices` [n]. Errors: ValueError that names a row whose values are not what they should be."""
+        rows = self.chosen[indices]
+        found = np.asarray(self.array[rows]).reshape(len(rows), *self.shape)
+        if self.num_levels:
+            wrong = (found < 0) | (found >= self.num_levels) if self.num_levels != _natural(found.dtype) else None
+        else:
+            wrong = ~np.isfinite(found)
+        if wrong is not None and wrong.any():
+            first = int(np.flatnonzero(wrong.reshape(len(rows), -1).any(axis=1))[0])
+            expected = f"levels 0 to {self.num_levels - 1}" if self.num_levels else "finite numbers"
+            raise ValueError(
+                f"row {rows[first]} of {self.name} has the value {found[first][wrong[first]][0]}, but {expected} are "
+                f"expected; correct the file{', or set config.data.num_levels' if self.num_levels else ''}."
+            )
+        labels = np.zeros(len(rows), np.int32) if self.labels is None else self.labels[rows].astype(np.int32)
+        return {"x": found.astype(self.dtype), "label": labels}
+
+
+def open_npy(given: str, split: str, reading: Reading) -> Source:
+    """The split of an .npy file, memory-mapped. Errors: ValueError, FileNotFoundError that name the file."""
+    first, _, second = (given, "", "") if pathlib.Path(given).exists() else given.partition(",")
+    array = _loaded(pathlib.Path(first), "an .npy file")
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{first} is an .npz file; use --config.data.dataset=npz:{first}.")
+    labels = _loaded(pathlib.Path(second), "an .npy file of labels") if second else None
+    if labels is not None and not isinstance(labels, np.ndarray):
+        raise ValueError(f"{second} is an .npz file; give the labels of {first} as .npy.")
+    return _source(f"npy:{given}", first, array, labels, split, reading)
+
+
+def open_npz(given: str, split: str, reading: Reading) -> Source:
+    """The split of an .npz file. Errors: ValueError, FileNotFoundError that name the file."""
+    path = pathlib.Path(given)
+    if not path.is_file():
+        raise _missing(path, "an .npz file")
+    info = path.stat()
+    array, labels = _unpacked(path, info.st_mtime_ns, info.st_size)
+    return _source(f"npz:{given}", given, array, labels, split, reading)
+
+
+@functools.lru_cache(maxsize=2)  # both splits read one file
+def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Examples and labels of an .npz file; time and size of the file are there to notice another one."""
+    del mtime_ns, size
+    archive = _loaded(path, "an .npz file")
+    if isinstance(archive, np.ndarray):
+        raise ValueError(f"{path} is an .npy file; use --config.data.dataset=npy:{path}.")
+    with archive:
+        names = [name for name in archive.files if name not in LABELS]
+        chosen = next((name for name in EXAMPLES if name in names), names[0] if len(names) == 1 else None)
+        if chosen is None:
+            raise ValueError(
+                f"{path} holds {', '.join(archive.files) or 'nothing'}; name the examples x (or arr_0) and their "
+                "labels y (or labels)."
+            )
+        labelled = next((name for name in LABELS if name in archive.files), None)
+        try:
+            return archive[chosen], None if labelled is None else archive[labelled]
+        except (OSError, ValueError, EOFError) as error:
+            raise _unreadable(path, error) from error
+
+
+def _loaded(path: pathlib.Path, what: str) -> np.ndarray | np.lib.npyio.NpzFile:
+    if not path.is_file():
+        raise _missing(path, what)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _source(name: str, file: str, array: np.ndarray, labels: np.ndarray | None, split: str, reading: Reading) -> Source:
+    """The split of an array. Errors: ValueError, one sentence, for what is not examples or labels."""
+    if reading.resize:
+        raise ValueError(
+            f"config.data.resize = {reading.resize!r} resizes pictures, but {name} holds arrays; leave it unset."
+        )
+    if array.ndim < 2 or not len(array):
+        raise ValueError(
+            f"{file} holds {array.dtype} {array.shape}, but examples [N, ...] are expected; give vectors as [N, D]."
+        )
+    shape = reading.shape or array.shape[1:]
+    if math.prod(shape) != math.prod(array.shape[1:]):
+        raise ValueError(
+            f"config.data.shape = {tuple(shape)}, but {file} holds examples of {array.shape[1:]}; leave it unset, or "
+            "give a shape of as many values."
+        )
+    num_levels, dtype = _levels(file, array.dtype, reading.num_levels)
+    num_classes = 0 if labels is None else _count_classes(file, labels, len(array))
+    chosen = in_split(len(array), split, reading.test_every)
+    if not len(chosen):
+        raise ValueError(
+            f"{file} has {len(array)} example(s), none of them in the {split} split; give more, or set "
+            "config.data.test_every = 0 to use all of them for both."
+        )
+    fetch = Rows(file, array, labels, chosen, tuple(shape), dtype, num_levels)
+    return Source(name, len(chosen), tuple(shape), num_levels, num_classes, fetch, dtype)
+
+
+def _levels(file: str, dtype: np.dtype, asked: int | None) -> tuple[int, str]:
+    """Number of levels (0 for floats) and the type in which examples are handed on."""
+    if np.issubdtype(dtype, np.floating):
+        if asked:
+            raise ValueError(
+                f"config.data.num_levels = {asked}, but {file} holds {dtype}, which has no levels; leave it unset, or "
+                "give integers."
+            )
+        return 0, "float32"
+    natural = _natural(dtype)
+    if not (np.issubdtype(dtype, np.integer) or natural):
+        raise ValueError(f"{file} holds {dtype}; use integers (levels) or floats.")
+    num_levels = asked or natural
+    if not num_levels or num_levels > 2**16:
+        raise ValueError(
+            f"{file} holds {dtype}, which does not tell the number of levels; set config.data.num_levels (at most "
+            "65536), or give uint8, uint16 or floats."
+        )
+    return num_levels, "uint8" if num_levels <= 2**8 else "uint16"
+
+
+def _natural(dtype: np.dtype) -> int:
+    """The number of levels that a type says by itself, or 0."""
+    return {"bool": 2, "uint8": 2**8, "uint16": 2**16}.get(dtype.name, 0)
+
+
+def _count_classes(file: str, labels: np.ndarray, num: int) -> int:
+    """Errors: ValueError for labels that are not integers 0 ... K - 1, each there, one for an example."""
+    if labels.shape != (num,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"the labels of {file} are {labels.dtype} {labels.shape}, but integers ({num},) are expected, one for each "
+            "example."
+        )
+    values, counts = np.unique(labels, return_counts=True)
+    if values[0] < 0 or values[-1] >= 2**20:
+        raise ValueError(f"the labels of {file} go from {values[0]} to {values[-1]}; number the classes from 0.")
+    if len(counts) != values[-1] + 1:
+        absent = next(k for k in range(len(values)) if values[k] != k)
+        raise ValueError(
+            f"the labels of {file} go to {values[-1]}, but no example has the class {absent}; number the classes 0 to "
+            f"{len(values) - 1}."
+        )
+    return len(values) if len(values) > 1 else 0
+
+
+def _missing(path: pathlib.Path, what: str) -> FileNotFoundError:
+    return FileNotFoundError(f"{path} does not exist; config.data.dataset must name {what}.")
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ValueError(f"{path} cannot be read as an array ({reason}); write it with numpy.save or numpy.savez.")

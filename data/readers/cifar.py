@@ -1,0 +1,125 @@
+"""CIFAR-10 from its own archive: `cifar-10-python.tar.gz`, `cifar-10-binary.tar.gz`, or the folder that is in them.
+
+The Python batches are pickles. They are read by an unpickler that knows no name but those which NumPy arrays need, so
+that nothing in a file is executed; anything else in it is refused. The binary batches are rows of a label and 3,072
+pixels, plane by plane.
+
+Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, and the page of the data set.
+"""
+
+import dataclasses
+import functools
+import io
+import pathlib
+import pickle
+import tarfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from data.source import Reading, Source, from_arrays
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+_PIXELS = 3 * 32 * 32
+
+
+def _encoded(text: Any, encoding: Any) -> bytes:
+    """What Python 3 writes for bytes in the protocols of Python 2."""
+    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
+        raise pickle.UnpicklingError("it has text that is not what bytes become")
+    return text.encode("latin1")
+
+
+# What pickled NumPy arrays are made of, under the names of Python 2 and 3, of NumPy before and after version 2.
+_ALLOWED = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0] for core in ("core", "_core")},
+    ("_codecs", "encode"): _encoded,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes numbers, strings, lists, dictionaries and NumPy arrays, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Errors: pickle.UnpicklingError for any name that arrays do not need."""
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not executed")
+        return _ALLOWED[module, name]
+
+
+def open_cifar10(given: str, split: str, reading: Reading) -> Source:
+    """The train (50,000 images) or test split (10,000). Errors: FileNotFoundError, ValueError that name the file."""
+    del reading  # the archive says everything
+    path = pathlib.Path(given)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist; config.data.dataset = 'cifar10:PATH' names cifar-10-python.tar.gz, "
+            "cifar-10-binary.tar.gz, or the folder that is in them."
+        )
+    info = path.stat()
+    images, labels = _read(path, split, info.st_mtime_ns)
+    source = from_arrays(f"cifar10:{given}", images, labels, num_classes=len(CLASSES))
+    return dataclasses.replace(source, class_names=CLASSES)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path: pathlib.Path, split: str, mtime_ns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, 32, 32, 3] uint8 and labels [N] of a split."""
+    del mtime_ns  # another file under the name
+    found = dict(_contents(path, split))
+    missing = [name for name in BATCHES[split] if name not in found]
+    if missing:
+        raise ValueError(f"{path} has no {missing[0]}; give CIFAR-10's own archive, or the folder that is in it.")
+    parts = [_batch(path, name, *found[name]) for name in BATCHES[split]]
+    images = np.concatenate([images for images, _ in parts])
+    labels = np.concatenate([labels for _, labels in parts])
+    return images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), labels
+
+
+def _contents(path: pathlib.Path, split: str) -> Iterator[tuple[str, tuple[bytes, bool]]]:
+    """(name of a batch, (its bytes, whether it is binary)) of the batches of a split that are there."""
+    if path.is_dir():
+        inner = [folder for folder in path.glob("cifar-10-batches-*") if folder.is_dir()]
+        for batch in sorted((inner or [path])[0].iterdir()):
+            if batch.stem in BATCHES[split]:
+                yield batch.stem, (batch.read_bytes(), batch.suffix == ".bin")
+        return
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = pathlib.PurePosixPath(member.name)
+                if name.stem in BATCHES[split] and (file := archive.extractfile(member)):
+                    yield name.stem, (file.read(), name.suffix == ".bin")
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as an archive ({error}); download it once more.") from error
+
+
+def _batch(path: pathlib.Path, name: str, content: bytes, is_binary: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [n, 3072] uint8 and labels [n] of a batch."""
+    if is_binary:
+        if not content or len(content) % (1 + _PIXELS):
+            raise ValueError(
+                f"{name}.bin of {path} has {len(content)} bytes, not rows of {1 + _PIXELS}; it is cut off."
+            )
+        rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + _PIXELS)
+        return _checked(path, name, rows[:, 1:], rows[:, 0])
+    try:
+        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
+    except Exception as error:  # a damaged pickle fails in any way
+        raise ValueError(f"{name} of {path} cannot be read ({error}); download it once more.") from error
+    return _checked(path, name, pixels, labels)
+
+
+def _checked(path: pathlib.Path, name: str, pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    good = pixels.dtype == np.uint8 and pixels.ndim == 2 and pixels.shape[1] == _PIXELS
+    if not good or labels.shape != (len(pixels),) or not np.isin(labels, range(len(CLASSES))).all():
+        raise ValueError(
+            f"{name} of {path} holds {pixels.dtype} {pixels.shape} with labels {labels.shape}, not images of CIFAR-10."
+        )
+    return pixels, labels.astype(np.int32)

@@ -1,0 +1,251 @@
+"""Data sets as random access: `load(name, split)` gives a `Source` that fetches any examples by their index.
+
+Stock data sets are read from a copy that TFDS has prepared as array_record; reading never needs TensorFlow, though
+preparing most of them does. The names, splits and crops are those of the published experiments.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from data import published, transform
+from data.readers import own
+from data.sets import blobs, co2, digits, photos, tumors
+from data.source import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
+
+__all__ = ["CACHE_BYTES", "Examples", "Reading", "Source", "cached", "eval_split", "from_arrays", "load"]
+
+Resize = Callable[[np.ndarray, int], np.ndarray]  # (image [H, W, C], size) -> [size, size, C]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a data set of the published experiments is read: TFDS name, splits, usual size, and the way to that size.
+
+    `{category}` and `{size}` in `tfds_name` are filled in; an empty name means a folder of image files.
+    """
+
+    tfds_name: str
+    splits: tuple[str, ...]
+    eval_split: str
+    size: int
+    resize: Resize
+    num_classes: int = 0
+
+
+def load(
+    dataset: str,
+    split: str,
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    *,
+    category: str | None = None,
+    num_channels: int = 3,
+    shape: tuple[int, ...] | None = None,
+    reading: Reading = Reading(),  # noqa: B008 (it cannot change)
+) -> Source:
+    """The `split` of a data set by its published name, in any case, at `image_size` (None: the usual one).
+
+    Or by a form and a path, such as "folder:PATH", which are read as `reading` says; see `data.readers.own`.
+
+    `data_dir` is where TFDS keeps its data (None: its own default); for "folder" it holds the image files, for "ffhq"
+    they lie in its subfolder `ffhq`; for "celebahq" and "ffhq" it may also be, or hold, the published TFRecord files.
+    `category` belongs to LSUN, `num_channels` and `shape`, which has the last word, to "synthetic". Raises ValueError
+    for an unknown name, split, category or size, FileNotFoundError for a data set that has not been prepared.
+    """
+    if own.is_own(dataset):
+        return own.open_own(dataset, split, reading)
+    name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
+    if name in EMBEDDED:
+        return _embedded(name, EMBEDDED[name], split, data_dir, image_size)
+    if name == "synthetic" and shape:
+        return _noise(split, shape)
+    if name in SPECIAL:
+        return SPECIAL[name](split, data_dir, image_size, num_channels)
+    recipe = RECIPES[name]
+    _known(f"split of {dataset}", split.split("[")[0], recipe.splits)
+    size = image_size or recipe.size
+    if name in TFRECORDS and data_dir and (path := published.find(pathlib.Path(data_dir), size)):
+        return _tfrecords(name, path, size, recipe)
+    if not recipe.tfds_name:
+        return _folder(name, data_dir, size, recipe)
+    return _stock(_tfds_name(name, recipe, size, category), split, data_dir, size, recipe)
+
+
+def eval_split(dataset: str) -> str:
+    """The split on which the published experiments evaluate; "train" where there is no other."""
+    if own.is_own(dataset):
+        return "test"
+    name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
+    if name in RECIPES:
+        return RECIPES[name].eval_split
+    return "train" if name == "folder" else "test"
+
+
+def _known(what: str, value: str, choices: tuple[str, ...]) -> str:
+    """`value` if it is one of `choices`; else ValueError with the choices and the nearest of them."""
+    if value in choices:
+        return value
+    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(choices)}{hint}")
+
+
+def _tfds_name(name: str, recipe: Recipe, size: int, category: str | None) -> str:
+    """The name by which TFDS knows the data set, its category or resolution filled in and checked."""
+    base, _, slot = recipe.tfds_name.partition("/")
+    if slot:
+        what = slot.strip("{}")
+        value = str(size) if what == "size" else category or ""
+        _known(f"{what} of {name}", value, tuple(config.name for config in tfds.builder_cls(base).BUILDER_CONFIGS))
+    return recipe.tfds_name.format(category=category, size=size)
+
+
+def _stock(tfds_name: str, split: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
+    """A split that TFDS has prepared, every image brought to `size` as it is fetched."""
+    builder = tfds.builder(tfds_name, data_dir=data_dir)
+    try:
+        records = builder.as_data_source(split=split)
+    except (AssertionError, FileNotFoundError, NotImplementedError, ValueError) as error:
+        if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD and builder.is_prepared():
+            raise
+        root = pathlib.Path(builder.data_dir).parents[tfds_name.count("/") + 1]
+        raise FileNotFoundError(
+            f"no copy of {tfds_name} prepared as array_record was found in {root}; with tensorflow-cpu installed, "
+            f"`tfds build {tfds_name} --file_format array_record --data_dir {root}` prepares it"
+        ) from error
+    channels = builder.info.features["image"].shape[-1]
+    source = _records(tfds_name, records, (size, size, channels), 256, recipe.num_classes, recipe.resize)
+    return cached(source) if len(source) * size * size * channels <= CACHE_BYTES else source
+
+
+def _records(
+    name: str,
+    records: Any,
+    shape: tuple[int, ...],
+    num_levels: int,
+    num_classes: int,
+    resize: Resize,
+    feature: str = "image",
+) -> Source:
+    """A source over TFDS `records`, which are read many at a time."""
+    dtype = "uint8" if num_levels else "float32"
+
+    def fetch(indices: np.ndarray) -> Examples:
+        images = np.empty((len(indices), *shape), dtype)
+        labels = np.zeros(len(indices), np.int32)
+        for i, record in enumerate(records.__getitems__([int(index) for index in indices])):
+            images[i] = resize(record[feature], shape[0])
+            labels[i] = record["label"] if num_classes else 0
+        return {"x": images, "label": labels}
+
+    return Source(name, len(records), shape, num_levels, num_classes, fetch, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """A data set that the requirements carry: how TFDS prepares it, and what is in it."""
+
+    prepare: Callable[[str | None], Any]
+    shape: tuple[int, ...]
+    num_levels: int
+    num_classes: int
+    feature: str = "image"  # what TFDS calls an example
+
+
+def _embedded(name: str, kind: Embedded, split: str, data_dir: str | None, image_size: int | None) -> Source:
+    """A split of an embedded data set, prepared in `data_dir` when it is first asked for."""
+    _known(f"split of {name}", split.split("[")[0], ("train", "test"))
+    if image_size is not None and kind.shape[:-1] != (image_size, image_size):
+        sides = "x".join(map(str, kind.shape[:-1])) or f"vectors of {kind.shape[0]}"
+        remedy = f"set it to {kind.shape[0]}" if len(kind.shape) == 3 else f"set data.shape to {kind.shape}"
+        raise ValueError(f"image_size {image_size} was given, but {name} are {sides}; {remedy}")
+    records = kind.prepare(data_dir).as_data_source(split=split)
+    described = (kind.shape, kind.num_levels, kind.num_classes)
+    return cached(_records(name, records, *described, lambda image, size: image, kind.feature))
+
+
+def _synthetic(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
+    """Uniform random pixels and labels."""
+    del data_dir  # made as they are fetched
+    return _noise(split, (image_size or 32, image_size or 32, num_channels))
+
+
+def _noise(split: str, shape: tuple[int, ...]) -> Source:
+    """Uniform random levels and labels; example i of a split is always the same, at any number of examples fetched."""
+    stream = ("train", "test").index(_known("split of synthetic", split, ("train", "test")))
+    num_examples = (512, 128)[stream]
+
+    def fetch(indices: np.ndarray) -> Examples:
+        draws = [np.random.default_rng([stream, int(index)]) for index in indices]
+        labels = np.array([draw.integers(0, 10) for draw in draws], np.int32)
+        images = [draw.integers(0, 256, shape, np.uint8) for draw in draws]
+        return {"x": np.array(images, np.uint8).reshape(-1, *shape), "label": labels}
+
+    return Source("synthetic", num_examples, shape, 256, 10, fetch)
+
+
+def _own_folder(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
+    """The image files below `data_dir` itself, in RGB."""
+    del num_channels  # read as RGB
+    _known("split of folder", split, ("train",))
+    return _folder("", data_dir, image_size or 256, RECIPES["ffhq"])
+
+
+def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
+    """The PNG and JPEG files below `data_dir/name`, sorted by path, in RGB."""
+    root = pathlib.Path(data_dir or ".") / name
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not files:
+        raise FileNotFoundError(f"no .png or .jpg file was found below {root}; set data_dir to where the images are")
+
+    def fetch(indices: np.ndarray) -> Examples:
+        images = np.empty((len(indices), size, size, 3), np.uint8)
+        for i, index in enumerate(indices):
+            with Image.open(files[index]) as file:
+                images[i] = recipe.resize(np.asarray(file.convert("RGB")), size)
+        return {"x": images, "label": np.zeros(len(indices), np.int32)}
+
+    return Source(name or "folder", len(files), (size, size, 3), 256, 0, fetch)
+
+
+def _tfrecords(name: str, path: pathlib.Path, size: int, recipe: Recipe) -> Source:
+    """The images of a published TFRecord file."""
+    records = published.open_records(path)
+
+    def fetch(indices: np.ndarray) -> Examples:
+        images = np.empty((len(indices), size, size, 3), np.uint8)
+        for i, image in enumerate(records.read(indices)):
+            images[i] = recipe.resize(image, size)
+        return {"x": images, "label": np.zeros(len(indices), np.int32)}
+
+    return Source(name, len(records), (size, size, 3), 256, 0, fetch)
+
+
+# The published experiments evaluate CelebA and LSUN on "validation"; CelebA-HQ and FFHQ have one split only.
+RECIPES: dict[str, Recipe] = {
+    "cifar10": Recipe("cifar10", ("train", "test"), "test", 32, transform.resize_square, 10),
+    "svhn": Recipe("svhn_cropped", ("train", "test", "extra"), "test", 32, transform.resize_square, 10),
+    "celeba": Recipe("celeb_a", ("train", "validation", "test"), "validation", 64, transform.crop_face),
+    "lsun": Recipe("lsun/{category}", ("train", "validation"), "validation", 256, transform.crop_scene),
+    "celebahq": Recipe("celeb_a_hq/{size}", ("train",), "train", 256, transform.resize_square),
+    "ffhq": Recipe("", ("train",), "train", 256, transform.crop_square),
+}
+TFRECORDS = ("celebahq", "ffhq")
+EMBEDDED: dict[str, Embedded] = {
+    "digits": Embedded(digits.prepare, (8, 8, 1), 17, 10),
+    "photos": Embedded(photos.prepare, (32, 32, 3), 256, 2),
+    "co2": Embedded(co2.prepare, (co2.WEEKS, 1), co2.NUM_LEVELS, 0, "series"),
+    "blobs": Embedded(blobs.prepare, (blobs.SIZE,) * 3 + (1,), blobs.NUM_LEVELS, 0, "volume"),
+    "tumours": Embedded(tumors.prepare, (tumors.NUM_FEATURES,), 0, 2, "features"),
+}
+SPECIAL: dict[str, Callable[[str, str | None, int | None, int], Source]] = {
+    "synthetic": _synthetic,
+    "folder": _own_folder,
+}

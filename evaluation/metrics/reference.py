@@ -1,0 +1,85 @@
+"""Reference statistics: mean and covariance of a data set's features in a file that says how they were made."""
+
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from core.files import UNREADABLE, write_arrays
+from evaluation.metrics.moments import Moments
+
+
+class Statistics(NamedTuple):
+    """Mean mu [D] and covariance sigma [D, D] in double precision, of how many examples, and how they were made.
+
+    num: None where a file of another program does not tell. provenance: what `load` compares, JSON values by name.
+    """
+
+    mu: np.ndarray
+    sigma: np.ndarray
+    num: int | None
+    provenance: dict[str, Any]
+
+
+def statistics(moments: Moments, provenance: Mapping[str, Any] | None = None) -> Statistics:
+    """The statistics of what `moments` has counted; raises ValueError for fewer than two examples."""
+    return Statistics(moments.mean, moments.covariance, moments.num, dict(provenance or {}))
+
+
+def save(path: str | os.PathLike, given: Statistics) -> None:
+    """Writes `mu`, `sigma`, `num` and `provenance` (JSON) to an `.npz` file, whole or not at all.
+
+    The names are those of the common evaluators, which read the file too.
+    """
+    arrays = {
+        "mu": given.mu,
+        "sigma": given.sigma,
+        "provenance": np.array(json.dumps(given.provenance, sort_keys=True)),
+    }
+    if given.num is not None:
+        arrays["num"] = np.array(given.num)
+    write_arrays(path, arrays)
+
+
+def load(path: str | os.PathLike, expected: Mapping[str, Any] | None = None) -> Statistics:
+    """Reads statistics and refuses those that were made in another way.
+
+    expected: what the provenance must say, by name, such as {"features": ..., "features_hash": ..., "image_size": 32}.
+    A file without provenance, as other programs write it, is read with a warning in the log. Errors: ValueError, one
+    sentence that starts with the path and names what differs, with both values.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file; make the statistics with --mode=stats.")
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            mu, sigma = (np.asarray(file[name], np.float64) for name in ("mu", "sigma"))
+            num = int(file["num"]) if "num" in file else None
+            provenance = json.loads(str(file["provenance"])) if "provenance" in file else {}
+    except (*UNREADABLE, KeyError, TypeError, zipfile.LargeZipFile) as error:
+        raise ValueError(f"{path} cannot be read as statistics, an .npz with mu and sigma ({error}).") from error
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise ValueError(f"{path} has mu {mu.shape} and sigma {sigma.shape}; they must be finite [D] and [D, D].")
+    _check(path, provenance, expected or {})
+    return Statistics(mu, sigma, num, provenance)
+
+
+def _check(path: pathlib.Path, provenance: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raises ValueError at the first entry of `expected` that `provenance` does not have."""
+    if expected and not provenance:
+        logging.warning("%s does not say how it was made: that it fits (%s) is not checked", path, ", ".join(expected))
+        return
+    for name, value in expected.items():
+        wanted = json.loads(json.dumps(value))  # tuples are lists in the file
+        if name not in provenance:
+            raise ValueError(f"{path} does not tell its {name}, which is {wanted!r} here; make it again.")
+        if provenance[name] != wanted:
+            raise ValueError(
+                f"{path} was made with {name} = {provenance[name]!r}, but here it is {wanted!r}; give the statistics "
+                "that belong to it, or make them with --mode=stats."
+            )

@@ -1,0 +1,40 @@
+"""How a time or a noise level becomes a vector that a network can use."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from core.arrays import Array
+
+
+def sinusoidal(time: Array, dim: int, max_period: float = 10000.0) -> Array:
+    """[sin(t w_k) | cos(t w_k)], w_k = max_period^(-k / (h - 1)), k = 0 ... h - 1, h = dim // 2.
+
+    time: [B], float or integer, of the order of 0 ... 1000. Returns [B, dim]; an odd `dim` gets a last column of zeros.
+    Source: Vaswani et al., "Attention Is All You Need", 2017, with the spacing used by Ho et al., DDPM, 2020.
+    """
+    half = dim // 2
+    frequencies = np.exp(np.arange(half) * -(math.log(max_period) / max(half - 1, 1)))
+    phases = time.astype(jnp.float32)[:, None] * jnp.asarray(frequencies, jnp.float32)[None, :]
+    columns = [jnp.sin(phases), jnp.cos(phases), jnp.zeros((time.shape[0], dim % 2), jnp.float32)]
+    return jnp.concatenate(columns, axis=1)
+
+
+class GaussianFourierProjection(nn.Module):
+    """[sin | cos](2 pi W x) with fixed frequencies W ~ N(0, scale^2), of which `dim` are drawn at initialisation.
+
+    x: [B], the logarithm of a noise level. Returns [B, 2 dim]. W is kept among the parameters, so that checkpoints hold
+    it, but no gradient reaches it. Source: Tancik et al., "Fourier Features", 2020.
+    """
+
+    dim: int
+    scale: float = 16.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        W = self.param("W", nn.initializers.normal(stddev=self.scale), (self.dim,))
+        phases = 2 * jnp.pi * x.astype(jnp.float32)[:, None] * jax.lax.stop_gradient(W)[None, :]
+        return jnp.concatenate([jnp.sin(phases), jnp.cos(phases)], axis=1)

@@ -1,0 +1,180 @@
+"""NCSN++ and DDPM++: the U-shaped networks of the score-SDE paper."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from core.arrays import Array
+from models import interface
+from models.blocks import conditioning, layers, resample
+from models.blocks.remat import block
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "resblock_type": ("biggan", "ddpm"),
+    "progressive": ("none", "output_skip", "residual"),
+    "progressive_input": ("none", "input_skip", "residual"),
+    "progressive_combine": ("sum", "cat"),
+    "embedding_type": ("fourier", "positional"),
+    "nonlinearity": tuple(layers.ACTIVATIONS),
+    "normalization": ("GroupNorm",),
+    "conv_size": (3,),
+}
+
+
+class NCSNpp(nn.Module):
+    """Score or noise network with input and output pyramids; the published field names.
+
+    x: [B, L, C], [B, H, W, C] or [B, D, H, W, C], which says the rank of the network, with C = `num_channels` and sides
+        that 2^(levels - 1) divides, levels = len(ch_mult).
+    time: [B]. With the Fourier embedding it is the noise level sigma, of which the logarithm is embedded; with the
+        positional one it is a time label of the order of 0 ... 1000.
+    cond: None or a dict; see `conditioning.embed`.
+    Returns what has the shape and the type of x; needs a `dropout` key if `train` and `dropout` > 0.
+
+    Fields that say more than their names: `attn_resolutions` are heights (first sides) of maps with attention;
+    `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `scale_by_sigma` divides the output by
+    sigma, which is `time` for the Fourier embedding and `sigmas[int(time)]` for the positional one, where `sigmas` are
+    the noise levels in descending order; `resamp_with_conv` matters for `resblock_type = "ddpm"` only; `dtype` is
+    what convolutions compute in; `remat` computes what is in a block again for the gradient.
+
+    Source: Song et al. 2021, appendix H. Errors: ValueError for a choice or a shape that the network does not have.
+    Notes: additions are class labels, the vector of an augmentation, series and volumes, and GroupNorm with any width
+    (see models/blocks/layers.py).
+    """
+
+    nf: int = 128
+    ch_mult: Sequence[int] = (1, 2, 2, 2)
+    num_res_blocks: int = 4
+    attn_resolutions: Sequence[int] = (16,)
+    dropout: float = 0.1
+    resamp_with_conv: bool = True
+    conditional: bool = True
+    fir: bool = True
+    fir_kernel: Sequence[float] = resample.TAPS
+    skip_rescale: bool = True
+    resblock_type: str = "biggan"
+    progressive: str = "none"
+    progressive_input: str = "residual"
+    progressive_combine: str = "sum"
+    embedding_type: str = "fourier"
+    init_scale: float = 0.0
+    fourier_scale: float = 16.0
+    scale_by_sigma: bool = True
+    nonlinearity: str = "swish"
+    normalization: str = "GroupNorm"
+    conv_size: int = 3
+    num_channels: int = 3
+    num_classes: int = 0
+    augment_dim: int = 0
+    centered: bool = False
+    sigmas: Sequence[float] | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
+        for name, choices in CHOICES.items():
+            interface.check_choice(name, getattr(self, name), choices)
+        interface.check_grid(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
+        temb = conditioning.embed(
+            time,
+            cond,
+            nf=self.nf,
+            act=self._act,
+            embedding_type=self.embedding_type,
+            fourier_scale=self.fourier_scale,
+            conditional=self.conditional,
+            num_classes=self.num_classes,
+            augment_dim=self.augment_dim,
+            dtype=self.dtype,
+        )
+        h = (x if self.centered else 2 * x - 1).astype(self.dtype)
+        skips = self._descend(h, temb, train)
+        h = self._residual(skips[-1], temb, train)
+        h = self._attention(h)
+        h = self._residual(h, temb, train)
+        h = self._ascend(h, skips, temb, train).astype(x.dtype)
+        return h / interface.per_example(self._sigma(time), h) if self.scale_by_sigma else h
+
+    def _sigma(self, time: Array) -> Array:
+        return time if self.embedding_type == "fourier" else interface.sigma_of_level(self.sigmas, time)
+
+    def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
+        """Every feature map on the way down, the input convolution first and the coarsest last."""
+        skips, pyramid = [layers.conv(self.nf, rank=layers.rank_of(x), dtype=self.dtype)(x)], x
+        for level, multiple in enumerate(self.ch_mult):
+            for _ in range(self.num_res_blocks):
+                h = self._residual(skips[-1], temb, train, features=multiple * self.nf)
+                skips.append(self._attention(h) if h.shape[1] in self.attn_resolutions else h)
+            if level == len(self.ch_mult) - 1:
+                break
+            if self.resblock_type == "biggan":
+                h = self._residual(skips[-1], temb, train, down=True)
+            else:
+                h = self._resample(layers.Downsample, self.resamp_with_conv)(skips[-1])
+            if self.progressive_input == "input_skip":
+                pyramid = self._resample(layers.Downsample)(pyramid)
+                h = layers.Combine(self.progressive_combine, self.dtype)(pyramid, h)
+            elif self.progressive_input == "residual":
+                pyramid = self._resample(layers.Downsample, True, h.shape[-1])(pyramid)
+                h = pyramid = self._add(pyramid, h)
+            skips.append(h)
+        return skips
+
+    def _ascend(self, h: Array, skips: list[Array], temb: Array | None, train: bool) -> Array:
+        """From the coarsest feature map to the output [B, ..., num_channels]; consumes `skips` from its end."""
+        image = pyramid = None
+        for level, multiple in reversed(list(enumerate(self.ch_mult))):
+            for _ in range(self.num_res_blocks + 1):
+                h = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = self._residual(h, temb, train, features=multiple * self.nf)
+            if h.shape[1] in self.attn_resolutions:
+                h = self._attention(h)
+            if self.progressive == "output_skip" and image is None:
+                image = self._to_image(h)
+            elif self.progressive == "output_skip":
+                image = self._resample(layers.Upsample)(image) + self._to_image(h)
+            elif self.progressive == "residual" and pyramid is None:
+                pyramid = self._act(layers.GroupNorm()(h))
+                pyramid = layers.conv(h.shape[-1], rank=layers.rank_of(h), dtype=self.dtype)(pyramid)
+            elif self.progressive == "residual":
+                h = pyramid = self._add(self._resample(layers.Upsample, True, h.shape[-1])(pyramid), h)
+            if level == 0:
+                break
+            if self.resblock_type == "biggan":
+                h = self._residual(h, temb, train, up=True)
+            else:
+                h = self._resample(layers.Upsample, self.resamp_with_conv)(h)
+        return self._to_image(h) if image is None else image
+
+    @property
+    def _act(self) -> layers.Activation:
+        return layers.ACTIVATIONS[self.nonlinearity]
+
+    def _add(self, a: Array, b: Array) -> Array:
+        return (a + b) / math.sqrt(2) if self.skip_rescale else a + b
+
+    def _to_image(self, h: Array) -> Array:
+        h = self._act(layers.GroupNorm()(h))
+        rank = layers.rank_of(h)
+        return layers.conv(self.num_channels, rank=rank, init_scale=self.init_scale, dtype=self.dtype)(h)
+
+    def _attention(self, h: Array) -> Array:
+        return block(layers.AttnBlockpp, self.remat)(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)
+
+    def _resample(self, kind: type, with_conv: bool = False, features: int | None = None) -> nn.Module:
+        return kind(features, with_conv, self.fir, self.fir_kernel, self.dtype)
+
+    def _residual(self, h: Array, temb: Array | None, train: bool, **options: Any) -> Array:
+        """One residual block of the chosen kind; options: `features`, and `up` or `down` for BigGAN blocks."""
+        options |= {"dropout": self.dropout, "skip_rescale": self.skip_rescale, "init_scale": self.init_scale}
+        if self.resblock_type == "ddpm":
+            kind = block(layers.ResnetBlockDDPMpp, self.remat, static=(3,))
+            return kind(self._act, dtype=self.dtype, **options)(h, temb, train)
+        options |= {"fir": self.fir, "taps": self.fir_kernel}
+        return block(layers.ResnetBlockBigGANpp, self.remat, static=(3,))(self._act, dtype=self.dtype, **options)(
+            h, temb, train
+        )

@@ -1,0 +1,112 @@
+"""NCSNv2: a RefineNet that does not see the noise level, in three sizes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from core.arrays import Array
+from models import interface
+from models.blocks import layers, refinenet
+from models.blocks.remat import block
+
+
+class Stage(NamedTuple):
+    """Two residual blocks, `width` nf wide; `down`, for the first, halves the resolution unless `dilation` > 1."""
+
+    width: int
+    down: bool = True
+    dilation: int = 1
+
+
+class Variant(NamedTuple):
+    """The stages on the way down, and the widths of the refine blocks on the way up, one for each stage."""
+
+    stages: Sequence[Stage]
+    refinements: Sequence[int]
+
+    @property
+    def halvings(self) -> int:
+        """How often the resolution is halved."""
+        return sum(stage.down and stage.dilation == 1 for stage in self.stages)
+
+
+class NCSNv2(nn.Module):
+    """Score network with dilated residual blocks; the published field names.
+
+    x: [B, H, W, C] with C = `num_channels` and sides divisible by 2, 4 or 8 for `size` 64, 128 or 256.
+    time: [B]. The noise level divides the output if `scale_by_sigma`: it is `sigmas[int(time)]`, where `sigmas` are the
+        noise levels in descending order, or a float `time` itself if `sigmas` is None.
+    cond, train: not used, there are no classes of images and no dropout. Returns [B, H, W, C] in the type of x.
+
+    `size`: the resolution in pixels that the variant was made for (64 also serves 32); any is taken that divides.
+    `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `dtype`: what convolutions compute in;
+    `remat`: compute what is in a block again for the gradient.
+
+    Source: Song and Ermon, "Improved Techniques for Training Score-Based Generative Models", 2020, appendix B.
+    Errors: ValueError for a choice or a shape that the network does not have.
+    """
+
+    nf: int = 128
+    size: int = 64
+    scale_by_sigma: bool = True
+    nonlinearity: str = "elu"
+    normalization: str = "InstanceNorm++"
+    interpolation: str = "bilinear"
+    num_channels: int = 3
+    num_classes: int = 0
+    centered: bool = False
+    sigmas: Sequence[float] | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
+        interface.check_choice("nonlinearity", self.nonlinearity, tuple(layers.ACTIVATIONS))
+        interface.check_choice("normalization", self.normalization, ("InstanceNorm++",))
+        interface.check_choice("interpolation", self.interpolation, ("bilinear",))
+        interface.check_choice("size", self.size, tuple(VARIANTS))
+        variant = VARIANTS[self.size]
+        interface.check_image(x, self.num_channels, 2**variant.halvings)
+        act = layers.ACTIVATIONS[self.nonlinearity]
+        shared: dict[str, Any] = {"num_classes": self.num_classes, "dtype": self.dtype}
+        classes = self.num_classes > 0
+        residual = block(refinenet.ConditionalResidualBlock if classes else refinenet.ResidualBlock, self.remat)
+        refine = block(refinenet.CondRefineBlock if classes else refinenet.RefineBlock, self.remat)
+
+        h = (x if self.centered else 2 * x - 1).astype(self.dtype)
+        h = refinenet.conv(h, self.nf, dtype=self.dtype)
+        maps = []
+        for width, down, dilation in variant.stages:
+            h = residual(act, width * self.nf, down, dilation, **shared)(h, time)
+            h = residual(act, width * self.nf, False, dilation, **shared)(h, time)
+            maps.append(h)
+        inputs = [maps.pop()]
+        for number, width in enumerate(variant.refinements):
+            start, end = number == 0, not maps
+            h = refine(act, width * self.nf, start, end, interpolation=self.interpolation, **shared)(inputs, time)
+            inputs = [] if end else [maps.pop(), h]
+        h = act(refinenet.norm(h, self.num_classes, time))
+        h = refinenet.conv(h, self.num_channels, dtype=self.dtype).astype(x.dtype)
+        return h / self._sigma(time)[:, None, None, None] if self.scale_by_sigma else h
+
+    def _sigma(self, time: Array) -> Array:
+        is_sigma = self.sigmas is None and jnp.issubdtype(time.dtype, jnp.floating)
+        return time if is_sigma else interface.sigma_of_level(self.sigmas, time)
+
+
+VARIANTS: dict[int, Variant] = {
+    64: Variant(
+        [Stage(1, down=False), Stage(2), Stage(2, dilation=2), Stage(2, dilation=4)],
+        [2, 2, 2, 1],
+    ),
+    128: Variant(
+        [Stage(1, down=False), Stage(2), Stage(2), Stage(4, dilation=2), Stage(4, dilation=4)],
+        [4, 2, 2, 1, 1],
+    ),
+    256: Variant(
+        [Stage(1, down=False), Stage(2), Stage(2), Stage(2), Stage(4, dilation=2), Stage(4, dilation=4)],
+        [4, 2, 2, 2, 1, 1],
+    ),
+}

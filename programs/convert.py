@@ -1,0 +1,132 @@
+"""The programs import and export: checkpoints of the published implementations, and parameters for others.
+
+The order of events and the input and output; formats are in `interop/`. Neither needs a data set, but
+for the shape of one that is given by a path.
+"""
+
+import logging
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from builders import data
+from builders.optimizer import make_averages, make_optimizer
+from builders.score import example_inputs, make_network
+from configs import default
+from interop import export
+from interop.base import Imported, nest
+from interop.load import load
+from interop.names.order import outline
+from programs import restore_run
+from training.checkpoint import CheckpointError, Checkpoints
+from training.state import TrainState, with_averages
+
+FOLDERS = (restore_run.FOLDER, "checkpoints-meta")
+
+
+def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> int:
+    """Makes a workdir from a published checkpoint, or from exported parameters; the number of its checkpoint.
+
+    Sampling, evaluation and training go on from there: with the file's step, parameters, average, and Adam's moments
+    and count. Hyper-parameters are those of `config`; where the file mentions others, the log says so. The number is
+    that of a file `checkpoint_<number>`, otherwise the snapshots that a run has at this step, at least 1.
+
+    Errors: ValueError for the config, CheckpointFormatError for the file, CheckpointError for a workdir that has
+    checkpoints; nothing is written then.
+    """
+    default.validate(config)
+    data.resolve(config)
+    for folder in FOLDERS:
+        if (workdir / folder).exists() and any((workdir / folder).iterdir()):
+            raise CheckpointError(f"{workdir / folder} has checkpoints already; import into another --workdir.")
+    shapes, order = _outline(config)
+    imported = load(path, shapes, order)
+    state = _state(config, imported)
+    _tell(config, imported, path)
+    number = _number(path, imported.step, config.training.snapshot_freq)
+    for folder, name in zip(FOLDERS, (number, imported.step), strict=True):
+        store = Checkpoints(workdir / folder)
+        store.save(name, state, default.to_json(config))
+        store.close()
+    return number
+
+
+def export_checkpoint(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    path: pathlib.Path,
+    number: int | None = None,
+    sigma_rel: float | None = None,
+) -> int:
+    """Writes the averaged parameters of a checkpoint, by default the newest, to a `.npz` or `.safetensors`; its number.
+
+    sigma_rel: not those of `model.ema_rate`, but the power-function average of this relative width.
+
+    Errors: ValueError for the config or another suffix, FileExistsError, CheckpointError.
+    """
+    default.validate(config)
+    data.resolve(config)
+    export.choose(path)
+    number, state = restore_run.restore(config, workdir, number)
+    average = (
+        state.ema_params if sigma_rel is None else restore_run.average_of_width(config, workdir, sigma_rel, number)
+    )
+    export.write(path, jax.device_get(average))
+    logging.info("the averaged parameters of checkpoint %d (step %d) -> %s", number, int(state.step), path)
+    return number
+
+
+def _outline(config: ConfigDict) -> tuple[dict, list[str]]:
+    """Shapes of the config's parameters, and its modules in order of use."""
+    return outline(make_network(config), *example_inputs(config))
+
+
+def _state(config: ConfigDict, imported: Imported) -> TrainState:
+    """The training state; moments are zero, as at the start, where the file has none."""
+    tx, _ = make_optimizer(config)
+    params = jax.tree.map(jnp.asarray, nest(imported.params))
+    opt_state = optax.tree_utils.tree_set(jax.jit(tx.init)(params), _counts_steps, count=jnp.int32(imported.step))
+    if imported.adam is not None:
+        adam = imported.adam
+        opt_state = optax.tree_utils.tree_set(opt_state, _counts_moments, count=jnp.int32(adam.count))
+        opt_state = optax.tree_utils.tree_set(opt_state, mu=nest(adam.mu), nu=nest(adam.nu))
+    state = TrainState(jnp.int32(imported.step), params, nest(imported.ema_params), opt_state)
+    return with_averages(jax.tree.map(jnp.asarray, state), make_averages(config))
+
+
+def _counts_moments(path: tuple, leaf: object) -> bool:
+    return getattr(path[-1], "tuple_name", "") == "ScaleByAdamState"
+
+
+def _counts_steps(path: tuple, leaf: object) -> bool:
+    return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
+
+
+def _tell(config: ConfigDict, imported: Imported, path: pathlib.Path) -> None:
+    """Logs what was read, and what of it is not used."""
+    size = sum(value.size for value in imported.params.values())
+    logging.info("%s: %s, %s parameters, step %d", path, imported.kind, f"{size:,}", imported.step)
+    if imported.adam is None:
+        logging.warning("the file has no optimiser state: Adam's moments start at zero")
+    settings = dict(default.flatten(config))
+    for key, value in imported.settings.items():
+        if not np.isclose(value, settings[key], rtol=1e-6):  # the file may have float32
+            logging.warning("the file has %s = %g; %g of the config is used", key, value, settings[key])
+
+
+def _number(path: pathlib.Path, step: int, snapshot_freq: int) -> int:
+    """The number of the checkpoint; a warning where a continued run would come to the same number once more."""
+    named = re.fullmatch(r"checkpoint_(\d{1,9})", path.stem)
+    number = int(named[1]) if named else max(1, step // snapshot_freq)
+    if number > step // snapshot_freq:
+        logging.warning(
+            "checkpoint %d is that of step %d, but with config.training.snapshot_freq = %d step %d has the same "
+            "number and will not be kept: remove checkpoint %d before, or train in a copy of the workdir",
+            number, step, snapshot_freq, number * snapshot_freq, number,
+        )  # fmt: skip
+    return number

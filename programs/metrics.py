@@ -1,0 +1,180 @@
+"""The programs stats and metrics, and the metrics of an evaluation: samples compared with data, by features of both.
+
+Features are rounds like everything that is evaluated, so that workers share them and a killed one costs one round.
+"""
+
+import hashlib
+import json
+import logging
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from core.files import write_json
+from data.pipeline import eval_batch, num_rounds
+from data.stock import Source
+from evaluation import sample_files
+from evaluation.features.extractors import Extractor
+from evaluation.features.files import content_hash, gather, spool
+from evaluation.metrics import reference, table
+from evaluation.metrics.moments import GroupedMoments
+from evaluation.rounds import Arrays, Rounds, Task, Worker
+from evaluation.tasks.per_example import features_task
+from programs.experiment import TASKS, Experiment
+from reports.estimate import warnings_of
+from reports.provenance import provenance
+
+NUM_GROUPS = 2  # of the moments of a data set: their distance is the floor
+
+
+def check(run: Experiment) -> None:
+    """Tries the features on one example. Errors: ValueError for what is not there, and for what a metric cannot use."""
+    extractor = run.extractor
+    found = extractor(_real(run).fetch(np.arange(1))["x"])
+    wanting = [name for name in run.config.eval.metrics if "logits" in table.METRICS[name].needs]
+    if wanting and "logits" not in found:
+        raise ValueError(
+            f"config.eval.metrics has {', '.join(wanting)}, which needs logits, but the features {extractor.name!r} "
+            "have none; leave it out, or set config.eval.features to a classifier or inception."
+        )
+
+
+def check_numbers(run: Experiment) -> None:
+    """Errors: ValueError where there are too few samples, or data for the two halves of a floor, for a metric."""
+    num_samples, num_real = run.config.eval.num_samples, len(_real(run))
+    for name in run.config.eval.metrics:
+        fewest = table.METRICS[name].fewest
+        halves = 2 * max(fewest, 2)
+        if num_samples < fewest or num_real < halves:
+            raise ValueError(
+                f"config.eval.metrics has {name}, which takes at least {fewest} samples and {halves} examples of data, "
+                f"but there are {num_samples} (config.eval.num_samples) and {num_real}; leave it out, or give more."
+            )
+
+
+def of_checkpoint(run: Experiment, number: int, directory: pathlib.Path, worker: Worker) -> dict[str, Any]:
+    """The metrics of a checkpoint's samples, whose rounds are all there, and those of data against data."""
+    extractor = run.extractor
+    found = gather(_sample_features(run, number, directory, extractor), directory, worker)
+    shared = _reference_folder(run, directory.parent, extractor)
+    real = gather(_real_features(run, extractor), shared, worker)
+    names = list(run.config.eval.metrics)
+    figures = table.measure(found, real, names=names, seed=run.config.seed)
+    return {
+        "features": extractor.name,
+        "features_hash": extractor.hash,
+        "samples": {name: figure.to_dict() for name, figure in figures.items()},
+        "data_against_data": _floor(real, names, run.config.seed, shared),
+    }
+
+
+def write_statistics(run: Experiment, path: pathlib.Path) -> None:
+    """Mean and covariance of the features of a data set, with what they are of; features are never all in memory."""
+    source, extractor = _real(run), run.extractor
+    moments: GroupedMoments | None = None
+    for turn in range(num_rounds(len(source), run.config.eval.batch_size)):
+        features = _of_round(run, source, extractor, turn)["features"]
+        moments = moments or GroupedMoments(features.shape[1], num_groups=NUM_GROUPS)
+        moments.add(features)
+    assert moments is not None  # a source has examples
+    reference.save(path, reference.statistics(moments.total(), _provenance(run, extractor)))
+    logging.info("statistics of %d examples -> %s", len(source), path)
+
+
+def of_files(run: Experiment, samples: pathlib.Path, stats: pathlib.Path | None) -> dict[str, Any]:
+    """The metrics of anybody's samples, a folder of pictures or an .npz file, against the data or their statistics.
+
+    Features lie in the system's folder for temporary files (TMPDIR), 8 kB an image for 2048 of them. Errors:
+    ValueError for files that cannot be read, and for statistics of other features or data, by name.
+    """
+    extractor, source = run.extractor, _real(run)
+    expected = None if stats is None else reference.load(stats, _provenance(run, extractor))
+    names = list(run.config.eval.metrics)
+    with tempfile.TemporaryDirectory(prefix="features_") as drawn, tempfile.TemporaryDirectory(prefix="data_") as data:
+        found = spool((extractor(levels) for levels in _levels(run, samples)), drawn)
+        if expected is not None:
+            names = [name for name in names if "real" not in table.METRICS[name].needs]
+            figures = table.measure(found, reference=expected, names=names, seed=run.config.seed)
+        else:
+            turns = range(num_rounds(len(source), run.config.eval.batch_size))
+            real = spool((_of_round(run, source, extractor, turn) for turn in turns), data)
+            figures = table.measure(found, real, names=names, seed=run.config.seed)
+    measured = {
+        "features": extractor.name,
+        "features_hash": extractor.hash,
+        "samples": {name: figure.to_dict() for name, figure in figures.items()},
+    }
+    for warning in warnings_of(measured):
+        logging.warning(warning)
+    return measured | provenance()
+
+
+def _levels(run: Experiment, path: pathlib.Path) -> Iterator[np.ndarray]:
+    """The grey levels of samples; pictures have 256 shades, whatever the data have."""
+    scale = (run.test.num_levels - 1) / 255 if path.is_dir() else 1
+    for images in sample_files.read_batches(path, run.config.eval.batch_size):
+        if images.shape[1:] != run.test.shape:
+            raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {run.test.shape}.")
+        yield np.round(images * scale).astype(np.uint8)
+
+
+def _provenance(run: Experiment, extractor: Extractor) -> dict[str, Any]:
+    data = run.config.data
+    published = {"image_size": data.image_size, "num_channels": data.num_channels}
+    return {
+        "features": extractor.name,
+        "features_hash": extractor.hash,
+        "dataset": data.dataset,
+        "category": data.category,
+        "split": run.config.eval.reference_dataset,
+        **({"shape": list(data.shape)} if data.shape else published),
+    }
+
+
+def _real(run: Experiment) -> Source:
+    return run.train if run.config.eval.reference_dataset == "train" else run.test
+
+
+def _of_round(run: Experiment, source: Source, extractor: Extractor, turn: int) -> Arrays:
+    batch = eval_batch(source, turn, run.config.eval.batch_size)
+    real = batch["mask"] > 0
+    return {**extractor(batch["x"][real]), "index": batch["index"][real]}
+
+
+def _reference_folder(run: Experiment, folder: pathlib.Path, extractor: Extractor) -> pathlib.Path:
+    """Where the features of the data are, named by what they are of and how they are cut into rounds."""
+    key = {**_provenance(run, extractor), "num_examples": len(_real(run)), "batch_size": run.config.eval.batch_size}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"features_{run.config.eval.reference_dataset}_{name}"
+
+
+def _real_features(run: Experiment, extractor: Extractor) -> Task:
+    source = _real(run)
+    turns = num_rounds(len(source), run.config.eval.batch_size)
+    return features_task("features", len(source), turns, lambda turn: _of_round(run, source, extractor, turn))
+
+
+def _sample_features(run: Experiment, number: int, directory: pathlib.Path, extractor: Extractor) -> Task:
+    """A round for each round of samples; those are read from their files."""
+    samples = TASKS["samples"](run, number, None)
+    rounds = Rounds(samples, directory)
+
+    def features(turn: int) -> Arrays:
+        drawn = rounds[turn]
+        return {**extractor(drawn["samples"]), "index": drawn["index"]}
+
+    name = f"features_{extractor.hash[:8]}"
+    return features_task(name, run.config.eval.num_samples, samples.num_rounds, features)
+
+
+def _floor(real: dict[str, np.ndarray], names: list[str], seed: int, folder: pathlib.Path) -> dict[str, Any]:
+    """What data reach against data, computed once for all checkpoints: kept in `folder` under a hash of the inputs."""
+    inputs = f"{content_hash(real)} {names} {seed}"
+    path = folder / f"floor_{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        figures = table.floor(real, names=names, seed=seed)
+        write_json(path, {name: figure.to_dict() for name, figure in figures.items()})
+    return json.loads(path.read_text(encoding="utf-8"))

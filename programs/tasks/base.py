@@ -1,0 +1,117 @@
+"""What the tasks of the program sample share: the request, what a job makes, reading the input, drawing in batches."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from builders.data import to_model
+from core.arrays import Array
+from data import files
+from programs.experiment import Experiment
+
+TEST = "test:"  # an input "test:3,7" is images 3 and 7 of the test split
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for, beside the config; see the flags of `main.py`."""
+
+    task: str
+    input: str | None = None
+    mask: str | None = None
+    labels: tuple[int, ...] = ()
+    num_samples: int = 4
+    measured: bool = False
+    temperature: float = 1.0
+    output: str | None = None
+    number: int | None = None
+
+
+class SampleResult(NamedTuple):
+    """What a job made: the picture, the arrays to keep, the figures to tell."""
+
+    picture: np.ndarray
+    arrays: dict[str, np.ndarray]
+    figures: dict[str, Any]
+
+
+SampleFn = Callable[[Any, int], SampleResult]  # (averaged parameters, number of the checkpoint)
+
+
+def labels_of(request: Request, rows: np.ndarray) -> Array | None:
+    """The classes of the images `rows`: those of --labels, in turn; None without."""
+    return jnp.asarray(np.array(request.labels, np.int32)[rows % len(request.labels)]) if request.labels else None
+
+
+def input_of(request: Request) -> str:
+    """What --input says. Errors: ValueError where it was not given."""
+    if request.input is None:
+        raise ValueError(
+            f"--task={request.task} needs --input=PATH, a file or a folder, or --input=test:0,1,2 for images of the "
+            "test split."
+        )
+    return request.input
+
+
+def images(run: Experiment, request: Request) -> tuple[list[str], np.ndarray]:
+    """Names and grey levels [N, ...] of the input; values where the data have no levels."""
+    given = input_of(request)
+    if not given.startswith(TEST):
+        if not run.test.num_levels:
+            return _values(run, pathlib.Path(given))
+        return files.read_images(pathlib.Path(given), run.test.shape, run.test.num_levels)
+    try:
+        indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
+    except ValueError:
+        raise ValueError(f"--input={given}: give numbers of test images, such as --input=test:0,1,2.") from None
+    if indices.min() < 0 or indices.max() >= len(run.test):
+        raise ValueError(f"--input={given}: there are the test images 0 to {len(run.test) - 1}.")
+    return [f"test {index}" for index in indices], run.test.fetch(indices)["x"]
+
+
+def _values(run: Experiment, path: pathlib.Path) -> tuple[list[str], np.ndarray]:
+    """Names and values [N, ...] float32 of an array file. Errors: ValueError for another shape or type."""
+    values = files.read_array(path)
+    values = values[None] if values.ndim == len(run.test.shape) else values
+    if values.shape[1:] != run.test.shape or not len(values) or not np.issubdtype(values.dtype, np.floating):
+        wanted = ", ".join(map(str, run.test.shape))
+        raise ValueError(f"{path} holds {values.dtype} {values.shape}, but values, floats [N, {wanted}], are needed.")
+    return [f"{path.stem} {index}" for index in range(len(values))], values.astype(np.float32)
+
+
+def to_data(run: Experiment, levels: np.ndarray) -> np.ndarray:
+    """Levels as the network knows them; see `to_model`."""
+    return np.asarray(to_model(run.config, run.test.num_levels)(jnp.asarray(levels)))
+
+
+def to_unit(run: Experiment, x: np.ndarray) -> np.ndarray:
+    """The network's range as [0, 1]."""
+    return 0.5 * (x + 1) if run.config.data.centered else x
+
+
+def to_levels(run: Experiment, x: np.ndarray) -> np.ndarray:
+    """The grey levels, uint8, of values as the network sees them; values without levels as they are."""
+    return np.asarray(run.quantize(jnp.asarray(x)))
+
+
+def batch_size(run: Experiment, num: int) -> int:
+    """Images in a batch where `num` are to be drawn."""
+    return run.devices.round_up(min(num, run.config.eval.batch_size))
+
+
+def in_batches(draw: Callable[[np.ndarray], Any], num: int, size: int) -> dict[str, Any]:
+    """`draw(rows [size])` for rows 0 ... num - 1, the surplus cut off; "num_evals" is the mean over the batches."""
+    parts, evaluations = [], []
+    for start in range(0, num, size):
+        rows = np.arange(start, start + size)
+        drawn = {k: np.asarray(v) for k, v in jax.device_get(draw(np.minimum(rows, num - 1))).items()}
+        evaluations.append(float(drawn.pop("num_evals")))
+        parts.append({k: v[: num - start] for k, v in drawn.items()})
+    return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} | {
+        "num_evals": float(np.mean(evaluations))
+    }

@@ -1,0 +1,173 @@
+"""Images from measurements: the tasks inpaint, colorize, superresolve, deblur and reconstruct of the program sample."""
+
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from builders import inverse
+from core.arrays import Array
+from core.keys import RestorationKey, RunKey, draw_normal, fold_in, keys_at
+from data import files
+from data.shapes import check_images
+from evaluation.metrics.restoration import BASELINES, psnr_db
+from programs.experiment import Experiment
+from programs.tasks.base import (
+    Request,
+    SampleFn,
+    SampleResult,
+    batch_size,
+    images,
+    in_batches,
+    input_of,
+    labels_of,
+    to_data,
+    to_unit,
+)
+from reports.images import grid
+from sampling.inverse.operators.base import Operator
+
+NUM_TUNING = 512  # training images whose variance stands for that of the data
+SHOWN = 8  # samples of an input in the picture
+
+
+class Problem(NamedTuple):
+    """What was measured: names, images [N, H, W, C] if known, y [N, ...] of those or as given, and the mask."""
+
+    names: list[str]
+    truth: np.ndarray | None
+    given: np.ndarray | None
+    known: np.ndarray
+
+
+def restoration(run: Experiment, request: Request) -> SampleFn:
+    """Samples of images given a measurement of each. Errors: ValueError for what does not fit."""
+    task, shape = request.task, run.test.shape
+    check_images(shape, f"--task={task}", "use unconditional, class, interpolate, encode or decode")
+    if request.mask is not None:
+        known = files.read_mask(pathlib.Path(request.mask), shape)
+        known = np.fft.ifftshift(known, axes=(0, 1)) if task == "reconstruct" else known
+    else:
+        known = inverse.known_pixels(run.config, task, shape)
+    operator = inverse.operator(run.config, task, shape, known[None])
+    draw = inverse.draw(run.config, run.sde, run.sampler, _variance(run), shape)
+    problem = _problem(run, request, operator, known)
+    return functools.partial(_restored, run, request, problem, draw)
+
+
+def _problem(run: Experiment, request: Request, operator: Operator, known: np.ndarray) -> Problem:
+    """The images to measure, or with --measured the measurements themselves."""
+    if not request.measured:
+        names, levels = images(run, request)
+        return Problem(names, to_data(run, levels), None, known)
+    path = pathlib.Path(input_of(request))
+    shape = operator.measurement_shape
+    if request.task == "reconstruct":
+        y = files.read_array(path)
+        y = y[None] if y.ndim == len(shape) else y
+        if y.shape[1:] != shape or not np.issubdtype(y.dtype, np.complexfloating):
+            raise ValueError(
+                f"{path} holds {y.dtype} {y.shape}, but complex [N, {', '.join(map(str, shape))}] is needed."
+            )
+        return Problem([f"{path.stem} {i}" for i in range(len(y))], None, y.astype(np.complex64), known)
+    names, levels = files.read_images(path, shape, run.test.num_levels)
+    return Problem(names, None, to_data(run, levels), known)
+
+
+def _restored(
+    run: Experiment, request: Request, problem: Problem, draw: inverse.Draw, params: Any, number: int
+) -> SampleResult:
+    """Several samples of each image, given its measurement."""
+    config, task, S, N = run.config, request.task, request.num_samples, len(problem.names)
+    unit = 2.0 if config.data.centered else 1.0
+    key = fold_in(fold_in(run.key, RunKey.RESTORE), number)
+    operator = inverse.operator(config, task, run.test.shape, problem.known[None])
+    if problem.truth is None:
+        y = jnp.asarray(problem.given)
+    else:
+        z = draw_normal(keys_at(fold_in(key, RestorationKey.MEASUREMENT), np.arange(N)), problem.truth.shape)
+        y = operator.observe(z, jnp.asarray(problem.truth), config.restore.noise_std * unit)
+
+    @jax.jit
+    def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, operator: Operator, y: Array) -> dict:
+        drawn = draw(keys, run.guide.score_of(params, guide, labels), operator, y)
+        return {"samples": drawn.x, "num_evals": drawn.num_evals}
+
+    def some(rows: np.ndarray) -> dict[str, Array]:
+        keys = jax.vmap(jax.random.fold_in)(keys_at(fold_in(key, RestorationKey.POSTERIOR), rows // S), rows % S)
+        keys, labels, given = run.spread((keys, labels_of(request, rows // S), y[rows // S]))
+        return compiled(params, run.guide.params, keys, labels, operator, given)
+
+    found = in_batches(some, N * S, batch_size(run, N * S))
+    samples = found["samples"].reshape(N, S, *run.test.shape)
+    return _assessed(run, request, problem, operator, np.asarray(y), samples, found["num_evals"])
+
+
+def _assessed(
+    run: Experiment,
+    request: Request,
+    problem: Problem,
+    operator: Operator,
+    y: np.ndarray,
+    samples: np.ndarray,
+    num_evals: Any,
+) -> SampleResult:
+    """The picture (input, measurement, samples, mean, deviation), the arrays, and how good they are."""
+    N, S = samples.shape[:2]
+    values = to_unit(run, samples)
+    mean, deviation = values.mean(1), values.std(1)
+    residual = np.asarray(operator.measure(jnp.asarray(samples.reshape(N * S, *samples.shape[2:])))) - np.repeat(
+        y, S, 0
+    )
+    figures: dict[str, Any] = {"num_images": N, "num_samples": S, "num_evals": num_evals}
+    figures["residual_rms"] = float(np.sqrt(np.mean(np.abs(residual) ** 2)))
+    seen = _as_image(run, request.task, operator, y)
+    arrays = {"samples": samples, "mean": mean, "deviation": deviation, "measurement": y}
+    if problem.truth is not None:
+        truth = to_unit(run, problem.truth)
+        name, baseline = BASELINES[request.task]
+        without = baseline(to_unit(run, seen), problem.known[None], run.test.shape)
+        figures["psnr_mean_db"] = psnr_db(mean, truth)
+        figures["psnr_samples_db"] = (
+            psnr_db(values.reshape(-1, *mean.shape[1:]), truth.repeat(S, 0)).reshape(N, S).mean(1)
+        )
+        figures[f"psnr_{name.replace(' ', '_')}_db"] = psnr_db(without, truth)
+        figures = figures | {f"{k}_over_images": float(np.mean(v)) for k, v in figures.items() if k.startswith("psnr")}
+        arrays["input"] = truth
+    figures["names"] = problem.names
+    first = to_unit(run, problem.truth) if problem.truth is not None else None
+    return SampleResult(_table(run, first, to_unit(run, seen), values, mean, deviation), arrays, figures)
+
+
+def _as_image(run: Experiment, task: str, operator: Operator, y: np.ndarray) -> np.ndarray:
+    """A measurement as something to look at, in the network's range: itself if it is an image, else A^+ y."""
+    if task == "reconstruct":
+        return np.asarray(operator.pseudo_inverse(jnp.asarray(y)))
+    return y
+
+
+def _table(
+    run: Experiment,
+    truth: np.ndarray | None,
+    seen: np.ndarray,
+    samples: np.ndarray,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+) -> np.ndarray:
+    """A row for each image: input, measurement, samples, mean, deviation (white: the largest of all)."""
+    H, W, C = run.test.shape
+    enlarged = seen.repeat(H // seen.shape[1], axis=1).repeat(W // seen.shape[2], axis=2)
+    shown = np.broadcast_to(enlarged, (len(seen), H, W, C))
+    columns = ([] if truth is None else [truth]) + [shown, *np.moveaxis(samples[:, :SHOWN], 1, 0), mean]
+    columns.append(deviation / max(float(deviation.max()), 1e-12))
+    cells = np.stack(columns, axis=1).reshape(-1, H, W, C)
+    return grid(np.round(255 * np.clip(cells, 0, 1)).astype(np.uint8), len(columns), scale=max(1, 64 // H))
+
+
+def _variance(run: Experiment) -> float:
+    """Variance of the data as the network sees them, of a fixed part of the training split."""
+    source = run.train
+    return float(to_data(run, source.fetch(np.arange(min(NUM_TUNING, len(source))))["x"]).var())

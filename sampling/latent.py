@@ -1,0 +1,109 @@
+"""Latent codes: data carried to t = 1 and back along the probability-flow ODE, which is a bijection.
+
+For the codes of two data there is a path between them that stays where the prior has its mass.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from core.arrays import Array, broadcast_to_rank
+from sde.base import SDE, ScoreFn
+from sde.flow import FlowCoordinates, integrate
+
+
+class Carried(NamedTuple):
+    """Where the ODE led: `x` [B, ...], and the evaluations of the score that it took (int32)."""
+
+    x: Array
+    num_evals: Array
+
+
+def encode(
+    score_fn: ScoreFn,
+    sde: SDE,
+    x: Array,
+    *,
+    eps: float = 1e-5,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    max_steps: int = 10_000,
+) -> Carried:
+    """The latent code of `x` [B, ...], by solving dx/dt = v(x, t) from `eps` to 1; about N(0, prior_std^2 I).
+
+    Errors are values: NaN where the solve fails. Source: Song et al. 2021, section 4.3 and appendix D.3.
+    """
+    return _carry(score_fn, sde, x, eps, 1.0, rtol, atol, max_steps)
+
+
+def decode(
+    score_fn: ScoreFn,
+    sde: SDE,
+    latent: Array,
+    *,
+    eps: float = 1e-5,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    max_steps: int = 10_000,
+) -> Carried:
+    """The sample at time `eps` whose code is `latent` [B, ...]: the inverse of `encode`, up to the tolerances."""
+    return _carry(score_fn, sde, latent, 1.0, eps, rtol, atol, max_steps)
+
+
+def round_trip_error(x: Array, decoded: Array) -> Array:
+    """Root of the mean square over dimensions of `decoded - x` [B, ...], for each example: [B], in units of x."""
+    return jnp.sqrt(jnp.mean((decoded - x) ** 2, axis=tuple(range(1, x.ndim))))
+
+
+def interpolate(z1: Array, z2: Array, num: int) -> Array:
+    """`num` codes from `z1` to `z2` [B, ...] along great circles, ends included: [num, B, ...].
+
+        z(a) = (sin((1 - a) theta) z1 + sin(a theta) z2) / sin(theta),    theta: the angle between z1 and z2
+
+    Codes of equal norm keep it on the way, where a straight line would pass through norms that the prior hardly ever
+    has. Codes (anti)parallel to within 1e-3, for which the circle is not defined, are joined by the line.
+    Source: Shoemake, SIGGRAPH 1985; Song et al. 2021, appendix D.3. Errors: ValueError for fewer than two codes.
+    """
+    if num < 2 or z1.shape != z2.shape:
+        raise ValueError(f"Got num = {num} and codes of shapes {z1.shape}, {z2.shape}: at least 2, of the same shape.")
+    axes = tuple(range(1, z1.ndim))
+    norms = jnp.sqrt(jnp.sum(z1**2, axis=axes) * jnp.sum(z2**2, axis=axes))
+    cosine = jnp.sum(z1 * z2, axis=axes) / jnp.maximum(norms, jnp.finfo(z1.dtype).tiny)
+    theta = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
+    straight = jnp.sin(theta) < 1e-3
+    theta = jnp.where(straight, 1.0, theta)  # any angle whose sine is not zero
+
+    def at(a: Array) -> Array:
+        first = jnp.where(straight, 1 - a, jnp.sin((1 - a) * theta) / jnp.sin(theta))
+        second = jnp.where(straight, a, jnp.sin(a * theta) / jnp.sin(theta))
+        return broadcast_to_rank(first, z1) * z1 + broadcast_to_rank(second, z1) * z2
+
+    return jax.vmap(at)(jnp.linspace(0.0, 1.0, num))
+
+
+def temper(latent: Array, temperature: float) -> Array:
+    """Codes of a prior whose deviation is `temperature` times the model's: below 1 typical data, above 1 varied ones.
+
+    Source: Kingma and Dhariwal (Glow), 2018, section 5; Song et al. 2021, section 4.3. Errors: ValueError below 0.
+    """
+    if temperature < 0:
+        raise ValueError(f"temperature = {temperature}, but it scales a standard deviation and must not be negative.")
+    return temperature * latent
+
+
+def _carry(
+    score_fn: ScoreFn, sde: SDE, x: Array, t0: float, t1: float, rtol: float, atol: float, max_steps: int
+) -> Carried:
+    chart = FlowCoordinates(sde, min(t0, t1))
+    first, last = (jnp.asarray(t, x.dtype) for t in (t0, t1))
+    y, num_evals = integrate(
+        lambda u, y: chart.velocity(score_fn, y, u),
+        x / chart.scale(first),
+        chart.coordinate(first),
+        chart.coordinate(last),
+        rtol=rtol,
+        atol=atol,
+        max_steps=max_steps,
+    )
+    return Carried(chart.scale(last) * y, num_evals)

@@ -1,0 +1,238 @@
+"""Import and export as programs: a run goes on from a published checkpoint as if it had never stopped."""
+
+import logging
+import subprocess
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import serialization
+
+import main
+import run_lib
+from builders.objective import make_objective
+from builders.optimizer import make_ema, make_optimizer
+from builders.score import make_network
+from configs import default
+from data.sets import digits
+from interop import base
+from interop.load import load
+from programs import convert
+from programs.experiment import Experiment
+from tests.support import torch_files
+from tests.support.paths import ROOT
+from tests.unit.configs.test_configs import load as load_config
+from tests.unit.interop.test_formats import CHECKPOINTS, FILES, config_of, outline_of, pytorch_contents
+from training.checkpoint import CheckpointError, Checkpoints
+from training.objectives.score_matching import make_loss_fn
+from training.state import initial_state, make_train_step
+
+pytestmark = pytest.mark.programs
+NAMES = list(FILES)
+
+
+def file_of(name):
+    return CHECKPOINTS / name / FILES[name]
+
+
+def restore(config, workdir, folder, number):
+    """A checkpoint of a workdir, as NumPy arrays."""
+    shapes, _ = convert._outline(config)
+    tx, _ = make_optimizer(config)
+    like = jax.eval_shape(lambda params: initial_state(params, tx), shapes)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    store = Checkpoints(workdir / folder)
+    state = store.restore(
+        number, jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), like)
+    )
+    kept = store.config(number)
+    store.close()
+    return jax.device_get(state), kept
+
+
+@pytest.mark.parametrize("name", ["jax_ncsnpp_ve_cont", "torch_ddpmpp_vp_cont"])
+def test_an_imported_checkpoint_lies_in_both_folders_with_all_of_its_state(name, tmp_path):
+    config = config_of(name)
+    number = convert.import_checkpoint(config, tmp_path, file_of(name))
+    assert number == int(FILES[name].removeprefix("checkpoint_").removesuffix(".pth"))
+    found = load(file_of(name), *outline_of(make_network(config)))
+    for folder, key in (("checkpoints", number), ("checkpoints-meta", found.step)):
+        assert [path.name for path in (tmp_path / folder).iterdir()] == [str(key)]
+        state, kept = restore(config, tmp_path, folder, key)
+        assert default.differences(kept, default.to_json(config)) == {}
+        (adam,) = [s for s in state.opt_state if isinstance(s, optax.ScaleByAdamState)]
+        (schedule,) = [s for s in state.opt_state if isinstance(s, optax.ScaleByScheduleState)]
+        assert (int(state.step), int(adam.count), int(schedule.count)) == (4, 4, 4)
+        pairs = ((state.params, found.params), (state.ema_params, found.ema_params))
+        for tree, flat in (*pairs, (adam.mu, found.adam.mu), (adam.nu, found.adam.nu)):
+            jax.tree.map(np.testing.assert_array_equal, tree, base.nest(flat))
+
+
+@pytest.mark.slow
+def test_the_next_training_step_uses_the_moments_and_the_count_of_the_file(tmp_path):
+    name = "torch_ddpmpp_vp_cont"
+    config = config_of(name)
+    config.model.dropout = 0.0
+    convert.import_checkpoint(config, tmp_path, file_of(name))
+    state, _ = restore(config, tmp_path, "checkpoints-meta", 4)
+    tx, schedule = make_optimizer(config)
+    loss = make_loss_fn(make_objective(config, 256))
+    key = jax.random.key(0)
+    batch = {"x": np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.uint8)}
+    step = jax.jit(make_train_step(loss, tx, make_ema(config), schedule, key))
+    after, metrics = step(jax.tree.map(jnp.asarray, state), batch)
+    assert int(after.step) == 5 and float(metrics["learning_rate"]) == pytest.approx(config.optim.lr)
+    old, new = (next(s for s in a.opt_state if isinstance(s, optax.ScaleByAdamState)) for a in (state, after))
+    leaves = (old.mu, old.nu, new.mu, new.nu, state.params, after.params)
+    m, v, new_m, new_v, before, now = (np.asarray(tree["Conv_0"]["kernel"]) for tree in leaves)
+    beta1, beta2 = config.optim.beta1, config.optim.beta2
+    gradient = (new_m - beta1 * m) / (1 - beta1)
+    np.testing.assert_allclose(new_v, beta2 * v + (1 - beta2) * gradient**2, rtol=1e-4)  # a difference in float32
+    update = new_m / (1 - beta1**5) / (np.sqrt(new_v / (1 - beta2**5)) + config.optim.eps)
+    np.testing.assert_allclose(now, before - config.optim.lr * update, atol=1e-6)  # an update is about 5e-3
+
+
+# A run of our own, written as the published programs would have written it -----------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(config, workdir) of ten steps with checkpoints at 5 and 10; nobody changes it."""
+    data_dir, workdir = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("trained")
+    digits.prepare(str(data_dir))
+    config = load_config("configs/vp/smoke.py")
+    config.data.data_dir = str(data_dir)
+    config.training.update(snapshot_freq=5, snapshot_sampling=False, eval_freq=0)
+    run_lib.train(Experiment(config, str(workdir), jax.devices()[:1]))
+    return config, workdir
+
+
+def flax_file(parts, steps):
+    """The bytes of a published Flax checkpoint; `parts` as for `pytorch_contents`."""
+
+    def old(flat):
+        return base.nest({n: v.reshape(1, 1, 1, -1) if "GroupNorm" in n else v for n, v in flat.items()})
+
+    moments = jax.tree.map(lambda m, v: {"grad_ema": m, "grad_sq_ema": v}, old(parts["mu"]), old(parts["nu"]))
+    optimizer = {"target": old(parts["params"]), "state": {"step": np.int32(steps), "param_states": moments}}
+    state = {"step": np.int32(steps), "optimizer": optimizer, "params_ema": old(parts["ema"]), "lr": 1.0}
+    return serialization.msgpack_serialize(state | {"model_state": {}, "ema_rate": 0.5, "rng": np.zeros(2, np.uint32)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["flax", "pytorch"])
+def test_a_run_continued_from_a_published_file_equals_one_that_never_stopped(kind, trained, tmp_path):
+    config, workdir = trained
+    state, _ = restore(config, workdir, "checkpoints", 1)
+    adam = next(s for s in state.opt_state if isinstance(s, optax.ScaleByAdamState))
+    trees = {"params": state.params, "ema": state.ema_params, "mu": adam.mu, "nu": adam.nu}
+    parts = {part: base.flatten(tree) for part, tree in trees.items()}
+    if kind == "flax":
+        (tmp_path / "checkpoint_1").write_bytes(flax_file(parts, 5))
+    else:
+        _, order = convert._outline(config)
+        torch_files.save(tmp_path / "checkpoint_1", pytorch_contents(parts, order, steps=5))
+    assert convert.import_checkpoint(config, tmp_path / "run", tmp_path / "checkpoint_1") == 1
+    run_lib.train(Experiment(config, str(tmp_path / "run"), jax.devices()[:1]))
+    continued, _ = restore(config, tmp_path / "run", "checkpoints", 2)
+    expected, _ = restore(config, workdir, "checkpoints", 2)
+    jax.tree.map(np.testing.assert_array_equal, continued, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_exported_parameters_are_the_average_and_can_be_imported(suffix, trained, tmp_path):
+    config, workdir = trained
+    path = tmp_path / f"ema{suffix}"
+    assert convert.export_checkpoint(config, workdir, path) == 2  # the newest
+    assert convert.export_checkpoint(config, workdir, tmp_path / f"first{suffix}", 1) == 1
+    assert convert.import_checkpoint(config, tmp_path / "run", path) == 1
+    imported, _ = restore(config, tmp_path / "run", "checkpoints", 1)
+    expected, _ = restore(config, workdir, "checkpoints", 2)
+    jax.tree.map(np.testing.assert_array_equal, imported.ema_params, expected.ema_params)
+    jax.tree.map(np.testing.assert_array_equal, imported.params, expected.ema_params)
+    assert int(imported.step) == 0 and not any(np.any(leaf) for leaf in jax.tree.leaves(imported.opt_state))
+
+
+def test_export_says_what_is_wrong(trained, tmp_path):
+    config, workdir = trained
+    with pytest.raises(CheckpointError, match=r"no checkpoint 7 in .*; there are: 1, 2\."):
+        convert.export_checkpoint(config, workdir, tmp_path / "a.npz", 7)
+    with pytest.raises(CheckpointError, match="there are: none"):
+        convert.export_checkpoint(config, tmp_path, tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"\.npz or \.safetensors"):
+        convert.export_checkpoint(config, workdir, tmp_path / "a.pth")
+    assert not list(tmp_path.iterdir())
+
+
+# The command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """`command(mode, file)` runs it in this process: (exit code, error line)."""
+
+    def run(mode, checkpoint, config=None, workdir=tmp_path / "run"):
+        config = config_of(NAMES[0]) if config is None else config
+        given = types.SimpleNamespace(
+            config=config, workdir=str(workdir), mode=mode, checkpoint=checkpoint, number=None, sigma_rel=None
+        )
+        monkeypatch.setattr(main, "FLAGS", given)
+        monkeypatch.setattr(main, "set_up", lambda: None)
+        return main.main(["main.py"]), capsys.readouterr().err
+
+    return run
+
+
+def test_an_import_writes_a_workdir_once(command, tmp_path):
+    assert command("import", str(file_of(NAMES[0]))) == (0, "")
+    code, error = command("import", str(file_of(NAMES[0])))
+    assert code == main.EXIT_RUN_ERROR and "has checkpoints already; import into another --workdir" in error
+    assert command("export", str(tmp_path / "ema.npz")) == (0, "")
+    code, error = command("export", str(tmp_path / "ema.npz"))
+    assert code == main.EXIT_USER_ERROR and "exists already" in error
+
+
+@pytest.mark.parametrize("name", NAMES[::2])
+def test_a_failed_import_is_one_line_and_an_exit_code_and_writes_nothing(name, command, tmp_path):
+    wider = config_of(name)
+    wider.model.nf = 16
+    (tmp_path / "cut").write_bytes(file_of(name).read_bytes()[:-50])
+    for config, path in ((wider, file_of(name)), (None, tmp_path / "cut"), (None, tmp_path / "nothing"), (None, "")):
+        code, error = command("import", str(path), config)
+        assert code == main.EXIT_USER_ERROR and error.startswith("error: ") and error.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+
+
+def test_the_log_tells_settings_that_are_not_used_and_numbers_that_clash(command, caplog):
+    config = config_of(NAMES[0])
+    config.optim.lr = 1e-4
+    with caplog.at_level(logging.INFO):
+        assert command("import", str(file_of(NAMES[0])), config)[0] == 0
+    assert "optim.lr = 0.005; 0.0001 of the config is used" in caplog.text
+    assert "model.ema_rate = 0.7; 0.999 of the config is used" in caplog.text
+    assert "step 4" in caplog.text and "step 250000 has the same number" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("file", "step", "number"),
+    [("checkpoint_8", 400_001, 8), ("checkpoint_8.pth", 400_001, 8), ("ema.pth", 400_001, 8), ("ema.pth", 3, 1)],
+)
+def test_the_number_is_that_of_the_file_or_of_the_step(file, step, number, tmp_path):
+    assert convert._number(tmp_path / file, step, 50_000) == number
+
+
+def test_the_whole_command_refuses_a_bomb_and_runs_nothing(tmp_path):
+    program = b"\x80\x02cposix\nsystem\nX\x0c\x00\x00\x00touch marker\x85R."
+    torch_files.write_zip(tmp_path / "checkpoint_1.pth", program)
+    workdir, file = tmp_path / "run", tmp_path / "checkpoint_1.pth"
+    arguments = [f"--workdir={workdir}", "--mode=import", f"--checkpoint={file}"]
+    line = [sys.executable, str(ROOT / "main.py"), f"--config={ROOT}/configs/vp/smoke.py", *arguments]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == main.EXIT_USER_ERROR
+    assert "asks for posix.system, which no checkpoint needs; nothing in it was executed." in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1.pth"]

@@ -1,0 +1,217 @@
+"""The program eval: what it leaves for other programs, what it computes once, and what ends it."""
+
+import errno
+import json
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+
+import main
+import run_lib
+from core.errors import RunError
+from core.files import STALE_SECONDS, remove_stale
+from evaluation.metrics import table
+from evaluation.rounds import run_task
+from evaluation.sample_files import read_batches
+from evaluation.tasks import per_example
+from programs import metrics, restore_run
+from tests.programs.test_metrics import compared
+from tests.programs.test_sample import untrained
+from tests.support.paths import ROOT
+from tests.unit.reports.test_overview import evaluated
+from training.checkpoint import CheckpointError, CheckpointMissingError
+
+pytestmark = pytest.mark.programs
+
+
+def loss_only(**settings):
+    config = compared(enable_metrics=False, **settings)
+    config.eval.update(enable_loss=True, enable_sampling=False, batch_size=16, end_ckpt=1)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """128 test images in eight rounds."""
+    return untrained(loss_only(), tmp_path_factory.mktemp("program") / "run")
+
+
+def test_a_full_disk_is_one_sentence_and_finished_rounds_are_kept(run, monkeypatch):
+    (whole,) = run_lib.evaluate(run, "whole")
+    sync, written = os.fsync, []
+
+    def full(descriptor):
+        name = pathlib.Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        if "round" in name and len(written) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.extend([name] if "round" in name else [])
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"full cannot be written \(No space left on device\); finished rounds") as error:
+        run_lib.evaluate(run, "full")
+    assert "\n" not in str(error.value) and not isinstance(error.value, CheckpointError)
+    folder = run.workdir / "full" / "ckpt_1"
+    assert sorted(path.name for path in (folder / "loss").iterdir()) == [f"round_0000{i}.npz" for i in range(3)]
+    monkeypatch.undo()
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "loss").iterdir()}
+    (report,) = run_lib.evaluate(run, "full")
+    assert report.read_bytes() == whole.read_bytes()
+    assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())  # not computed again
+
+
+def test_what_is_no_trouble_of_the_disk_is_not_taken_for_it(run, monkeypatch):
+    def broken(*arguments):
+        raise OSError(errno.EIO, "the bus")
+
+    monkeypatch.setattr(run_lib, "run_task", broken)
+    with pytest.raises(OSError, match="the bus"):
+        run_lib.evaluate(run, "broken")
+
+
+def test_wall_time_is_beside_the_report_and_the_overview_follows_it(run, capsys):
+    (path,) = run_lib.evaluate(run, "timed")
+    (line,) = [json.loads(line) for line in (path.parent / "wall_seconds.jsonl").read_text().splitlines()]
+    assert line["seconds"] > 0 and (line["task"], line["worker"], line["workers"]) == ("loss", 0, 1)
+    assert "seconds" not in json.dumps(json.loads(path.read_text())["results"])
+    said = capsys.readouterr().out
+    assert f"overview       {path.parent.parent / 'report.html'}\n" in said and "best" not in said  # of one
+    assert {"report.csv", "report.html", "report.png", "best.json"} <= {p.name for p in path.parent.parent.iterdir()}
+
+
+def test_warnings_are_told_once_and_the_best_of_several_and_what_is_a_deviation(tmp_path, monkeypatch, capsys, caplog):
+    def written(run, number, state, directory, worker):
+        evaluated(directory.parent, number, bits=False)
+        return directory / "report.json"
+
+    kept = types.SimpleNamespace(numbers=lambda: [1, 2], restore=lambda number, state: None, close=lambda: None)
+    monkeypatch.setattr(run_lib, "Checkpoints", lambda folder: kept)
+    monkeypatch.setattr(run_lib, "_evaluate_checkpoint", written)
+    config = loss_only()
+    config.eval.end_ckpt = 2
+    run_lib.evaluate(types.SimpleNamespace(workdir=tmp_path, config=config, abstract_state=lambda: None))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["FID compares <few> samples", "750 <halves> are few"]
+    said = capsys.readouterr().out
+    assert said.count("(best: checkpoint 2, after 100,000 steps, by FID: ") == said.count("best") == 1
+    assert "kid             -0.00089 +- 0.0037  (+- standard deviation over parts; data against data 0.0015; " in said
+
+
+def test_a_half_written_checkpoint_is_never_read(tmp_path):
+    run = untrained(loss_only(wait_seconds=0.1), tmp_path)
+    whole = tmp_path / restore_run.FOLDER / "1"
+    whole.rename(whole.with_name("1.orbax-checkpoint-tmp"))  # as it is called until it is whole
+    with pytest.raises(CheckpointMissingError, match=r"Checkpoint 1 is not in .* \(waited 0.1 s\); there are none"):
+        run_lib.evaluate(run)
+    (tmp_path / "metrics.jsonl").write_text("")
+    os.utime(tmp_path / "metrics.jsonl", (time.time() - 500,) * 2)
+    with pytest.raises(
+        CheckpointMissingError, match=r"waited 0.1 s; the trainer's last line of metrics is 5\d\d s old"
+    ):
+        run_lib.evaluate(run)
+    assert not (tmp_path / "eval").exists()
+
+
+@pytest.mark.parametrize("form", ["npz", "png", "both"])
+def test_samples_are_left_in_the_form_that_is_asked_for(run, tmp_path, form, monkeypatch):
+    levels = np.random.default_rng(0).integers(0, run.test.num_levels, (40, *run.test.shape), np.uint8)
+
+    def generate(start, count):
+        return {"samples": np.resize(levels, (48, *levels.shape[1:]))[start : start + count], "num_evals": 7}
+
+    task = per_example.samples_task(40, 16, generate)
+    run_task(task, tmp_path)
+    monkeypatch.setitem(run_lib.TASKS, "samples", lambda *arguments: task)
+    monkeypatch.setitem(run.config.eval, "sample_format", form)
+    monkeypatch.setitem(run.config.eval, "num_samples", 40)
+    for _ in range(2):  # what is there stays
+        run_lib._write_samples(run, 1, tmp_path)
+    left = {path.name for path in tmp_path.iterdir()} - {"samples", "samples.png"}
+    assert left == {"npz": {"samples.npz"}, "png": {"samples_png"}, "both": {"samples.npz", "samples_png"}}[form]
+    if form != "png":
+        np.testing.assert_array_equal(np.load(tmp_path / "samples.npz")["arr_0"], levels)
+    if form != "npz":
+        np.testing.assert_array_equal(np.concatenate(list(table._levels(run, tmp_path / "samples_png"))), levels)
+        assert sum(len(batch) for batch in read_batches(tmp_path / "samples_png", 7)) == 40
+
+
+def test_a_form_of_samples_that_there_is_not_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="config.eval.sample_format = 'pngs' is not known; choose one of .*: png"):
+        untrained(loss_only(sample_format="pngs"), tmp_path)
+
+
+def test_what_data_reach_against_data_is_computed_once(tmp_path, monkeypatch):
+    real = {"features": np.random.default_rng(0).standard_normal((60, 3)).astype(np.float32)}
+    floor, computed = table.floor, []
+
+    def counting(*arguments, **settings):
+        computed.append(settings["names"])
+        return floor(*arguments, **settings)
+
+    monkeypatch.setattr(metrics, "floor", counting)
+    first = table._floor(real, ["fid", "recall"], 3, tmp_path)
+    assert table._floor({"features": real["features"].copy()}, ["fid", "recall"], 3, tmp_path) == first
+    assert computed == [["fid", "recall"]]
+    assert first["fid"]["value"] == floor(real, names=["fid"], seed=3)["fid"].value  # to the last bit
+    changed = {"features": real["features"] + np.float32(0.5)}
+    for arguments in ((changed, ["fid", "recall"], 3), (real, ["fid"], 3), (real, ["fid", "recall"], 4)):
+        table._floor(*arguments, tmp_path)
+    assert len(computed) == 4
+
+
+def test_features_of_data_that_are_cut_in_another_way_have_another_folder(run, monkeypatch):
+    monkeypatch.setitem(run.config.eval, "features", "pixels")
+    folder = table._reference_folder(run, pathlib.Path(), run.extractor)
+    monkeypatch.setitem(run.config.eval, "batch_size", 48)
+    assert table._reference_folder(run, pathlib.Path(), run.extractor) != folder
+
+
+def test_what_killed_workers_left_is_removed_after_an_hour(tmp_path):
+    old, new, kept = tmp_path / ".samples.npz.01.tmp", tmp_path / ".report.json.02.tmp", tmp_path / "report.json"
+    folder = tmp_path / ".samples_png.03.tmp"
+    folder.mkdir()
+    for path in (old, new, kept, folder / "000000.png"):
+        path.write_bytes(b"")
+    for path in (old, kept, folder):
+        os.utime(path, (time.time() - 2 * STALE_SECONDS,) * 2)
+    remove_stale(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, kept.name]
+
+
+@pytest.mark.slow
+def test_a_worker_ends_with_a_reason_and_a_code_of_its_own_where_the_trainer_dies(data_dir, tmp_path):
+    """The trainer is killed after its first checkpoint; the second never comes."""
+    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path / 'run'}"]
+    command += [f"--config.data.data_dir={data_dir}", "--config.training.snapshot_sampling=False"]
+    long = ["--mode=train", "--config.training.n_iters=100000", "--config.training.snapshot_freq_for_preemption=10000"]
+    trainer = subprocess.Popen([*command, *long], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "run" / "checkpoints" / "1").exists():
+            assert trainer.poll() is None
+            time.sleep(0.05)
+    finally:
+        trainer.send_signal(signal.SIGKILL)
+        trainer.wait()
+    newest = max(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
+    asked = [
+        f"--config.eval.begin_ckpt={newest}",
+        f"--config.eval.end_ckpt={newest + 1}",
+        "--config.eval.wait_seconds=3",
+        "--config.eval.enable_sampling=False",
+        "--config.eval.enable_bpd=False",
+    ]
+    ended = subprocess.run([*command, "--mode=eval", *asked], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == main.EXIT_NO_CHECKPOINT == 4
+    last = ended.stderr.strip().splitlines()[-1]
+    assert (
+        last.startswith(f"error: Checkpoint {newest + 1} is not in ") and "waited 3 s; the trainer's last line" in last
+    )
+    assert (tmp_path / "run" / "eval" / f"ckpt_{newest}" / "report.json").exists()

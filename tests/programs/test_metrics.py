@@ -1,0 +1,202 @@
+"""Samples compared with data: statistics files, other people's samples, and workers that share an evaluation."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import main
+import run_lib
+from evaluation import rounds
+from evaluation.metrics import table
+from evaluation.rounds import Worker
+from programs import metrics
+from tests.programs.test_sample import tiny, untrained
+
+pytestmark = pytest.mark.programs
+
+
+def compared(**settings):
+    config = tiny()
+    config.eval.update(features="pixels", reference_dataset="train", enable_loss=False, enable_bpd=False)
+    config.eval.update(metrics=("fid", "kid", "precision", "recall"), batch_size=48, **settings)
+    return config
+
+
+@pytest.fixture
+def run(tmp_path):
+    return untrained(compared(), tmp_path / "run")
+
+
+def test_data_are_as_far_from_their_statistics_as_numbers_allow(run, tmp_path):
+    """192 numbers of 512 uniform images: as samples of themselves they are at distance 0."""
+    table.write_statistics(run, tmp_path / "stats.npz")
+    images = run.train.fetch(np.arange(len(run.train)))["x"]
+    np.savez(tmp_path / "samples.npz", images)
+    found = table.of_files(run, tmp_path / "samples.npz", tmp_path / "stats.npz")["samples"]
+    assert list(found) == ["fid"]  # all that statistics alone allow
+    assert found["fid"]["value"] == pytest.approx(0, abs=1e-6) and found["fid"]["num_samples"] == 512
+    black = np.zeros((64, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "black.npz", black)
+    far = table.of_files(run, tmp_path / "black.npz", tmp_path / "stats.npz")["samples"]["fid"]["value"]
+    values = images.reshape(512, -1) / 255
+    # Of a point at 0: |mean|^2 + the trace of the covariance.
+    assert far == pytest.approx((values.mean(0) ** 2).sum() + values.var(0, ddof=1).sum(), rel=1e-5)
+
+
+def test_statistics_of_other_features_or_data_are_refused_by_name(run, tmp_path):
+    table.write_statistics(run, tmp_path / "stats.npz")
+    np.savez(tmp_path / "samples.npz", np.zeros((8, 8, 8, 3), np.uint8))
+    other = untrained(compared(reference_dataset="test"), tmp_path / "run")
+    other.config.eval.reference_dataset = "test"
+    with pytest.raises(ValueError, match="split.*train.*test"):
+        table.of_files(other, tmp_path / "samples.npz", tmp_path / "stats.npz")
+
+
+def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_path, caplog):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, image in enumerate(run.test.fetch(np.arange(100))["x"]):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    found = table.of_files(run, folder, None)["samples"]
+    assert found.keys() == {"fid", "kid", "precision", "recall"}
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [found[name]["warning"] for name in ("fid", "kid", "precision")]  # that of recall is the same
+    # Images of the same law: KID is unbiased, so near 0 by its error; black ones are far.
+    assert abs(found["kid"]["value"]) < 5 * found["kid"]["error"]
+    np.savez(tmp_path / "black.npz", np.zeros((100, 8, 8, 3), np.uint8))
+    black = table.of_files(run, tmp_path / "black.npz", None)["samples"]
+    assert black["precision"]["value"] == 0 and black["kid"]["value"] > 10 * abs(found["kid"]["value"])
+
+
+def test_the_program_metrics_says_which_errors_are_deviations(monkeypatch, capsys):
+    kid = {"value": 0.03, "error": 0.005, "error_from": "standard deviation over 100 subsets of 150"}
+    figures = {
+        "kid": {**kid, "standard_deviation": 0.005},
+        "fid": {"value": 4.5, "error": 0.2, "error_from": "jackknife"},
+    }
+    monkeypatch.setattr(metrics, "of_files", lambda *given: {"samples": figures})
+    given = types.SimpleNamespace(mode="metrics", samples="x.npz", stats=None, output=None)
+    monkeypatch.setattr(main, "FLAGS", given)
+    assert main.compare(None) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "kid             0.03 +- 0.005  (+- standard deviation over 100 subsets of 150)"
+    assert second == "fid             4.5 +- 0.2"
+
+
+def test_samples_of_another_size_are_refused(run, tmp_path):
+    np.savez(tmp_path / "samples.npz", np.zeros((8, 4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"has images \(4, 4, 3\), but the data are \(8, 8, 3\)"):
+        table.of_files(run, tmp_path / "samples.npz", None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"features": "inception"}, "needs config.eval.inception_weights"),
+        (
+            {"features": "inception", "inception_weights": "no.pth"},
+            r"^config.eval.inception_weights = no.pth is not a file in /.*; download pt_inception-2015-.*pth "
+            "from the releases of pytorch-fid .* and give its path, or set config.eval.features = 'thumbnails'",
+        ),
+        ({"features": "classifier"}, "needs config.eval.classifier_workdir"),
+        ({"features": "pixel"}, "config.eval.features = 'pixel' is not known; .*nearest: pixels"),
+        ({"features": "nothing.at_all:here"}, "nothing.at_all cannot be imported"),
+        ({"features": "classifier", "classifier_workdir": "nowhere"}, "There is no checkpoint in nowhere"),
+    ],
+)
+def test_features_that_cannot_be_had_are_told_in_one_sentence(tmp_path, settings, message):
+    config = compared()
+    config.eval.update(settings)
+    run = untrained(config, tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        _ = run.extractor
+    assert "\n" not in str(error.value)
+
+
+def test_metrics_need_samples(tmp_path):
+    config = compared(enable_metrics=True, enable_sampling=False)
+    with pytest.raises(ValueError, match="enable_sampling = False draws none; set both"):
+        untrained(config, tmp_path)
+
+
+@pytest.mark.parametrize("name", table.METRICS)
+def test_too_few_examples_are_told_before_anything_is_drawn(name):
+    """What `check_numbers` lets through can be measured."""
+    fewest = table.METRICS[name].fewest
+    examples = np.random.default_rng(0).normal(size=(2 * max(fewest, 2), 3))
+    found = {"features": examples, "logits": examples}
+    table.measure({key: value[:fewest] for key, value in found.items()}, found, names=[name])
+    table.floor(found, names=[name])
+
+    def run(num_samples, num_real):
+        config = compared(num_samples=num_samples)
+        config.eval.metrics = (name,)
+        return types.SimpleNamespace(config=config, train=range(num_real))
+
+    table.check_numbers(run(fewest, len(examples)))
+    for few in (run(fewest, len(examples) - 1), run(fewest - 1, len(examples))):
+        with pytest.raises(ValueError, match=f"config.eval.metrics has {name}, which takes at least {fewest} samples"):
+            table.check_numbers(few)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, monkeypatch):
+    """Three workers, each killed after every second round that it writes; begun again until one comes through."""
+    config = compared(enable_sampling=True, enable_metrics=True, num_samples=40)
+    config.eval.update(batch_size=8, enable_loss=True, end_ckpt=1)
+    run = untrained(config, tmp_path / "run")
+    (whole,) = run_lib.evaluate(run, "alone")
+    report = json.loads(whole.read_text())["results"]
+    assert report["loss"]["num_examples"] == 128 and report["metrics"]["samples"]["fid"]["num_samples"] == 40
+    assert report["metrics"]["data_against_data"]["fid"]["num_samples"] == 256
+
+    write, written = rounds._write_round, []
+
+    def dying(path, result):
+        write(path, result)
+        written.append(path)
+        if len(written) % 2 == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "_write_round", dying)
+    reports, starts = [], 0
+    while not reports:
+        assert starts < 200, "no worker comes through"
+        try:
+            reports = run_lib.evaluate(run, "shared", Worker(starts % 3, 3))
+        except KeyboardInterrupt:
+            starts += 1
+    assert starts > 10 and len(written) == len(set(written))  # none twice
+    assert reports[0].read_bytes() == whole.read_bytes()
+    (again,) = run_lib.evaluate(run, "shared", Worker(2, 3))
+    assert again.read_bytes() == whole.read_bytes() and len(written) == len(set(written))
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "expected"),
+    [
+        ((None, None), {}, Worker(0, 1)),
+        ((2, 4), {}, Worker(2, 4)),
+        ((None, None), {"ID": "7", "MIN": "5", "COUNT": "3"}, Worker(2, 3)),
+        ((0, 2), {"ID": "7", "MIN": "5", "COUNT": "3"}, Worker(0, 2)),
+    ],
+)
+def test_a_worker_is_told_by_flags_or_by_a_slurm_array(monkeypatch, flags, environment, expected):
+    for name, value in environment.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    assert main.worker_of(*flags) == expected
+
+
+def test_a_worker_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="--eval_worker=4 --eval_workers=4: workers are numbered from 0 to 3"):
+        main.worker_of(4, 4)
+
+
+def test_a_metric_that_the_features_do_not_allow_is_told_before_anything_is_drawn(run):
+    table.check(run)
+    run.config.eval.metrics = ("fid", "inception_score")
+    with pytest.raises(ValueError, match="config.eval.metrics has inception_score, which needs logits, .* 'pixels'"):
+        table.check(run)

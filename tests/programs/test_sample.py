@@ -1,0 +1,348 @@
+"""The program sample on an untrained network: what it writes, that it keeps what was measured, what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import main
+import run_lib
+from configs import default, presets
+from programs import restore_run, sample
+from programs.experiment import Experiment
+from programs.tasks import latent, restore
+from programs.tasks.base import Request, in_batches
+from tests.support.paths import ROOT
+from tests.unit.configs.test_configs import load
+from training.checkpoint import CheckpointError, Checkpoints
+
+pytestmark = pytest.mark.programs
+TEST_IMAGES = "test:0,1,2"
+
+
+def tiny(**model):
+    """Six steps of a tiny network on random 8x8 RGB images, some of them by class."""
+    config = load("configs/vp/smoke.py")
+    config.data.update(dataset="synthetic", num_channels=3)
+    config.model.update(nf=8, ch_mult=(1,), num_scales=6, beta_max=4.0, **model)
+    config.sampling.update(num_steps=6, predictor="ddim", eta=1.0)
+    config.eval.batch_size = 8
+    return config
+
+
+def untrained(config, workdir, num_devices=1):
+    """An experiment whose checkpoint 1 holds random parameters."""
+    run = Experiment(config, str(workdir), jax.devices()[:num_devices])
+    if not (workdir / restore_run.FOLDER).exists():
+        draw = np.random.default_rng(0)
+        state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), run.abstract_state())
+        random = jax.tree.map(lambda a: draw.normal(scale=0.2, size=a.shape).astype(a.dtype), state.params)
+        store = Checkpoints(workdir / restore_run.FOLDER)
+        store.save(1, jax.device_put(state.replace(ema_params=random)), default.to_json(config))
+        store.close()
+    return run
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The workdir of a network that knows no classes."""
+    workdir = tmp_path_factory.mktemp("plain")
+    untrained(tiny(), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def by_class(tmp_path_factory):
+    """The workdir of a class-conditional network."""
+    workdir = tmp_path_factory.mktemp("by_class")
+    untrained(tiny(num_labels=10), workdir)
+    return workdir
+
+
+def drawn(run, tmp_path, **request):
+    """(record, arrays) of a request."""
+    request = Request(output=str(tmp_path / "out"), **request)
+    directory = sample.execute(run, request, sample.prepare(run, request))
+    assert sorted(path.name for path in directory.iterdir()) == ["record.json", "samples.npz", "samples.png"]
+    return json.loads((directory / "record.json").read_text()), dict(np.load(directory / "samples.npz"))
+
+
+@pytest.mark.slow
+def test_samples_are_those_of_an_evaluation_whatever_the_batch(plain, tmp_path):
+    config = tiny()
+    config.eval.update(num_samples=11, enable_loss=False, enable_bpd=False, enable_sampling=True)
+    run = untrained(config, plain)
+    record, arrays = drawn(run, tmp_path, task="unconditional", num_samples=5)
+    assert record["results"] == {"num_evals": 7.0, "num_samples": 5} and record["checkpoint"] == 1
+    assert record["config"]["model"]["nf"] == 8 and record["request"]["task"] == "unconditional"
+    run_lib.evaluate(run, str(tmp_path / "eval"))
+    evaluated = np.load(tmp_path / "eval" / "ckpt_1" / "samples.npz")["arr_0"]
+    assert arrays["arr_0"].dtype == np.uint8 and len(np.unique(arrays["arr_0"])) > 100
+    # One level apart where a value of float32 lies at the border of two.
+    assert np.abs(evaluated[:5].astype(int) - arrays["arr_0"]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "superresolve",
+        *(pytest.param(task, marks=pytest.mark.slow) for task in ("inpaint", "colorize", "deblur", "reconstruct")),
+    ],
+)
+def test_samples_explain_what_was_measured(plain, tmp_path, task):
+    config = tiny()
+    config.restore.update(method="ddnm", blur_width=0.7)
+    record, arrays = drawn(untrained(config, plain), tmp_path, task=task, input=TEST_IMAGES, num_samples=3)
+    results = record["results"]
+    assert arrays["samples"].shape == (3, 3, 8, 8, 3) and arrays["mean"].shape == arrays["input"].shape == (3, 8, 8, 3)
+    # In float32; the blur's smallest singular values, a hundredth, magnify its rounding.
+    assert results["residual_rms"] < 1e-5
+    assert results["num_evals"] == 7 and results["names"] == ["test 0", "test 1", "test 2"]
+    psnr = {key for key in results if key.startswith("psnr")}
+    assert len(psnr) == 6 and all(np.isfinite(results[key]).all() for key in psnr)
+    if task != "deblur":  # that of a narrow blur is one image
+        assert arrays["deviation"].max() > 0.01  # several samples of what is not known
+    with Image.open(tmp_path / "out" / "samples.png") as picture:
+        columns = 1 + 1 + 3 + 1 + 1  # input, measurement, samples, mean, deviation
+        assert picture.size == (columns * 65 + 1, 3 * 65 + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["projection", "ddnm", "pigdm", "dps"])
+def test_known_pixels_are_kept_by_every_method_but_dps(plain, tmp_path, method):
+    config = tiny()
+    config.restore.method = method
+    known = np.zeros((8, 8), np.uint8)
+    known[:, :4] = 255
+    Image.fromarray(known).save(tmp_path / "mask.png")
+    Image.fromarray(np.full((8, 8, 3), 100, np.uint8)).save(tmp_path / "image.png")
+    given = {"input": str(tmp_path / "image.png"), "mask": str(tmp_path / "mask.png")}
+    record, arrays = drawn(untrained(config, plain), tmp_path, task="inpaint", num_samples=2, **given)
+    assert record["results"]["names"] == ["image"]
+    left = arrays["samples"][:, :, :, :4]
+    assert np.isfinite(left).all()
+    if method in ("projection", "ddnm"):  # the others pull towards the measurement
+        np.testing.assert_allclose(left, 2 * 100.5 / 256 - 1, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_measurement_may_be_given_instead_of_an_image(plain, tmp_path):
+    config = tiny()
+    config.restore.method = "ddnm"
+    small = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    np.save(tmp_path / "small.npy", small)
+    given = {"input": str(tmp_path / "small.npy"), "measured": True}
+    record, arrays = drawn(untrained(config, plain), tmp_path, task="superresolve", num_samples=2, **given)
+    blocks = arrays["samples"][0].reshape(2, 4, 2, 4, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(blocks, np.broadcast_to((small + 0.5) / 128 - 1, blocks.shape), atol=1e-5)
+    assert "input" not in arrays and not any(key.startswith("psnr") for key in record["results"])
+
+
+def test_images_of_each_class_asked_for(by_class, tmp_path):
+    config = tiny(num_labels=10)
+    config.sampling.update(guidance="classifier_free", guidance_scale=2.0)
+    run = untrained(config, by_class)
+    _, arrays = drawn(run, tmp_path, task="class", labels=(3, 7), num_samples=2)
+    np.testing.assert_array_equal(arrays["labels"], [3, 3, 7, 7])
+    _, alone = drawn(run, tmp_path, task="unconditional", num_samples=4)
+    # The same noise: the classes are what differs.
+    assert np.abs(arrays["arr_0"].astype(int) - alone["arr_0"]).mean() > 1
+
+
+@pytest.mark.parametrize(
+    ("module", "asked"),
+    [
+        (sample, {"task": "unconditional", "num_samples": 5}),
+        (restore, {"task": "superresolve", "num_samples": 2, "input": TEST_IMAGES}),
+        (latent, {"task": "encode", "input": TEST_IMAGES}),
+    ],
+)
+def test_devices_share_what_is_drawn_and_draw_the_same(plain, tmp_path, monkeypatch, module, asked):
+    config = tiny()
+    if asked["task"] == "encode":
+        config.sampling.update(method="ode", rtol=1e-5, atol=1e-5)
+    shares, results = [], []
+
+    def watched(draw, num, size):
+        def shared(rows):
+            found = draw(rows)
+            arrays = [value for value in found.values() if value.ndim]
+            shares.extend(len(array) / len(shard.data) for array in arrays for shard in array.addressable_shards)
+            return found
+
+        return in_batches(shared, num, size)
+
+    monkeypatch.setattr(module, "in_batches", watched)
+    for count in (1, 2):
+        results.append(drawn(untrained(config, plain, count), tmp_path / str(count), **asked)[1])
+        assert shares and set(shares) == {count}  # each device has its share of every array, and no more
+        shares.clear()
+    for name, alone in results[0].items():
+        limit = 1 if alone.dtype == np.uint8 else 1e-2  # a level, or what steps of 1e-5 for another batch add up to
+        np.testing.assert_allclose(results[1][name].astype(np.float32), alone.astype(np.float32), rtol=0, atol=limit)
+
+
+@pytest.mark.slow
+def test_codes_lead_back_to_the_images(plain, tmp_path):
+    config = tiny()
+    config.sampling.update(method="ode", rtol=1e-5, atol=1e-5)
+    run = untrained(config, plain)
+    record, arrays = drawn(run, tmp_path, task="encode", input=TEST_IMAGES)
+    assert (
+        record["results"]["round_trip_error_over_images"] < 1e-2
+    )  # what 1e-5 in each step adds up to with a random network
+    np.savez(tmp_path / "codes.npz", latents=arrays["latents"], others=np.zeros(3))
+    _, decoded = drawn(run, tmp_path, task="decode", input=str(tmp_path / "codes.npz"))
+    assert np.abs(decoded["arr_0"].astype(int) - run.test.fetch(np.arange(3))["x"]).max() <= 1
+    _, cold = drawn(run, tmp_path, task="decode", input=str(tmp_path / "codes.npz"), temperature=0.5)
+    assert cold["arr_0"].std() < decoded["arr_0"].std()
+    _, path = drawn(run, tmp_path, task="interpolate", input=TEST_IMAGES, num_samples=3)
+    assert path["arr_0"].shape == (6, 8, 8, 3)  # from the first to the second, from the second to the third
+    ends = path["arr_0"][[0, 2, 3, 5]].astype(int) - run.test.fetch(np.array([0, 1, 1, 2]))["x"]
+    assert np.abs(ends).max() <= 1
+
+
+@pytest.mark.slow
+def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
+    classifier = tiny(num_labels=10, blocks_per_group=1, channel_multiplier=1)
+    presets.classifier(classifier)
+    untrained(classifier, tmp_path / "classifier")
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    t, labels = jnp.array([0.2, 0.8]), jnp.array([1, 2])
+
+    def score(workdir, scale, **settings):
+        config = tiny(num_labels=10 if workdir == by_class else 0)
+        config.sampling.update(guidance_scale=scale, **settings)
+        run = untrained(config, workdir)
+        _, state = restore_run.restore(config, workdir)
+        return np.asarray(jax.jit(run.guide.score_of(state.ema_params, run.guide.params, labels))(x, t))
+
+    alone = score(plain, 1.0)
+    guided = {"guidance": "classifier", "guide_workdir": str(tmp_path / "classifier")}
+    once, twice = score(plain, 100.0, **guided), score(plain, 200.0, **guided)
+    assert np.abs(once - alone).max() > 0.01
+    np.testing.assert_allclose(twice - alone, 2 * (once - alone), atol=1e-4)  # float32 sums
+    guided = {"guidance": "autoguidance", "guide_workdir": str(plain)}
+    np.testing.assert_allclose(
+        score(plain, 3.0, **guided), alone, rtol=1e-6
+    )  # a model that is no better than its guide
+    with pytest.raises(ValueError, match="holds a ncsnpp, which is no classifier"):
+        score(plain, 1.0, guidance="classifier", guide_workdir=str(plain))
+    with pytest.raises(ValueError, match="model.num_labels is 10, but 0 in the run that guides"):
+        score(by_class, 1.0, guidance="autoguidance", guide_workdir=str(plain))
+    with pytest.raises(ValueError, match="There is no checkpoint 5 in"):
+        score(plain, 1.0, guide_checkpoint=5, **guided)
+
+
+REFUSED = {
+    "no input": ({"task": "inpaint"}, {}, "--task=inpaint needs --input=PATH"),
+    "no such file": ({"task": "inpaint", "input": "nothing.png"}, {}, "the input nothing.png does not exist"),
+    "no such test image": ({"task": "inpaint", "input": "test:128"}, {}, "there are the test images 0 to 127"),
+    "no number": ({"task": "inpaint", "input": "test:a"}, {}, "give numbers of test images"),
+    "no class": ({"task": "class"}, {}, "--task=class needs a model that knows classes"),
+    "another class": ({"task": "inpaint", "input": "test:0", "labels": (3,)}, {}, "this model knows no classes"),
+    "a mask for nothing": ({"task": "colorize", "mask": "a.png"}, {}, "--mask has no meaning for --task=colorize"),
+    "no samples": ({"task": "unconditional", "num_samples": 0}, {}, "the first must be at least 1"),
+    "noise": ({"task": "encode", "input": "test:0"}, {}, "'pc' cannot be inverted; add --config.sampling.method=ode"),
+    "one image": ({"task": "interpolate", "input": "test:0"}, {"sampling.method": "ode"}, "give at least two"),
+    "a wrong method": ({"task": "inpaint", "input": "test:0"}, {"restore.method": "pigdn"}, "nearest: pigdm"),
+    "a factor": ({"task": "superresolve", "input": "test:0"}, {"restore.factor": 3}, "does not divide the sides"),
+    "the ode projected": (
+        {"task": "inpaint", "input": "test:0"},
+        {"sampling.method": "ode", "restore.method": "projection"},
+        "use sampling.method = 'pc' or 'solver', or another method",
+    ),
+    "steps of no predictor": (
+        {"task": "inpaint", "input": "test:0"},
+        {"sampling.method": "ode", "restore.method": "dps", "restore.dps_form": "step"},
+        "follows the steps of config.sampling.method = 'pc'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_is_one_sentence_before_anything_is_compiled(plain, case):
+    request, settings, message = REFUSED[case]
+    config = tiny()
+    for key, value in settings.items():
+        section, name = key.split(".")
+        config[section][name] = value
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")) as error:
+        sample.prepare(untrained(config, plain), Request(**request))
+    assert "\n" not in str(error.value)
+
+
+def test_who_asks_for_classes_is_told_how_to_get_a_model_that_knows_them(plain, tmp_path):
+    run = untrained(tiny(), plain)
+    for request in (Request("class"), Request("class", labels=(3,))):
+        with pytest.raises(ValueError, match=r"train again, in .* --config.model.num_labels=10, .*guide_workdir\.$"):
+            sample.prepare(run, request)
+    np.save(tmp_path / "x.npy", np.zeros((20, 8, 8, 3), np.uint8))
+    config = tiny()
+    config.data.dataset = f"npy:{tmp_path}/x.npy"
+    with pytest.raises(
+        ValueError, match=r"x.npy has none to learn; give data with classes, .*num_labels, their number"
+    ):
+        sample.prepare(untrained(config, plain), Request("class", labels=(0,)))
+
+
+def test_a_class_that_does_not_exist_is_refused(by_class):
+    with pytest.raises(ValueError, match="--labels has the class 10, but there are the classes 0 to 9"):
+        sample.prepare(untrained(tiny(num_labels=10), by_class), Request("class", labels=(10,)))
+
+
+def test_guidance_needs_what_it_is_made_of(plain):
+    config = tiny()
+    config.sampling.guidance = "classifier_free"
+    with pytest.raises(ValueError, match="needs a network that was trained with and without classes"):
+        untrained(config, plain)
+    config.sampling.guidance = "classifier"
+    with pytest.raises(ValueError, match="needs config.sampling.guide_workdir"):
+        untrained(config, plain)
+    config.sampling.update(guidance="none", guidance_min_sigma=2.0, guidance_max_sigma=1.0)
+    config.model.num_labels = 3
+    with pytest.raises(ValueError, match="num_labels = 3, but synthetic has 10 classes"):
+        untrained(config, plain)
+
+
+def test_a_classifier_draws_nothing(tmp_path):
+    config = tiny(num_labels=10, name="wideresnet", blocks_per_group=1, channel_multiplier=1)
+    with pytest.raises(ValueError, match="snapshot_sampling = True, but the network 'wideresnet' is a classifier"):
+        untrained(config, tmp_path)
+    presets.classifier(config)
+    with pytest.raises(ValueError, match="is a classifier and draws no images"):
+        sample.prepare(untrained(config, tmp_path), Request("unconditional"))
+
+
+def test_a_checkpoint_that_is_not_there_is_told(plain, tmp_path):
+    run = untrained(tiny(), plain)
+    request = Request("unconditional", number=7, output=str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint 7 in .*; there are: 1"):
+        sample.execute(run, request, sample.prepare(run, request))
+
+
+def test_what_remains_of_a_command_is_what_it_has_written(tmp_path):
+    assert sample.remains(tmp_path, 0.0) == f"nothing was written to {tmp_path} yet; start the same command again."
+    for name in sample.FILES:
+        (tmp_path / name).write_bytes(b"")
+    os.utime(tmp_path / "samples.npz", (50.0, 50.0))
+    os.utime(tmp_path / "record.json", (50.0, 50.0))
+    assert sample.remains(tmp_path, 100.0).startswith(f"of this command {tmp_path} has only samples.png; start")
+    os.utime(tmp_path / "samples.png", (50.0, 50.0))
+    assert "yet, and what lies there is of an earlier command; start" in sample.remains(tmp_path, 100.0)
+    assert sample.remains(tmp_path, 50.0) == f"samples.png, samples.npz, record.json are whole in {tmp_path}."
+
+
+def test_from_the_command_line_an_error_is_one_line_and_an_exit_code(tmp_path):
+    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=sample"]
+    command += [f"--config.data.data_dir={tmp_path}", "--task=inpaint", "--input=nothing.png"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.stderr.strip().startswith("error: the input nothing.png does not exist")
+    assert len(done.stderr.strip().splitlines()) == 1

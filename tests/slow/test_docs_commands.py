@@ -1,0 +1,306 @@
+"""Every command of the README and of docs/ is executed: as it is written, with flags appended that make it small.
+
+A command runs in a folder where what it names is there (`PATH`, `A.png`, `checkpoint_24.pth`, a trained workdir `DIR`),
+by the entry of its program, in this process; `tests/support/command_stage.py` says what is appended. What is executed by
+another test or by `.ci/run` is in `ELSEWHERE`, what nothing executes in `NOT_EXECUTED`, with the reason; there is no
+third way.
+"""
+
+import fnmatch
+import importlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import main
+from programs.experiment import Experiment
+from tests.support.command_stage import OF_BENCHMARK, Stage, Subject, special, value_of
+from tests.support.documented import COMMANDS, OTHERS, logical_lines
+from tests.support.paths import CACHE, ROOT
+from tests.unit.test_docs import flags_of_main
+
+pytestmark = [
+    pytest.mark.slow,
+    # ml_collections reads a config file in a way that Python 3.12 will not have.
+    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
+]
+WRITTEN = {}
+for command in COMMANDS:
+    WRITTEN.setdefault(" ".join(command.words), command)
+
+ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what of .ci/run does
+    "python -m benchmarks.kill --*": "tests/slow/test_kill.py::"
+    "test_killed_runs_end_like_one_that_was_left_alone_to_the_last_bit",
+    "python -m benchmarks.kill_workers*": "tests/slow/test_kill_workers.py::"
+    "test_workers_that_are_killed_and_begun_again_count_each_image_once_and_leave_the_same_report",
+    "python sweep.py *--launcher=slurm*": "tests/slow/test_sweep_slurm.py::"
+    "test_a_sweep_survives_a_kill_and_a_requeue_on_slurm_and_ends_as_on_one_machine",
+    "sbatch *docs/clusters/train.sbatch*": "tests/slow/test_sweep_slurm.py::"
+    "test_the_template_for_several_processes_saves_is_requeued_goes_on_and_can_be_cancelled",
+    "python main.py": "tests/slow/test_sweep_slurm.py::"  # and requeueing by its exit code, which the template has
+    "test_the_template_for_several_processes_saves_is_requeued_goes_on_and_can_be_cancelled",
+    "python main.py *--distributed*": "tests/slow/test_distributed.py::"
+    "test_processes_that_a_cluster_names_find_each_other_and_have_the_losses_of_one",
+    "python main.py *--config.model.name=tiny": "tests/slow/test_recipes.py::"
+    "test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network",
+    # Slow to compile, or with data of 64 pixels at least: these are made small there, and go through the programs.
+    "python main.py --config=configs/ve/ncsn*/*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"
+    "test_it_takes_two_steps_samples_and_has_a_likelihood",
+    "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"
+    "test_it_takes_two_steps_samples_and_has_a_likelihood",
+    "python main.py --config=configs/vp/volumes_ddpmpp_continuous.py * --mode=eval": "tests/programs/test_ranks.py::"
+    "test_data_of_every_rank_are_trained_sampled_and_measured",
+    "make demo": "tests/slow/test_docs_commands.py::test_the_commands_of_the_demo_run",
+    "make setup": "tests/slow/test_docs_commands.py::test_setting_up_is_the_first_part_of_what_integration_runs",
+    "until python main.py *": "tests/slow/test_docs_commands.py::test_the_loop_starts_again_what_was_killed",
+    "make check": ".ci/run",
+    "make docs": ".ci/run",
+    "make test": ".ci/run",
+}
+NOT_EXECUTED = {
+    ". .venv/bin/activate": "only sets PATH of the shell that it is typed into",
+    '.venv/bin/pip install "jax[[]*': "downloads what only a machine with a GPU or TPU can load",
+    "pip install tensorflow-cpu": "TensorFlow is no requirement, and downloading it is most of what the command does",
+    "tfds build *": "needs TensorFlow, and downloads a data set",
+    "gcloud *": "needs a TPU pod",
+    ".venv/bin/python -m pytest *": "is a part of `make test`, which would run itself",
+}
+if importlib.util.find_spec("torch") is None:
+    for pattern in ("python -m benchmarks.data*", "python -m benchmarks.against_torch*"):
+        NOT_EXECUTED[pattern] = "compares with PyTorch, which is no requirement and is not installed"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory, data_dir):
+    return Stage(tmp_path_factory.mktemp("stage"), data_dir)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_to_compile():
+    """Every program here runs a few times only, so that compiling it is what takes time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    with jax.default_prng_impl("unsafe_rbg"):
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_process_of_its_own(monkeypatch):
+    """Signals and logging are as they were afterwards; one device; the cache of the tests."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(main, "set_up", lambda: None)
+    monkeypatch.setattr(main, "Experiment", lambda *given: Experiment(*given, jax.devices()[:1]))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def run_main(stage, monkeypatch):
+    """`run_main(words)` executes a command of main.py, and the training that it needs; the folder in which it did."""
+
+    def run(words):
+        subject, mode = Subject(words), value_of(words, "mode")
+        folder = stage.folder(subject)
+        key = " ".join(subject.training)
+        if mode in ("eval", "sample", "export"):
+            lay(key, subject, folder / subject.workdir)
+        if guide := value_of(words, "config.eval.classifier_workdir"):
+            other = Subject(["--config=configs/subvp/digits_classifier.py"])
+            lay(" ".join(other.training), other, folder / guide)
+        if mode == "metrics" and (stats := value_of(words, "stats")):
+            (writes,) = [text for text in WRITTEN if f" --mode=stats --stats={stats} " in f"{text} "]
+            shutil.copy(run(WRITTEN[writes].words[2:]) / stats, folder)
+        appended = [flag.format(number=1, tfds=stage.data_dir) for flag in subject.flags(mode)]
+        execute([*words, *appended, *special(words, mode)], folder, subject.is_stock)
+        if mode == "train" and not set(words) - set(subject.training) - {f"--workdir={subject.workdir}"}:
+            stage.trained.setdefault(key, folder / subject.workdir)
+        return folder
+
+    def lay(key, subject, place):
+        if key not in stage.trained:
+            run(subject.training)
+        stage.lay(key, place)
+
+    def execute(words, folder, is_stock):
+        monkeypatch.chdir(folder)
+        monkeypatch.syspath_prepend(str(folder))
+        own = flags_of_main(words)
+        with monkeypatch.context() as patch:
+            patch.setattr(main, "FLAGS", own)
+            if is_stock:
+                patch.setattr("tensorflow_datasets.testing.mocking._getitems", getitems)
+                with tfds.testing.mock_data(num_examples=24):
+                    code = main.main(main.parse(["main.py", *words]))
+            else:
+                code = main.main(main.parse(["main.py", *words]))
+        assert code == 0, f"{' '.join(words)}: exit code {code}"
+
+    return run
+
+
+def getitems(record_keys, *, generator, serialized=False):  # the mock calls its own version with one argument less
+    return [generator[key] for key in record_keys]
+
+
+# What runs ----------------------------------------------------------------------------------------------------------
+
+
+def where(text):
+    """What the tables say of a command: ("elsewhere", test), ("not", reason), or None: it is executed here."""
+    for kind, table in (("elsewhere", ELSEWHERE), ("not", NOT_EXECUTED)):
+        for pattern, said in table.items():
+            if fnmatch.fnmatchcase(text, pattern):
+                return kind, said
+    return None
+
+
+def of_program(program):
+    return [text for text in WRITTEN if text.startswith(f"python {program}") and not where(text)]
+
+
+def of_main():
+    """Commands of main.py; of trainings that become one and the same when they are small the first, for all of them."""
+    found = {}
+    for text in of_program("main.py"):
+        words = WRITTEN[text].words[2:]
+        subject = Subject(words)
+        is_plain = not set(words) - set(subject.training) - {f"--workdir={subject.workdir}"}
+        found.setdefault(subject.small() if is_plain else text, text)
+    return list(found.values())
+
+
+def short(text):
+    return f"{WRITTEN[text]}" if text in WRITTEN else text
+
+
+@pytest.mark.parametrize("text", of_main(), ids=short)
+def test_a_command_of_main_runs(text, run_main):
+    words = WRITTEN[text].words[2:]
+    folder = run_main(words)
+    expected = {"train": "{workdir}/checkpoints/*", "eval": "{workdir}/eval*/ckpt_*/report.json", "stats": "{stats}"}
+    expected |= {"sample": "{workdir}/sample/*/samples.npz", "import": "{workdir}/checkpoints/24"}
+    if pattern := expected.get(value_of(words, "mode")):
+        written = pattern.format(workdir=value_of(words, "workdir"), stats=value_of(words, "stats"))
+        assert list(folder.glob(written)), f"{text}: no {written}"
+
+
+@pytest.mark.parametrize("text", of_program("-m benchmarks"), ids=short)
+def test_a_benchmark_runs(text, stage, run_main, monkeypatch, capsys):
+    module, *given = WRITTEN[text].words[2:]
+    folder = stage.folder()
+    if (config := value_of(given, "config")) and (workdir := value_of(given, "workdir")):
+        subject = Subject([f"--config={config}"])
+        if (key := " ".join(subject.training)) not in stage.trained:
+            run_main(subject.training)
+        stage.lay(key, folder / workdir)
+        given += [flag.format(tfds=stage.data_dir) for flag in subject.flags("train")]
+    if module == "benchmarks.classes":
+        (folder / given[0]).parent.mkdir(parents=True)
+        np.savez(folder / given[0], arr_0=np.zeros((4, 8, 8, 1), np.uint8), labels=np.arange(4))
+    appended = [flag.format(tfds=stage.data_dir) for flag in OF_BENCHMARK[module.split(".")[1]]]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [module, *given, *appended])
+    assert not importlib.import_module(module).main()
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_commands_of_a_sweep_run(stage):
+    """One of them trains and evaluates; the next find all done."""
+    one = stage.root / "one.py"
+    one.write_text("def get_sweep():\n    return [{'seed': 1}]\n")
+    subject = Subject(["--config=configs/subvp/digits_ddpmpp_continuous.py"])
+    flags = [flag.format(number=1, tfds=stage.data_dir) for flag in subject.flags("eval")]
+    folder = stage.folder(subject)
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(CACHE), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    texts = sorted(of_program("sweep.py"), key=lambda text: "--config" not in text)
+    assert len(texts) >= 3
+    for text in texts:
+        words = WRITTEN[text].words[2:]
+        appended = [f"--sweep={one}", *flags] if value_of(words, "config") else []
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "sweep.py"), *words, *appended], cwd=folder, env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{text}: {done.stdout}{done.stderr}"
+    assert "1 finished" in done.stdout or (folder / "DIR" / "report.html").is_file()
+
+
+# What is listed -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [text for text in [*WRITTEN, *OTHERS] if where(text)], ids=short)
+def test_a_command_that_is_not_executed_here_is_executed_elsewhere_or_has_a_reason(text):
+    kind, said = where(text)
+    if kind == "not":
+        pytest.skip(f"{text}: {said}")
+    if said == ".ci/run":
+        assert text in logical_lines((ROOT / said).read_text(encoding="utf-8"))
+        return
+    file, test = said.split("::")
+    assert f"\ndef {test}(" in (ROOT / file).read_text(encoding="utf-8"), said
+
+
+def test_every_line_for_a_shell_is_in_a_table_and_every_row_is_needed():
+    assert [line for line in OTHERS if not where(line)] == []
+    known = ("main.py", "sweep.py", "-m")
+    assert all(command.words[1] in known for command in COMMANDS)
+    for pattern in [*ELSEWHERE, *NOT_EXECUTED]:
+        assert fnmatch.filter([*WRITTEN, *OTHERS], pattern), f"{pattern} is on no page"
+    benchmarks = {WRITTEN[text].words[2].split(".")[1] for text in of_program("-m benchmarks")}
+    assert benchmarks | {"data", "against_torch"} == OF_BENCHMARK.keys()
+
+
+def recipe_of(target):
+    """The lines that `make` would execute for a target."""
+    # A make inside `make test` would take over its options and tell the folders that it enters and leaves.
+    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
+    command = ["make", "--no-print-directory", "--dry-run", target]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return logical_lines(done.stdout)
+
+
+def test_the_commands_of_the_demo_run(run_main):
+    found = [re.search(r"main\.py (.*)", line) for line in recipe_of("demo")]
+    demo = [words[1].split() for words in found if words]
+    assert [value_of(words, "mode") for words in demo] == ["train", "train", "eval"]
+    for words in demo:
+        folder = run_main(words)
+    assert list(folder.glob("runs/demo/eval/ckpt_1/report.json"))
+
+
+def test_setting_up_is_the_first_part_of_what_integration_runs():
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"^setup: \.venv/\.run$", rules, re.M)
+    assert re.search(r"^\.venv/\.dev: .*\.venv/\.run$", rules, re.M)
+    for target in ("check", "docs", "test"):
+        assert re.search(rf"^{target}: \.venv/\.dev$", rules, re.M)
+        assert f"make {target}" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    programs, others = recipe_of("test")[-2:]  # together they are all tests
+    whole = others.removesuffix(' -m "not programs"')
+    assert whole != others and programs.endswith(f" {whole} -m programs")
+    assert recipe_of("test-fast")[-1] == f'{whole} -m "not slow"'
+
+
+def test_the_loop_starts_again_what_was_killed(tmp_path):
+    (loop,) = [line for line in OTHERS if line.startswith("until ")]
+    (tmp_path / "codes").write_text("5\n137\n6\n143\n0\n3\n")
+    program = """
+python() { code=$(head -1 codes); sed -i 1d codes; return "$code"; }
+sleep() { :; }
+"""
+    shell = loop.replace("; do ", "; do\n").replace(" done", "\ndone")
+    for left in ("3\n", ""):  # it ends with the first 0, and with what does not call for the same command
+        subprocess.run(["bash", "-c", program + shell], cwd=tmp_path, check=True)
+        assert (tmp_path / "codes").read_text() == left

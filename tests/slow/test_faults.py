@@ -1,0 +1,513 @@
+"""What can go wrong in a long run: each fault with its message, its exit code, and what is left."""
+
+import dataclasses
+import errno
+import gc
+import json
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+
+import main
+import run_lib
+from configs import default
+from core import files
+from core.errors import RunError, Stopped
+from data.pipeline import examples_of_step
+from programs.experiment import Experiment
+from runtime.lock import workdir_lock
+from runtime.signals import SIGNALS, StopRequest, report_on_signal
+from tests.support.paths import ROOT
+from tests.unit.configs.test_configs import load
+from training import compile
+from training.checkpoint import CheckpointError, Checkpoints
+from training.checksums import checksums
+from training.ema import EMA
+from training.log import MetricsLog
+from training.progress import Progress, read
+from training.state import initial_state, make_train_step
+
+# Checkpoints ------------------------------------------------------------------------------------------------------
+
+# Where one array cannot be read, Orbax leaves the tasks of the others behind, which complain when collected.
+pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+
+def state_of(step):
+    params = {"a": jax.random.normal(jax.random.key(step), (64, 32)), "b": {"c": jnp.full((3,), step, jnp.bfloat16)}}
+    return dataclasses.replace(initial_state(params, optax.adam(1e-3)), step=jnp.int32(step))
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    store = Checkpoints(folder)
+    for step in (5, 10):
+        store.save(step, state_of(step), {"seed": 1}, {"pending": []})
+    store.close()
+    return folder
+
+
+def equal(a, b):
+    return checksums(a) == checksums(b)
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(two_checkpoints):
+    store = Checkpoints(two_checkpoints)
+    assert store.numbers() == [5, 10]
+    assert equal(store.restore(10, state_of(0)), state_of(10)) and store.config(10) == {"seed": 1}
+    store.close()
+
+
+def test_a_flipped_bit_in_any_file_is_noticed_or_harms_nothing(two_checkpoints, tmp_path):
+    """Orbax restores most of them silently wrong."""
+    noticed = 0
+    files = [p.relative_to(two_checkpoints) for p in (two_checkpoints / "10").rglob("*") if p.is_file()]
+    for turn, file in enumerate(files):
+        folder = tmp_path / str(turn)
+        shutil.copytree(two_checkpoints, folder)
+        content = bytearray((folder / file).read_bytes())
+        content[len(content) // 2] ^= 16
+        (folder / file).write_bytes(bytes(content))
+        store = Checkpoints(folder)
+        try:
+            assert equal(store.restore(10, state_of(0)), state_of(10)) and store.config(10) == {"seed": 1}, file
+        except CheckpointError as error:
+            noticed += 1
+            assert "\n" not in str(error)
+        store.close()
+    gc.collect()  # here, not in another test
+    assert noticed >= 3  # at least the arrays, the config and the checksums themselves
+
+
+def test_changed_numbers_are_named_by_their_leaf(two_checkpoints, tmp_path, monkeypatch):
+    store = Checkpoints(two_checkpoints)
+    monkeypatch.setattr("training.checkpoint.checksums", lambda tree: checksums(tree) | {".params['a']": "other"})
+    message = (
+        f"Checkpoint 10 in {two_checkpoints} is damaged (.params['a'] of the state does not match its checksum); "
+        "delete it to go on from the one before."
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        store.restore(10, state_of(0))
+    store.close()
+
+
+def test_a_checkpoint_of_a_time_without_checksums_is_restored_and_the_log_says_so(tmp_path, caplog):
+    with ocp.CheckpointManager(tmp_path) as manager:
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state_of(3)), config=ocp.args.JsonSave({"seed": 2}))
+        manager.save(3, args=items)
+    store = Checkpoints(tmp_path)
+    with caplog.at_level("INFO"):
+        assert equal(store.restore(3, state_of(0)), state_of(3))
+    assert store.config(3) == {"seed": 2} and store.notes(3) == {}
+    assert "checkpoint 3" in caplog.text and "without checksums: not verified" in caplog.text
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("RESOURCE_EXHAUSTED: Error writing: [OS error 28: No space left on device]\nmore"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_is_intact(tmp_path, monkeypatch, error):
+    store = Checkpoints(tmp_path)
+    store.save(5, state_of(5), {})
+
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(store._manager, "save", full)
+    message = (
+        f"Checkpoint 10 could not be written to {tmp_path} (No space left on device; intact: 5); "
+        "free some space and start the same command again."
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        store.save(10, state_of(10), {})
+    assert equal(store.restore(5, state_of(0)), state_of(5))
+    store.close()
+
+
+# The workdir, metrics, signals ------------------------------------------------------------------------------------
+
+
+def test_the_second_trainer_on_a_workdir_is_refused_until_the_first_has_ended(tmp_path):
+    script = (
+        f"import pathlib, runtime.lock as l\nwith l.workdir_lock(pathlib.Path({str(tmp_path)!r})):\n"
+        "  print('x', flush=True)\n  input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "x\n"
+        pattern = (
+            rf"^Another trainer is at work in {tmp_path} \(process {first.pid} on .*\); "
+            r"wait for it, stop it, or give another --workdir\.$"
+        )
+        with pytest.raises(RunError, match=pattern), workdir_lock(tmp_path):
+            pass
+        first.kill()
+    with workdir_lock(tmp_path):  # the lock died with its process
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_workdir_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, number):
+    def refuse(*args, **kwargs):
+        raise OSError(number, "as the system says")
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    reason = {errno.EROFS: "Read-only file system", errno.EACCES: "Permission denied"}[number]
+    message = f"The workdir {tmp_path} cannot be written ({reason}); make it writable, or give another --workdir."
+    with pytest.raises(RunError, match=f"^{re.escape(message)}$"), workdir_lock(tmp_path):
+        pass
+
+
+def test_metrics_after_the_checkpoint_and_lines_cut_short_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 5, "loss": 1.0}\n{"step": 10, "loss": 2.0}\n{"step": 15, "lo')
+    with MetricsLog(tmp_path, first_step=5) as log:
+        log.write(10, {"loss": 3.0}, "")
+        log.sync()
+        assert path.read_text() == '{"step": 5, "loss": 1.0}\n{"step": 10, "loss": 3.0}\n'
+        log.write(15, {"loss": 4.0}, "")
+    boards = list((tmp_path / "tensorboard").iterdir())
+    assert len(boards) == 2 and all(board.stat().st_size > 0 for board in boards)
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_the_first_signal_is_noted_and_the_second_ends_the_process_at_once():
+    script = (
+        "import os, signal, sys\nfrom runtime.signals import StopRequest\nstop = StopRequest().install()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\nprint(stop.signal, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\nprint('still here')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "SIGTERM\n" and done.returncode == -15  # 143 to a shell
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_sampling_that_is_ended_by_a_signal_says_what_is_left_of_it(tmp_path, number, code):
+    script = (
+        f"import os, time, main\nmain.work = lambda: os.kill(os.getpid(), {number:d}) or time.sleep(60)\n"
+        f"words = ['main.py', '--config=configs/vp/smoke.py', '--mode=sample', '--workdir={tmp_path}']\n"
+        "main.app.run(main.main, words, flags_parser=main.parse)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    place = f"nothing was written to {tmp_path}/sample/unconditional yet"
+    assert done.stderr == f"stopped by {number.name}: {place}; start the same command again.\n"
+    assert done.returncode == code
+
+
+def test_after_the_last_word_signals_are_what_they_were():
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    with report_on_signal(lambda: "never"):
+        assert [signal.getsignal(number) for number in SIGNALS] != handlers
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+# The step ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_with_a_loss_that_is_not_finite_changes_nothing_but_the_count():
+    def loss_fn(params, key, batch):
+        loss = jnp.mean((params["a"] - batch["x"]) ** 2)
+        return loss, {"loss": loss}
+
+    tx = optax.adam(0.1)
+    step = jax.jit(make_train_step(loss_fn, tx, EMA(0.9), lambda s: 0.1, jax.random.key(0), skip_nonfinite=True))
+    good, bad = {"x": jnp.ones((4,))}, {"x": jnp.array([1.0, jnp.nan, 1.0, 1.0])}
+    start, metrics = step(initial_state({"a": jnp.float32(0.0)}, tx), good)
+    assert metrics["skipped"] == 0
+    after, metrics = step(start, bad)
+    assert metrics["skipped"] == 1 and after.step == start.step + 1
+    assert equal(dataclasses.replace(after, step=start.step), start)
+
+
+# The program ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(data_dir):
+    config = load("configs/vp/smoke.py")
+    config.data.data_dir = data_dir
+    config.training.update(snapshot_sampling=False, eval_freq=0, n_iters=15, snapshot_freq=15)
+    return config
+
+
+def experiment(config, workdir):
+    return Experiment(config, str(workdir), jax.devices()[:1])
+
+
+def final(workdir, number=15):
+    """Checksums of the newest state, and the metrics without wall times."""
+    store = Checkpoints(workdir / "checkpoints-meta")
+    assert store.numbers()[-1] == number
+    stored = store._json(number, "checksums")["state"]
+    store.close()
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return stored, [{k: v for k, v in line.items() if not k.endswith("_per_second")} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir, tmp_path_factory):
+    """A run of fifteen steps that nothing befell."""
+    workdir = tmp_path_factory.mktemp("whole")
+    config = load("configs/vp/smoke.py")
+    config.data.data_dir = data_dir
+    config.training.update(snapshot_sampling=False, eval_freq=0, n_iters=15, snapshot_freq=15)
+    run_lib.train(experiment(config, workdir))
+    return workdir
+
+
+def flip_a_bit(checkpoint):
+    """In the largest file, which holds the arrays."""
+    file = max((p for p in (checkpoint / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 16
+    file.write_bytes(bytes(content))
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_before(whole, config, tmp_path, caplog):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    newest = tmp_path / "checkpoints-meta" / "15"
+    flip_a_bit(newest)
+    with caplog.at_level("INFO"):
+        run_lib.train(experiment(config, tmp_path))
+    assert f"Checkpoint 15 in {newest.parent} " in caplog.text
+    assert "going on from checkpoint 10 instead; 15 is set aside" in caplog.text
+    assert sorted(p.name for p in newest.parent.iterdir()) == ["10", "15", "15.damaged"]
+    assert final(tmp_path) == final(whole)
+
+
+def test_without_an_intact_checkpoint_the_run_stops(whole, config, tmp_path):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    for number in ("10", "15"):
+        flip_a_bit(tmp_path / "checkpoints-meta" / number)
+    with pytest.raises(CheckpointError, match="^Checkpoint 15 in .* delete it to go on from the one before.$"):
+        run_lib.train(experiment(config, tmp_path))
+
+
+@pytest.mark.slow
+def test_the_last_snapshot_of_a_run_that_goes_on_after_all_gives_way_to_the_new_one(whole, config, tmp_path):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    config.training.update(n_iters=20, snapshot_freq=20)
+    run = experiment(config, tmp_path)
+    run_lib.train(run)
+    store = Checkpoints(tmp_path / "checkpoints")
+    assert store.numbers() == [1] and int(store.restore(1, run.abstract_state()).step) == 20
+    store.close()
+
+
+class After(StopRequest):
+    """A signal that comes during step `steps` of this process."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    @property
+    def signal(self):
+        self.left -= 1
+        return "SIGTERM" if self.left <= 0 else None
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_between_two_lines_of_metrics_goes_on_as_if_it_had_not_been(whole, config, tmp_path):
+    with pytest.raises(
+        Stopped, match=r"^stopped by SIGTERM after step 7, which is saved; start the same command again"
+    ):
+        run_lib.train(experiment(config, tmp_path), After(7))
+    assert [line["step"] for line in final(tmp_path, 7)[1]] == [5]
+    run_lib.train(experiment(config, tmp_path))
+    assert final(tmp_path) == final(whole)
+
+
+def poisoned(config, workdir, index):
+    """An experiment whose example `index` has a loss that is not a number."""
+    run = experiment(config, workdir)
+    fetch, loss = run.train.fetch, run.per_example_loss
+
+    def fetch_poison(indices):
+        batch = fetch(indices)
+        return batch | {"x": np.where((indices == index)[:, None, None, None], np.uint8(255), batch["x"])}
+
+    def poison(params, keys, batch, dropout_key):
+        bad = jnp.all(batch["x"] == 255, axis=(1, 2, 3))
+        return loss(params, keys, batch, dropout_key) + jnp.where(bad, jnp.nan, 0.0)
+
+    run.train = dataclasses.replace(run.train, fetch=fetch_poison)
+    run.per_example_loss = poison
+    return run
+
+
+def example_of_step(run, step):
+    """An example of step `step`, from 1, that no other of the fifteen steps has."""
+    steps = [examples_of_step(run.train, seed=42, batch_size=16, step=k) for k in range(15)]
+    return next(i for i in steps[step - 1] if sum(i in other for other in steps) == 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["stop", "skip", "rollback"])
+def test_a_batch_whose_loss_is_not_finite_is_told_and_the_policy_decides(whole, config, tmp_path, caplog, policy):
+    config.training.on_nonfinite = policy
+    index = example_of_step(experiment(config, tmp_path), 8)
+    run = poisoned(config, tmp_path, index)
+    if policy == "stop":
+        message = (
+            "The loss became non-finite in step 8, in the interval of steps 6 to 10; the checkpoint of step 5 is "
+            "intact: lower config.optim.lr or config.optim.grad_clip and start the same command again."
+        )
+        with pytest.raises(run_lib.NonFiniteLossError, match=f"^{re.escape(message)}$"):
+            run_lib.train(run)
+        assert sorted(p.name for p in (tmp_path / "checkpoints-meta").iterdir()) == ["5"]
+    else:
+        run_lib.train(run)
+        _, lines = final(tmp_path)
+        assert [(line["step"], line["skipped"]) for line in lines] == [(5, 0.0), (10, 1.0), (15, 0.0)]
+        assert all(np.isfinite(v) for line in lines for v in line.values())
+        store = Checkpoints(tmp_path / "checkpoints-meta")
+        assert store.notes(15)["bad_steps"] == [8]
+        state = store.restore(15, run.abstract_state())
+        store.close()
+        assert int(state.step) == 15 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+        if policy == "rollback":
+            assert "rolled back to step 5; the batch of step 8 is left out" in caplog.text
+    batch = " ".join(map(str, examples_of_step(run.train, seed=42, batch_size=16, step=7)))
+    assert (
+        f"step 8: the loss or its gradient is not finite; its batch has the training examples {batch} " in caplog.text
+    )
+    assert str(index) in batch.split()
+
+
+@pytest.mark.slow
+def test_after_too_many_bad_batches_the_run_stops(config, tmp_path):
+    config.training.update(on_nonfinite="skip", max_nonfinite=1)
+    run = poisoned(config, tmp_path, -1)
+    loss = run.per_example_loss
+    run.per_example_loss = lambda *args: loss(*args) * jnp.nan
+    with pytest.raises(run_lib.NonFiniteLossError, match=r"in step 2, .* \(1 batches were left out before\)"):
+        run_lib.train(run)
+
+
+def test_a_loss_far_above_its_running_median_is_told(config, tmp_path, caplog):
+    run = dataclasses.make_dataclass("Run", ["config"])(config)
+    losses = np.r_[np.linspace(1.0, 1.2, 30), 40.0, 1.0].astype(np.float32)
+    at = Progress(None, 32, 0, [(32, {"loss": losses, "grad_norm": losses})])
+    read(run, at)
+    assert [r.getMessage() for r in caplog.records] == ["step 31: the loss 40 is 36.4 times its running median"]
+
+
+@pytest.mark.slow
+def test_data_that_cannot_be_read_any_more_are_told_and_the_step_is_saved(whole, config, tmp_path):
+    config.data.num_threads = 1  # so that the eighth call is for the eighth batch
+    run = experiment(config, tmp_path)
+    fetch, calls = run.train.fetch, []
+
+    def gone(indices):
+        calls.append(indices)
+        if len(calls) > 7:
+            raise FileNotFoundError("[Errno 2] No such file or directory: 'image.png'")
+        return fetch(indices)
+
+    run.train = dataclasses.replace(run.train, fetch=gone)
+    message = (
+        r"^The training data of step 8 cannot be read \(.*No such file or directory: 'image.png'.*\); bring them back "
+        r"to config.data.data_dir and start the same command again\.$"
+    )
+    with pytest.raises(RunError, match=message):
+        run_lib.train(run)
+    assert final(tmp_path, 7)
+    run_lib.train(experiment(config, tmp_path))
+    assert final(tmp_path) == final(whole)
+
+
+def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config, tmp_path, monkeypatch, caplog):
+    compile_all = compile.compile_all
+
+    def exhausted(run, state):
+        def advance(*args):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
+
+        return compile_all(run, state)._replace(advance=advance)
+
+    monkeypatch.setattr("run_train.compile_all", exhausted)
+    message = (
+        r"^The device ran out of memory \(a training step of 16 images on 1 device\(s\) needs about \d+ MiB of each\); "
+        r"set config.model.remat, raise config.training.grad_accumulation, lower config.training.batch_size, "
+        r"config.training.snapshot_num_samples or config.model.nf, or use more devices, and start again\.$"
+    )
+    with caplog.at_level("INFO"), pytest.raises(RunError, match=message):
+        run_lib.train(experiment(config, tmp_path))
+    assert re.search(r"a training step needs about [1-9]\d* MiB of each device", caplog.text)
+
+
+def test_another_model_goes_on_only_where_it_is_allowed(whole, config, tmp_path, caplog):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    config.model.dropout, config.optim.lr = 0.05, 0.5
+    message = (
+        rf"^The run in {tmp_path} was started with another model or other data \(model.dropout: was 0.0, is 0.05\); "
+        r"give it the old values, another --workdir, or --allow_config_change\.$"
+    )
+    with pytest.raises(RunError, match=message):
+        run_lib.train(experiment(config, tmp_path))
+    run_lib.train(experiment(config, tmp_path), allow_config_change=True)
+    assert "config.model.dropout was 0.0 and is now 0.05" in caplog.text
+    assert "config.optim.lr was 0.002 and is now 0.5" in caplog.text
+
+
+def test_a_key_that_an_older_checkpoint_does_not_know_is_no_change():
+    stored = default.to_json(load("configs/vp/smoke.py"))
+    del stored["model"]["num_labels"], stored["restore"]
+    whole_again = default.complete(stored)
+    assert default.differences(whole_again, default.to_json(load("configs/vp/smoke.py"))) == {}
+
+
+# Exit codes -------------------------------------------------------------------------------------------------------
+
+
+def command(workdir, *arguments):
+    config = ROOT / "configs/vp/smoke.py"
+    return [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}", "--mode=train", *arguments]
+
+
+def start(workdir, *arguments):
+    done = subprocess.run(command(workdir, *arguments), cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr.strip().splitlines()
+
+
+@pytest.mark.slow
+def test_the_exit_codes_of_faults_are_as_documented(whole, data_dir, tmp_path):
+    data = f"--config.data.data_dir={data_dir}"
+    with workdir_lock(tmp_path / "held"):
+        code, lines = start(tmp_path / "held", data)
+        assert code == main.EXIT_RUN_ERROR and lines[-1].startswith("error: Another trainer is at work in")
+    (tmp_path / "file").write_text("")
+    code, lines = start(tmp_path / "file" / "below", data)
+    assert code == main.EXIT_RUN_ERROR
+    assert lines[-1] == (
+        f"error: The workdir {tmp_path / 'file' / 'below'} cannot be written (Not a directory); "
+        "make it writable, or give another --workdir."
+    )
+    damaged = pathlib.Path(shutil.copytree(whole, tmp_path / "damaged"))
+    for number in ("10", "15"):
+        flip_a_bit(damaged / "checkpoints-meta" / number)
+    code, lines = start(damaged, data)
+    assert code == main.EXIT_RUN_ERROR and lines[-1].startswith("error: Checkpoint 15 in")
+    code, lines = start(whole, data, "--config.model.dropout=0.3")
+    assert code == main.EXIT_RUN_ERROR and "model.dropout: was 0.0, is 0.3" in lines[-1]
+    code, lines = start(tmp_path / "new", "--config.data.dataset=folder", f"--config.data.data_dir={tmp_path}/gone")
+    assert code == main.EXIT_USER_ERROR and f"{tmp_path}/gone" in lines[-1]
+    code, lines = start(tmp_path / "nan", data, "--config.optim.lr=1e38", "--config.optim.warmup=0")
+    assert code == main.EXIT_RUN_ERROR and lines[-1].startswith("error: The loss became non-finite in step")

@@ -1,0 +1,132 @@
+"""What CONTRIBUTING.md and the page about networks say is applied to a copy of the repository, and the copy works."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.paths import CACHE, ROOT, XLA_FLAGS
+from tests.unit.sde import test_sde
+from tests.unit.test_docs import BLOCK
+
+pytestmark = pytest.mark.programs
+# The first line of a block: "# path", "# path, with the imports", "# path, in TABLE" or "# path, below Heading".
+HEADER = re.compile(r"# ([\w/]+\.(?:py|md))(?:, (with the imports|in (\w+)|below (.+)))?\n")
+NOT_COPIED = shutil.ignore_patterns(".*", "runs", "site", "__pycache__", "images")
+
+
+def recipes(page):
+    """(path, what to do or None, table or None, heading or None, text) of every block that says where it goes."""
+    for block in BLOCK.finditer((ROOT / page).read_text(encoding="utf-8")):
+        header = HEADER.match(block[2])
+        if header:
+            yield *header.groups(), block[2][header.end() :]
+
+
+def apply(root, path, place, table, heading, text):
+    """Writes a new file, or adds a line to the imports, to a dict literal or below the head of a table."""
+    file = root / path
+    if place is None:
+        assert not file.exists(), f"{path} is there already"
+        file.write_text(text, encoding="utf-8")
+        return
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    if heading:
+        title = next(i for i, line in enumerate(lines) if line.strip("# \n") == heading)
+        at = next(i for i in range(title, len(lines)) if lines[i].startswith("| ---")) + 1
+        lines.insert(at, text)
+    elif table:
+        value = table_of(ast.parse("".join(lines)), table)
+        line, column = value.lineno - 1, value.col_offset + 1
+        lines[line] = f"{lines[line][:column]}\n    {text}    {lines[line][column:].lstrip()}"
+    else:
+        body = ast.parse("".join(lines)).body
+        lines.insert(max(node.end_lineno for node in body if isinstance(node, ast.Import | ast.ImportFrom)), text)
+    file.write_text("".join(lines), encoding="utf-8")
+
+
+def table_of(tree, name):
+    """The dict literal that a module calls `name`."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            assert isinstance(node.value, ast.Dict)
+            return node.value
+    raise AssertionError(f"there is no table {name}")
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    """A copy of the repository with all recipes applied."""
+    root = tmp_path_factory.mktemp("recipes") / "copy"
+    shutil.copytree(ROOT, root, ignore=NOT_COPIED)
+    for page in ("CONTRIBUTING.md", "docs/howto/network.md"):
+        for recipe in recipes(page):
+            apply(root, *recipe)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    (root / ".cache").mkdir()
+    (root / ".cache" / "jax").symlink_to(CACHE.parent)
+    return root
+
+
+def run(root, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(root), "XLA_FLAGS": XLA_FLAGS}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def losses(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def test_each_recipe_is_one_file_and_lines_in_tables():
+    found = list(recipes("CONTRIBUTING.md"))
+    assert [path for path, place, *_ in found if place is None] == [
+        "sde/ou.py",
+        "sampling/midpoint.py",
+        "configs/vp/smoke_ou.py",
+    ]
+    assert all(len(text.splitlines()) == 1 for _, place, *_, text in found if place)
+    assert len(found) == 10
+
+
+@pytest.mark.slow
+def test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network(changed, data_dir, tmp_path):
+    run(
+        changed,
+        "main.py",
+        "--config=configs/vp/smoke_ou.py",
+        f"--workdir={tmp_path}",
+        "--mode=train",
+        f"--config.data.data_dir={data_dir}",
+        "--config.model.name=tiny",
+    )
+    assert len(losses(tmp_path)) >= 2 and (tmp_path / "samples" / "snapshot_1.png").exists()
+
+
+@pytest.mark.slow
+def test_the_laws_hold_for_what_the_recipes_add(changed):
+    laws = [
+        law
+        for law, function in vars(test_sde).items()
+        if any(mark.args[0] == "sde" for mark in getattr(function, "pytestmark", ()))
+    ]
+    assert len(laws) >= 5
+    chosen = [
+        *(f"tests/unit/sde/test_sde.py::{law}[ou]" for law in laws),
+        "tests/unit/sampling/test_steps.py::test_tables_make_every_step_with_the_same_keywords",
+        "tests/unit/configs/test_configs.py::test_the_documentation_lists_the_config_as_it_is[configs/vp/smoke_ou.py]",
+        "tests/unit/configs/test_configs.py::test_the_documentation_lists_nothing_else",
+        "tests/unit/configs/test_configs.py::test_every_config_is_locked_and_valid_and_builds[configs/vp/smoke_ou.py]",
+    ]
+    done = run(changed, "-m", "pytest", "-v", "-p", "no:xdist", "-p", "no:cacheprovider", *chosen)
+    assert f"{len(chosen)} passed" in done.stdout

@@ -1,0 +1,13 @@
+"""Where the tests find things, and the settings that they share with the processes they start."""
+
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+GOLDEN_METRICS = ROOT / "tests" / "golden_metrics"
+# One cache for each of the processes that share the tests: JAX does not write its entries atomically.
+CACHE = ROOT / ".cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+DEVICES = "--xla_force_host_platform_device_count"
+# The flags of a process with one device: those given, without what xdist's controller has added.
+XLA_FLAGS = " ".join(flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES))

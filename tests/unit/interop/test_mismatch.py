@@ -1,0 +1,176 @@
+"""Checkpoints that do not fit the config, or that lack something: the error names what, with shapes."""
+
+import numpy as np
+import pytest
+from flax import serialization
+
+from builders.score import make_network
+from interop.base import CheckpointFormatError
+from interop.load import load
+from tests.support import torch_files
+from tests.support.torch_files import Tensor
+from tests.unit.interop.test_formats import CHECKPOINTS, COMMON, FILES, NCSNpp, checkpoint, config_of, outline_of
+
+NAMES = ("jax_ncsnpp_ve_cont", "torch_ncsnpp_ve_cont")
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Shapes and modules of the network of both files in NAMES."""
+    return outline_of(make_network(config_of(NAMES[0])))
+
+
+@pytest.fixture
+def refused(network, tmp_path):
+    """`refused(content)`: the error of importing it, given as bytes or as a function that writes a path."""
+
+    def load_refused(content, name="file"):
+        path = tmp_path / name
+        if callable(content):
+            content(path)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(CheckpointFormatError) as caught:
+            load(path, *network)
+        message = str(caught.value)
+        assert message.startswith(str(path)) and "\n" not in message and message.endswith(".")
+        return message
+
+    return load_refused
+
+
+def original(name):
+    return (CHECKPOINTS / name / FILES[name]).read_bytes()
+
+
+def edited(change):
+    """The golden Flax file after a change of its state."""
+    state = serialization.msgpack_restore(original(NAMES[0]))
+    change(state)
+    return serialization.msgpack_serialize(state)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"nf": 16}, "AttnBlockpp_0/NIN_0/W is (16, 16) in the file and (32, 32) in the network"),
+        ({"num_res_blocks": 2}, "missing from the file"),
+        ({"progressive_input": "none"}, "not in the network of the config"),
+        ({"embedding_type": "positional", "scale_by_sigma": False}, "GaussianFourierProjection_0/W (8)"),
+    ],
+)
+def test_a_file_of_another_network_names_tensors_and_shapes(name, changes, expected):
+    config = config_of(name)
+    config.model.update(changes)
+    if name.startswith("torch") and "embedding_type" in changes:
+        expected = "all_modules.0.W (8)"  # there the name says only the place
+    with pytest.raises(CheckpointFormatError, match="does not fit the config") as caught:
+        load(CHECKPOINTS / name / FILES[name], *outline_of(make_network(config)))
+    assert expected in str(caught.value) and str(caught.value).startswith(str(CHECKPOINTS / name / FILES[name]))
+
+
+def test_missing_extra_and_misshapen_tensors_are_counted_and_named(refused):
+    def change(state):
+        params = state["optimizer"]["target"]
+        params["Conv_2"] = {"bias": np.zeros(5, np.float32)}
+        params["Conv_0"]["kernel"] = np.zeros((3, 3, 1, 8), np.float32)
+        for k in range(6):
+            del params[f"ResnetBlockBigGANpp_{k}"]["Conv_0"]["bias"]
+
+    message = refused(edited(change))
+    assert "6 missing from the file (ResnetBlockBigGANpp_0/Conv_0/bias (8), " in message and "and 2 more)" in message
+    assert "1 not in the network of the config (Conv_2/bias (5))" in message
+    assert "1 of another shape (Conv_0/kernel is (3, 3, 1, 8) in the file and (3, 3, 3, 8) in the network)" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s["params_ema"].pop("Conv_0"), "of the averaged parameters are 2 missing"),
+        (lambda s: s["optimizer"]["state"]["param_states"].pop("Conv_0"), "first moments are 2 missing"),
+        (lambda s: s["params_ema"]["Conv_0"].update(bias=np.full(8, np.nan, np.float32)), "not finite"),
+        (lambda s: s["params_ema"]["Conv_0"].update(bias=np.zeros(8, np.int32)), "int32 (8,) as Conv_0/bias"),
+        (lambda s: s["params_ema"]["Conv_0"].update(bias="x"), "str as Conv_0/bias"),
+        (lambda s: s.update(step=np.int32(-1)), "step = -1"),
+        (lambda s: s.update(step=None), "step = None"),
+        (lambda s: s["optimizer"]["state"].pop("step"), "optimizer/state/step = None"),
+        (lambda s: s.update(model_state={"batch_stats": {"mean": np.zeros(3, np.float32)}}), "model_state/batch_stats"),
+        (lambda s: s["optimizer"].pop("target"), "optimizer/target"),
+        (lambda s: s.pop("params_ema"), "must be a map with step, optimizer, params_ema"),
+    ],
+)
+def test_a_flax_state_with_a_fault_says_which(change, expected, refused):
+    assert expected in refused(edited(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda c: c["ema"]["shadow_params"].pop(), "averaged tensors in ema/shadow_params, but its model has"),
+        (lambda c: c["ema"].update(shadow_params=None), "no averaged tensors"),
+        (lambda c: c["optimizer"]["state"].pop(3), "without Adam's step"),
+        (lambda c: c["optimizer"]["state"][3].update(step=6), "differ in their number of steps"),
+        (lambda c: c["optimizer"]["param_groups"][0].update(params=[0, 1]), "an optimiser of"),
+        (lambda c: c["optimizer"]["param_groups"].clear(), "an optimiser of 0"),
+        (lambda c: c.update(step="x"), "step = x"),
+        (lambda c: c.pop("ema"), "must be a dict with optimizer, model, ema and step"),
+        (lambda c: c.update(model={"module.begin_conv.weight": c["model"]["module.sigmas"]}), "another network"),
+    ],
+)
+def test_a_pytorch_state_with_a_fault_says_which(change, expected, tmp_path):
+    shapes, order, _, contents = checkpoint(NCSNpp(**{**COMMON, "ch_mult": (1, 2)}))
+    change(contents)
+    torch_files.save(tmp_path / "a.pth", contents)
+    with pytest.raises(CheckpointFormatError) as caught:
+        load(tmp_path / "a.pth", shapes, order)
+    assert expected in str(caught.value)
+
+
+# What stands in the place of a part: a wrong type, an empty one, a number out of range.
+ODD = (None, "x", -1, 2**2000, float("nan"), True, [], {}, [[]], {"a": [1]}, {"a/b": 1})
+
+
+def places(tree, depth=3):
+    """(dict or list, key) of what lies up to `depth` levels below, the first ones of each level."""
+    keys = [*list(tree)[:2], "lr", "step", "params"] if isinstance(tree, dict) else range(min(1, len(tree)))
+    for key in keys:
+        if isinstance(tree, dict) and key not in tree:
+            continue
+        yield tree, key
+        if depth > 1 and isinstance(tree[key], dict | list):
+            yield from places(tree[key], depth - 1)
+
+
+@pytest.mark.slow
+def test_any_part_of_a_pytorch_file_may_be_anything(tmp_path):
+    shapes, order, _, contents = checkpoint(NCSNpp(**{**COMMON, "ch_mult": (1,), "attn_resolutions": ()}))
+    for parent, key in list(places(contents, 4)):
+        kept = parent[key]
+        for odd in (*ODD, Tensor(np.zeros((2, 2), np.float32)), np.float64(np.inf)):
+            parent[key] = odd
+            torch_files.save(tmp_path / "a.pth", contents)
+            _load_or_refuse(tmp_path / "a.pth", shapes, order)
+        parent[key] = kept
+
+
+def test_any_part_of_a_flax_file_may_be_anything(network, tmp_path):
+    state = serialization.msgpack_restore(original(NAMES[0]))
+    for parent, key in list(places(state, 4)):
+        kept = parent[key]
+        for odd in (*(o for o in ODD if o != 2**2000), 2**63, 1j, np.zeros((2, 2)), np.array("text"), np.complex64(1)):
+            parent[key] = odd
+            try:
+                (tmp_path / "a").write_bytes(serialization.msgpack_serialize(state))
+            except ValueError:  # it cannot be written
+                continue
+            _load_or_refuse(tmp_path / "a", *network)
+        parent[key] = kept
+
+
+def _load_or_refuse(path, shapes, order):
+    """Nothing else than a result or a clear error."""
+    try:
+        load(path, shapes, order)
+    except CheckpointFormatError as error:
+        assert str(error).startswith(str(path))

@@ -1,0 +1,262 @@
+"""Networks: golden numbers, published sizes, shapes of every kind, behaviour in training."""
+
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.networks.ddpm import DDPM
+from models.networks.ncsn import NCSN
+from models.networks.ncsnpp import NCSNpp
+from models.networks.ncsnv2 import NCSNv2
+from models.parameterizations import PARAMETERIZATIONS, descending_level, make_score_fn, noise_level, scaled_time
+from sde.chain import ddpm_chain, smld_chain
+from sde.subvp import SubVP
+from sde.ve import VE
+from sde.vp import VP
+from tests.support.paths import GOLDEN
+
+EXPERIMENTS = json.loads((GOLDEN / "experiments.json").read_text())
+COUNTS = json.loads((GOLDEN / "parameter_counts.json").read_text())
+
+CASES = {  # file: (SDE, time, output)
+    "model_ncsnpp_ve_cont": (VE(0.01, 50.0), noise_level, "score"),
+    "model_ncsnpp_ve_cont_skip": (VE(0.01, 1348.0), noise_level, "score"),
+    "model_ncsnpp_ve_discrete": (smld_chain(0.01, 50.0, 1000), descending_level, "score"),
+    "model_ncsnpp_vp_cont": (VP(), scaled_time(999.0), "noise"),
+    "model_ddpmpp_vp_cont": (VP(), scaled_time(999.0), "noise"),
+    "model_ddpmpp_subvp_cont": (SubVP(), scaled_time(999.0), "noise"),
+    "model_ddpm_vp_cont": (VP(), scaled_time(999.0), "noise"),
+    "model_ddpm_vp_discrete": (ddpm_chain(0.1, 20.0, 1000), scaled_time(999.0), "noise"),
+    "model_ncsn_ve_discrete": (smld_chain(0.01, 1.0, 10), descending_level, "score"),
+    "model_ncsnv2_ve_discrete": (smld_chain(0.01, 50.0, 232), descending_level, "score"),
+}
+TINY = {
+    "nf": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (4,), "scale_by_sigma": False,
+    "embedding_type": "positional",
+}  # fmt: skip
+TINIEST = {**TINY, "ch_mult": (1,), "attn_resolutions": ()}
+
+
+NETWORKS = {
+    "ncsnpp": NCSNpp,
+    "ddpm": DDPM,
+    "ncsn": NCSN,
+    "ncsnv2_64": functools.partial(NCSNv2, size=64),
+    "ncsnv2_128": functools.partial(NCSNv2, size=128),
+    "ncsnv2_256": functools.partial(NCSNv2, size=256),
+}
+
+
+def network_of(model, *, num_channels, centered):
+    """The network of a published `model` section; settings that are not the network's are left out."""
+    network = NETWORKS[model["name"]]
+    names = set(getattr(network, "func", network).__dataclass_fields__) - {"name"}
+    fields = {key: value for key, value in model.items() if key in names}
+    if model["name"] == "ncsn":
+        fields["num_classes"] = model["num_scales"]
+    sigmas = tuple(np.geomspace(model["sigma_max"], model["sigma_min"], model["num_scales"]).tolist())
+    return network(**fields, num_channels=num_channels, centered=centered, sigmas=sigmas)
+
+
+def shapes(tree):
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def abstract(model, x, cond=None):
+    """Shapes of the parameters, without computing any."""
+    time = jax.ShapeDtypeStruct((x.shape[0],), jnp.float32)
+    return jax.eval_shape(lambda x, time: model.init(jax.random.key(0), x, time, cond), x, time)["params"]
+
+
+def random_params(model, x, cond=None):
+    """Gaussian parameters of a sensible size, drawn by NumPy: nothing to compile."""
+    rng = np.random.default_rng(0)
+    tree = abstract(model, x, cond)
+    return jax.tree.map(lambda leaf: (rng.standard_normal(leaf.shape) / 8).astype(np.float32), tree)
+
+
+def image(shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_network_and_score_equal_the_published_numbers(name, golden):
+    g, (sde, time, output) = golden(name), CASES[name]
+    config = g.index["config"]
+    model = network_of(config["model"], num_channels=3, centered=config["data"]["centered"])
+    params, x, t = g.params(), jnp.asarray(g["x"]), jnp.asarray(g["t"])
+    assert shapes(abstract(model, x)) == shapes(params)
+    apply = jax.jit(lambda x, time, cond: model.apply({"params": params}, x, time, cond))
+    g.check("model_output", apply(x, jnp.asarray(g["labels"]), None))
+    np.testing.assert_allclose(time(sde, t), g["labels"], rtol=1e-6)  # one or two operations in float32
+    g.check("score", make_score_fn(apply, sde, time, PARAMETERIZATIONS[output](0.5))(x, t))
+    assert apply._cache_size() == 1
+
+
+SETTINGS_WITHOUT_SIZE = ("sigma_min", "sigma_max", "dropout", "beta_min", "beta_max", "sigma_begin")
+
+
+@pytest.fixture(scope="module")
+def sizes():
+    """(parameters, tensors) of a published network; equal networks are traced once."""
+    known = {}
+
+    def size(config):
+        data = config["data"]
+        visible = {k: v for k, v in config["model"].items() if k not in SETTINGS_WITHOUT_SIZE}
+        key = json.dumps([visible, data["image_size"]], sort_keys=True)
+        if key not in known:
+            model = network_of(config["model"], num_channels=data["num_channels"], centered=data["centered"])
+            x = jax.ShapeDtypeStruct((1, data["image_size"], data["image_size"], data["num_channels"]), jnp.float32)
+            leaves = jax.tree.leaves(abstract(model, x))
+            known[key] = {"parameters": sum(math.prod(leaf.shape) for leaf in leaves), "tensors": len(leaves)}
+        return known[key]
+
+    return size
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_published_networks_have_their_published_size(name, sizes):
+    assert sizes(EXPERIMENTS[name]) == COUNTS[name]
+
+
+@pytest.mark.parametrize("progressive", ["none", "output_skip", "residual"])
+@pytest.mark.parametrize("progressive_input", ["none", "input_skip", "residual"])
+@pytest.mark.parametrize("resblock_type", ["biggan", "ddpm"])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_every_pyramid_takes_images_of_any_channels_that_are_not_square(
+    progressive, progressive_input, resblock_type, channels
+):
+    model = NCSNpp(
+        **TINY, resblock_type=resblock_type, progressive=progressive, progressive_input=progressive_input,
+        progressive_combine="cat" if channels == 5 else "sum", num_channels=channels,
+    )  # fmt: skip
+    x, time = jax.ShapeDtypeStruct((2, 8, 12, channels), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
+    y, _ = jax.eval_shape(lambda x, time: model.init_with_output(jax.random.key(0), x, time), x, time)
+    assert y.shape == x.shape
+
+
+SMALL = {
+    "ncsnpp": NCSNpp(**TINY, num_channels=5),
+    "ddpm": DDPM(nf=24, ch_mult=(1, 2), num_res_blocks=1, num_channels=5),
+    "ncsn": NCSN(nf=4, num_classes=10, num_channels=5),
+    "ncsnv2_64": NCSNv2(nf=4, size=64, num_channels=5),
+    "ncsnv2_128": NCSNv2(nf=4, size=128, num_channels=5),
+    "ncsnv2_256": NCSNv2(nf=4, size=256, num_channels=5),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_every_network_returns_what_has_the_shape_and_type_of_its_input(name, dtype):
+    model = SMALL[name].copy(dtype=dtype)
+    x, time = jax.ShapeDtypeStruct((2, 16, 24, 5), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
+    y, made = jax.eval_shape(lambda x, time: model.init_with_output(jax.random.key(0), x, time), x, time)
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype("float32")}
+    with pytest.raises(ValueError, match=r"expected \[B, H, W, 5\] with H and W divisible by"):
+        abstract(model, jax.ShapeDtypeStruct((2, 16, 23, 5), jnp.float32))
+
+
+def test_the_largest_refinenet_has_one_stage_and_one_refinement_more():
+    """Two residual blocks (12 + 10 tensors) and a refine block (16) more than the one for 128 pixels."""
+    x = jax.ShapeDtypeStruct((1, 32, 32, 5), jnp.float32)
+    middle, largest = (len(jax.tree.leaves(abstract(SMALL[name], x))) for name in ("ncsnv2_128", "ncsnv2_256"))
+    assert largest == middle + 12 + 10 + 16
+
+
+def test_refinenet_divides_by_the_level_or_by_the_noise_itself():
+    x, levels, sigmas = image((2, 8, 8, 1)), jnp.array([0, 2]), (9.0, 3.0, 1.0)
+    tabulated = NCSNv2(nf=2, num_channels=1, sigmas=sigmas)
+    params = {"params": random_params(tabulated, x)}
+    raw = jax.jit(tabulated.copy(scale_by_sigma=False).apply)(params, x, levels)
+    np.testing.assert_allclose(jax.jit(tabulated.apply)(params, x, levels)[1], raw[1] / 1.0, rtol=1e-5)
+    free = tabulated.copy(sigmas=None)
+    y = jax.jit(free.apply)(params, x, jnp.array([9.0, 0.5]))
+    np.testing.assert_allclose(y, raw / jnp.array([9.0, 0.5])[:, None, None, None], rtol=1e-5)  # another fused order
+    with pytest.raises(ValueError, match="scale_by_sigma needs `sigmas`"):
+        jax.eval_shape(free.apply, params, x, levels)
+
+
+def test_an_unconditional_network_has_no_dense_layers():
+    x = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    names = shapes(abstract(NCSNpp(**TINY, conditional=False), x))
+    assert not [name for name in names if "Dense" in name]
+
+
+def test_a_width_that_32_groups_do_not_divide_works():
+    model = NCSNpp(**{**TINY, "nf": 48, "ch_mult": (1, 3)})
+    x = image((1, 4, 8, 3))
+    y = jax.jit(model.apply)({"params": random_params(model, x)}, x, jnp.array([3.0]))
+    assert np.all(np.isfinite(y)) and float(jnp.std(y)) > 0
+
+
+@pytest.mark.parametrize("progressive", ["none", "output_skip"])
+def test_a_new_network_returns_almost_nothing(progressive):
+    """The convolution that makes the image starts with variance 1e-10, whatever the features are."""
+    model = NCSNpp(**TINIEST, progressive=progressive)
+    x, time = image((1, 4, 4, 3)), jnp.array([3.0])
+    params = random_params(model, x)
+    apply = jax.jit(model.apply)
+    before = apply({"params": params}, x, time)
+    last = jax.jit(lambda: model.init(jax.random.key(0), x, time)["params"]["Conv_1"])()  # only this one is computed
+    after = apply({"params": {**params, "Conv_1": last}}, x, time)
+    assert 0 < float(jnp.abs(after).max()) < 1e-3 < 0.1 < float(jnp.abs(before).max())
+
+
+def test_dropout_needs_a_key_in_training_only():
+    model = NCSNpp(**TINIEST, dropout=0.5)
+    x, time = image((2, 4, 4, 3)), jnp.array([3.0, 700.0])
+    params = {"params": random_params(model, x)}
+    evaluate = jax.jit(lambda x, time: model.apply(params, x, time))
+    train = jax.jit(lambda x, time, key: model.apply(params, x, time, train=True, rngs={"dropout": key}))
+    keys = [jax.random.key(seed, impl="unsafe_rbg") for seed in (0, 1)]  # quick to compile
+    plain, first, second = evaluate(x, time), train(x, time, keys[0]), train(x, time, keys[1])
+    assert float(jnp.abs(first - plain).max()) > 1e-3 < float(jnp.abs(first - second).max())
+    np.testing.assert_array_equal(first, train(x, time, keys[0]))
+    with pytest.raises(Exception, match="dropout"):
+        jax.eval_shape(lambda x, time: model.apply(params, x, time, train=True), x, time)
+    evaluate(x + 1, time)
+    assert evaluate._cache_size() == train._cache_size() == 1
+
+
+def test_class_labels_change_the_output_and_add_one_table():
+    plain, model = NCSNpp(**TINIEST), NCSNpp(**TINIEST, num_classes=10)
+    x, time, cond = image((2, 4, 4, 3)), jnp.array([3.0, 3.0]), {"labels": jnp.array([1, 7])}
+    params = random_params(model, x, cond)
+    assert set(params) - set(abstract(plain, x)) == {"Embed_0"}
+    apply = jax.jit(lambda cond: model.apply({"params": params}, jnp.stack([x[0], x[0]]), time, cond))
+    y = apply(cond)
+    assert float(jnp.abs(y[0] - y[1]).max()) > 1e-3
+    np.testing.assert_allclose(apply({"labels": jnp.array([7, 1])}), y[::-1], rtol=1e-4, atol=1e-5)  # batch order only
+    with pytest.raises(ValueError, match="num_classes = 10 needs cond"):
+        abstract(model, x)
+
+
+def test_bfloat16_is_close_to_float32():
+    x, time = image((1, 4, 8, 3)), jnp.array([2.0])
+    exact, coarse = NCSNpp(**TINIEST), NCSNpp(**TINIEST, dtype=jnp.bfloat16)
+    params = {"params": random_params(exact, x)}
+    y, z = jax.jit(exact.apply)(params, x, time), jax.jit(coarse.apply)(params, x, time)
+    assert z.dtype == jnp.float32
+    assert 1e-4 < float(jnp.linalg.norm(y - z) / jnp.linalg.norm(y)) < 0.05  # 0.4 % per operation, some dozens
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "message"),
+    [
+        ({}, (1, 6, 7, 3), r"\(1, 6, 7, 3\): expected \[B, H, W, 3\] with H and W divisible by 2"),
+        ({}, (1, 8, 8, 1), r"\(1, 8, 8, 1\): expected \[B, H, W, 3\]"),
+        ({"progressive": "outputskip"}, (1, 8, 8, 3), "progressive = 'outputskip' is not one of"),
+        ({"conv_size": 5}, (1, 8, 8, 3), "conv_size = 5 is not one of"),
+        ({"scale_by_sigma": True}, (1, 8, 8, 3), "scale_by_sigma needs `sigmas`"),
+    ],
+)
+def test_what_the_network_does_not_have_is_refused_in_a_sentence(options, shape, message):
+    with pytest.raises(ValueError, match=message):
+        abstract(NCSNpp(**{**TINY, **options}), jax.ShapeDtypeStruct(shape, jnp.float32))

@@ -1,0 +1,270 @@
+"""The overview of an evaluation: its table, its best checkpoint, its curves, and a page that needs nothing else."""
+
+import csv
+import fcntl
+import html.parser
+import io
+import json
+import re
+import shutil
+import subprocess
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reports import overview, page, plots, records, report
+from reports.images import grid, write_png
+
+
+def figure(value, error=0.05, **more):
+    return {"value": value, "error": error, "error_from": "a test", "num_samples": 600, "num_real": 1497, **more}
+
+
+def results_of(number, metrics=True, bits=True):
+    """Figures that fall with the checkpoints up to the third, and rise after it."""
+    height = 0.4 + 0.3 * abs(number - 3)
+    results = {
+        "loss": {"mean": 0.1 * height, "standard_error": 0.01, "num_examples": 300, "num_nonfinite": 0},
+        "samples": {"num_samples": 600, "num_evals": 201.0},
+    }
+    if bits:
+        results["bits_per_dim"] = {"mean": 2 + height, "standard_error": 0.0142, "num_examples": 300}
+    if metrics:
+        results["metrics"] = {
+            "features": "classifier",
+            "features_hash": "ab" * 32,
+            "samples": {
+                "fid": figure(height, 0.094, warning="FID compares <few> samples"),
+                "kid": figure(-0.00089, 0.0037, standard_deviation=0.0037, error_from="standard deviation over parts"),
+                "inception_score": figure(6.021, 0.33, num_real=0),
+                "precision": figure(0.76, 0.017),
+                "recall": figure(0.93, None),
+            },
+            "data_against_data": {
+                "fid": figure(0.4231, 0.03),
+                "kid": figure(0.0015, 0.002),
+                "inception_score": figure(7.249, 0.2),
+                "precision": figure(0.9, 0.01, warning="750 <halves> are few"),
+                "recall": figure(0.9, 0.01, warning="750 <halves> are few"),
+            },
+        }
+    return results
+
+
+def evaluated(folder, number, **kwargs):
+    """The folder of a checkpoint, as the program leaves it."""
+    directory = folder / f"ckpt_{number}"
+    images = np.random.default_rng(number).integers(0, 256, (100, 8, 8, 1), np.uint8)
+    write_png(directory / "samples.png", grid(images, scale=4))
+    content = {
+        "checkpoint": number,
+        "step": 50_000 * number,
+        "seed": 42,
+        "results": results_of(number, **kwargs),
+        "config": {
+            "data": {"dataset": "digits"},
+            "model": {"name": "ncsnpp"},
+            "training": {"sde": "subvpsde"},
+            "eval": {"note": "</pre><script src='http://somewhere/a.js'></script>"},
+        },
+        "versions": {"jax": "0.10.2", "numpy": "2.4.6", "python": "3.11.2"},
+        "backend": "cpu",
+        "device_kind": "cpu",
+        "num_devices": 1,
+        "num_processes": 1,
+    }
+    report.write_report(directory, content)
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eval")
+    for number in (1, 2, 3, 4, 10):
+        evaluated(folder, number)
+    best = overview.rebuild(folder)
+    return folder, best
+
+
+FILES = ("report.csv", "report.png", "report.html", "best.json")
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_the_table_has_every_number_of_every_report(evaluation):
+    rows = list(csv.DictReader(io.StringIO((evaluation[0] / "report.csv").read_text())))
+    assert [row["checkpoint"] for row in rows] == ["1", "2", "3", "4", "10"]  # by number, not by name
+    expected = dict(records._numbers(results_of(2)))
+    assert len(expected) > 40 and rows[1].keys() == expected.keys() | {"checkpoint", "step"}
+    assert {name: float(rows[1][name]) for name in expected if rows[1][name]} == expected
+    assert rows[1]["step"] == "100000" and float(rows[1]["metrics.data_against_data.fid.error"]) == 0.03
+    assert "metrics.samples.recall.error" not in rows[1]  # not a number anywhere
+
+
+def test_the_best_checkpoint_is_that_of_the_least_fid_else_of_bits_per_dim_else_of_the_loss(evaluation, tmp_path):
+    assert evaluation[1] == records.Best(3, 150_000, "FID", 0.4)
+    assert json.loads((evaluation[0] / "best.json").read_text()) == evaluation[1]._asdict()
+
+    def best():
+        return records.best_of(records.read(tmp_path))
+
+    evaluated(tmp_path, 2, metrics=False, bits=False)
+    assert best() == records.Best(2, 100_000, "loss", pytest.approx(0.07))
+    evaluated(tmp_path, 4, metrics=False)
+    assert best()[:3] == (4, 200_000, "bits/dim")  # the first has none
+    evaluated(tmp_path, 1)
+    assert best()[:3] == (1, 50_000, "FID")
+    assert str(best()) == "checkpoint 1, after 50,000 steps, by FID: 1"
+
+
+def test_of_equal_checkpoints_the_first_is_best_and_what_is_not_finite_is_none():
+    def checkpoint(number, loss):
+        return records.Checkpoint({"checkpoint": number, "step": number}, {"loss.mean": loss} if loss else {}, None)
+
+    assert records.best_of([checkpoint(2, 0.5), checkpoint(1, 0.5), checkpoint(3, 0.6)]).checkpoint == 1
+    assert records.best_of([checkpoint(1, None)]) is None and records.best_of([]) is None
+    assert dict(records._numbers({"loss": {"mean": None, "n": 3, "of": "words"}})) == {"loss.n": 3}
+
+
+def test_the_overview_is_the_same_to_the_last_byte_whoever_makes_it_last(evaluation, tmp_path):
+    for number in (10, 3, 1):
+        evaluated(tmp_path, number)
+    overview.rebuild(tmp_path)
+    for number in (4, 2):
+        evaluated(tmp_path, number)
+    overview.rebuild(tmp_path)
+    assert contents(tmp_path) == contents(evaluation[0])
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == sorted((*FILES, overview.LOCK))
+
+
+def test_a_slow_worker_waits_and_then_sees_what_the_others_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "draw", lambda series, form: b"<svg></svg>")
+    evaluated(tmp_path, 1)
+    with (tmp_path / overview.LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        slow = threading.Thread(target=overview.rebuild, args=(tmp_path,))
+        slow.start()
+        slow.join(0.3)
+        assert slow.is_alive() and not (tmp_path / "report.csv").exists()
+        evaluated(tmp_path, 2)
+    slow.join(60)
+    assert [line.split(",")[0] for line in (tmp_path / "report.csv").read_text().splitlines()] == [
+        "checkpoint",
+        "1",
+        "2",
+    ]
+
+
+def test_a_half_written_report_is_not_read(evaluation, tmp_path):
+    shutil.copytree(evaluation[0], tmp_path / "eval")
+    (tmp_path / "eval" / "ckpt_11").mkdir()
+    (tmp_path / "eval" / "ckpt_11" / ".report.json.0123.tmp").write_text('{"checkpoint": 11, ')
+    overview.rebuild(tmp_path / "eval")
+    assert contents(tmp_path / "eval") == contents(evaluation[0])
+
+
+def test_nothing_evaluated_yet_is_a_page_too(tmp_path):
+    assert overview.rebuild(tmp_path) is None
+    assert "nothing yet" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.csv").read_text() == "checkpoint,step\n"
+
+
+def test_the_curves_are_a_picture_with_a_panel_for_each_figure(evaluation):
+    with Image.open(evaluation[0] / "report.png") as picture:
+        assert picture.size[0] > 3 * 400 and len(picture.convert("RGB").getcolors(10**6)) > 50
+    drawn = plots.draw([plots.Series("loss", [1], [0.5], [0.1], None)], "svg").decode()
+    assert "loss" in drawn and "FID" not in drawn and "data against data" not in drawn
+
+
+class Resources(html.parser.HTMLParser):
+    """Notes every tag, and all that a browser would fetch."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.fetched = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.fetched += [v for k, v in attributes if k in ("src", "href", "xlink:href", "data", "srcset", "action")]
+
+
+def test_the_page_needs_nothing_from_elsewhere(evaluation):
+    text = (evaluation[0] / "report.html").read_text()
+    found = Resources(text)
+    assert found.tags.count("img") == 5 and found.tags.count("svg") == 1 and "script" not in found.tags
+    assert all(url.startswith(("data:image/png;base64,", "#")) for url in found.fetched)
+    assert "@import" not in text and not re.search(r"url\((?!#)", text)
+
+
+def test_the_page_tells_figures_errors_floors_and_where_they_come_from(evaluation):
+    text = (evaluation[0] / "report.html").read_text()
+    for expected in (
+        "Best: checkpoint 3, after 150,000 steps, by FID: 0.4",
+        '<tr class="chosen"><th>3</th><td>150,000</td>',
+        "<td>0.400<small>± 0.094</small></td>",
+        "<td>−0.0009<small>± 0.0037 (deviation)</small></td>",
+        "<td>0.93</td>",
+        '<th colspan="2">data against data</th>',
+        "<td>0.423<small>± 0.030</small></td>",
+        '<p class="warning">FID compares &lt;few&gt; samples.</p>',  # not only where one has to look for it
+        '<p class="warning">750 &lt;halves&gt; are few.</p>',
+        "FID: a test; 600 samples, 1,497 data.",
+        "Bits/dim: 300 images.",
+        "abababab",
+        "0.10.2",
+        "Checkpoint 10 · 500,000 steps · 201 evaluations",
+    ):
+        assert expected in text, expected
+    assert text.count("&lt;few&gt;") == text.count("&lt;halves&gt;") == 1
+
+
+def test_one_checkpoint_is_not_the_best(tmp_path):
+    evaluated(tmp_path, 1)
+    assert overview.rebuild(tmp_path) is None
+    text = (tmp_path / "report.html").read_text()
+    assert "Best" not in text and 'class="chosen"' not in text
+    assert json.loads((tmp_path / "best.json").read_text())["checkpoint"] == 1  # for programs
+    evaluated(tmp_path, 2)
+    assert overview.rebuild(tmp_path).checkpoint == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (0.48081, 0.0942, ("0.481", "0.094")),
+        (123.456, 7.89, ("123.5", "7.9")),
+        (1234.5, 123.0, ("1234", "123")),
+        (2.5, 0.0, ("2.5", "")),
+        (2.5, None, ("2.5", "")),
+        (1e-9, 1e-10, ("1e-09", "1e-10")),
+    ],
+)
+def test_a_number_has_the_digits_that_its_error_leaves(value, error, expected):
+    assert page.shown(value, error) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium here (Debian's package chromium)")
+def test_a_browser_shows_the_page_without_the_network(evaluation, tmp_path):
+    source, shot = evaluation[0] / "report.html", tmp_path / "page.png"
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    browser += ["--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1200,1600"]
+
+    def open_page(*options):
+        command = [*browser, *options, source.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+
+    dom = open_page("--dump-dom")
+    assert "<table>" in dom and dom.count("<figure>") == 5 and "Best: checkpoint 3" in dom and "</svg>" in dom
+    open_page(f"--screenshot={shot}")
+    with Image.open(shot) as picture:
+        assert picture.size == (1200, 1600)
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    ink = (pixels.min(-1) < 200).mean(1)  # of each line
+    assert (ink > 0).mean() > 0.4  # text, curves and samples, not an empty or a failed page
+    blue = (np.abs(pixels - np.array([0x1F, 0x5F, 0xA8])).max(-1) < 12).sum()
+    assert blue > 300  # the curves themselves

@@ -1,0 +1,98 @@
+"""Sheets of images, and files that are deterministic and whole."""
+
+import json
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.files import write_json
+from reports.images import grid, write_png
+from reports.provenance import provenance
+from reports.report import write_report
+
+
+def images(number, height, width, channels):
+    return np.random.default_rng(0).integers(1, 256, (number, height, width, channels), np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("columns", "padding", "scale"), [(None, 1, 1), (2, 0, 1), (4, 2, 3), (7, 1, 2)])
+def test_each_image_has_its_place_on_a_black_sheet(channels, columns, padding, scale):
+    x = images(5, 3, 4, channels)
+    sheet = grid(x, columns, padding, scale)
+    columns = columns or 3  # the least square that holds five
+    rows, high, wide = -(-5 // columns), 3 * scale + padding, 4 * scale + padding
+    assert sheet.shape == (rows * high + padding, columns * wide + padding, channels) and sheet.dtype == np.uint8
+    rest = sheet.copy()
+    for i, image in enumerate(x):
+        top, left = padding + (i // columns) * high, padding + (i % columns) * wide
+        place = np.s_[top : top + 3 * scale, left : left + 4 * scale]
+        np.testing.assert_array_equal(sheet[place], np.kron(image, np.ones((scale, scale, 1), np.uint8)))
+        rest[place] = 0
+    assert not rest.any()
+
+
+def test_what_is_no_batch_of_images_is_refused():
+    for wrong in [np.zeros((2, 3, 4, 1)), images(2, 3, 4, 2), images(2, 3, 4, 1)[0], images(2, 3, 4, 1)[:0]]:
+        with pytest.raises(ValueError, match="give uint8 \\[N, H, W, 1 or 3\\]"):
+            grid(wrong)
+    with pytest.raises(ValueError, match="columns 0, padding 1 and scale 1"):
+        grid(images(2, 3, 4, 1), columns=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_read_back_as_written(tmp_path, channels):
+    x = images(4, 5, 6, channels)
+    write_png(tmp_path / "new" / "one.png", x[0])
+    with Image.open(tmp_path / "new" / "one.png") as file:
+        np.testing.assert_array_equal(np.asarray(file).reshape(x[0].shape), x[0])
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["one.png"]
+
+
+def test_pictures_of_another_type_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="a PNG file takes uint8"):
+        write_png(tmp_path / "one.png", np.zeros((3, 3, 3)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_equal_reports_are_equal_bytes_of_plain_json(tmp_path):
+    report = {
+        "mean": 0.1 + 0.2,
+        "count": np.int64(3),
+        "values": np.array([1.5, np.nan, -np.inf]),
+        "nested": {"b": (1, None, float("nan")), "a": jnp.float32(0.5)},
+        "path": pathlib.PurePosixPath("runs/one"),
+    }
+    first = write_report(tmp_path / "first", report).read_bytes()
+    second = write_report(tmp_path / "second", dict(reversed(report.items()))).read_bytes()
+    assert first == second
+
+    def refuse(token):
+        raise AssertionError(f"{token} is not JSON")
+
+    assert json.loads(first, parse_constant=refuse) == {
+        "mean": 0.30000000000000004,
+        "count": 3,
+        "values": [1.5, None, None],
+        "nested": {"a": 0.5, "b": [1, None, None]},
+        "path": "runs/one",
+    }
+
+
+def test_what_json_cannot_hold_leaves_no_file(tmp_path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(tmp_path / "set.json", {"a": {1, 2}})
+    assert not list(tmp_path.iterdir())
+
+
+def test_provenance_names_libraries_and_device():
+    known = provenance()
+    assert known["backend"] == "cpu" and known["num_devices"] == 8 and known["num_processes"] == 1
+    assert {"jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "diffrax", "numpy", "python"} <= set(
+        known["versions"]
+    )
+    assert all(known["versions"].values())
+    assert json.loads(json.dumps(known)) == known

@@ -1,0 +1,197 @@
+"""The predictor-corrector loop: its law, its keys, its hooks and its counts."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from core.arrays import broadcast_to_rank
+from sampling import grids
+from sampling.base import Sample
+from sampling.pc import PC
+from sampling.steps import table
+from sde.chain import ddpm_chain
+from sde.subvp import SubVP
+from sde.ve import VE
+from sde.vp import VP
+from tests.support.oracles import correlated, propagate
+
+CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
+DATA = correlated(4, shift=0.5)
+KEY = jax.random.key(7)
+LANGEVIN, ALD, NONE = table.langevin(snr=0.16), table.annealed_langevin(snr=0.16), table.none()
+SUBJECTS = {
+    "vp": (VP(), table.ancestral(variance="transition"), grids.uniform(30, 1e-3)),
+    "subvp": (SubVP(), table.euler_maruyama(), grids.uniform(30, 1e-3)),
+    "ve": (VE(), table.reverse_diffusion(), grids.uniform(30, 1e-5)),
+    "ddpm": (ddpm_chain(0.1, 20.0, 30), table.ancestral(variance="transition"), grids.levels(30)),
+}
+each = pytest.mark.parametrize("name", SUBJECTS)
+
+
+def sampler_of(name, corrector=LANGEVIN, **options):
+    sde, predictor, times = SUBJECTS[name]
+    return PC(sde, predictor, corrector, times, **options)
+
+
+@each
+def test_samples_have_the_moments_that_the_steps_imply(name):
+    """Two annealed Langevin steps and a predictor: all affine, so the law of the samples is known without sampling."""
+    sde, predictor, times = SUBJECTS[name]
+    num, score_fn = 20_000, DATA.score_fn(sde)
+    prior = jnp.zeros(4), sde.prior_std**2 * jnp.eye(4)
+    mean, cov = jax.jit(lambda: propagate([ALD, ALD, predictor], score_fn, sde, prior, times))()
+    sampler = sampler_of(name, ALD, num_corrector_steps=2, denoise=False)
+    x = np.asarray(jax.jit(lambda key: sampler(key, score_fn, (num, 4)).x)(KEY), np.float64)
+    # Standard errors of a mean and of a covariance of normal variables; 14 numbers, so five of them.
+    spread = np.diag(cov)
+    np.testing.assert_array_less(np.abs(x.mean(0) - mean), 5 * np.sqrt(spread / num))
+    bound = 5 * np.sqrt((np.outer(spread, spread) + cov**2) / num)
+    np.testing.assert_array_less(np.abs(np.cov(x.T) - cov), bound)
+    assert np.all(np.abs(mean - DATA.mean) < 0.15)  # and they are near the data already, at thirty steps
+    assert np.all(np.abs(cov - DATA.cov) < 0.3)
+
+
+@pytest.mark.parametrize("name", ["subvp", "ddpm"])
+def test_a_sample_depends_on_its_own_key_only(name):
+    score_fn = DATA.score_fn(SUBJECTS[name][0])
+    draw = jax.jit(lambda key, num: sampler_of(name)(key, score_fn, (num, 2, 2, 1)).x, static_argnums=1)
+    whole = draw(KEY, 8)
+    for num in [1, 3]:
+        np.testing.assert_allclose(draw(KEY, num), whole[:num], rtol=1e-5, atol=1e-5)  # another order of summation
+    keys = jax.vmap(lambda i: jax.random.fold_in(KEY, i))(jnp.arange(5, 8))
+    np.testing.assert_allclose(draw(keys, 3), whole[5:], rtol=1e-5, atol=1e-5)
+
+
+def counter():
+    """A score function that counts how often it is really called, and the list that it counts in."""
+    calls = []
+
+    def score_fn(x, t):
+        jax.debug.callback(lambda t: calls.append(float(t)), t[0])
+        return -x / broadcast_to_rank(1 + t, x)
+
+    return score_fn, calls
+
+
+@pytest.mark.parametrize("denoise", [True, False])
+@pytest.mark.parametrize("corrector", [LANGEVIN, NONE], ids=["langevin", "none"])
+@pytest.mark.parametrize("name", ["vp", "ddpm"])
+def test_evaluations_are_counted(name, corrector, denoise):
+    score_fn, calls = counter()
+    sampler = sampler_of(name, corrector, num_corrector_steps=2, denoise=denoise)
+    samples = jax.jit(lambda key: sampler(key, score_fn, (2, 4)))(KEY)
+    jax.block_until_ready(samples)
+    jax.effects_barrier()
+    assert int(samples.num_evals) == len(calls)
+    assert samples.num_evals.dtype == jnp.int32
+    assert min(calls) >= 0  # never asked for the score of the data
+
+
+def test_another_key_and_another_score_do_not_recompile():
+    sampler = sampler_of("ve")
+    draw = jax.jit(lambda key, scale: sampler(key, lambda x, t: -scale * x, (2, 4)))
+    first, second = draw(KEY, 0.5).x, draw(jax.random.key(1), 0.6).x
+    assert draw._cache_size() == 1
+    assert np.all(np.abs(first - second) > 0)
+
+
+@pytest.mark.parametrize("name", ["vp", "ddpm"])
+def test_constraint_sees_the_time_at_which_the_sample_lives(name):
+    times, sampler = SUBJECTS[name][2], sampler_of(name)
+    seen = []
+
+    def constrain(z, sample, t):
+        jax.debug.callback(lambda t, z: seen.append((t.copy(), z.copy())), t, z, ordered=True)
+        return sample
+
+    jax.jit(lambda: sampler(KEY, DATA.score_fn(sampler.sde), (2, 4), constrain=constrain))()
+    jax.effects_barrier()
+    expected = [time for pair in itertools.pairwise(times) for time in pair]
+    if times[-1] >= 0:
+        expected.append(0.0)  # the denoised sample is data
+    np.testing.assert_array_equal([t for t, _ in seen], np.float32([[t, t] for t in expected]))
+    noise = np.stack([z for _, z in seen])
+    assert len(np.unique(noise)) == noise.size  # fresh noise every time
+
+
+@each
+def test_known_values_arrive_exactly(name):
+    """Known dimensions are replaced by noisy data of the right time on the way, and by the data at the end."""
+    sampler = sampler_of(name)
+    sde, known = sampler.sde, jnp.array([True, False, True, False])[None]
+    data = jnp.array([[0.3, 9.0, -0.7, 9.0], [0.1, 9.0, 0.9, 9.0]])
+
+    def constrain(z, sample, t):
+        mean = broadcast_to_rank(sde.mean_coeff(t), data) * data
+        noisy = mean + broadcast_to_rank(sde.std(t), data) * z
+        return Sample(jnp.where(known, noisy, sample.x), jnp.where(known, mean, sample.mean))
+
+    x = jax.jit(lambda: sampler(KEY, DATA.score_fn(sde), (2, 4), constrain=constrain).x)()
+    np.testing.assert_array_equal(x[:, ::2], data[:, ::2])
+    assert np.all(np.abs(x[:, 1::2]) < 5)
+
+
+def test_a_start_takes_up_the_run_where_it_was_left():
+    """Without noise, half a run and the other half from its result are the whole run; evaluations add up."""
+    times = grids.uniform(20, 1e-3)
+    sde, step = VP(), table.reverse_diffusion(probability_flow=True)
+    score_fn = DATA.score_fn(sde)
+    whole = PC(sde, step, NONE, times)
+    half = PC(sde, step, NONE, times[:11], denoise=False)
+    one, middle = whole(KEY, score_fn, (3, 4)), half(KEY, score_fn, (3, 4))
+    for t in [times[10], 0.5 * (times[9] + times[10])]:  # on the grid, and between its times
+        rest = whole(jax.random.key(1), score_fn, (3, 4), start=(middle.x, t))
+        on_grid = t == times[10]
+        assert int(rest.num_evals) == (11 if on_grid else 12)
+        # On the grid the steps are the same; between, half a step of 1/20 is taken twice.
+        np.testing.assert_allclose(rest.x, one.x, atol=1e-6 if on_grid else 0.3)
+
+
+def test_a_run_of_a_chain_ends_at_its_data():
+    """The last step is to level -1: `denoise` gives its mean, without another evaluation."""
+    name = "ddpm"
+    score_fn = DATA.score_fn(SUBJECTS[name][0])
+    denoised, noisy = (sampler_of(name, NONE, denoise=d)(KEY, score_fn, (500, 4)) for d in (True, False))
+    assert int(denoised.num_evals) == int(noisy.num_evals) == 30
+    std = float(SUBJECTS[name][0].std(jnp.asarray(0.0)))
+    # The noise left out is that of one transition, sqrt(beta_0) with "transition": 4 standard errors of 2000 values.
+    assert float(jnp.std(noisy.x - denoised.x)) == pytest.approx(std, rel=4 / np.sqrt(4000))
+
+
+def test_levels_of_a_chain_are_met_exactly():
+    for num_scales in [2, 10, 232, 1000, 2000]:
+        for eps in [0.0, 1e-5, 0.99 / num_scales]:
+            times = grids.levels(num_scales, eps)
+            chain = ddpm_chain(0.1, 1.0, num_scales)
+            expected = [*range(num_scales)[::-1], -1]
+            np.testing.assert_array_equal(chain.index(jnp.asarray(times)), expected)
+            np.testing.assert_allclose(times[:-1], np.linspace(1, eps, num_scales), atol=3e-7)  # a few ulp
+
+
+def test_grids_and_starts_that_make_no_sense_are_refused():
+    sde, step = VP(), table.reverse_diffusion()
+    for times, message in [
+        ((1.0,), "at least two"),
+        ((1.0, 0.5, 0.5), "each below"),
+        ((1.0, 0.5, -1.0), "those of the SDE"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            PC(sde, step, NONE, times)
+    with pytest.raises(ValueError, match="those of the SDE"):
+        PC(ddpm_chain(0.1, 20.0, 30), step, NONE, grids.uniform(30, 1e-3))
+    with pytest.raises(ValueError, match="negative"):
+        PC(sde, step, NONE, (1.0, 0.5), num_corrector_steps=-1)
+    sampler, score_fn = PC(sde, step, NONE, (1.0, 0.5)), DATA.score_fn(sde)
+    with pytest.raises(ValueError, match="already ended"):
+        sampler(KEY, score_fn, (2, 4), start=(jnp.ones((2, 4)), 0.5))
+    with pytest.raises(ValueError, match="shape"):
+        sampler(KEY, score_fn, (2, 4), start=(jnp.ones((3, 4)), 1.0))
+    with pytest.raises(ValueError, match="one per example"):
+        sampler(jax.random.split(KEY, 3), score_fn, (2, 4))
+    with pytest.raises(ValueError, match="num_steps"):
+        grids.uniform(0, 1e-3)
+    with pytest.raises(ValueError, match="num_scales"):
+        grids.levels(1000, 0.01)

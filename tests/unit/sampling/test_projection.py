@@ -1,0 +1,243 @@
+"""Projection on a measurement: published updates, an independent loop, and what is kept exactly."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from core.arrays import broadcast_to_rank
+from core.keys import SampleKey, draw_normal, example_keys, fold_in
+from sampling import grids
+from sampling.base import Sample
+from sampling.inverse.operators.averages import downsample, gray
+from sampling.inverse.operators.base import mask
+from sampling.inverse.operators.spectra import fourier
+from sampling.inverse.projection import colorize, inpaint, project
+from sampling.pc import PC
+from sampling.steps import table
+from sde.chain import ddpm_chain, smld_chain
+from sde.edm import EDM
+from sde.subvp import SubVP
+from sde.ve import VE
+from sde.vp import VP
+from tests.support.oracles import correlated
+from tests.unit.sampling.test_golden import Published
+
+SHAPE = (8, 8, 3)
+KEY = jax.random.key(11)
+LANGEVIN = table.langevin(snr=0.16)
+SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM()}
+
+
+def published(name, num_scales, beta_max=20.0):
+    """Marginals of the continuous SDE, transitions of its chain, as in the published samplers."""
+    if name == "vp":
+        return Published(VP(beta_max=beta_max), ddpm_chain(0.1, beta_max, num_scales))
+    return Published(VE(), smld_chain(0.01, 50.0, num_scales))
+
+
+def score_of(g, sde):
+    mu, s = jnp.asarray(g["gauss_mu"])[None], float(g["gauss_std"])
+
+    def score_fn(x, t):
+        m, std = broadcast_to_rank(sde.mean_coeff(t), x), broadcast_to_rank(sde.std(t), x)
+        return -(x - m * mu) / (m**2 * s**2 + std**2)
+
+    return score_fn
+
+
+def task_of(g, task, sde):
+    """Constraint, what of a sample is known, and the noise of the constraint as an image."""
+    if task == "inpaint":
+        return inpaint(sde, jnp.asarray(g["data"]), jnp.asarray(g["mask"])), mask(SHAPE, g["mask"]), lambda z: z
+    return colorize(sde, jnp.asarray(g["gray"])[..., :1]), gray(SHAPE), gray(SHAPE).from_basis
+
+
+def moves_of(num_scales):
+    """Corrector and predictor, with the time at the end of each."""
+    langevin = table.langevin(snr=0.16, norm="batch")
+    return {"corrector": langevin, "predictor": table.reverse_diffusion()}, lambda t: t - 1 / (num_scales - 1)
+
+
+@pytest.mark.parametrize("task", ["inpaint", "colorize"])
+@pytest.mark.parametrize("name", ["vp", "ve"])
+def test_every_published_conditional_update_is_met(name, task, golden):
+    """Of `x_mean` the sensible version, which keeps the denoised values of what is not known."""
+    g = golden("controllable")
+    sde, moves, below = published(name, 1000), *moves_of(1000)
+    score_fn = score_of(g, sde)
+    constrain, _, image_of = task_of(g, task, sde)
+    x, t = jnp.asarray(g[f"{name}_x"]), jnp.full((3,), float(g[f"{name}_t"]))
+    z, z_known = jnp.asarray(g["z_update"]), jnp.asarray(g["z_known"])
+    g.check(f"{name}_score", score_fn(x, t))
+
+    @jax.jit
+    def update():
+        bare = {kind: step(z, score_fn, sde, x, t, below(t)) for kind, step in moves.items()}
+        return bare, {kind: constrain(image_of(z_known), sample, t) for kind, sample in bare.items()}
+
+    bare, constrained = update()
+    for kind, sample in constrained.items():
+        g.check(f"{name}_bare_{kind}_x", bare[kind].x)
+        g.check(f"{name}_bare_{kind}_x_mean", bare[kind].mean)
+        g.check(f"{name}_{task}_{kind}_x", sample.x)
+        g.check(f"{name}_{task}_{kind}_x_mean_fixed", sample.mean)
+
+
+@pytest.mark.parametrize("name", ["vp", "ve"])
+def test_what_is_known_is_noised_as_published(name, golden):
+    g = golden("controllable")
+    data, t = jnp.asarray(g["data"]), jnp.full((3,), float(g[f"{name}_t"]))
+    constrain = inpaint(published(name, 1000), data, jnp.ones((8, 8, 1)))
+    sample = constrain(jnp.asarray(g["z_known"]), Sample(data, data), t)
+    g.check(f"{name}_known_mean", sample.mean)
+    g.check(f"{name}_known_noisy", sample.x)
+
+
+@pytest.mark.parametrize("task", ["inpaint", "colorize"])
+@pytest.mark.parametrize("name", ["vp", "ve"])
+def test_published_conditional_loops_are_met(name, task, golden):
+    """With the published loop's two peculiarities put in here: both moves are noised for the time before the predictor,
+    and the last `mean` is that of the bare step for what is known alone.
+    """
+    g = golden("controllable")
+    sde, moves, below = published(name, 3, float(g["vp_loop_beta_max"])), *moves_of(3)
+    score_fn = score_of(g, sde)
+    constrain, operator, image_of = task_of(g, task, sde)
+    z = jnp.asarray(g[f"{name}_{task}_loop_z"])
+    prior = z[0] * sde.prior_std
+    if task == "inpaint":
+        x = jnp.where(operator.known, jnp.asarray(g["data"]), prior)
+    else:  # what is not known, taken in red, green and blue instead of the colour basis: without its red
+        bare = operator.to_basis(prior * jnp.array([0.0, 1.0, 1.0])[None, None, None])
+        x = operator.from_basis(operator.estimate(jnp.asarray(g["gray"])[..., :1]) + bare)
+
+    @jax.jit
+    def run(x):
+        for k, time in enumerate(np.linspace(1, 1e-5, 3, dtype=np.float32)):
+            t = jnp.full((3,), time)
+            lower = jnp.where(t > 0.1, below(t) + 1e-4, -1.0)  # a little above the level, so that none is missed
+            for i, step in enumerate(moves.values()):
+                sample = step(z[1 + 4 * k + 2 * i], score_fn, sde, x, t, lower)
+                sample = constrain(image_of(z[2 + 4 * k + 2 * i]), sample, t)
+                x = sample.x
+        measured = operator.measured
+        mean = operator.from_basis(jnp.where(measured, operator.to_basis(sample.mean), operator.to_basis(sample.x)))
+        return x, mean
+
+    x, mean = run(x)
+    g.check(f"{name}_{task}_loop_N3_denoise0", x)
+    g.check(f"{name}_{task}_loop_N3_denoise1", mean)
+
+
+def white(sde):
+    """The score of data N(0, I / 4)."""
+    return lambda x, t: -x / broadcast_to_rank(0.25 * sde.mean_coeff(t) ** 2 + sde.std(t) ** 2, x)
+
+
+MEASUREMENTS = {
+    "vp": mask((4, 4, 3), np.random.default_rng(0).random((2, 4, 4, 1)) < 0.5),
+    "ve": gray((4, 4, 3)),
+    "subvp": downsample((4, 4, 3), 2),
+    "edm": fourier((4, 4, 3), np.eye(4)[..., None]),
+}
+
+
+@pytest.mark.parametrize("name", SDES)
+def test_what_is_known_is_kept(name):
+    """For each SDE with another measurement, of which the projection knows nothing but its basis."""
+    sde, operator = SDES[name], MEASUREMENTS[name]
+    image = jnp.asarray(np.random.default_rng(1).random((2, 4, 4, 3)), jnp.float32)
+    y = operator.measure(image)
+    shortcuts = {"vp": lambda: inpaint(sde, image, operator.known), "ve": lambda: colorize(sde, y)}
+    constrain = shortcuts.get(name, lambda: project(sde, operator, y))()
+    sampler = PC(sde, table.ancestral(), table.none(), grids.uniform(5, 1e-3))
+    x = jax.jit(lambda: sampler(KEY, white(sde), image.shape, constrain=constrain).x)()
+    np.testing.assert_allclose(operator.measure(x), y, atol=1e-6 if name in ("vp", "ve") else 1e-5)
+    if name == "vp":
+        np.testing.assert_array_equal(np.where(operator.known, x, 0), np.where(operator.known, image, 0))
+    assert np.isfinite(x).all() and np.abs(x - image).max() > 0.1
+
+
+def test_the_loop_is_one_written_out_without_it():
+    """Inpainting, with two Langevin steps: every formula and every key again, in plain Python."""
+    sde, rng = VP(), np.random.default_rng(1)
+    image, known = jnp.asarray(rng.random((2, 4, 4, 3)), jnp.float32), jnp.asarray(rng.random((4, 4, 1)) < 0.5)
+    times = grids.uniform(4, 1e-3)
+    sampler = PC(sde, table.reverse_diffusion(), LANGEVIN, times, num_corrector_steps=2)
+    found = jax.jit(lambda: sampler(KEY, white(sde), image.shape, constrain=inpaint(sde, image, known)).x)()
+
+    keys = example_keys(KEY, 2)
+
+    def noise(*address):
+        return draw_normal(functools.reduce(fold_in, address, keys), image.shape)
+
+    def law(t):
+        return float(sde.mean_coeff(jnp.float32(t))), float(sde.std(jnp.float32(t)))
+
+    def filled(x, t, z):
+        m, std = law(t)
+        return jnp.where(known[None], m * image + std * z, x)
+
+    x = sde.prior_std * noise(SampleKey.PRIOR)
+    for k, (t, t_next) in enumerate(itertools.pairwise(times)):
+        (m, std), (m_next, std_next) = law(t), law(t_next)
+        for i in range(2):
+            z, score = noise(SampleKey.STEPS, k, 1 + i, 0), -x / (0.25 * m**2 + std**2)
+            norms = [np.linalg.norm(np.asarray(a).reshape(2, -1), axis=1) for a in (z, score)]
+            size = jnp.asarray(2 * (m / m_next * 0.16 * norms[0] / norms[1]) ** 2).reshape(2, 1, 1, 1)
+            x = filled(x + size * score + jnp.sqrt(2 * size) * z, t, noise(SampleKey.STEPS, k, 1 + i, 1))
+        variance = std**2 - (m / m_next * std_next) ** 2
+        score = -x / (0.25 * m**2 + std**2)
+        x = x - (m / m_next - 1) * x + variance * score + np.sqrt(variance) * noise(SampleKey.STEPS, k, 0, 0)
+        x = filled(x, t_next, noise(SampleKey.STEPS, k, 0, 1))
+    m, std = law(times[-1])
+    x0 = (x - std**2 * x / (0.25 * m**2 + std**2)) / m
+    # Ten units in the last place of float32 after four steps of numbers near one.
+    np.testing.assert_allclose(found, jnp.where(known[None], image, x0), rtol=1e-6, atol=1e-6)
+
+
+def test_a_noisy_measurement_is_noised_by_what_is_missing():
+    """Over measurement noise and fresh noise, a replaced coordinate is mean_coeff c + std z: as wide as without."""
+    sde, t, num, noise_std = VP(), 0.3, 10_000, 0.2
+    operator, rng = downsample((2, 2, 1), 2), np.random.default_rng(2)
+    z, z_noise = (jnp.asarray(rng.normal(size=(num, 2, 2, 1)), jnp.float32) for _ in range(2))
+    x0 = jnp.full((num, 2, 2, 1), 0.7)
+    y = operator.observe(z_noise, x0, noise_std)
+    constrain = project(sde, operator, y, noise_std)
+    sample = constrain(z, Sample(x0, x0), jnp.full((num,), t))
+    c = np.asarray(operator.to_basis(sample.x), np.float64).reshape(num, 4)
+    m, std = float(sde.mean_coeff(jnp.float32(t))), float(sde.std(jnp.float32(t)))
+    assert m * noise_std * 2 < std  # y / s is noisier than y: s = 1 / 2
+    assert c[:, 0].mean() == pytest.approx(m * 1.4, abs=5 * std / np.sqrt(num))
+    assert c[:, 0].std() == pytest.approx(std, rel=5 / np.sqrt(2 * num))  # five standard errors
+    np.testing.assert_allclose(c[:, 1:], 0.0, atol=1e-6)  # what is not measured stays: a constant block has none
+    late = constrain(z, Sample(x0, x0), jnp.full((num,), 0.01))
+    np.testing.assert_allclose(late.x, x0, atol=1e-6)  # less noisy than the measurement, which says nothing more
+
+
+def test_more_corrector_steps_bring_what_is_not_known_nearer_to_its_expectation():
+    """Half of four correlated numbers: the mean error of 4000 samples, whose standard error is 0.01."""
+    data, known = correlated(4, shift=0.5), np.array([1, 1, 0, 0])
+    x0 = jnp.asarray([[1.5, -1.0, 0.0, 0.0]])
+    observed = known.astype(bool)
+    gain = data.cov[np.ix_(~observed, observed)] @ np.linalg.inv(data.cov[np.ix_(observed, observed)])
+    expected = data.mean[~observed] + gain @ (np.asarray(x0)[0, observed] - data.mean[observed])
+    errors = []
+    for num in [0, 4]:
+        corrector = table.annealed_langevin(snr=0.3) if num else table.none()
+        sampler = PC(VE(), table.ancestral(), corrector, grids.uniform(60, 1e-5), num_corrector_steps=num)
+        constrain = project(VE(), mask((4,), known), x0)
+        x = jax.jit(lambda s=sampler, c=constrain: s(KEY, data.score_fn(VE()), (4000, 4), constrain=c).x)()
+        errors.append(np.abs(np.asarray(x).mean(axis=0)[~observed] - expected).max())
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_measurements_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="does not fit"):
+        inpaint(VP(), jnp.ones((2, *SHAPE)), jnp.ones((8, 7, 1)))
+    with pytest.raises(ValueError, match="measurement has shape"):
+        colorize(VP(), jnp.ones((2, *SHAPE)))

@@ -1,0 +1,123 @@
+"""Denoising score matching."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from core.arrays import Array, broadcast_to_rank
+from core.keys import ExampleKey, StepKey, draw_normal, fold_in, keys_at
+from sde.base import SDE, ScoreFn
+from sde.times import Quantile
+
+Params = Any
+Batch = dict[str, Any]
+Metrics = dict[str, Array]
+LossFn = Callable[[Params, Array, Batch], tuple[Array, Metrics]]
+ScoreOf = Callable[[Params, Batch, Array | None], ScoreFn]  # (params, batch, dropout key or None) -> score function
+Augment = Callable[[Array, Array], tuple[Array, Array]]  # (keys [B], x0 [B, ...]) -> x0 changed, how [B, D]
+Prepare = Callable[[Array, Batch], Array]  # (keys [B], batch as loaded) -> x0 [B, ...], the scaled data
+Weighting = Callable[[SDE, Array], Array]  # (sde, t [B]) -> weight [B] of || std score + z ||^2
+DrawTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], importance weights [B]
+PerExampleLoss = Callable[[Params, Array, Batch, Array | None], Array]
+
+ROW = "row"  # of a part of a batch: which rows of it, [b]
+
+
+def variance(sde: SDE, t: Array) -> Array:
+    """1: the loss is that of predicting the noise. Source: Song et al. 2021, section 3.3."""
+    return jnp.ones_like(t)
+
+
+def likelihood(sde: SDE, t: Array) -> Array:
+    """diffusion(t)^2 / std(t)^2: the loss bounds the likelihood. Source: Song et al., NeurIPS 2021, theorem 1."""
+    return (sde.diffusion(t) / sde.std(t)) ** 2
+
+
+def edm(sigma_data: float) -> Weighting:
+    """(sigma^2 + s^2) / s^2 with sigma = std / mean_coeff, s = sigma_data: EDM's weighting; for s = 1 that of v.
+
+    It is 1 / c_out^2 on the denoised image, which is this on the noise. Source: Karras et al., NeurIPS 2022, table 1;
+    Salimans and Ho, ICLR 2022, section 4 ("SNR + 1").
+    """
+    return lambda sde, t: 1 + (sde.std(t) / (sde.mean_coeff(t) * sigma_data)) ** 2
+
+
+def denoising_score_matching(
+    score_fn: ScoreFn, sde: SDE, x0: Array, t: Array, z: Array, *, weighting: Weighting = variance, reduce_mean: bool
+) -> Array:
+    """The loss of each example, [B]: `weight(t) || std(t) score(x_t, t) + z ||^2` at x_t = mean_coeff(t) x0 + std(t) z.
+
+    Data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]. The norm is a mean over dimensions
+    (`reduce_mean`) or half their sum.
+    Source: Song et al. 2021, equation 7.
+    """
+    score = score_fn(sde.perturb(x0, t, z), t)
+    squares = broadcast_to_rank(weighting(sde, t), x0) * (broadcast_to_rank(sde.std(t), x0) * score + z) ** 2
+    axes = tuple(range(1, x0.ndim))
+    return jnp.mean(squares, axis=axes) if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
+
+
+def independent(quantile: Quantile) -> DrawTimes:
+    """Times drawn independently: that of an example depends on its own key alone."""
+    draw = jax.vmap(lambda key: jax.random.uniform(key, ()))
+    return lambda keys: quantile(draw(keys))
+
+
+def stratified(quantile: Quantile) -> DrawTimes:
+    """Times spread evenly over the batch, u_i = (u_0 + i / B) mod 1, which lowers the variance of its mean.
+
+    One draw, from the first example's key, serves the batch. Source: Kingma et al., NeurIPS 2021, appendix I.1.
+    """
+
+    def draw(keys: Array) -> tuple[Array, Array]:
+        return quantile((jax.random.uniform(keys[0], ()) + jnp.arange(len(keys)) / len(keys)) % 1.0)
+
+    return draw
+
+
+def make_per_example_loss(
+    score_of: ScoreOf,
+    sde: SDE,
+    prepare: Prepare,
+    draw_times: DrawTimes,
+    *,
+    weighting: Weighting = variance,
+    reduce_mean: bool,
+    augment: Augment | None = None,
+) -> PerExampleLoss:
+    """`loss(params, keys [B], batch, dropout_key) -> [B]`; an example's time and noise come from its own key.
+
+    With a dropout key, that is in training, examples are changed by `augment`; the score function finds in
+    `batch["augment"]` how.
+    """
+
+    def loss(params: Params, keys: Array, batch: Batch, dropout_key: Array | None) -> Array:
+        x0 = prepare(fold_in(keys, ExampleKey.DATA), batch)
+        if augment is not None and dropout_key is not None:
+            x0, how = augment(fold_in(keys, ExampleKey.AUGMENT), x0)
+            batch = {**batch, "augment": how}
+        t, weight = draw_times(fold_in(keys, ExampleKey.TIME))
+        z = draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape)
+        score_fn = score_of(params, batch, dropout_key)
+        return weight * denoising_score_matching(score_fn, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
+
+    return loss
+
+
+def make_loss_fn(per_example: PerExampleLoss) -> LossFn:
+    """The mean over the batch, with dropout: all that the trainer knows. Example i takes `fold_in(key, i)`.
+
+    Of a part of a batch `batch[ROW]` says which examples i it has; dropout takes `fold_in(key, the first of them)`.
+    """
+
+    def loss_fn(params: Params, key: Array, batch: Batch) -> tuple[Array, Metrics]:
+        rows, dropout_key = jnp.arange(batch["x"].shape[0]), fold_in(key, StepKey.DROPOUT)
+        if ROW in batch:
+            rows, dropout_key = batch[ROW], fold_in(dropout_key, batch[ROW][0])
+        batch = {name: values for name, values in batch.items() if name != ROW}
+        loss = jnp.mean(per_example(params, keys_at(fold_in(key, StepKey.EXAMPLES), rows), batch, dropout_key))
+        return loss, {"loss": loss}
+
+    return loss_fn
