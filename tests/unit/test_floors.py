@@ -1,0 +1,82 @@
+"""Who may import whom: rooms are folders, floors are the rows below, and imports lead down."""
+
+import ast
+import sys
+
+import pytest
+
+from tests.support.paths import ROOT
+
+FLOORS = (
+    ("core",),
+    ("sde", "data", "interop", "configs", "evaluation", "reports", "runtime"),
+    ("corruption",),
+    ("models", "sampling", "likelihood", "training"),
+    ("builders",),
+    ("systems",),
+    ("programs",),
+    ("run_lib",),
+    ("main",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+SEES = {"sweeps": {"core", "configs", "reports"}, "sweep": {"core", "sweeps"}}  # beside the floors
+SIDEWAYS = {("evaluation", "reports"), ("configs", "sweeps")}  # record types; the sweeps among the configs
+PACKAGES = {  # what a room may import from outside, where that is a promise
+    "sde": {"jax", "numpy", "diffrax"},
+    "configs": {"ml_collections"},
+    "sweeps": {"absl", "ml_collections", "rich", "submitit", "numpy", "jinja2", "matplotlib"},
+}
+PENDING: set[tuple[str, str]] = {
+    ("training/compile.py", "builders"), ("training/compile.py", "programs"), ("training/progress.py", "programs"),
+    ("builders/features.py", "programs"), ("builders/guidance.py", "programs"), ("data/prefetch.py", "training"),
+    ("evaluation/features/extractors.py", "models"), ("configs/sweeps/digits.py", "sweeps"),
+}  # fmt: skip
+
+
+def room_of(path):
+    first = path.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+def is_source(path):
+    parts = path.relative_to(ROOT).parts
+    return not any(part.startswith(".") or part in ("tests", "benchmarks", "docs", "site", "runs") for part in parts)
+
+
+FILES = [path for path in sorted(ROOT.rglob("*.py")) if is_source(path)]
+ROOMS = {room_of(path) for path in FILES}
+
+
+def imports(path):
+    """Top-level names of everything a file imports, in functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module.split(".")[0]
+
+
+def test_every_room_has_a_floor():
+    assert ROOMS <= FLOOR.keys() | SEES.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_lead_down(path):
+    room, found = room_of(path), set(imports(path))
+    for other in sorted((found & (FLOOR.keys() | SEES.keys())) - {room}):
+        allowed = (room, other) in SIDEWAYS or (path.relative_to(ROOT).as_posix(), other) in PENDING
+        if room in SEES:
+            allowed |= other in SEES[room]
+        elif other in FLOOR:
+            allowed |= FLOOR[other] < FLOOR[room]
+        assert allowed, f"{path.relative_to(ROOT)} imports {other}"
+    if room in PACKAGES:
+        assert found - set(sys.stdlib_module_names) - ROOMS <= PACKAGES[room]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tensorflow_and_torch_are_never_imported_and_tensorboard_in_one_place(path):
+    found = set(imports(path))
+    assert not found & {"tensorflow", "torch"}
+    assert "tensorboardX" not in found or path.relative_to(ROOT).as_posix() == "training/log.py"
