@@ -12,7 +12,7 @@ from interop.formats import flax_msgpack, torch_checkpoint, torch_pickle
 def load(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
     """The contents of a Flax or PyTorch checkpoint, or of exported parameters, checked against a network.
 
-    like, order: the network's parameters and modules, see `interop.names.order.outline`. Nothing in the file is executed.
+    like, order: the network's parameters and modules, see `interop.names.order.outline`. Nothing of the file is run.
     Errors: CheckpointFormatError, one sentence that starts with the path.
     """
     if not path.is_file():
