@@ -17,7 +17,7 @@ _INNER = {("Combine", "Conv_0"): "Conv"}
 def torch_names(names: Iterable[str], order: Sequence[str]) -> dict[str, str]:
     """`{our name: PyTorch name}`, for instance "Conv_0/kernel": "all_modules.3.weight".
 
-    names: of the parameters, as "module/.../leaf". order: the network's modules in order of use (see interop/names/order.py).
+    names: of the parameters, as "module/.../leaf". order: the network's modules in order of use.
     Errors: KeyError for a name whose module is not in `order`.
     """
     index = {module: k for k, module in enumerate(order)}

@@ -43,7 +43,7 @@ def project(sde: SDE, operator: Operator, y: Array, noise_std: float = 0.0) -> C
 
 
 def inpaint(sde: SDE, image: Array, known: Array) -> Constrain:
-    """Fills in `image` [B, ...] where `known` (see `sampling.inverse.operators.base.mask`) is zero; the rest is kept."""
+    """Fills in `image` [B, ...] where `known` (see `mask`) is zero; the rest is kept."""
     return project(sde, mask(image.shape[1:], known), image)
 
 

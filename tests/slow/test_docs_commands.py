@@ -1,7 +1,7 @@
 """Every command of the README and of docs/ is executed: as it is written, with flags appended that make it small.
 
 A command runs in a folder where what it names is there (`PATH`, `A.png`, `checkpoint_24.pth`, a trained workdir `DIR`),
-by the entry of its program, in this process; `tests/support/command_stage.py` says what is appended. What is executed by
+by the entry of its program, in this process; `command_stage.py` says what is appended. What is executed by
 another test or by `.ci/run` is in `ELSEWHERE`, what nothing executes in `NOT_EXECUTED`, with the reason; there is no
 third way.
 """
@@ -55,7 +55,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     # Slow to compile, or with data of 64 pixels at least: these are made small there, and go through the programs.
     "python main.py --config=configs/ve/ncsn*/*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"
     "test_it_takes_two_steps_samples_and_has_a_likelihood",
-    "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"
+    "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"  # noqa: E501
     "test_it_takes_two_steps_samples_and_has_a_likelihood",
     "python main.py --config=configs/vp/volumes_ddpmpp_continuous.py * --mode=eval": "tests/programs/test_ranks.py::"
     "test_data_of_every_rank_are_trained_sampled_and_measured",

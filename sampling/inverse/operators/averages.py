@@ -1,4 +1,4 @@
-"""Linear measurements of images that average: blocks of pixels, or the channels. See `sampling.inverse.operators.base`."""
+"""Linear measurements of images that average: blocks of pixels, or the channels."""
 
 import dataclasses
 import math
