@@ -20,6 +20,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import run_lib
+from builders.devices import set_num_cpu_devices
 from configs.default import flatten, get_config, validate
 from core.errors import PeerError, RunError, Stopped
 from core.files import write_json
@@ -28,7 +29,7 @@ from evaluation.rounds import worker_of
 from programs import convert, inspect, metrics, sample
 from programs.experiment import Experiment
 from reports import report
-from runtime import devices, malloc
+from runtime import malloc
 from runtime.signals import StopRequest, report_on_signal
 from training.checkpoint import CheckpointMissingError
 
@@ -117,7 +118,7 @@ def launch(argv: Sequence[str]) -> int:
         validate(FLAGS.config)
     except ValueError as error:
         return fail(str(error), EXIT_USER_ERROR)
-    devices.divide_processor(FLAGS.config, FLAGS.cpu_devices, draws=FLAGS.mode in ("sample", "eval"))
+    set_num_cpu_devices(FLAGS.config, FLAGS.cpu_devices, training=FLAGS.mode not in ("sample", "eval"))
     return main(argv)
 
 

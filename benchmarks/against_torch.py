@@ -36,6 +36,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import measurement
 from benchmarks.train_step import compile_step
+from builders.devices import make_devices, set_num_cpu_devices
 from builders.process import make_sde
 from builders.sampler import make_sampler
 from builders.score import example_inputs, make_network, make_score_of
@@ -43,7 +44,6 @@ from configs import default, presets
 from core.keys import example_keys
 from likelihood.divergence import draw_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
-from runtime import devices as build_devices
 from runtime import malloc
 from training.objectives.score_matching import denoising_score_matching
 
@@ -121,11 +121,11 @@ def training(config: ConfigDict, work: Any, steps: int) -> Pair:
 def sampling(config: ConfigDict, params: Any, work: Any) -> Pair:
     """A batch of samples of each."""
     sampler: Any = make_sampler(config)
-    score_of, devices = make_score_of(config), build_devices.devices(config)
+    score_of, devices = make_score_of(config), make_devices(config)
     shape = (config.training.batch_size, 32, 32, 3)
     draw = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape).x)
     given = jax.device_put(params, devices.replicated)
-    keys = jax.device_put(example_keys(jax.random.key(2), shape[0]), devices.split)
+    keys = jax.device_put(example_keys(jax.random.key(2), shape[0]), devices.batch_sharding)
     return Pair(lambda: np.asarray(draw(given, keys)), work.sampling(shape, sampler.times), shape[0])
 
 
@@ -137,7 +137,7 @@ def likelihoods(
     And those that errors are measured against.
     """
     process, score_of, eps = make_sde(config), make_score_of(config), config.eval.bpd_eps
-    batch, devices = config.training.batch_size, build_devices.devices(config)
+    batch, devices = config.training.batch_size, make_devices(config)
     x = np.random.default_rng(3).random((batch, 32, 32, 3), np.float32)
     probes = draw_probes("rademacher", example_keys(jax.random.key(3), batch), x.shape)
     times = np.linspace(eps, 1, num + 1, dtype=np.float32)
@@ -160,7 +160,7 @@ def likelihoods(
         return process.prior_logp(x) + logp, num
 
     given = np.asarray(x), np.asarray(probes)
-    placed = jax.device_put(params, devices.replicated), *jax.device_put(given, devices.split)
+    placed = jax.device_put(params, devices.replicated), *jax.device_put(given, devices.batch_sharding)
     published = work.published(*given, eps, tolerance)
     pairs = {
         "likelihood": Pair(lambda: jax.device_get(solve(*placed, "dopri5", 1.0)), published, batch),
@@ -214,7 +214,7 @@ def main() -> None:
     if torch is None:
         raise SystemExit(NEEDED)
     config = config_of(args.nf, args.batch, args.steps)
-    build_devices.divide_processor(config, args.cpu_devices, draws=True)
+    set_num_cpu_devices(config, args.cpu_devices, training=False)
     network = make_network(config)
     params = jax.jit(network.init)(jax.random.key(0), *example_inputs(config))["params"]
     work = torch_work.Work(config, params)

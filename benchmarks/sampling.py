@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measurement
+from builders.devices import make_devices, set_num_cpu_devices
 from builders.sampler import make_sampler
 from builders.score import example_inputs, make_network, make_score_of
 from core.keys import example_keys
 from data.shapes import data_shape
-from runtime import devices as build_devices
 from runtime import malloc
 
 
@@ -36,15 +36,15 @@ def main() -> None:
     config = measurement.config_of(args)
     if args.batch:
         config.training.batch_size = config.eval.batch_size = args.batch
-    build_devices.divide_processor(config, args.cpu_devices, draws=True)
-    size, dtype, devices = config.training.batch_size, measurement.dtype_of(config), build_devices.devices(config)
+    set_num_cpu_devices(config, args.cpu_devices, training=False)
+    size, dtype, devices = config.training.batch_size, measurement.dtype_of(config), make_devices(config)
     network, score_of, sampler = make_network(config), make_score_of(config), make_sampler(config)
     params = jax.jit(network.init, out_shardings=devices.replicated)(jax.random.key(0), *example_inputs(config))[
         "params"
     ]
     shape = (size, *data_shape(config))
     draw = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape)[:2])
-    keys = [jax.device_put(example_keys(jax.random.key(k), size), devices.split) for k in (1, 2)]
+    keys = [jax.device_put(example_keys(jax.random.key(k), size), devices.batch_sharding) for k in (1, 2)]
     lowered = draw.lower(params, keys[0])
     began = time.perf_counter()
     compiled = lowered.compile()

@@ -19,10 +19,10 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks import measurement
+from builders.devices import make_devices, set_num_cpu_devices
 from builders.objective import make_objective
 from builders.optimizer import make_averages, make_ema, make_optimizer
 from programs import restore_run
-from runtime import devices as build_devices
 from runtime import malloc
 from training.objectives.score_matching import make_loss_fn
 from training.state import make_train_step
@@ -32,10 +32,10 @@ NUM_LEVELS = 256  # of the noise that stands for data
 
 def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
     """The compiled step, a state, a batch on the host, and what compiling cost."""
-    devices = build_devices.devices(config)
+    devices = make_devices(config)
     tx, schedule = make_optimizer(config)
     step = make_train_step(
-        make_loss_fn(make_objective(config, NUM_LEVELS, devices.whole)),
+        make_loss_fn(make_objective(config, NUM_LEVELS, devices.gather_params)),
         tx,
         make_ema(config),
         schedule,
@@ -44,10 +44,10 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
         skip_nonfinite=config.training.on_nonfinite == "skip",
         num_parts=config.training.grad_accumulation,
     )
-    shardings = devices.of_state(restore_run.abstract(config))
+    shardings = devices.state_shardings(restore_run.abstract(config))
     initial = jax.jit(lambda: restore_run.initial(config, jax.random.key(1)), out_shardings=shardings)
     state, batch = initial(), measurement.random_batch(config, config.training.batch_size)
-    example = jax.device_put(batch, devices.split)
+    example = jax.device_put(batch, devices.batch_sharding)
     lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, example)
     began = time.perf_counter()
     compiled = lowered.compile()
@@ -57,7 +57,7 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
         "flops_per_image": measurement.flops_of_lowered(lowered) / config.training.batch_size,
         **measurement.memory(compiled),
     }
-    return compiled, state, (batch, devices.split), facts
+    return compiled, state, (batch, devices.batch_sharding), facts
 
 
 def rates(compiled: Any, state: Any, batch: Any, steps: int, repeats: int) -> tuple[list[float], list[float]]:
@@ -84,7 +84,7 @@ def main() -> None:
     measurement.add_devices(parser)
     args = parser.parse_args()
     config = measurement.config_of(args)
-    build_devices.divide_processor(config, args.cpu_devices, draws=False)
+    set_num_cpu_devices(config, args.cpu_devices, training=True)
     compiled, state, batch, facts = compile_step(config)
     size, dtype = config.training.batch_size, measurement.dtype_of(config)
     measurement.tell(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())

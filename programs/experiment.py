@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from builders import data, features, guidance, likelihood, network
 from builders.data import to_data
+from builders.devices import make_devices
 from builders.objective import make_objective
 from builders.optimizer import make_optimizer
 from builders.process import make_sde
@@ -29,7 +30,6 @@ from evaluation.rounds import Task
 from evaluation.tasks.per_example import loss_task, per_example_task, samples_task
 from programs import restore_run
 from reports.sheets import shades, sheet
-from runtime import devices as build_devices
 from runtime.memory import MemoryBoundedSampler, free_bytes
 from training.objectives.score_matching import Batch
 from training.state import TrainState
@@ -42,7 +42,7 @@ class Experiment:
         default.validate(config)
         data.resolve(config)
         self.config, self.workdir = config, pathlib.Path(workdir)
-        self.devices = build_devices.devices(config, devices)
+        self.devices = make_devices(config, devices)
         self.sde = make_sde(config)
         self.score_of, self.sampler = make_score_of(config, config.eval.bpd_dtype), make_sampler(config)
         self.is_classifier = network.is_classifier(config)
@@ -65,7 +65,7 @@ class Experiment:
             )
         self.measure_bits_per_dim = likelihood.bits_per_dim(config, self.sde, self.test.num_levels)
         self.fit_dequantization = likelihood.fit_dequantization(config, self.sde, self.test.num_levels)
-        self.per_example_loss = make_objective(config, self.test.num_levels, self.devices.whole)
+        self.per_example_loss = make_objective(config, self.test.num_levels, self.devices.gather_params)
         self.key = jax.random.key(config.seed)
         self.guide = guidance.guide(config, self.devices.replicated)
         if self.is_classifier:
@@ -74,25 +74,22 @@ class Experiment:
     def state(self) -> TrainState:
         """The state at step 0, divided over the devices as `training.fsdp` says."""
         key = jax.random.fold_in(self.key, RunKey.INIT)
-        shardings = self.devices.of_state(restore_run.abstract(self.config))
+        shardings = self.devices.state_shardings(restore_run.abstract(self.config))
         return jax.jit(lambda: restore_run.initial(self.config, key), out_shardings=shardings)()
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state, without computing it."""
         shapes = restore_run.abstract(self.config)
-        shardings = self.devices.of_state(shapes)
+        shardings = self.devices.state_shardings(shapes)
         return jax.tree.map(lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), shapes, shardings)
 
     def whole(self, params: Any) -> Any:
         """Parameters of the state, all of them on every device."""
-        if self.config.training.fsdp == 1:
-            return params
-        return jax.jit(lambda params: params, out_shardings=self.devices.replicated)(params)
+        return self.devices.replicate_params(params)
 
     def split(self, batch: dict[str, np.ndarray], stacked: bool = False) -> Batch:
         """A batch from the host, divided over the devices."""
-        sharding = self.devices.split_second if stacked else self.devices.split
-        return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)
+        return self.devices.shard_batch(batch, stacked)
 
     def generate(self) -> Callable[[Any, Array, Array | None], dict[str, Array]]:
         """`(params, keys [num], labels [num] or None) -> {"samples": levels [num, ...], "num_evals"}`, compiled.
@@ -167,11 +164,7 @@ class Experiment:
 
     def spread(self, rows: Any) -> Any:
         """Arrays [N, ...] that every process has, a row an example, divided over the devices where N is a multiple."""
-        even = all(len(leaf) % self.devices.count == 0 for leaf in jax.tree.leaves(rows))
-        sharding = self.devices.split if even else self.devices.replicated
-        if jax.process_count() > 1:  # arrays cannot be put on the devices of others
-            return jax.jit(lambda each: each, out_shardings=sharding)(rows)
-        return jax.device_put(rows, sharding)
+        return self.devices.shard_rows(rows)
 
     def shades(self, images: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C] in 8 bits."""

@@ -62,7 +62,7 @@ def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, 
     local = training.batch_size // jax.process_count()
     example = {"x": np.zeros((local, *run.train.shape), run.train.dtype), "label": np.zeros((local,), np.int32)}
     began = time.perf_counter()
-    shardings = run.devices.of_state(state)
+    shardings = run.devices.state_shardings(state)
     lowered = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, run.split(example))
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
     single = lowered.compile()

@@ -1,8 +1,5 @@
 """A state that devices share, the memory of a step, and what a step does not do."""
 
-import os
-import subprocess
-import sys
 import types
 
 import jax
@@ -11,13 +8,11 @@ import numpy as np
 import pytest
 
 import main
-from configs import default
+from builders.devices import make_devices
 from core.keys import fold_in
 from data.prefetch import DataError, Feed
 from programs import restore_run
 from programs.experiment import Experiment
-from runtime import devices
-from tests.support.paths import ROOT
 from tests.unit.configs.test_configs import load
 from training.accumulation import gradients
 from training.checkpoint import Checkpoints
@@ -94,7 +89,7 @@ def test_each_of_four_devices_keeps_about_a_quarter(trained):
     one, four = trained[1], trained[4]
     assert one.state_bytes == one.whole_bytes == four.whole_bytes
     assert 0.25 * four.whole_bytes <= four.state_bytes < 0.3 * four.whole_bytes  # biases and norms are replicated
-    assert four.state_bytes == four.run.devices.bytes_of_each(four.state)
+    assert four.state_bytes == four.run.devices.bytes_per_device(four.state)
     assert bytes_on_one_device(four.state) == four.state_bytes
 
 
@@ -139,60 +134,13 @@ def test_the_state_of_the_largest_published_model_takes_an_eighth_of_its_bytes_o
     sizes = {}
     for shares in (1, 8):
         config.training.fsdp = shares
-        sizes[shares] = devices.devices(config).bytes_of_each(state)
+        sizes[shares] = make_devices(config).bytes_per_device(state)
     num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert sizes[1] == 4 * 4 * num_params + 3 * 4
     assert sizes[8] < 0.13 * sizes[1]
 
 
-@pytest.mark.parametrize(
-    ("training", "count", "message"),
-    [
-        (
-            {"fsdp": 3},
-            8,
-            r"config.training.fsdp = 3 does not divide the number of devices, 8; use 1, .* or a divisor\.",
-        ),
-        ({"grad_accumulation": 4}, 8, r"= 4 makes parts of 4 images, which 8 devices cannot share; use .* of 32, or "),
-        ({"batch_size": 12}, 8, "config.training.batch_size = 12 is not divisible by the number of devices, 8"),
-    ],
-)
-def test_what_devices_cannot_share_is_one_sentence(training, count, message):
-    config = load("configs/vp/smoke.py")
-    config.training.update(**training)
-    with pytest.raises(ValueError, match=message):
-        devices.devices(config, jax.devices()[:count])
-
-
-# A processor as several devices -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("cores", "sizes", "expected"),
-    [
-        (1, {}, 1),
-        (2, {}, 2),
-        (3, {}, 2),  # divides the batches
-        (64, {}, devices.MOST),
-        (8, {"batch_size": 16}, 4),  # with four images each
-        (8, {"batch_size": 6}, 1),
-        (8, {"grad_accumulation": 64}, 2),
-        (8, {"batch_size": 24, "fsdp": 3}, 6),
-    ],
-)
-def test_a_processor_is_divided_so_that_batches_are_and_all_have_enough_to_do(monkeypatch, cores, sizes, expected):
-    config = default.get_config()
-    config.training.update(sizes)
-    config.eval.batch_size = config.training.batch_size
-    settings = {}
-    monkeypatch.setattr(devices.jax.config, "update", settings.__setitem__)
-    monkeypatch.setattr(devices, "num_cores", lambda: cores)
-    devices.divide_processor(config, None, draws=True)
-    assert not settings  # XLA_FLAGS of the tests say a number
-    monkeypatch.delenv("XLA_FLAGS")
-    for asked, draws, number in ((None, True, expected), (None, False, 1), (5, False, 5), (5, True, 5)):
-        devices.divide_processor(config, asked, draws)
-        assert settings == {"jax_num_cpu_devices": number}
+# Before devices are chosen ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["grad_accumulation", "fsdp"])
@@ -203,18 +151,6 @@ def test_a_config_is_checked_before_a_processor_is_divided_by_it(monkeypatch, ca
     monkeypatch.delenv("XLA_FLAGS")
     assert main.launch(["main.py"]) == main.EXIT_USER_ERROR
     assert capsys.readouterr().err == f"error: config.training.{key} = 0, but it must be positive.\n"
-
-
-def test_a_divided_processor_has_so_many_devices():
-    program = (
-        "import jax, build_devices; from configs import default; "
-        "build_devices.divide_processor(default.get_config(), 3, draws=False); print(jax.device_count())"
-    )
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "3\n"
 
 
 # Accumulation -----------------------------------------------------------------------------------------------------

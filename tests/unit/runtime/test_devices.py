@@ -1,0 +1,72 @@
+"""Devices that share batches and a training state."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from runtime.devices import MIN_SHARDED_SIZE, make_devices
+from tests.support.paths import ROOT
+
+TREE = {"weights": jnp.ones((96, 64)), "uneven": jnp.ones((65, 67)), "bias": jnp.ones((64,)), "step": jnp.zeros(())}
+
+
+def test_large_arrays_are_sharded_along_their_longest_axis_that_divides_and_others_are_replicated():
+    devices = make_devices(num_shards=4)
+    shardings = devices.state_shardings(TREE)
+    assert shardings["weights"].spec == jax.sharding.PartitionSpec("fsdp")
+    assert all(shardings[name].is_fully_replicated for name in ("uneven", "bias", "step"))
+    assert TREE["uneven"].size > MIN_SHARDED_SIZE  # it is its axes that do not divide
+    others = sum(TREE[name].nbytes for name in ("uneven", "bias", "step"))
+    assert devices.bytes_per_device(TREE) == TREE["weights"].nbytes // 4 + others
+    assert make_devices().bytes_per_device(TREE) == TREE["weights"].nbytes + others
+
+
+def test_gathered_parameters_are_whole_and_their_gradient_is_sharded():
+    devices = make_devices(num_shards=4)
+    shardings = devices.state_shardings(TREE)
+    params = jax.device_put(TREE, shardings)
+
+    @jax.jit
+    def step(params):
+        loss, gradient = jax.value_and_grad(lambda p: jnp.sum(devices.gather_params(p)["weights"] ** 2))(params)
+        return loss, gradient
+
+    loss, gradient = step(params)
+    assert float(loss) == TREE["weights"].size
+    np.testing.assert_array_equal(gradient["weights"], 2 * np.ones((96, 64)))
+    assert gradient["weights"].sharding.is_equivalent_to(shardings["weights"], 2)
+    replicated = devices.replicate_params(params)
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(replicated))
+    np.testing.assert_array_equal(replicated["weights"], TREE["weights"])
+
+
+@pytest.mark.parametrize("num_shards", [1, 4])
+def test_batches_are_sharded_over_all_devices(num_shards):
+    devices = make_devices(num_shards=num_shards)
+    x = np.arange(48.0).reshape(16, 3)
+    batch = devices.shard_batch({"x": x})["x"]
+    assert {shard.data.shape for shard in batch.addressable_shards} == {(2, 3)}
+    stacked = devices.shard_batch({"x": np.stack([x, x])}, stacked=True)["x"]
+    assert {shard.data.shape for shard in stacked.addressable_shards} == {(2, 2, 3)}
+    np.testing.assert_array_equal(batch, x)
+
+
+def test_rows_are_sharded_where_the_devices_divide_their_number_and_replicated_where_not():
+    devices = make_devices()
+    assert {shard.data.shape for shard in devices.shard_rows(np.ones((16, 3))).addressable_shards} == {(2, 3)}
+    assert devices.shard_rows((np.ones((16, 3)), np.ones((13, 3))))[0].is_fully_replicated
+    assert [devices.round_up(size) for size in (1, 8, 9)] == [8, 8, 16]
+
+
+def test_a_cpu_counts_as_the_requested_number_of_devices():
+    program = "import jax; from runtime import devices; devices.set_num_cpu_devices(3); print(jax.device_count())"
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3\n"
