@@ -12,7 +12,8 @@ import numpy as np
 Flat = dict[str, np.ndarray]
 Tree = Mapping[str, Any]
 
-_NAMED = 4  # so many tensors of a kind are named in an error, the rest are counted
+_NAMED = 4  # tensors that an error names for each kind of mismatch; the rest are counted
+_LONGEST = 80  # characters of a name that an error shows
 
 
 class CheckpointFormatError(ValueError):
@@ -96,29 +97,28 @@ def fit(imported: Imported, like: Tree) -> Imported:
     )
 
 
-def fit_part(part: str, given: Mapping[str, Any], like: Tree) -> Flat:
-    """One set of parameters in the types of `like`; `part` is how an error calls it. Errors: see `fit`."""
-    wanted = flatten(like)
+def fit_part(part: str, given: Mapping[str, Any], like: Tree, theirs: Mapping[str, str] | None = None) -> Flat:
+    """One set of parameters in the dtypes of `like`; `part` is how an error refers to it.
+
+    theirs: the file's own names by ours, which the error adds to tensors that are missing. Errors: see `fit`.
+    """
+    wanted, theirs = flatten(like), theirs or {}
     for name, value in given.items():
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             what = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-            raise CheckpointFormatError(f"has {what} as {name} of {part}, but it must be floating-point numbers.")
-    problems = [
-        _listing("missing from the file", [f"{n} {_shape(wanted[n])}" for n in wanted if n not in given]),
-        _listing("not in the network of the config", [f"{n} {_shape(given[n])}" for n in given if n not in wanted]),
-        _listing(
-            "of another shape",
-            [
-                f"{n} is {_shape(given[n])} in the file and {_shape(wanted[n])} in the network"
-                for n in wanted
-                if n in given and tuple(given[n].shape) != tuple(wanted[n].shape)
-            ],
-        ),
-    ]
-    if any(problems):
+            raise CheckpointFormatError(f"has {what} as {name} of {part}, but floating-point numbers are expected.")
+    missing = [n for n in wanted if n not in given]
+    unexpected = [n for n in given if n not in wanted]
+    reshaped = [n for n in wanted if n in given and tuple(given[n].shape) != tuple(wanted[n].shape)]
+    if missing or unexpected or reshaped:
+        groups = [
+            _group("missing", [_named(n, wanted[n], theirs.get(n)) for n in missing]),
+            _group("unexpected", [_named(n, given[n]) for n in unexpected]),
+            _group("of another shape", [f"{_named(n, given[n])} instead of {_shape(wanted[n])}" for n in reshaped]),
+        ]
         raise CheckpointFormatError(
-            f"does not fit the config; of {part} are {'; '.join(filter(None, problems))}. Nothing was written: give "
-            "the config that the file was trained with."
+            f"does not match the network of the config: in {part}, {'; '.join(filter(None, groups))}. Nothing was "
+            "written; give the config that the file was trained with."
         )
     flat = {name: np.ascontiguousarray(given[name], wanted[name].dtype) for name in wanted}
     if bad := [name for name, value in flat.items() if not np.isfinite(value).all()]:
@@ -130,10 +130,19 @@ def _shape(value: Any) -> str:
     return f"({', '.join(map(str, value.shape))})"
 
 
-def _listing(what: str, items: list[str]) -> str:
-    """`2 missing from the file (a, b)`; empty for no items."""
+def _named(name: str, value: Any, theirs: str | None = None) -> str:
+    """`Conv_0/kernel (3, 3, 1, 8)`; names from a file may be of any length."""
+    short = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+    return f"{short} {_shape(value)}" + (f" = {theirs}" if theirs else "")
+
+
+def _group(what: str, items: list[str]) -> str:
+    """`2 tensors are missing: a, b`; empty for no items."""
+    if not items:
+        return ""
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return f"{len(items)} {what} ({', '.join(items[:_NAMED])}{more})" if items else ""
+    subject = f"{len(items)} tensors are" if len(items) > 1 else "1 tensor is"
+    return f"{subject} {what} ({', '.join(items[:_NAMED])}{more})"
 
 
 def integer(name: str, value: Any) -> int:

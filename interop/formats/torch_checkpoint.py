@@ -27,8 +27,9 @@ def convert(contents: Any, like: Tree, order: Sequence[str]) -> Imported:
         )
     if not any(str(key).removeprefix(torch_names.PREFIX).startswith("all_modules.") for key in contents["model"]):
         raise CheckpointFormatError("has another network than NCSN++, DDPM++ or DDPM, which are those that are known.")
-    params = _model(contents["model"], like, order)
-    fit_part("the parameters", params, like)  # before anything is told apart by its position
+    theirs = torch_names.torch_names(flatten(like), order)
+    params = _model(contents["model"], theirs)
+    fit_part("the parameters", params, like, theirs)  # before anything is identified by its position
     trained = [name for name in params if torch_names.is_trained(name)]
     frozen = {name: value for name, value in params.items() if name not in trained}
     shadow = contents["ema"].get("shadow_params")
@@ -47,14 +48,14 @@ def convert(contents: Any, like: Tree, order: Sequence[str]) -> Imported:
     )
 
 
-def _model(model: Mapping[Any, Any], like: Tree, order: Sequence[str]) -> Flat:
-    """The parameters in the order of the file; a tensor that the network has not keeps its PyTorch name."""
-    ours = {theirs: name for name, theirs in torch_names.torch_names(flatten(like), order).items()}
+def _model(model: Mapping[Any, Any], theirs: Mapping[str, str]) -> Flat:
+    """The parameters in the order of the file; a tensor that the network does not have keeps its PyTorch name."""
+    ours = {name: our_name for our_name, name in theirs.items()}
     params = {}
     for key, value in model.items():
-        theirs = str(key).removeprefix(torch_names.PREFIX)
-        if theirs not in torch_names.BUFFERS:
-            params[ours.get(theirs, theirs)] = value
+        name = str(key).removeprefix(torch_names.PREFIX)
+        if name not in torch_names.BUFFERS:
+            params[ours.get(name, name)] = value
     return _ours(params)
 
 

@@ -1,4 +1,4 @@
-"""What a network consists of, without computing it: its parameters, and its modules in order of use."""
+"""The parameters of a network and the order of its modules, without computing anything."""
 
 from typing import Any
 
@@ -7,15 +7,18 @@ import jax
 
 
 def outline(network: nn.Module, *example: Any) -> tuple[dict[str, Any], list[str]]:
-    """(parameters as shapes and types, names of the direct submodules in the order of their first use).
+    """(shapes and dtypes of the parameters, names of the direct submodules in order of first use).
 
-    example: the network's arguments, such as x [1, H, W, C] and time [1]. Modules without parameters are listed too.
+    example: the network's arguments, such as x [1, H, W, C] and time [1]. The order is that of the published PyTorch
+    networks' `all_modules`: it includes modules without parameters, but not the resamplers of skip pyramids
+    (`layers.Upsample.shared`), of which a published network has a single one outside its list.
     """
     order: dict[str, None] = {}
 
     def note(method: Any, args: Any, kwargs: Any, context: Any) -> Any:
         path = context.module.path
-        if len(path) == 1 and context.method_name == "__call__":
+        is_listed = len(path) == 1 and not getattr(context.module, "shared", False)
+        if is_listed and context.method_name == "__call__":
             order.setdefault(path[0])
         return method(*args, **kwargs)
 

@@ -183,6 +183,8 @@ class Upsample(nn.Module):
     """Twice the resolution: by a FIR filter or by nearest neighbours, with or without a 3x3 convolution.
 
     features: width of the convolution; None keeps the number of channels.
+    shared: this is the resampler of a skip pyramid, which has no parameters and which the published PyTorch networks
+        share between levels; nothing here depends on it, but an import of their files does.
     """
 
     features: int | None = None
@@ -190,6 +192,7 @@ class Upsample(nn.Module):
     fir: bool = False
     taps: Sequence[float] = resample.TAPS
     dtype: Any = jnp.float32
+    shared: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -206,6 +209,8 @@ class Downsample(nn.Module):
     """Half the resolution: by a FIR filter, by means of 2 x 2 pixels, or by a 3x3 convolution of stride 2.
 
     features: width of the convolution; None keeps the number of channels.
+    shared: this is the resampler of a skip pyramid, which has no parameters and which the published PyTorch networks
+        share between levels; nothing here depends on it, but an import of their files does.
     """
 
     features: int | None = None
@@ -213,6 +218,7 @@ class Downsample(nn.Module):
     fir: bool = False
     taps: Sequence[float] = resample.TAPS
     dtype: Any = jnp.float32
+    shared: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

@@ -116,7 +116,7 @@ class NCSNpp(nn.Module):
             else:
                 h = self._resample(layers.Downsample, self.resamp_with_conv)(skips[-1])
             if self.progressive_input == "input_skip":
-                pyramid = self._resample(layers.Downsample)(pyramid)
+                pyramid = self._resample(layers.Downsample, shared=True)(pyramid)
                 h = layers.Combine(self.progressive_combine, self.dtype)(pyramid, h)
             elif self.progressive_input == "residual":
                 pyramid = self._resample(layers.Downsample, True, h.shape[-1])(pyramid)
@@ -136,7 +136,7 @@ class NCSNpp(nn.Module):
             if self.progressive == "output_skip" and image is None:
                 image = self._to_image(h)
             elif self.progressive == "output_skip":
-                image = self._resample(layers.Upsample)(image) + self._to_image(h)
+                image = self._resample(layers.Upsample, shared=True)(image) + self._to_image(h)
             elif self.progressive == "residual" and pyramid is None:
                 pyramid = self._act(layers.GroupNorm()(h))
                 pyramid = layers.conv(h.shape[-1], rank=layers.rank_of(h), dtype=self.dtype)(pyramid)
@@ -165,8 +165,10 @@ class NCSNpp(nn.Module):
     def _attention(self, h: Array) -> Array:
         return block(layers.AttnBlockpp, self.remat)(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)
 
-    def _resample(self, kind: type, with_conv: bool = False, features: int | None = None) -> nn.Module:
-        return kind(features, with_conv, self.fir, self.fir_kernel, self.dtype)
+    def _resample(
+        self, kind: type, with_conv: bool = False, features: int | None = None, *, shared: bool = False
+    ) -> nn.Module:
+        return kind(features, with_conv, self.fir, self.fir_kernel, self.dtype, shared)
 
     def _residual(self, h: Array, temb: Array | None, train: bool, **options: Any) -> Array:
         """One residual block of the chosen kind; options: `features`, and `up` or `down` for BigGAN blocks."""

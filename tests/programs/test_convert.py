@@ -16,17 +16,18 @@ import main
 import run_lib
 from builders.objective import make_objective
 from builders.optimizer import make_ema, make_optimizer
-from builders.score import make_network
+from builders.score import example_inputs, make_network
 from configs import default
 from data.sets import digits
 from interop import base
 from interop.load import load
+from interop.names.order import outline
 from programs import convert
 from programs.experiment import Experiment
 from tests.support import torch_files
 from tests.support.paths import ROOT
+from tests.support.published import FILES, config_of, golden_file, outline_of, published_order, pytorch_contents
 from tests.unit.configs.test_configs import load as load_config
-from tests.unit.interop.test_formats import CHECKPOINTS, FILES, config_of, outline_of, pytorch_contents
 from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.score_matching import make_loss_fn
 from training.state import initial_state, make_train_step
@@ -35,13 +36,9 @@ pytestmark = pytest.mark.programs
 NAMES = list(FILES)
 
 
-def file_of(name):
-    return CHECKPOINTS / name / FILES[name]
-
-
 def restore(config, workdir, folder, number):
     """A checkpoint of a workdir, as NumPy arrays."""
-    shapes, _ = convert._outline(config)
+    shapes, _ = outline(make_network(config), *example_inputs(config))
     tx, _ = make_optimizer(config)
     like = jax.eval_shape(lambda params: initial_state(params, tx), shapes)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -57,9 +54,9 @@ def restore(config, workdir, folder, number):
 @pytest.mark.parametrize("name", ["jax_ncsnpp_ve_cont", "torch_ddpmpp_vp_cont"])
 def test_an_imported_checkpoint_lies_in_both_folders_with_all_of_its_state(name, tmp_path):
     config = config_of(name)
-    number = convert.import_checkpoint(config, tmp_path, file_of(name))
+    number = convert.import_checkpoint(config, tmp_path, golden_file(name))
     assert number == int(FILES[name].removeprefix("checkpoint_").removesuffix(".pth"))
-    found = load(file_of(name), *outline_of(make_network(config)))
+    found = load(golden_file(name), *outline_of(make_network(config)))
     for folder, key in (("checkpoints", number), ("checkpoints-meta", found.step)):
         assert [path.name for path in (tmp_path / folder).iterdir()] == [str(key)]
         state, kept = restore(config, tmp_path, folder, key)
@@ -77,7 +74,7 @@ def test_the_next_training_step_uses_the_moments_and_the_count_of_the_file(tmp_p
     name = "torch_ddpmpp_vp_cont"
     config = config_of(name)
     config.model.dropout = 0.0
-    convert.import_checkpoint(config, tmp_path, file_of(name))
+    convert.import_checkpoint(config, tmp_path, golden_file(name))
     state, _ = restore(config, tmp_path, "checkpoints-meta", 4)
     tx, schedule = make_optimizer(config)
     loss = make_loss_fn(make_objective(config, 256))
@@ -134,7 +131,7 @@ def test_a_run_continued_from_a_published_file_equals_one_that_never_stopped(kin
     if kind == "flax":
         (tmp_path / "checkpoint_1").write_bytes(flax_file(parts, 5))
     else:
-        _, order = convert._outline(config)
+        order = published_order(make_network(config))
         torch_files.save(tmp_path / "checkpoint_1", pytorch_contents(parts, order, steps=5))
     assert convert.import_checkpoint(config, tmp_path / "run", tmp_path / "checkpoint_1") == 1
     run_lib.train(Experiment(config, str(tmp_path / "run"), jax.devices()[:1]))
@@ -189,8 +186,8 @@ def command(monkeypatch, tmp_path, capsys):
 
 
 def test_an_import_writes_a_workdir_once(command, tmp_path):
-    assert command("import", str(file_of(NAMES[0]))) == (0, "")
-    code, error = command("import", str(file_of(NAMES[0])))
+    assert command("import", str(golden_file(NAMES[0]))) == (0, "")
+    code, error = command("import", str(golden_file(NAMES[0])))
     assert code == main.EXIT_RUN_ERROR and "has checkpoints already; import into another --workdir" in error
     assert command("export", str(tmp_path / "ema.npz")) == (0, "")
     code, error = command("export", str(tmp_path / "ema.npz"))
@@ -201,8 +198,13 @@ def test_an_import_writes_a_workdir_once(command, tmp_path):
 def test_a_failed_import_is_one_line_and_an_exit_code_and_writes_nothing(name, command, tmp_path):
     wider = config_of(name)
     wider.model.nf = 16
-    (tmp_path / "cut").write_bytes(file_of(name).read_bytes()[:-50])
-    for config, path in ((wider, file_of(name)), (None, tmp_path / "cut"), (None, tmp_path / "nothing"), (None, "")):
+    (tmp_path / "cut").write_bytes(golden_file(name).read_bytes()[:-50])
+    for config, path in (
+        (wider, golden_file(name)),
+        (None, tmp_path / "cut"),
+        (None, tmp_path / "nothing"),
+        (None, ""),
+    ):
         code, error = command("import", str(path), config)
         assert code == main.EXIT_USER_ERROR and error.startswith("error: ") and error.count("\n") == 1
         assert not (tmp_path / "run").exists()
@@ -212,7 +214,7 @@ def test_the_log_tells_settings_that_are_not_used_and_numbers_that_clash(command
     config = config_of(NAMES[0])
     config.optim.lr = 1e-4
     with caplog.at_level(logging.INFO):
-        assert command("import", str(file_of(NAMES[0])), config)[0] == 0
+        assert command("import", str(golden_file(NAMES[0])), config)[0] == 0
     assert "optim.lr = 0.005; 0.0001 of the config is used" in caplog.text
     assert "model.ema_rate = 0.7; 0.999 of the config is used" in caplog.text
     assert "step 4" in caplog.text and "step 250000 has the same number" in caplog.text

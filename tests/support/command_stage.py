@@ -10,8 +10,8 @@ from PIL import Image
 from configs import default
 from tests.support import metric_fixtures as recipe
 from tests.support.paths import ROOT
+from tests.support.published import CHECKPOINTS, config_of
 from tests.unit.configs.test_configs import load
-from tests.unit.interop.test_formats import CHECKPOINTS, config_of
 from tests.unit.models.test_inception import SHAPES
 from tests.unit.test_docs import BLOCK
 

@@ -1,5 +1,4 @@
 """Files that are damaged, foreign, or made to do harm: they are told, and never run."""
-# ruff: noqa: F811  (fixtures are imported)
 
 import os
 import pickle
@@ -13,24 +12,24 @@ import pytest
 from interop.base import CheckpointFormatError
 from interop.load import load
 from tests.support import torch_files
+from tests.support.published import PAIR, golden_file
 from tests.support.torch_files import Tensor
-from tests.unit.interop.test_mismatch import NAMES, network, original, refused  # noqa: F401
 
 # Damaged and foreign files ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAIR)
 def test_a_file_cut_off_anywhere_is_refused(name, refused):
-    data = original(name)
+    data = golden_file(name).read_bytes()
     for size in (0, 1, 4, 100, len(data) // 3, len(data) - 30, len(data) - 1):
         refused(data[:size])
     if name.startswith("jax"):  # a zip archive may be followed by a comment
         refused(data + b"\0")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAIR)
 def test_changed_bytes_give_a_clear_error_or_nothing_else_than_other_numbers(name, network, tmp_path):
-    rng, data = np.random.default_rng(0), original(name)
+    rng, data = np.random.default_rng(0), golden_file(name).read_bytes()
     places = np.concatenate([rng.integers(0, len(data), 40), rng.integers(0, 3000, 20), len(data) - 1 - np.arange(20)])
     refusals = 0
     for place in places:

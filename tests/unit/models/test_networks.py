@@ -1,6 +1,5 @@
-"""Networks: golden numbers, published sizes, shapes of every kind, behaviour in training."""
+"""Networks: published sizes, shapes of every kind, behavior in training."""
 
-import functools
 import json
 import math
 
@@ -13,91 +12,11 @@ from models.networks.ddpm import DDPM
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
-from models.parameterizations import PARAMETERIZATIONS, descending_level, make_score_fn, noise_level, scaled_time
-from sde.chain import ddpm_chain, smld_chain
-from sde.subvp import SubVP
-from sde.ve import VE
-from sde.vp import VP
+from tests.support.networks import TINIEST, TINY, abstract, image, network_of, random_params, shapes
 from tests.support.paths import GOLDEN
 
 EXPERIMENTS = json.loads((GOLDEN / "experiments.json").read_text())
 COUNTS = json.loads((GOLDEN / "parameter_counts.json").read_text())
-
-CASES = {  # file: (SDE, time, output)
-    "model_ncsnpp_ve_cont": (VE(0.01, 50.0), noise_level, "score"),
-    "model_ncsnpp_ve_cont_skip": (VE(0.01, 1348.0), noise_level, "score"),
-    "model_ncsnpp_ve_discrete": (smld_chain(0.01, 50.0, 1000), descending_level, "score"),
-    "model_ncsnpp_vp_cont": (VP(), scaled_time(999.0), "noise"),
-    "model_ddpmpp_vp_cont": (VP(), scaled_time(999.0), "noise"),
-    "model_ddpmpp_subvp_cont": (SubVP(), scaled_time(999.0), "noise"),
-    "model_ddpm_vp_cont": (VP(), scaled_time(999.0), "noise"),
-    "model_ddpm_vp_discrete": (ddpm_chain(0.1, 20.0, 1000), scaled_time(999.0), "noise"),
-    "model_ncsn_ve_discrete": (smld_chain(0.01, 1.0, 10), descending_level, "score"),
-    "model_ncsnv2_ve_discrete": (smld_chain(0.01, 50.0, 232), descending_level, "score"),
-}
-TINY = {
-    "nf": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (4,), "scale_by_sigma": False,
-    "embedding_type": "positional",
-}  # fmt: skip
-TINIEST = {**TINY, "ch_mult": (1,), "attn_resolutions": ()}
-
-
-NETWORKS = {
-    "ncsnpp": NCSNpp,
-    "ddpm": DDPM,
-    "ncsn": NCSN,
-    "ncsnv2_64": functools.partial(NCSNv2, size=64),
-    "ncsnv2_128": functools.partial(NCSNv2, size=128),
-    "ncsnv2_256": functools.partial(NCSNv2, size=256),
-}
-
-
-def network_of(model, *, num_channels, centered):
-    """The network of a published `model` section; settings that are not the network's are left out."""
-    network = NETWORKS[model["name"]]
-    names = set(getattr(network, "func", network).__dataclass_fields__) - {"name"}
-    fields = {key: value for key, value in model.items() if key in names}
-    if model["name"] == "ncsn":
-        fields["num_classes"] = model["num_scales"]
-    sigmas = tuple(np.geomspace(model["sigma_max"], model["sigma_min"], model["num_scales"]).tolist())
-    return network(**fields, num_channels=num_channels, centered=centered, sigmas=sigmas)
-
-
-def shapes(tree):
-    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def abstract(model, x, cond=None):
-    """Shapes of the parameters, without computing any."""
-    time = jax.ShapeDtypeStruct((x.shape[0],), jnp.float32)
-    return jax.eval_shape(lambda x, time: model.init(jax.random.key(0), x, time, cond), x, time)["params"]
-
-
-def random_params(model, x, cond=None):
-    """Gaussian parameters of a sensible size, drawn by NumPy: nothing to compile."""
-    rng = np.random.default_rng(0)
-    tree = abstract(model, x, cond)
-    return jax.tree.map(lambda leaf: (rng.standard_normal(leaf.shape) / 8).astype(np.float32), tree)
-
-
-def image(shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_network_and_score_equal_the_published_numbers(name, golden):
-    g, (sde, time, output) = golden(name), CASES[name]
-    config = g.index["config"]
-    model = network_of(config["model"], num_channels=3, centered=config["data"]["centered"])
-    params, x, t = g.params(), jnp.asarray(g["x"]), jnp.asarray(g["t"])
-    assert shapes(abstract(model, x)) == shapes(params)
-    apply = jax.jit(lambda x, time, cond: model.apply({"params": params}, x, time, cond))
-    g.check("model_output", apply(x, jnp.asarray(g["labels"]), None))
-    np.testing.assert_allclose(time(sde, t), g["labels"], rtol=1e-6)  # one or two operations in float32
-    g.check("score", make_score_fn(apply, sde, time, PARAMETERIZATIONS[output](0.5))(x, t))
-    assert apply._cache_size() == 1
-
-
 SETTINGS_WITHOUT_SIZE = ("sigma_min", "sigma_max", "dropout", "beta_min", "beta_max", "sigma_begin")
 
 

@@ -9,7 +9,7 @@ from models.blocks import layers, resample
 from models.networks.ddpm import DDPM
 from models.networks.mlp import MLP
 from models.networks.ncsnpp import NCSNpp
-from tests.unit.models.test_networks import TINIEST, TINY, abstract, image, random_params, shapes
+from tests.support.networks import TINIEST, TINY, abstract, image, random_params, shapes
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 SHAPES = {"series": (2, 12, 2), "images": (2, 4, 6, 2), "volumes": (2, 4, 6, 2, 2)}
