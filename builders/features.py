@@ -13,8 +13,8 @@ from builders.data import to_model
 from builders.score import make_network
 from core.tables import choose
 from data.shapes import check_images, data_shape
-from evaluation.features import extractors
-from evaluation.features.extractors import Extractor
+from evaluation.features import network as extractors
+from evaluation.features.network import Extractor
 from interop.formats import inception_weights
 from models import inception
 from programs import restore_run

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluation.features import extractors
+from evaluation.features import network as extractors
 
 
 def images(num, channels=3, size=4):

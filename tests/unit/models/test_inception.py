@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluation.features import extractors
+from evaluation.features import network as extractors
 from interop.base import CheckpointFormatError, flatten
 from interop.formats import inception_weights, torch_legacy, torch_pickle
 from models import inception
