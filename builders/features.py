@@ -1,9 +1,10 @@
-"""By what samples are compared with data: the part of the composition root that reads `eval.features`."""
+"""From `eval.features` to a feature extractor, by which samples are compared with data."""
 
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -13,32 +14,36 @@ from builders.data import to_model
 from builders.score import make_network
 from core.tables import choose
 from data.shapes import check_images, data_shape
-from evaluation.features import network as extractors
-from evaluation.features.network import Extractor
+from evaluation.features.base import Extractor
+from evaluation.features.imported import imported
+from evaluation.features.network import network, padded_batches
+from evaluation.features.pixels import pixels
+from evaluation.features.thumbnails import thumbnails
 from interop.formats import inception_weights
 from models import inception
 from programs import restore_run
 
-CLEAN_SIGMA = 0.01  # what a classifier is told of an image without noise: as little as it has often seen in training
+CLEAN_SIGMA = 0.01  # the noise level a classifier is given for a clean image: the lowest it often sees in training
+INCEPTION = "inception-2015-12-05"
 
 
 def extractor(config: ConfigDict, num_levels: int) -> Extractor:
-    """The features of grey levels [B, H, W, C] uint8 below `num_levels` that `eval.features` names.
+    """The extractor that `eval.features` names, for images [B, H, W, C] uint8 with values below `num_levels`.
 
-    Errors: ValueError for a name, a file or a run that is not there.
+    Errors: ValueError for an unknown name, a missing file or a missing run.
     """
     name = config.eval.features
     if name in ("inception", "classifier", "thumbnails"):
         check_images(data_shape(config), f"config.eval.features = {name!r}", "use 'pixels' or package.module:function")
-    return extractors.imported(name) if ":" in name else choose("eval.features", name, EXTRACTORS)(config, num_levels)
+    return imported(name) if ":" in name else choose("eval.features", name, EXTRACTORS)(config, num_levels)
 
 
 def _pixels(config: ConfigDict, num_levels: int) -> Extractor:
-    return extractors.pixels(num_levels)
+    return pixels(num_levels)
 
 
 def _thumbnails(config: ConfigDict, num_levels: int) -> Extractor:
-    return extractors.thumbnails(num_levels)
+    return thumbnails(num_levels)
 
 
 def _inception(config: ConfigDict, num_levels: int) -> Extractor:
@@ -57,7 +62,7 @@ def _inception(config: ConfigDict, num_levels: int) -> Extractor:
             "and give its path, or set config.eval.features = 'thumbnails', which need no file."
         )
     weights = inception_weights.load(file, inception.parameter_shapes())
-    graph = extractors.inception(weights.params, batch_size=config.eval.feature_batch_size)
+    graph = inception_extractor(weights.params, batch_size=config.eval.feature_batch_size)
 
     def extract(levels: np.ndarray) -> Any:
         return graph.extract(np.round(levels * (255 / (num_levels - 1))).astype(np.uint8))
@@ -65,8 +70,27 @@ def _inception(config: ConfigDict, num_levels: int) -> Extractor:
     return Extractor(graph.name, graph.hash, extract)
 
 
+def inception_extractor(params: Any, *, batch_size: int = 50) -> Extractor:
+    """Features [B, 2048] and logits [B, 1008] of the FID InceptionV3; grayscale images get three equal channels.
+
+    Source: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017, section on the Frechet distance.
+    """
+    side, graph = inception.SIZE, inception.InceptionV3()
+    enlarge = jax.jit(lambda x: jnp.broadcast_to(inception.resize(x), (len(x), side, side, 3)))
+    features = network(INCEPTION, params, lambda params, x: graph.apply({"params": params}, x), batch_size=batch_size)
+
+    def extract(images: np.ndarray) -> dict[str, np.ndarray]:
+        if images.shape[-1] not in (1, 3):
+            raise ValueError(f"Inception got images with {images.shape[-1]} channels; it takes 1 or 3")
+        # Resized separately, so that the network is compiled for one size only.
+        parts = [features.extract(enlarge(batch)) for batch in padded_batches(images, batch_size)]
+        return {key: np.concatenate([part[key] for part in parts])[: len(images)] for key in parts[0]}
+
+    return Extractor(features.name, features.hash, extract)
+
+
 def _classifier(config: ConfigDict, num_levels: int) -> Extractor:
-    """Features of a classifier of this framework, which sees images without noise."""
+    """Features of a classifier trained with this framework, applied to clean images."""
     if config.eval.classifier_workdir is None:
         raise ValueError(
             "config.eval.features = 'classifier' needs config.eval.classifier_workdir, the --workdir of a trained "
@@ -79,13 +103,13 @@ def _classifier(config: ConfigDict, num_levels: int) -> Extractor:
             f"config.eval.classifier_workdir = {workdir} holds a {other.model.name} of {other.data.dataset}; "
             f"give a wideresnet of {config.data.dataset}."
         )
-    network, scaled = make_network(other), to_model(other, num_levels)
+    classifier, scaled = make_network(other), to_model(other, num_levels)
 
     def apply(params: Any, levels: Any) -> Any:
         x = scaled(levels)
-        return network.apply({"params": params}, x, jnp.full(x.shape[:1], CLEAN_SIGMA), features=True)
+        return classifier.apply({"params": params}, x, jnp.full(x.shape[:1], CLEAN_SIGMA), features=True)
 
-    return extractors.network("classifier", weights, apply, batch_size=config.eval.feature_batch_size)
+    return network("classifier", weights, apply, batch_size=config.eval.feature_batch_size)
 
 
 EXTRACTORS: dict[str, Callable[[ConfigDict, int], Extractor]] = {

@@ -14,9 +14,10 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np  # imported only where arrays are written: programs that write none start faster
 
 # What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
@@ -67,8 +68,10 @@ def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     write_text(path, text)
 
 
-def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, "np.ndarray"]) -> None:
     """Writes named arrays as one .npz file."""
+    import numpy as np
+
     write_atomically(pathlib.Path(path), lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
@@ -128,7 +131,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, pathlib.PurePath):
         return str(value)
     if hasattr(value, "__array__"):
-        return _plain(np.asarray(value).tolist())
+        return _plain(value.__array__().tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -24,7 +24,7 @@ from core.keys import RunKey, example_keys, fold_in, keys_at
 from core.tables import choose
 from data.pipeline import eval_batch
 from data.stock import Source
-from evaluation.features.network import Extractor
+from evaluation.features.base import Extractor
 from evaluation.metrics.table import METRICS
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import loss_task, per_example_task, samples_task

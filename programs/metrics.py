@@ -17,7 +17,7 @@ from core.files import write_json
 from data.pipeline import eval_batch, num_rounds
 from data.stock import Source
 from evaluation import sample_files
-from evaluation.features.network import Extractor
+from evaluation.features.base import Extractor
 from evaluation.features.files import content_hash, gather, spool
 from evaluation.metrics import reference, table
 from evaluation.metrics.moments import GroupedMoments

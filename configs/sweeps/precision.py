@@ -1,12 +1,12 @@
-"""The digits' model in both types that a network can compute in: two runs.
+"""The digits model computed in float32 and in bfloat16: two runs.
 
 python sweep.py --config=configs/subvp/digits_ddpmpp_continuous.py --sweep=configs/sweeps/precision.py \\
     --root=runs/precision
 """
 
-from sweeps.overrides import Sweep, vary
+from typing import Any
 
 
-def get_sweep() -> Sweep:
-    """Two types, everything else and all random numbers equal."""
-    return vary("model.dtype", ["float32", "bfloat16"])
+def get_sweep() -> list[dict[str, Any]]:
+    """Two data types; everything else, including all random numbers, is the same."""
+    return [{"model.dtype": dtype} for dtype in ("float32", "bfloat16")]

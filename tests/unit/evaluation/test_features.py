@@ -8,14 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluation.features import network as extractors
+from builders.features import inception_extractor
+from evaluation.features.imported import imported
+from evaluation.features.network import network, tree_hash
+from evaluation.features.pixels import pixels
+from evaluation.features.thumbnails import thumbnails
 
 
 def images(num, channels=3, size=4):
     return np.random.default_rng(0).integers(0, 256, (num, size, size, channels), np.uint8)
 
 
-def mean_colour(x):
+def mean_color(x):
     return {"features": x.mean((1, 2))}
 
 
@@ -31,29 +35,29 @@ def infinite(x):
     return {"features": np.full((len(x), 1), np.inf)}
 
 
-mean_colour.hash = "v1"
+mean_color.hash = "v1"
 NUMBER = 3
 
 
 def test_pixels_are_flattened_to_the_unit_interval():
     x = images(3)
-    result = extractors.pixels()(x)["features"]
+    result = pixels()(x)["features"]
     assert result.dtype == np.float32 and result.shape == (3, 48)
     np.testing.assert_allclose(result, x.reshape(3, -1) / 255, rtol=1e-6)  # one rounding in float32
-    assert extractors.pixels(17)(np.full((1, 1, 1, 1), 16, np.uint8))["features"] == 1
-    assert extractors.pixels(17).hash != extractors.pixels().hash and extractors.pixels().name == "pixels"
+    assert pixels(17)(np.full((1, 1, 1, 1), 16, np.uint8))["features"] == 1
+    assert pixels(17).hash != pixels().hash and pixels().name == "pixels"
 
 
 @pytest.mark.parametrize("sides", [(16, 8), (11, 9), (3, 20)])
 def test_thumbnails_are_the_means_of_eight_by_eight_cells_of_all_pixels(sides):
     x = np.random.default_rng(0).integers(0, 256, (2, *sides, 3)).astype(np.uint8)
-    found = extractors.thumbnails()(x)["features"]
+    found = thumbnails()(x)["features"]
     edges = [[k * side // min(8, side) for k in range(min(8, side) + 1)] for side in sides]
     rows, columns = ([slice(*pair) for pair in itertools.pairwise(each)] for each in edges)
     expected = [[x[:, row, column].mean(axis=(1, 2)) for column in columns] for row in rows]  # [rows, columns, 2, 3]
     expected = np.moveaxis(np.array(expected), 2, 0).reshape(2, -1) / 255
     np.testing.assert_allclose(found, expected, rtol=1e-6)  # float32
-    assert extractors.thumbnails(17).hash != extractors.thumbnails().hash
+    assert thumbnails(17).hash != thumbnails().hash
 
 
 class Small(nn.Module):
@@ -79,7 +83,7 @@ def test_a_network_sees_batches_of_one_size_only(params):
         shapes.append(x.shape)  # while it is traced
         return apply(params, x)
 
-    extractor = extractors.network("small", params, noted, batch_size=4)
+    extractor = network("small", params, noted, batch_size=4)
     x = images(11)
     results = [extractor(x)] + [extractor(x[:n]) for n in (1, 4, 5)]
     assert shapes == [(4, 4, 4, 3)]
@@ -91,21 +95,21 @@ def test_a_network_sees_batches_of_one_size_only(params):
 
 
 def test_the_hash_of_a_network_is_that_of_its_parameters(params):
-    name = extractors.network("small", params, apply).hash
-    assert name == extractors.tree_hash(jax.tree.map(np.asarray, params)) and len(name) == 64
+    digest = network("small", params, apply).hash
+    assert digest == tree_hash(jax.tree.map(np.asarray, params)) and len(digest) == 64
     changed = jax.tree.map(np.array, params)
     changed["Dense_0"]["kernel"][0, 0] += 1e-3
-    assert extractors.tree_hash(changed) != name
+    assert tree_hash(changed) != digest
     renamed = {"Dense_2" if key == "Dense_1" else key: value for key, value in params.items()}
-    assert extractors.tree_hash(renamed) != name
+    assert tree_hash(renamed) != digest
 
 
 def test_a_function_is_found_by_its_import_path():
-    extractor = extractors.imported("tests.unit.evaluation.test_features:mean_colour")
+    extractor = imported("tests.unit.evaluation.test_features:mean_color")
     x = images(3)
     np.testing.assert_allclose(extractor(x)["features"], x.mean((1, 2)), rtol=1e-6)  # one rounding in float32
-    assert extractor.name == "tests.unit.evaluation.test_features:mean_colour" and extractor.hash == "v1"
-    assert len(extractors.imported("tests.unit.evaluation.test_features:short").hash) == 64  # that of this file
+    assert extractor.name == "tests.unit.evaluation.test_features:mean_color" and extractor.hash == "v1"
+    assert len(imported("tests.unit.evaluation.test_features:short").hash) == 64  # that of this file
 
 
 @pytest.mark.parametrize(
@@ -121,27 +125,27 @@ def test_a_function_is_found_by_its_import_path():
 )
 def test_an_import_path_that_leads_nowhere_is_refused_in_one_sentence(path, reason):
     with pytest.raises(ValueError, match=reason):
-        extractors.imported(path)
+        imported(path)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("wrong", "returned features, more; it must be features and perhaps logits"),
+        ("wrong", "returned features, more; it must return features and, optionally, logits"),
         ("short", r"returned features \(2, 3\) for 3 images"),
         ("infinite", "returned features that are not finite"),
     ],
 )
 def test_what_a_function_returns_is_checked(name, reason):
     with pytest.raises(ValueError, match=reason):
-        extractors.imported(f"tests.unit.evaluation.test_features:{name}")(images(3))
+        imported(f"tests.unit.evaluation.test_features:{name}")(images(3))
 
 
 def test_only_examples_of_levels_or_of_float32_have_features(params):
     for bad in (images(2).astype(np.float64), images(2)[:, 0, 0, 0], images(2)[:0]):
         with pytest.raises(ValueError, match=r"give uint8 or float32 \[B, ...\]"):
-            extractors.pixels()(bad)
+            pixels()(bad)
     with pytest.raises(ValueError, match="batches of 0 images"):
-        extractors.network("small", params, apply, batch_size=0)
+        network("small", params, apply, batch_size=0)
     with pytest.raises(ValueError, match="2 channels; it takes 1 or 3"):
-        extractors.inception({}, batch_size=1)(images(1, channels=2))
+        inception_extractor({}, batch_size=1)(images(1, channels=2))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from evaluation.features import network as extractors
+from builders.features import inception_extractor
 from interop.base import CheckpointFormatError, flatten
 from interop.formats import inception_weights, torch_legacy, torch_pickle
 from models import inception
@@ -30,7 +30,7 @@ def extractor(state, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "random.npz"
     np.savez(path, allow_pickle=False, **state)
     weights = inception_weights.load(path, inception.parameter_shapes())
-    return extractors.inception(weights.params, batch_size=2)
+    return inception_extractor(weights.params, batch_size=2)
 
 
 @pytest.mark.slow

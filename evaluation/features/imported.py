@@ -1,0 +1,37 @@
+"""A user's function as features, named by its import path."""
+
+import hashlib
+import importlib
+import inspect
+from types import ModuleType
+
+from evaluation.features.base import Extractor
+
+
+def imported(path: str) -> Extractor:
+    """The function with the import path `package.module:function`.
+
+    It takes images [B, H, W, C] uint8 and returns {"features": [B, D]}, optionally with "logits": [B, K]. Its hash is
+    its attribute `hash`, a string, if it has one, and otherwise that of the source file that defines it; a function
+    that reads weights should include their hash. Errors: ValueError, one sentence, if the path does not resolve.
+    """
+    module_name, _, function_name = path.partition(":")
+    if not module_name or not function_name:
+        raise ValueError(f"feature function {path!r} is not of the form package.module:function")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(f"feature function {path!r}: {module_name} cannot be imported ({error})") from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise ValueError(f"feature function {path!r}: {module_name} has no function {function_name}")
+    own_hash = getattr(function, "hash", None)
+    return Extractor(path, own_hash if isinstance(own_hash, str) else _source_hash(path, module), function)
+
+
+def _source_hash(path: str, module: ModuleType) -> str:
+    """SHA-256 of the source of `module`."""
+    try:
+        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+    except (OSError, TypeError) as error:
+        raise ValueError(f"feature function {path!r} has neither a source file nor an attribute hash") from error
