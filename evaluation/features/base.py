@@ -22,13 +22,13 @@ class Extractor:
     extract: FeatureFn
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Features of `images` [B, H, W, C] uint8, or of other examples the function accepts: [B, ...] uint8 or float32.
+        """Features of `images` [B, H, W, C] uint8, or of any other [B, ...] uint8 or float32 that the function accepts.
 
         Errors: ValueError for other inputs, and for a function that returns anything but finite features.
         """
         if images.ndim < 2 or images.dtype not in (np.uint8, np.float32) or not images.size:
             raise ValueError(
-                f"features of {images.dtype} {images.shape} were requested; give uint8 or float32 [B, ...]"
+                f"features of {images.dtype} {images.shape} were given; expected uint8 or float32 [B, ...]"
             )
         result = {name: np.asarray(value, np.float32) for name, value in self.extract(images).items()}
         if "features" not in result or result.keys() - {"features", "logits"}:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from configs import default
+from core.files import write_json
 from sweeps import attempt, launch_local, plan, report, runs
 from sweeps.overrides import chain, paired, product, vary
 from sweeps.runs import State, status_of
@@ -153,7 +154,7 @@ def trained(run, step=10):
         '{"step": 5, "loss": 0.9, "images_per_second": 8.0}\n{"step": 5, "test_loss": 0.8}\n'
         '{"step": 10, "loss": 0.5, "images_per_second": 16.0}\n{"step": 10, "test_loss": 0.4}\n{"step": 1'
     )
-    runs.write_json(run.directory / "finished.json", {"step": step})
+    write_json(run.directory / "finished.json", {"step": step})
 
 
 def evaluated(run, number=1, **results):
@@ -161,7 +162,7 @@ def evaluated(run, number=1, **results):
     folder.mkdir(parents=True)
     config = default.to_json(plan.configured(run.arguments))
     asked = {"loss": {"mean": 0.4}, "bits_per_dim": {"mean": 2.5}, "samples": {}}
-    runs.write_json(folder / "report.json", {"results": asked | results, "config": config})
+    write_json(folder / "report.json", {"results": asked | results, "config": config})
 
 
 def test_a_run_is_waiting_then_trained_then_evaluated(run):
