@@ -77,7 +77,11 @@ def inception_extractor(params: Any, *, batch_size: int = 50) -> Extractor:
     """
     side, graph = inception.SIZE, inception.InceptionV3()
     enlarge = jax.jit(lambda x: jnp.broadcast_to(inception.resize(x), (len(x), side, side, 3)))
-    features = network(INCEPTION, params, lambda params, x: graph.apply({"params": params}, x), batch_size=batch_size)
+
+    def apply(params: Any, x: jax.Array) -> Any:
+        return graph.apply({"params": params}, x)
+
+    features = network(INCEPTION, params, apply, batch_size=batch_size)
 
     def extract(images: np.ndarray) -> dict[str, np.ndarray]:
         if images.shape[-1] not in (1, 3):
