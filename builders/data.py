@@ -7,8 +7,6 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from core.arrays import Array
-from core.tables import choose
-from data.images import RESIZES
 from data.readers.own import FORMS, is_own
 from data.shapes import check_images, check_source, data_shape
 from data.stock import EMBEDDED, Reading, Source, eval_split, load
@@ -117,9 +115,6 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
     """Errors: ValueError, FileNotFoundError; not for embedded data of another size, where `any_size` will do."""
     _check_given(config)
     data = config.data
-    if data.resize:
-        choose("data.resize", data.resize, dict.fromkeys(RESIZES))
-    choose("data.on_corrupt", data.on_corrupt, dict.fromkeys(("refuse", "skip")))
     return load(
         data.dataset,
         split if split == "train" else eval_split(data.dataset),

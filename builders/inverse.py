@@ -34,8 +34,6 @@ def draw(config: ConfigDict, process: SDE, sampler: Sampler, data_variance: floa
     """
     restore = config.restore
     method = choose("restore.method", restore.method, METHODS)
-    choose("restore.covariance", restore.covariance, dict.fromkeys(("isotropic", "jacobian")))
-    choose("restore.dps_form", restore.dps_form, dict.fromkeys(("step", "score")))
     unit = 2.0 if config.data.centered else 1.0  # of the network's range, in that of the data
     settings: dict[str, Any] = {
         "prior_variance": data_variance if restore.prior_variance is None else restore.prior_variance * unit**2,

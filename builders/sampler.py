@@ -50,8 +50,6 @@ def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
     num_steps = sampling.num_steps or default
     published = "posterior" if config.training.sde in ("vesde", "edm") else "transition"
     variance = sampling.ancestral_variance or published
-    choose("sampling.ancestral_variance", variance, dict.fromkeys(("posterior", "transition")))
-    choose("sampling.langevin_norm", sampling.langevin_norm, dict.fromkeys(("example", "batch")))
     make_predictor = choose("sampling.predictor", sampling.predictor, table.PREDICTORS)
     make_corrector = choose("sampling.corrector", sampling.corrector, table.CORRECTORS)
     _refuse_combinations(config, process)

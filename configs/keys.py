@@ -1,20 +1,40 @@
-"""Settings by their dotted keys, whatever they are: listing them, choosing by name, comparing two configs."""
+"""The declaration of a setting, and the dotted keys by which settings are listed and compared."""
 
+import dataclasses
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
-# A resumed run that changes one of these would be another model or see other data, so it is refused.
-FIXED = (
-    "seed", "model", "data.dataset", "data.category", "data.image_size", "data.num_channels", "data.random_flip",
-    "data.shape", "data.num_levels", "data.resize", "data.test_every", "data.on_corrupt", "data.offset", "data.scale",
-    "data.augment",
-    "data.centered", "data.uniform_dequantization", "training.sde", "training.continuous", "training.batch_size",
-    "optim.optimizer",
-)  # fmt: skip
-FREE = ("model.dtype", "model.remat")  # although of the model: how the same one is computed
+from configs.checks import Check
+from core.tables import nearest
+
+Changes = Literal["model", "evaluation", "nothing"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One setting, declared in `configs/sections/`; everything else about it is derived from this.
+
+    `default`: a value, or a type for a setting that is unset by default.
+    `help`: what it means, with its unit and its choices, in Markdown.
+    `check`: a condition on the value; settings that are unset are not checked.
+    `changes`: what depends on the value. "model": the trained model or its data, so that a resumed run may not change
+    it, and rounds of an evaluation do not carry over. "evaluation": only the results of an evaluation, so that a
+    resumed run may change it, but rounds do not carry over. "nothing": neither.
+    """
+
+    default: Any
+    help: str
+    check: Check | None = None
+    _: dataclasses.KW_ONLY
+    changes: Changes
+
+    def initial(self) -> Any:
+        """The value in a new config; a placeholder of the right type for a setting that is unset."""
+        return placeholder(self.default) if isinstance(self.default, type) else self.default
 
 
 def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -27,35 +47,25 @@ def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
+def set_value(config: Any, key: str, value: Any) -> None:
+    """Sets the dotted `key` of a config or of nested dictionaries, whose sections must exist."""
+    *sections, name = key.split(".")
+    for section in sections:
+        config = config[section]
+    config[name] = value
+
+
 def to_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The config as JSON knows it (lists instead of tuples): what checkpoints and reports keep."""
+    """The config as JSON has it, with lists instead of tuples; the form that checkpoints and reports store."""
     return json.loads(json.dumps(config.to_dict()))
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """`{key: (old value, new value)}` of all keys that differ between two configs as JSON."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """`{key: (old value, new value)}` for all keys in which two configs, as JSON, differ."""
     a, b = dict(flatten(old)), dict(flatten(new))
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
 
 
-def is_fixed(key: str) -> bool:
-    """Whether a resumed run may not change this key."""
-    return key not in FREE and any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED)
-
-
-def changes_evaluation(key: str) -> bool:
-    """Whether rounds of an evaluation begun with another value of this key cannot be mixed with new ones."""
-    harmless = (
-        "data.data_dir",
-        "data.cache_dir",
-        "data.num_threads",
-        "data.num_workers",
-        "model.remat",
-        "eval.begin_ckpt",
-        "eval.end_ckpt",
-        "eval.wait_",
-        "eval.enable_",
-        "eval.sample_format",
-    )
-    matters = ("seed", "model.", "data.", "sampling.", "eval.", "training.sde", "training.continuous")
-    return key.startswith(matters) and not key.startswith(harmless)
+def unknown_key(key: str, known: Mapping[str, Any]) -> ValueError:
+    """The error for a key that does not exist; it names the nearest one that does."""
+    return ValueError(f"config.{key} is not a setting; the nearest is config.{nearest(key, known)}.")

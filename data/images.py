@@ -8,7 +8,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from data import transform
 
 ERRORS = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError)
-RESIZES = ("crop", "stretch")
 FORMATS = ("JPEG", "PNG", "WEBP")
 _ORIENTATION = 0x0112  # the EXIF tag that says which way up a photograph is: 1 as it is, 5 to 8 lying on its side
 

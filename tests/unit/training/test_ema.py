@@ -121,7 +121,7 @@ def test_settings_of_averages_that_cannot_be_are_refused_with_their_key():
     config = load("configs/vp/smoke.py")
     assert make_averages(config) == {}
     config.model.ema_rates = (0.5, 1.0)
-    with pytest.raises(ValueError, match=r"config.model.ema_rate or ema_rates = 1.0, but it must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"config.model.ema_rates has 1.0, but a rate must be in \[0, 1\)"):
         default.validate(config)
     config.model.update(ema_rates=(0.5,), ema_sigma_rels=(0.05, 0.5))
     with pytest.raises(ValueError, match=r"config.model.ema_sigma_rels has 0.5, but a width must be in \(0, 0.288\)"):

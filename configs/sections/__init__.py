@@ -1,0 +1,15 @@
+"""The sections of a config, each a table of declarations; "" holds the keys outside any section."""
+
+from configs.keys import Key
+from configs.sections import data, evaluation, model, optim, restore, sampling, training
+
+SECTIONS: dict[str, dict[str, Key]] = {
+    "": {"seed": Key(42, "Seed of all random numbers of a run.", changes="model")},
+    "training": training.KEYS,
+    "sampling": sampling.KEYS,
+    "restore": restore.KEYS,
+    "eval": evaluation.KEYS,
+    "data": data.KEYS,
+    "model": model.KEYS,
+    "optim": optim.KEYS,
+}

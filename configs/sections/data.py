@@ -1,0 +1,77 @@
+"""Settings of the data: which, of what shape, how they are read, and how the network sees them."""
+
+from configs.checks import NON_NEGATIVE, POSITIVE, PROBABILITY, one_of
+from configs.keys import Key
+
+KEYS = {
+    "dataset": Key(
+        "CIFAR10",
+        "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, `npz:PATH` "
+        "or `cifar10:PATH`. Empty: has to be given on the command line.",
+        changes="model",
+    ),
+    "category": Key(str, "Category of LSUN: `bedroom` or `church_outdoor`.", changes="model"),
+    "data_dir": Key(str, "Where TFDS keeps data sets; unset: its own default.", changes="nothing"),
+    "image_size": Key(
+        32, "Height and width in pixels; of your own images, the size after `resize`.", POSITIVE, changes="model"
+    ),
+    "num_channels": Key(3, "Channels; read from your own data.", POSITIVE, changes="model"),
+    "shape": Key(
+        (),
+        "Shape of an example: vectors (D,), series (L, C), images (H, W, C), volumes (D, H, W, C). Empty: (image_size, "
+        "image_size, num_channels), or what your own data have.",
+        changes="model",
+    ),
+    "num_levels": Key(
+        int,
+        "Number of levels of your own integer data; unset: 256 for 8 bits, 65536 for 16 bits. Floats have none.",
+        POSITIVE,
+        changes="model",
+    ),
+    "resize": Key(
+        str,
+        "How your own images are resized: `crop` (to the center) or `stretch`; unset: they must have one size.",
+        one_of("crop", "stretch"),
+        changes="model",
+    ),
+    "test_every": Key(
+        10,
+        "Your own data without folders `train` and `test`: hold out every n-th example as test data; 0: both splits "
+        "are all of the data.",
+        NON_NEGATIVE,
+        changes="model",
+    ),
+    "on_corrupt": Key(
+        "refuse",
+        "What to do about images of your own that cannot be read: `refuse` or `skip` them.",
+        one_of("refuse", "skip"),
+        changes="model",
+    ),
+    "cache_dir": Key(
+        str, "Where your own images are cached after decoding; unset: in memory, up to 1 GiB.", changes="nothing"
+    ),
+    "offset": Key(
+        0.0,
+        "Of floats: the network sees (x - offset) / scale; `--mode=inspect` suggests both.",
+        changes="model",
+    ),
+    "scale": Key(1.0, "See `offset`.", POSITIVE, changes="model"),
+    "num_threads": Key(4, "Threads that read ahead, one batch each.", POSITIVE, changes="nothing"),
+    "num_workers": Key(
+        0,
+        "Processes that read ahead instead, for decoding many small images; 0: threads.",
+        NON_NEGATIVE,
+        changes="nothing",
+    ),
+    "random_flip": Key(True, "Mirror training images with probability 1/2.", changes="model"),
+    "augment": Key(
+        0.0,
+        "Probability of each of EDM's augmentations of images (0.12 there); needs `model.augment_dim = 9`.",
+        PROBABILITY,
+        changes="model",
+    ),
+    "centered": Key(True, "The network sees data in [-1, 1] instead of [0, 1].", changes="model"),
+    "uniform_dequantization": Key(
+        False, "Train on (u + U[0, 1)) / levels instead of u / (levels - 1).", changes="model"
+    ),
+}

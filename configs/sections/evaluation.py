@@ -1,0 +1,100 @@
+"""Settings of `--mode=eval`: which checkpoints, which tasks, and how each of them measures."""
+
+from configs.checks import DTYPE, POSITIVE, SPLIT, one_of
+from configs.keys import Key
+
+KEYS = {
+    "begin_ckpt": Key(1, "First checkpoint to evaluate.", changes="nothing"),
+    "end_ckpt": Key(26, "Last checkpoint to evaluate.", changes="nothing"),
+    "batch_size": Key(1024, "Images per round.", POSITIVE, changes="evaluation"),
+    "enable_loss": Key(True, "Evaluate the loss on the test data.", changes="nothing"),
+    "enable_bpd": Key(False, "Evaluate bits/dim, or nats/dim of data without levels.", changes="nothing"),
+    "enable_sampling": Key(False, "Generate samples.", changes="nothing"),
+    "enable_metrics": Key(
+        False, "Compare the samples with data: FID and others; needs `enable_sampling`.", changes="nothing"
+    ),
+    "metrics": Key(
+        ("fid", "kid", "inception_score", "precision", "recall", "density", "coverage"),
+        "Metrics to compute.",
+        changes="evaluation",
+    ),
+    "features": Key(
+        "inception",
+        "Feature extractor: `inception`, `classifier`, `thumbnails`, `pixels` or `package.module:function`.",
+        changes="evaluation",
+    ),
+    "inception_weights": Key(
+        str, "`inception`: file with the weights, the published `.pth` or an `.npz`.", changes="evaluation"
+    ),
+    "classifier_workdir": Key(
+        str, "`classifier`: workdir of a `wideresnet` trained on the same data.", changes="evaluation"
+    ),
+    "feature_batch_size": Key(50, "Batch size of the feature extractor.", POSITIVE, changes="evaluation"),
+    "reference_dataset": Key(
+        "train", "Data split that samples are compared with: `train` or `test`.", SPLIT, changes="evaluation"
+    ),
+    "num_samples": Key(50_000, "Number of samples.", POSITIVE, changes="evaluation"),
+    "sample_format": Key(
+        "npz",
+        "Format in which samples are exported: `npz` (`arr_0`, integer levels), `png` (a folder of 8-bit images) or "
+        "`both`.",
+        one_of("npz", "png", "both"),
+        changes="nothing",
+    ),
+    "bpd_dataset": Key(
+        "test", "Data split whose likelihood is evaluated: `train` or `test`.", SPLIT, changes="evaluation"
+    ),
+    "bpd_repeats": Key(
+        1,
+        "Evaluations per example, each with its own dequantization and probes, averaged.",
+        POSITIVE,
+        changes="evaluation",
+    ),
+    "bpd_method": Key(
+        "ode",
+        "`ode`: density of the probability flow; `bound`: variational bound of the SDE.",
+        changes="evaluation",
+    ),
+    "bpd_dtype": Key("float32", "As `model.dtype`, while the likelihood is evaluated.", DTYPE, changes="evaluation"),
+    "bpd_offset": Key(
+        "at_eps",
+        "`at_eps`: data are treated as samples at time `bpd_eps`; `decoded`: a lower bound at time 0.",
+        changes="evaluation",
+    ),
+    "dequantization": Key(
+        "uniform",
+        "`uniform`, `truncated_normal` (the noise at `bpd_eps`, for models trained without dequantization) or "
+        "`variational` (fitted to the model).",
+        changes="evaluation",
+    ),
+    "dequantization_steps": Key(
+        1000,
+        "Optimizer steps in which `variational` is fitted, on batches of `training.batch_size`.",
+        POSITIVE,
+        changes="evaluation",
+    ),
+    "num_dequantizations": Key(
+        1, "Importance samples per image, averaged inside the logarithm.", POSITIVE, changes="evaluation"
+    ),
+    "divergence": Key(
+        "hutchinson",
+        "`hutchinson`, `exact` (small images) or `hutchpp` (where a few directions dominate).",
+        changes="evaluation",
+    ),
+    "num_probes": Key(
+        1,
+        "Jacobian products per evaluation of the ODE; for method `bound`, times per image.",
+        POSITIVE,
+        changes="evaluation",
+    ),
+    "hutchinson": Key("rademacher", "Distribution of the probes: `rademacher` or `gaussian`.", changes="evaluation"),
+    "bpd_eps": Key(1e-5, "Smallest time of the likelihood's ODE or bound.", POSITIVE, changes="evaluation"),
+    "ode_solver": Key(
+        "dopri5",
+        "`dopri5`, `tsit5`, `dopri8` or `bosh3` (for networks that vary quickly in t).",
+        changes="evaluation",
+    ),
+    "rtol": Key(1e-5, "Relative tolerance of that ODE.", POSITIVE, changes="evaluation"),
+    "atol": Key(1e-5, "Absolute tolerance of that ODE.", POSITIVE, changes="evaluation"),
+    "wait_seconds": Key(3600.0, "How long to wait for a checkpoint of a run in progress.", changes="nothing"),
+}

@@ -1,0 +1,105 @@
+"""Settings of the model: the network, the parameters of the SDE, the parameterization, averages of the parameters."""
+
+from configs.checks import BELOW_ONE, DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, each
+from configs.keys import Key
+
+KEYS = {
+    "name": Key(
+        "ncsnpp",
+        "Network: `ncsnpp` or `ddpm` (data of any rank but vectors), `mlp` (vectors), `ncsn`, `ncsnv2_64`, "
+        "`ncsnv2_128`, `ncsnv2_256`, or the classifier `wideresnet`.",
+        changes="model",
+    ),
+    "dtype": Key(
+        "float32",
+        "Type of activations. Parameters, statistics of normalizations, losses and SDEs are float32 in any case.",
+        DTYPE,
+        changes="evaluation",
+    ),
+    "remat": Key(
+        False,
+        "Recompute residual and attention blocks in the backward pass, which saves memory.",
+        changes="nothing",
+    ),
+    "sigma_min": Key(0.01, "VE: smallest noise level.", POSITIVE, changes="model"),
+    "sigma_max": Key(
+        50.0,
+        "VE and EDM: largest noise level, about the largest distance between two training images.",
+        changes="model",
+    ),
+    "beta_min": Key(0.1, "VP and sub-VP: beta at t = 0.", POSITIVE, changes="model"),
+    "beta_max": Key(20.0, "VP and sub-VP: beta at t = 1.", changes="model"),
+    "log_snr_min": Key(-15.0, "Cosine: log signal-to-noise ratio at t = 1.", changes="model"),
+    "log_snr_max": Key(15.0, "Cosine: log signal-to-noise ratio at t = 0.", changes="model"),
+    "parameterization": Key(
+        str,
+        "What the network predicts: `noise`, `score`, `data`, `velocity` or `edm`; unset: as published for the SDE.",
+        changes="model",
+    ),
+    "sigma_data": Key(
+        0.5, "Standard deviation of the data, for parameterization and weighting `edm`.", changes="model"
+    ),
+    "num_scales": Key(
+        1000, "Noise levels of a discrete model, and the default number of sampling steps.", POSITIVE, changes="model"
+    ),
+    "ema_rate": Key(0.9999, "Decay rate of the average of the parameters.", BELOW_ONE, changes="model"),
+    "ema_warmup": Key(
+        False,
+        "Use min(ema_rate, (1 + step) / (10 + step)), as in the published PyTorch code.",
+        changes="model",
+    ),
+    "ema_rates": Key(
+        (),
+        "Decay rates of further averages to keep, such as (0.999, 0.99999).",
+        each("a rate", "be in [0, 1)", lambda rate: 0 <= rate < 1),
+        changes="model",
+    ),
+    "ema_sigma_rels": Key(
+        (),
+        "Relative widths of power-function averages to keep, such as (0.05, 0.1), from which `--mode=export` makes an "
+        "average of any width.",
+        each("a width", "be in (0, 0.288)", lambda sigma_rel: 0 < sigma_rel < 12**-0.5),
+        changes="model",
+    ),
+    "embedding_type": Key("positional", "Embedding of time: `positional` or `fourier`.", changes="model"),
+    "fourier_scale": Key(16.0, "Standard deviation of the frequencies of `fourier`.", changes="model"),
+    "scale_by_sigma": Key(False, "Divide the network's output by the noise level.", changes="model"),
+    "normalization": Key("GroupNorm", "`GroupNorm`, or `InstanceNorm++` for `ncsn` and `ncsnv2`.", changes="model"),
+    "nonlinearity": Key("swish", "Activation function: `swish`, `elu`, `relu` or `lrelu`.", changes="model"),
+    "nf": Key(128, "Channels at full resolution.", POSITIVE, changes="model"),
+    "ch_mult": Key((1, 2, 2, 2), "Channels at each resolution, as multiples of `nf`.", changes="model"),
+    "num_res_blocks": Key(4, "Residual blocks per resolution.", POSITIVE, changes="model"),
+    "attn_resolutions": Key((16,), "Heights at which attention is used.", changes="model"),
+    "dropout": Key(0.1, "Dropout probability.", BELOW_ONE, changes="model"),
+    "resamp_with_conv": Key(True, "Resample with a convolution (`ddpm` blocks).", changes="model"),
+    "conditional": Key(True, "Condition the network on time.", changes="model"),
+    "augment_dim": Key(
+        0,
+        'Size of the vector `batch["augment"]` that describes the augmentation; 0: not conditioned on it.',
+        changes="model",
+    ),
+    "num_labels": Key(
+        0,
+        "Number of classes that the network is conditioned on, or that a classifier predicts; 0: none.",
+        NON_NEGATIVE,
+        changes="model",
+    ),
+    "label_dropout": Key(
+        0.1,
+        "Probability of dropping a class label in training, for classifier-free guidance.",
+        PROBABILITY,
+        changes="model",
+    ),
+    "fir": Key(False, "Resample with a FIR filter.", changes="model"),
+    "fir_kernel": Key((1, 3, 3, 1), "That filter.", changes="model"),
+    "skip_rescale": Key(True, "Divide the sum of a residual connection by sqrt(2).", changes="model"),
+    "resblock_type": Key("biggan", "`biggan` or `ddpm`.", changes="model"),
+    "progressive": Key("none", "Output pyramid: `none`, `output_skip` or `residual`.", changes="model"),
+    "progressive_input": Key("none", "Input pyramid: `none`, `input_skip` or `residual`.", changes="model"),
+    "progressive_combine": Key("sum", "How the input pyramid is combined: `sum` or `cat`.", changes="model"),
+    "init_scale": Key(0.0, "Scale of the initialization of output layers.", changes="model"),
+    "blocks_per_group": Key(
+        4, "`wideresnet`: residual blocks at each of three resolutions.", POSITIVE, changes="model"
+    ),
+    "channel_multiplier": Key(10, "`wideresnet`: width, in units of 16 channels.", POSITIVE, changes="model"),
+}

@@ -1,0 +1,51 @@
+"""Settings of restoration: samples of the posterior given a measurement (`--mode=sample`)."""
+
+from configs.checks import NON_NEGATIVE, POSITIVE, one_of
+from configs.keys import Key
+
+KEYS = {
+    "method": Key(
+        "pigdm",
+        "How samples are conditioned on a measurement: `projection`, `ddnm`, `pigdm` or `dps`.",
+        changes="nothing",
+    ),
+    "noise_std": Key(
+        0.0, "Standard deviation of the measurement's noise, for data in [0, 1].", NON_NEGATIVE, changes="nothing"
+    ),
+    "prior_variance": Key(
+        float,
+        "`ddnm` and `pigdm`: variance of data in [0, 1]; unset: that of the training images.",
+        POSITIVE,
+        changes="nothing",
+    ),
+    "covariance": Key(
+        "isotropic",
+        "`pigdm`: posterior covariance of the data, `isotropic` or from the `jacobian` of the score, at several times "
+        "the cost.",
+        one_of("isotropic", "jacobian"),
+        changes="nothing",
+    ),
+    "num_iterations": Key(10, "Conjugate gradient iterations of covariance `jacobian`.", POSITIVE, changes="nothing"),
+    "limit": Key(
+        2.0,
+        "`pigdm`: largest change of the posterior mean per step, relative to the norm of the data.",
+        POSITIVE,
+        changes="nothing",
+    ),
+    "zeta": Key(1.0, "`dps`: step size.", POSITIVE, changes="nothing"),
+    "dps_form": Key(
+        "score",
+        "`dps`: `score` works with any sampler; `step` is the published form, for method `pc`, and suits one number of "
+        "steps.",
+        one_of("step", "score"),
+        changes="nothing",
+    ),
+    "factor": Key(2, "Task superresolve: downsampling factor along each axis.", POSITIVE, changes="nothing"),
+    "blur_width": Key(1.5, "Task deblur: standard deviation of the blur in pixels.", POSITIVE, changes="nothing"),
+    "kept": Key(
+        0.3,
+        "Task reconstruct without a mask: approximate share of the columns of the spectrum that are measured.",
+        POSITIVE,
+        changes="nothing",
+    ),
+}

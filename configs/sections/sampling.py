@@ -1,0 +1,109 @@
+"""Settings of samplers and of guidance."""
+
+from configs.checks import DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, one_of
+from configs.keys import Key
+
+KEYS = {
+    "method": Key(
+        "pc",
+        "`pc` (predictor-corrector), `solver` (multistep, in few steps) or `ode` (adaptive).",
+        changes="evaluation",
+    ),
+    "predictor": Key(
+        "euler_maruyama",
+        "Of method `pc`: `euler_maruyama`, `reverse_diffusion`, `ancestral_sampling` or `none`; in few steps `ddim` or "
+        "`heun`.",
+        changes="evaluation",
+    ),
+    "corrector": Key("none", "Of method `pc`: `langevin`, `ald` or `none`.", changes="evaluation"),
+    "probability_flow": Key(False, "The predictor follows the probability-flow ODE.", changes="evaluation"),
+    "num_steps": Key(
+        int, "Sampling steps; unset: `model.num_scales`, or 20 for method `solver`.", POSITIVE, changes="evaluation"
+    ),
+    "grid": Key(
+        "uniform",
+        "Spacing of the steps: `uniform`, `log_snr`, `polynomial` (in sigma, rho = 7) or `quadratic`.",
+        changes="evaluation",
+    ),
+    "solver": Key(
+        "dpmpp_2m",
+        "Of method `solver`: `dpmpp_2m`, `dpmpp_3m`, `dpmpp_2m_sde`, `unipc_2`, `unipc_3`, `deis_2` or `deis_3`.",
+        changes="evaluation",
+    ),
+    "eta": Key(
+        0.0,
+        "Noise of predictor `ddim`: 0 follows the ODE, 1 is ancestral sampling.",
+        PROBABILITY,
+        changes="evaluation",
+    ),
+    "churn": Key(
+        0.0,
+        "S_churn of predictor `heun`: 0 follows the ODE (Karras et al. 2022, algorithm 2).",
+        NON_NEGATIVE,
+        changes="evaluation",
+    ),
+    "churn_min": Key(
+        0.0,
+        "S_tmin: smallest noise level std / mean_coeff at which noise is added, in units of the data.",
+        NON_NEGATIVE,
+        changes="evaluation",
+    ),
+    "churn_max": Key(float, "S_tmax: largest such noise level; unset: no limit.", changes="evaluation"),
+    "churn_noise": Key(
+        1.0,
+        "S_noise: standard deviation of the noise that is added; 1 is right for an exact score.",
+        POSITIVE,
+        changes="evaluation",
+    ),
+    "trajectory": Key(0, "Number of intermediate states to keep and show as a GIF; 0: none.", changes="evaluation"),
+    "n_steps_each": Key(1, "Corrector steps per predictor step.", POSITIVE, changes="evaluation"),
+    "snr": Key(0.16, "Signal-to-noise ratio of the corrector.", POSITIVE, changes="evaluation"),
+    "langevin_norm": Key(
+        "example",
+        "What Langevin's step size is computed from: the norms of each `example`, or their means over the `batch` "
+        "(as published).",
+        one_of("example", "batch"),
+        changes="evaluation",
+    ),
+    "ancestral_variance": Key(
+        str,
+        "Variance of ancestral sampling: `posterior` or `transition`; unset: as published for the SDE.",
+        one_of("posterior", "transition"),
+        changes="evaluation",
+    ),
+    "noise_removal": Key(
+        True, "Return the posterior mean at the last step, for one more function evaluation.", changes="evaluation"
+    ),
+    "eps": Key(
+        float,
+        "Last time; unset: 1e-3 for VP and sub-VP, 1e-5 for VE, as published.",
+        POSITIVE,
+        changes="evaluation",
+    ),
+    "rtol": Key(1e-5, "Relative tolerance of method `ode`.", POSITIVE, changes="evaluation"),
+    "atol": Key(1e-5, "Absolute tolerance of method `ode`.", POSITIVE, changes="evaluation"),
+    "ode_solver": Key("dopri5", "Of method `ode`: `tsit5`, `dopri5`, `dopri8` or `heun`.", changes="evaluation"),
+    "ode_per_example": Key(
+        False,
+        "Of method `ode`: choose step sizes for each example instead of for the batch.",
+        changes="evaluation",
+    ),
+    "dtype": Key(str, "As `model.dtype`, while sampling; unset: that of the model.", DTYPE, changes="evaluation"),
+    "guidance": Key("none", "`none`, `classifier_free`, `classifier` or `autoguidance`.", changes="evaluation"),
+    "guidance_scale": Key(
+        1.0,
+        "Strength of the guidance. 1 is the conditional distribution itself (`classifier_free`, `classifier`), or no "
+        "guidance (`autoguidance`).",
+        changes="evaluation",
+    ),
+    "guidance_min_sigma": Key(
+        0.0, "Smallest noise level std / mean_coeff with guidance.", NON_NEGATIVE, changes="evaluation"
+    ),
+    "guidance_max_sigma": Key(
+        float, "Largest noise level with guidance; unset: no limit.", POSITIVE, changes="evaluation"
+    ),
+    "guide_workdir": Key(
+        str, "Workdir of the classifier, or of the weaker model for `autoguidance`.", changes="evaluation"
+    ),
+    "guide_checkpoint": Key(int, "Its checkpoint; unset: the newest.", changes="evaluation"),
+}

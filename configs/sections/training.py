@@ -1,0 +1,89 @@
+"""Settings of training: the SDE, the objective, the schedule of a run, and its faults."""
+
+from configs.checks import NON_NEGATIVE, POSITIVE, one_of
+from configs.keys import Key
+
+KEYS = {
+    "sde": Key("subvpsde", "`vpsde`, `subvpsde`, `vesde`, `edm` or `cosine`.", changes="model"),
+    "continuous": Key(
+        True, "False: the discrete objective of DDPM or SMLD on `model.num_scales` levels.", changes="model"
+    ),
+    "batch_size": Key(
+        128,
+        "Images per step over all devices and processes; also of each step in which "
+        "`eval.dequantization = variational` is fitted.",
+        POSITIVE,
+        changes="model",
+    ),
+    "n_iters": Key(1_300_000, "Optimizer steps.", POSITIVE, changes="nothing"),
+    "snapshot_freq": Key(
+        50_000, "Steps between checkpoints that are kept; a multiple of `log_freq`.", POSITIVE, changes="nothing"
+    ),
+    "snapshot_freq_for_preemption": Key(
+        10_000,
+        "Steps between checkpoints to resume from, of which only the newest is kept; a multiple of `log_freq`.",
+        POSITIVE,
+        changes="nothing",
+    ),
+    "snapshot_sampling": Key(True, "Whether to generate a grid of samples at each snapshot.", changes="nothing"),
+    "snapshot_num_samples": Key(64, "Samples in that grid.", POSITIVE, changes="nothing"),
+    "log_freq": Key(50, "Steps between logged metrics.", POSITIVE, changes="nothing"),
+    "eval_freq": Key(
+        100, "Steps between losses of a test batch, a multiple of `log_freq`; 0: never.", changes="nothing"
+    ),
+    "n_jitted_steps": Key(
+        1,
+        "Steps per dispatch, compiled as one program. Ignored on CPUs, where XLA runs such a program 16 times slower.",
+        POSITIVE,
+        changes="nothing",
+    ),
+    "grad_accumulation": Key(
+        1,
+        "Gradient accumulation: the number of parts into which a batch is split. It must divide `batch_size`.",
+        POSITIVE,
+        changes="nothing",
+    ),
+    "fsdp": Key(
+        1,
+        "Number of devices over which parameters, their averages and the optimizer state are sharded; 1: replicated.",
+        POSITIVE,
+        changes="nothing",
+    ),
+    "likelihood_weighting": Key(
+        False, "Weight the loss by `diffusion(t)^2` instead of `std(t)^2`.", changes="evaluation"
+    ),
+    "weighting": Key(
+        str, "`variance`, `likelihood` or `edm`; unset: as `likelihood_weighting` says.", changes="evaluation"
+    ),
+    "time_sampling": Key(
+        "uniform",
+        "Distribution of training times: `uniform`, `log_snr` (for likelihood training) or `log_normal` (EDM).",
+        changes="evaluation",
+    ),
+    "stratified": Key(False, "Stratify the times of a batch.", changes="evaluation"),
+    "p_mean": Key(-1.2, "`log_normal`: mean of ln sigma.", changes="evaluation"),
+    "p_std": Key(1.2, "`log_normal`: standard deviation of ln sigma.", changes="evaluation"),
+    "reduce_mean": Key(
+        True, "Average the loss over dimensions; False: half of the sum over dimensions.", changes="evaluation"
+    ),
+    "eps": Key(1e-5, "Smallest time in training.", POSITIVE, changes="evaluation"),
+    "on_nonfinite": Key(
+        "stop",
+        "What to do about a loss or gradient that is not finite: `stop`, `skip` the update, or `rollback` to the "
+        "checkpoint and leave out that batch.",
+        one_of("stop", "skip", "rollback"),
+        changes="nothing",
+    ),
+    "max_nonfinite": Key(
+        10,
+        "`skip` and `rollback`: largest number of such batches; one more stops the run.",
+        POSITIVE,
+        changes="nothing",
+    ),
+    "spike_factor": Key(
+        10.0,
+        "Warn about a loss that exceeds its running median by this factor; 0: never.",
+        NON_NEGATIVE,
+        changes="nothing",
+    ),
+}
