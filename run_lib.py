@@ -22,8 +22,8 @@ from programs import metrics
 from programs.experiment import TASKS, Experiment
 from programs.train import FINISHED, train
 from reports import overview, report
-from reports.images import write_gif, write_png
 from reports.provenance import provenance
+from reports.sheets import write_gif, write_png
 from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
 from training.progress import NonFiniteLossError
 from training.state import TrainState

@@ -29,7 +29,7 @@ from evaluation.metrics.table import METRICS
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import loss_task, per_example_task, samples_task
 from programs import restore_run
-from reports.sheets import shades, sheet
+from reports.sheets import sample_grid, to_uint8
 from runtime.memory import MemoryBoundedSampler, free_bytes
 from training.objectives.score_matching import Batch
 from training.state import TrainState
@@ -168,11 +168,11 @@ class Experiment:
 
     def shades(self, images: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C] in 8 bits."""
-        return shades(images, self.test.num_levels)
+        return to_uint8(images, self.test.num_levels)
 
     def picture(self, samples: np.ndarray, columns: int | None = None) -> np.ndarray:
         """Samples [N, ...] as one sheet [H, W, 1 or 3] of 8 bits, with as many columns as asked or about a square."""
-        return sheet(samples, self.test.num_levels, columns)
+        return sample_grid(samples, self.test.num_levels, columns)
 
     def frames(self, states: np.ndarray) -> list[np.ndarray]:
         """Samples [N, K, ...] of K states as K sheets."""

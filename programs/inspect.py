@@ -16,8 +16,7 @@ from builders.process import make_sde
 from configs import default
 from core.files import write_json
 from data.source import Source
-from reports.images import write_png
-from reports.sheets import sheet
+from reports.sheets import sample_grid, write_png
 
 PAIRS = 2000  # examples of which distances are taken, all pairs, as Song and Ermon 2020 (technique 1) have it
 BATCH = 256  # examples in memory at once, but for those
@@ -35,7 +34,7 @@ def inspect(config: ConfigDict, workdir: pathlib.Path | None = None) -> dict[str
     figures = {"dataset": config.data.dataset, **describe(train, config), "num_test": len(test)}
     if workdir is not None:
         chosen = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(int)
-        write_png(workdir / PICTURE, sheet(train.fetch(chosen)["x"], train.num_levels))
+        write_png(workdir / PICTURE, sample_grid(train.fetch(chosen)["x"], train.num_levels))
         write_json(workdir / FIGURES, figures)
     return figures
 

@@ -25,8 +25,8 @@ from programs.experiment import Experiment
 from programs.tasks.base import Request, SampleFn, SampleResult, batch_size, in_batches
 from programs.tasks.latent import decoding, encoding, interpolation
 from programs.tasks.restore import restoration
-from reports.images import write_png
 from reports.provenance import provenance
+from reports.sheets import write_png
 
 PICTURE, ARRAYS, RECORD = FILES = ("samples.png", "samples.npz", "record.json")  # in the order of writing, each whole
 

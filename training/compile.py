@@ -16,7 +16,7 @@ from core.keys import RunKey, example_keys, fold_in
 from data.pipeline import eval_batch, num_rounds
 from data.prefetch import Feed
 from programs.experiment import Experiment
-from reports.images import write_gif, write_png
+from reports.sheets import write_gif, write_png
 from runtime.barrier import barrier
 from runtime.memory import limit_bytes, needed_bytes
 from training.log import MetricsLog

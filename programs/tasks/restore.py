@@ -27,7 +27,7 @@ from programs.tasks.base import (
     to_data,
     to_unit,
 )
-from reports.images import grid
+from reports.sheets import grid
 from sampling.inverse.operators.base import Operator
 
 NUM_TUNING = 512  # training images whose variance stands for that of the data

@@ -17,7 +17,7 @@ from core.keys import example_keys
 from programs import sample
 from programs.experiment import Experiment
 from programs.tasks.base import Request
-from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sheet
+from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
 from tests.support.oracles import correlated
 from tests.unit.configs.test_configs import load
 
@@ -146,16 +146,16 @@ def test_values_without_levels_have_nats_per_dimension_of_their_density():
 def test_volumes_are_drawn_as_slices_and_images_of_two_channels_side_by_side():
     levels = np.arange(2 * 2 * 3 * 4, dtype=np.uint8).reshape(2, 2, 3, 4, 1)  # two volumes of two slices of 3x4
     scale = 64 // 3
-    picture = sheet(levels, 256, columns=1)
+    picture = sample_grid(levels, 256, columns=1)
     assert picture.shape == (2 * (3 * scale + 1) + 1, 2 * 4 * scale + 2, 1)
     np.testing.assert_array_equal(picture[1, 1:-1, 0][::scale], [0, 1, 2, 3, 12, 13, 14, 15])
-    picture = sheet(np.array([[[[10, 20]]]], np.uint8), 256)  # one pixel of two channels
+    picture = sample_grid(np.array([[[[10, 20]]]], np.uint8), 256)  # one pixel of two channels
     np.testing.assert_array_equal(picture[1, [1, 65], 0], [10, 20])
 
 
 def test_a_series_is_drawn_as_a_line_from_the_least_to_the_largest_value():
     rising = np.linspace(-1, 3, 50, dtype=np.float32)[None, :, None]
-    picture = sheet(rising, 0)
+    picture = sample_grid(rising, 0)
     assert picture.shape == (PLOT_HEIGHT + 2, PLOT_WIDTH + 2, 3)
     rows, columns = np.nonzero(picture[1:-1, 1:-1].min(-1) < 255)
     first, last = rows[columns == columns.min()], rows[columns == columns.max()]
@@ -165,8 +165,8 @@ def test_a_series_is_drawn_as_a_line_from_the_least_to_the_largest_value():
 
 def test_vectors_are_drawn_against_each_other():
     values = np.stack([np.linspace(0, 1, 9), np.linspace(1, 0, 9), np.full(9, np.nan)], axis=1).astype(np.float32)
-    picture = sheet(values, 0)
+    picture = sample_grid(values, 0)
     assert picture.shape[0] == picture.shape[1] and picture.shape[0] > 3 * 100
     with pytest.raises(ValueError, match="give .N, .... of rank 1 to 4"):
-        sheet(np.zeros((2, 1, 1, 1, 1, 1)), 0)
+        sample_grid(np.zeros((2, 1, 1, 1, 1, 1)), 0)
     assert default.get_config().data.shape == ()

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from reports import overview, page, plots, records, report
-from reports.images import grid, write_png
+from reports.sheets import grid, write_png
 
 
 def figure(value, error=0.05, **more):

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from core.files import write_json
-from reports.images import grid, write_png
 from reports.provenance import provenance
 from reports.report import write_report
+from reports.sheets import grid, write_png
 
 
 def images(number, height, width, channels):
