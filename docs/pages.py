@@ -1,7 +1,7 @@
-"""A hook of `make docs`: README, CONTRIBUTING and CHANGELOG are pages of the site, too, and links lead to them.
+"""A hook of `make docs`: adds README, CONTRIBUTING, and CHANGELOG to the site and rewrites their links.
 
-In the repository links are relative to the file that they are in, so that they work where it is read; the site has the
-three beside the pages of `docs/`.
+In the repository a link is relative to the file that contains it, so that it works on a code host and in an editor. On the
+site the three files are siblings of the pages of `docs/`.
 """
 
 import pathlib
@@ -14,18 +14,20 @@ from mkdocs.structure.pages import Page
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = {"README.md": "overview.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")  # not those with a scheme, nor of this page alone
+# A Markdown link or image, except with a scheme or to an anchor of the same page.
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
+IMAGE = re.compile(r'(<img [^>]*src=")docs/([^"]+)')  # HTML, which sets a size
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the three files of the root."""
+    """Adds the three files of the repository's root."""
     for source, name in PAGES.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text(encoding="utf-8")))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links of a page as the site has them; one to a file of the repository that the site has not becomes its text."""
+    """Rewrites the links of a page for the site; a link to a file that is not on the site becomes plain text."""
     sources = {name: source for source, name in PAGES.items()}
     here = page.file.src_uri
     in_repository = sources.get(here, f"docs/{here}")
@@ -38,4 +40,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         name = PAGES.get(path, path.removeprefix("docs/"))
         return f"{image}[{text}]({posixpath.relpath(name, posixpath.dirname(here) or '.')}{anchor})"
 
-    return LINK.sub(rewrite, markdown)
+    return IMAGE.sub(r"\1\2", LINK.sub(rewrite, markdown))
