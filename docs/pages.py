@@ -1,7 +1,7 @@
 """A hook of `make docs`: adds README, CONTRIBUTING, and CHANGELOG to the site and rewrites their links.
 
-In the repository a link is relative to the file that contains it, so that it works on a code host and in an editor. On the
-site the three files are siblings of the pages of `docs/`.
+In the repository a link is relative to the file that contains it, so that it works on a code host and in an editor. On
+the site the three files are siblings of the pages of `docs/`.
 """
 
 import pathlib
