@@ -31,7 +31,6 @@ from ml_collections import ConfigDict
 
 from configs import default
 from configs.vp import smoke
-from data.sets import digits
 from programs import restore_run
 from training.checkpoint import Checkpoints
 
@@ -182,7 +181,7 @@ def _sha256(arrays: Iterator[np.ndarray]) -> str:
 def measure(kills: int, folder: pathlib.Path, seed: int, steps: int) -> Iterator[dict[str, Any]]:
     """Kills that many times, over as many runs as it takes; a dict for each run. Deterministic only in its dice."""
     dice, data_dir = random.Random(seed), folder / "data"
-    digits.prepare(str(data_dir))
+    data_dir.mkdir(parents=True, exist_ok=True)
     config = config_of(data_dir, steps)
     default.validate(config)
     if Trainer(folder / "whole", data_dir, steps).end() != 0:

@@ -26,8 +26,6 @@ from typing import Any
 
 import numpy as np
 
-from data.sets import digits
-
 ROOT = pathlib.Path(__file__).parent.parent
 WORKERS = 4
 NUM_TEST, NUM_SAMPLES = 300, 100  # test images of the digits, samples to draw
@@ -141,7 +139,7 @@ def killed(folder: pathlib.Path, kills: int, dice: random.Random) -> tuple[dict[
 
 def measure(kills: int, folder: pathlib.Path, seed: int) -> Iterator[dict[str, Any]]:
     """The three evaluations; a dict for each."""
-    digits.prepare(str(folder / "data"))
+    folder.mkdir(parents=True, exist_ok=True)
     if Process(folder, "train", "--mode=train").end() != 0 or worker(folder, "alone").end() != 0:
         raise RuntimeError(f"training, or the worker that is left alone, ended with an error: see {folder}/*.log")
     expected = digest(folder / "run" / "alone")

@@ -82,17 +82,24 @@ def _remembering(source: Source) -> Cached:
 
 
 def from_arrays(
-    name: str, images: np.ndarray, labels: np.ndarray | None = None, *, num_levels: int = 256, num_classes: int = 0
+    name: str, values: np.ndarray, labels: np.ndarray | None = None, *, num_levels: int = 256, num_classes: int = 0
 ) -> Source:
-    """A source of `images` [N, H, W, C] uint8 and `labels` [N] held in memory; raises ValueError for other shapes."""
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise ValueError(f"images of {images.dtype} {images.shape} were given; a source holds uint8 [N, H, W, C]")
-    labels = np.zeros(len(images), np.int32) if labels is None else labels.astype(np.int32)
+    """A source of `values` [N, ...] and `labels` [N] held in memory.
+
+    values: uint8 levels, or float32 if `num_levels` is 0. Errors: ValueError for another type.
+    """
+    dtype = "uint8" if num_levels else "float32"
+    if values.ndim < 2 or values.dtype != dtype:
+        raise ValueError(
+            f"{name}: {values.dtype} {values.shape} were given, but a source with num_levels = {num_levels} holds "
+            f"{dtype} [N, ...]."
+        )
+    labels = np.zeros(len(values), np.int32) if labels is None else labels.astype(np.int32)
 
     def fetch(indices: np.ndarray) -> Examples:
-        return {"x": images[indices], "label": labels[indices]}
+        return {"x": values[indices], "label": labels[indices]}
 
-    return Source(name, len(images), images.shape[1:], num_levels, num_classes, fetch)
+    return Source(name, len(values), values.shape[1:], num_levels, num_classes, fetch, dtype)
 
 
 def in_split(num: int, split: str, test_every: int) -> np.ndarray:

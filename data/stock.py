@@ -1,4 +1,4 @@
-"""Data sets as random access: `load(name, split)` gives a `Source` that fetches any examples by their index.
+"""Data sets by name: `load(name, split)` returns a `Source` that fetches any examples by their index.
 
 Stock data sets are read from a copy that TFDS has prepared as array_record; reading never needs TensorFlow, though
 preparing most of them does. The names, splits and crops are those of the published experiments.
@@ -6,12 +6,12 @@ preparing most of them does. The names, splits and crops are those of the publis
 
 import dataclasses
 import difflib
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from data import published, transform
@@ -26,7 +26,7 @@ Resize = Callable[[np.ndarray, int], np.ndarray]  # (image [H, W, C], size) -> [
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a data set of the published experiments is read: TFDS name, splits, usual size, and the way to that size.
+    """How a data set of the published experiments is read: TFDS name, splits, usual size, and how images get it.
 
     `{category}` and `{size}` in `tfds_name` are filled in; an empty name means a folder of image files.
     """
@@ -50,20 +50,23 @@ def load(
     shape: tuple[int, ...] | None = None,
     reading: Reading = Reading(),  # noqa: B008 (it cannot change)
 ) -> Source:
-    """The `split` of a data set by its published name, in any case, at `image_size` (None: the usual one).
+    """The `split` of a data set by its published name, in any case, or by a form and a path, such as "folder:PATH".
 
-    Or by a form and a path, such as "folder:PATH", which are read as `reading` says; see `data.readers.own`.
-
-    `data_dir` is where TFDS keeps its data (None: its own default); for "folder" it holds the image files, for "ffhq"
-    they lie in its subfolder `ffhq`; for "celebahq" and "ffhq" it may also be, or hold, the published TFRecord files.
-    `category` belongs to LSUN, `num_channels` and `shape`, which has the last word, to "synthetic". Raises ValueError
-    for an unknown name, split, category or size, FileNotFoundError for a data set that has not been prepared.
+    data_dir: where TFDS keeps its data (None: its own default). For "folder" it contains the image files, for "ffhq"
+        they are in its subfolder `ffhq`; for "celebahq" and "ffhq" it may also be, or contain, the published TFRecord
+        files. Embedded data sets do not use it.
+    image_size: None for the usual one. category: of LSUN. num_channels, shape: of "synthetic"; `shape` takes
+        precedence. reading: how data given by a path are read, see `data.readers.own`.
+    Errors: ValueError for an unknown name, split, category or size, FileNotFoundError for a data set that has not been
+    prepared.
     """
     if own.is_own(dataset):
         return own.open_own(dataset, split, reading)
     name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
     if name in EMBEDDED:
-        return _embedded(name, EMBEDDED[name], split, data_dir, image_size)
+        source = _embedded(name, split)
+        _check_size(source, image_size)
+        return source
     if name == "synthetic" and shape:
         return _noise(split, shape)
     if name in SPECIAL:
@@ -98,7 +101,9 @@ def _known(what: str, value: str, choices: tuple[str, ...]) -> str:
 
 
 def _tfds_name(name: str, recipe: Recipe, size: int, category: str | None) -> str:
-    """The name by which TFDS knows the data set, its category or resolution filled in and checked."""
+    """The data set's name in TFDS, with its category or resolution filled in and checked."""
+    import tensorflow_datasets as tfds  # slow to import, and only stock data sets need it
+
     base, _, slot = recipe.tfds_name.partition("/")
     if slot:
         what = slot.strip("{}")
@@ -108,7 +113,9 @@ def _tfds_name(name: str, recipe: Recipe, size: int, category: str | None) -> st
 
 
 def _stock(tfds_name: str, split: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
-    """A split that TFDS has prepared, every image brought to `size` as it is fetched."""
+    """A split that TFDS has prepared; every image is resized as it is fetched."""
+    import tensorflow_datasets as tfds
+
     builder = tfds.builder(tfds_name, data_dir=data_dir)
     try:
         records = builder.as_data_source(split=split)
@@ -121,71 +128,55 @@ def _stock(tfds_name: str, split: str, data_dir: str | None, size: int, recipe: 
             f"`tfds build {tfds_name} --file_format array_record --data_dir {root}` prepares it"
         ) from error
     channels = builder.info.features["image"].shape[-1]
-    source = _records(tfds_name, records, (size, size, channels), 256, recipe.num_classes, recipe.resize)
-    return cached(source) if len(source) * size * size * channels <= CACHE_BYTES else source
+    source = _records(tfds_name, records, size, channels, recipe)
+    return cached(source) if source.num_bytes <= CACHE_BYTES else source
 
 
-def _records(
-    name: str,
-    records: Any,
-    shape: tuple[int, ...],
-    num_levels: int,
-    num_classes: int,
-    resize: Resize,
-    feature: str = "image",
-) -> Source:
+def _records(name: str, records: Any, size: int, channels: int, recipe: Recipe) -> Source:
     """A source over TFDS `records`, which are read many at a time."""
-    dtype = "uint8" if num_levels else "float32"
+    shape = (size, size, channels)
 
     def fetch(indices: np.ndarray) -> Examples:
-        images = np.empty((len(indices), *shape), dtype)
+        images = np.empty((len(indices), *shape), np.uint8)
         labels = np.zeros(len(indices), np.int32)
         for i, record in enumerate(records.__getitems__([int(index) for index in indices])):
-            images[i] = resize(record[feature], shape[0])
-            labels[i] = record["label"] if num_classes else 0
+            images[i] = recipe.resize(record["image"], size)
+            labels[i] = record["label"] if recipe.num_classes else 0
         return {"x": images, "label": labels}
 
-    return Source(name, len(records), shape, num_levels, num_classes, fetch, dtype)
+    return Source(name, len(records), shape, 256, recipe.num_classes, fetch)
 
 
-@dataclasses.dataclass(frozen=True)
-class Embedded:
-    """A data set that the requirements carry: how TFDS prepares it, and what is in it."""
-
-    prepare: Callable[[str | None], Any]
-    shape: tuple[int, ...]
-    num_levels: int
-    num_classes: int
-    feature: str = "image"  # what TFDS calls an example
+@functools.cache
+def _embedded(name: str, split: str) -> Source:
+    """A split of an embedded data set; it stays in memory."""
+    return EMBEDDED[name](_known(f"split of {name}", split, ("train", "test")))
 
 
-def _embedded(name: str, kind: Embedded, split: str, data_dir: str | None, image_size: int | None) -> Source:
-    """A split of an embedded data set, prepared in `data_dir` when it is first asked for."""
-    _known(f"split of {name}", split.split("[")[0], ("train", "test"))
-    if image_size is not None and kind.shape[:-1] != (image_size, image_size):
-        sides = "x".join(map(str, kind.shape[:-1])) or f"vectors of {kind.shape[0]}"
-        remedy = f"set it to {kind.shape[0]}" if len(kind.shape) == 3 else f"set data.shape to {kind.shape}"
-        raise ValueError(f"image_size {image_size} was given, but {name} are {sides}; {remedy}")
-    records = kind.prepare(data_dir).as_data_source(split=split)
-    described = (kind.shape, kind.num_levels, kind.num_classes)
-    return cached(_records(name, records, *described, lambda image, size: image, kind.feature))
+def _check_size(source: Source, image_size: int | None) -> None:
+    """Errors: ValueError for an image size that is not the size of the source's examples."""
+    shape = source.shape
+    if image_size is not None and shape[:-1] != (image_size, image_size):
+        sides = "x".join(map(str, shape[:-1])) or f"vectors of {shape[0]}"
+        remedy = f"set it to {shape[0]}" if len(shape) == 3 else f"set data.shape to {shape}"
+        raise ValueError(f"image_size {image_size} was given, but {source.name} are {sides}; {remedy}.")
 
 
 def _synthetic(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
     """Uniform random pixels and labels."""
-    del data_dir  # made as they are fetched
+    del data_dir  # nothing is read
     return _noise(split, (image_size or 32, image_size or 32, num_channels))
 
 
 def _noise(split: str, shape: tuple[int, ...]) -> Source:
-    """Uniform random levels and labels; example i of a split is always the same, at any number of examples fetched."""
+    """Uniform random levels and labels; example i of a split is always the same, whatever is fetched with it."""
     stream = ("train", "test").index(_known("split of synthetic", split, ("train", "test")))
     num_examples = (512, 128)[stream]
 
     def fetch(indices: np.ndarray) -> Examples:
-        draws = [np.random.default_rng([stream, int(index)]) for index in indices]
-        labels = np.array([draw.integers(0, 10) for draw in draws], np.int32)
-        images = [draw.integers(0, 256, shape, np.uint8) for draw in draws]
+        rngs = [np.random.default_rng([stream, int(index)]) for index in indices]
+        labels = np.array([rng.integers(0, 10) for rng in rngs], np.int32)
+        images = [rng.integers(0, 256, shape, np.uint8) for rng in rngs]
         return {"x": np.array(images, np.uint8).reshape(-1, *shape), "label": labels}
 
     return Source("synthetic", num_examples, shape, 256, 10, fetch)
@@ -238,12 +229,13 @@ RECIPES: dict[str, Recipe] = {
     "ffhq": Recipe("", ("train",), "train", 256, transform.crop_square),
 }
 TFRECORDS = ("celebahq", "ffhq")
-EMBEDDED: dict[str, Embedded] = {
-    "digits": Embedded(digits.prepare, (8, 8, 1), 17, 10),
-    "photos": Embedded(photos.prepare, (32, 32, 3), 256, 2),
-    "co2": Embedded(co2.prepare, (co2.WEEKS, 1), co2.NUM_LEVELS, 0, "series"),
-    "blobs": Embedded(blobs.prepare, (blobs.SIZE,) * 3 + (1,), blobs.NUM_LEVELS, 0, "volume"),
-    "tumours": Embedded(tumors.prepare, (tumors.NUM_FEATURES,), 0, 2, "features"),
+EMBEDDED: dict[str, Callable[[str], Source]] = {
+    "digits": digits.source,
+    "photos": photos.source,
+    "co2": co2.source,
+    "blobs": blobs.source,
+    "tumors": tumors.source,
+    "tumours": tumors.source,  # the name in configs written before
 }
 SPECIAL: dict[str, Callable[[str, str | None, int | None, int], Source]] = {
     "synthetic": _synthetic,

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from data.sets import digits
 from tests.support.paths import CACHE, DEVICES, GOLDEN, XLA_FLAGS
 
 os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {DEVICES}=8"  # read when the first device is asked for
@@ -94,10 +93,8 @@ def golden():
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """Where TFDS has prepared the digits, of each module its own."""
-    path = tmp_path_factory.mktemp("data")
-    digits.prepare(str(path))
-    return str(path)
+    """A folder for `data.data_dir`, empty: the embedded data sets need none."""
+    return str(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -18,16 +18,15 @@ from builders.objective import make_objective
 from builders.optimizer import make_ema, make_optimizer
 from builders.score import example_inputs, make_network
 from configs import default
-from data.sets import digits
 from interop import base
 from interop.load import load
 from interop.names.order import outline
 from programs import convert
 from programs.experiment import Experiment
 from tests.support import torch_files
-from tests.support.configs import load as load_config
 from tests.support.paths import ROOT
 from tests.support.published import FILES, config_of, golden_file, outline_of, published_order, pytorch_contents
+from tests.unit.configs.test_configs import load as load_config
 from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.score_matching import make_loss_fn
 from training.state import initial_state, make_train_step
@@ -99,10 +98,8 @@ def test_the_next_training_step_uses_the_moments_and_the_count_of_the_file(tmp_p
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """(config, workdir) of ten steps with checkpoints at 5 and 10; nobody changes it."""
-    data_dir, workdir = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("trained")
-    digits.prepare(str(data_dir))
+    workdir = tmp_path_factory.mktemp("trained")
     config = load_config("configs/vp/smoke.py")
-    config.data.data_dir = str(data_dir)
     config.training.update(snapshot_freq=5, snapshot_sampling=False, eval_freq=0)
     run_lib.train(Experiment(config, str(workdir), jax.devices()[:1]))
     return config, workdir

@@ -23,9 +23,10 @@ from evaluation.rounds import run_task
 from evaluation.sample_files import read_batches
 from evaluation.tasks import per_example
 from programs import metrics, restore_run
-from tests.support.evaluations import evaluated
+from tests.programs.test_metrics import compared
+from tests.programs.test_sample import untrained
 from tests.support.paths import ROOT
-from tests.support.runs import compared, untrained
+from tests.unit.reports.test_overview import evaluated
 from training.checkpoint import CheckpointError, CheckpointMissingError
 
 pytestmark = pytest.mark.programs

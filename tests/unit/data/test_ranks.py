@@ -7,7 +7,7 @@ from data.sets import blobs, co2, tumors
 
 
 def test_no_week_is_in_both_splits_and_levels_are_the_measured_tenths_of_ppm():
-    train, test = dict(co2.windows(test=False)), dict(co2.windows(test=True))
+    train, test = co2.windows("train"), co2.windows("test")
     assert (len(train), len(test)) == (1712, 342)
     assert max(train) + co2.WEEKS <= min(test) - co2.BEFORE
     values = co2.series()
@@ -25,10 +25,10 @@ def test_a_volume_is_a_function_of_its_number_and_no_test_volume_is_a_training_v
     assert all(volume.max() == blobs.NUM_LEVELS - 1 and np.mean(volume == 0) > 0.3 for volume in first)
 
 
-def test_tumours_are_standardised_on_the_training_split(tmp_path):
+def test_tumors_are_standardized_on_the_training_split():
     from sklearn.datasets import load_breast_cancer
 
-    train, test = (stock.load("tumours", split, str(tmp_path)) for split in ("train", "test"))
+    train, test = (stock.load("tumors", split) for split in ("train", "test"))
     assert (len(train), len(test), train.shape, train.num_levels, train.dtype) == (474, 95, (30,), 0, "float32")
     values = [source.fetch(np.arange(len(source))) for source in (train, test)]
     np.testing.assert_allclose(values[0]["x"].mean(0), 0, atol=1e-5)  # float32

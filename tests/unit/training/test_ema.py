@@ -9,11 +9,10 @@ import pytest
 import run_lib
 from builders.optimizer import make_averages
 from configs import default
-from data.sets import digits
 from interop import load as interop
 from programs import convert, restore_run
 from programs.experiment import Experiment
-from tests.support.configs import load
+from tests.unit.configs.test_configs import load
 from training.ema import EMA, PowerEMA, exponent
 from training.posthoc_ema import Profile, coefficients, combine
 from training.state import AveragedState, TrainState, initial_state, make_train_step
@@ -130,9 +129,7 @@ def test_settings_of_averages_that_cannot_be_are_refused_with_their_key():
 
 @pytest.mark.slow
 def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(tmp_path):
-    digits.prepare(str(tmp_path / "data"))
     config = load("configs/vp/smoke.py")
-    config.data.data_dir = str(tmp_path / "data")
     config.training.update(snapshot_sampling=False, eval_freq=0, n_iters=60, snapshot_freq=5)
     for settings, widths, folder in ((config, (0.05, 0.1), "stored"), (config, (0.075,), "tracked")):
         settings.model.ema_sigma_rels = widths
