@@ -1,7 +1,8 @@
 # Everything sets itself up: the first target that needs it makes .venv from the pinned requirements.
 #   make setup      .venv alone, for the commands of the README
 #   make demo       train, sample and measure a model of real handwritten digits (minutes on two cores)
-#   make test       all tests;  make test-fast leaves out the slow ones
+#   make test       the tests of the rooms and of the programs;  make test-slow: kills, several processes, Slurm, a
+#                   browser, every command of the documentation;  make test-all: both
 #   make check      formatting, lint, types
 #   make docs       the documentation, into site/; warnings are errors
 
@@ -11,7 +12,7 @@ SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 DEMO := runs/demo
 DEMO_CONFIG := configs/subvp/digits_ddpmpp_continuous.py
 
-.PHONY: setup demo test test-fast check docs clean
+.PHONY: setup demo test test-unit test-programs test-slow test-all check docs clean
 
 setup: .venv/.run
 
@@ -24,14 +25,17 @@ demo: .venv/.run
 	$(BIN)/python main.py --config=$(DEMO_CONFIG) --workdir=$(DEMO) --mode=eval --config.eval.num_samples=600 \
 		--config.eval.enable_metrics --config.eval.classifier_workdir=$(DEMO)_classifier
 
-# The programs first, which take long to compile and run a few steps: without XLA's newer emitter of fused loops, which
-# takes half of that time. Everything else is compiled as users have it.
-test: .venv/.dev
-	XLA_FLAGS="$(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false" $(BIN)/python -m pytest $(SHARED) -m programs
-	$(BIN)/python -m pytest $(SHARED) -m "not programs"
+test: test-programs test-unit
 
-test-fast: .venv/.dev
-	$(BIN)/python -m pytest $(SHARED) -m "not slow"
+test-all: test test-slow
+
+test-unit: .venv/.dev
+	$(BIN)/python -m pytest $(SHARED) tests/unit
+
+# Programs take long to compile and run a few steps: half of the time to compile them is XLA's newer emitter of fused
+# loops, which is left out. The tests of the rooms are compiled as users have it.
+test-programs test-slow: test-%: .venv/.dev
+	XLA_FLAGS="$(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false" $(BIN)/python -m pytest $(SHARED) tests/$*
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

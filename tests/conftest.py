@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.support.paths import CACHE, DEVICES, GOLDEN, XLA_FLAGS
+from tests.support.paths import CACHE, DEVICES, GOLDEN, TESTS, XLA_FLAGS
 
 os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {DEVICES}=8"  # read when the first device is asked for
 # The processes that tests start share another cache. One that is killed may leave half an entry: JAX notices.
@@ -99,11 +99,11 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_to_compile(request):
-    """Where a module is marked `programs`, compiling is what takes time: it is done without LLVM's optimisations.
+    """Programs run a few steps, so that compiling takes the time: `programs` and `slow` do without LLVM's optimizations.
 
-    So it is in the processes that its tests start, which have one device.
+    So do the processes that their tests start, which have one device.
     """
-    if request.node.get_closest_marker("programs") is None:
+    if request.path.relative_to(TESTS).parts[0] not in ("programs", "slow"):
         yield
         return
     assert jax.device_count() == 8  # they are made when first asked for, which is to be before the flags change

@@ -12,8 +12,6 @@ from configs import default
 from programs.experiment import Experiment
 from tests.unit.configs.test_configs import PUBLISHED, load
 
-pytestmark = [pytest.mark.programs, pytest.mark.slow]
-
 
 @pytest.fixture(autouse=True, scope="module")
 def _random_bits_that_compile_quickly():

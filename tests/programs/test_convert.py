@@ -31,7 +31,6 @@ from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.score_matching import make_loss_fn
 from training.state import initial_state, make_train_step
 
-pytestmark = pytest.mark.programs
 NAMES = list(FILES)
 
 
@@ -68,7 +67,6 @@ def test_an_imported_checkpoint_lies_in_both_folders_with_all_of_its_state(name,
             jax.tree.map(np.testing.assert_array_equal, tree, base.nest(flat))
 
 
-@pytest.mark.slow
 def test_the_next_training_step_uses_the_moments_and_the_count_of_the_file(tmp_path):
     name = "torch_ddpmpp_vp_cont"
     config = config_of(name)
@@ -117,7 +115,6 @@ def flax_file(parts, steps):
     return serialization.msgpack_serialize(state | {"model_state": {}, "ema_rate": 0.5, "rng": np.zeros(2, np.uint32)})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flax", "pytorch"])
 def test_a_run_continued_from_a_published_file_equals_one_that_never_stopped(kind, trained, tmp_path):
     config, workdir = trained
@@ -137,7 +134,6 @@ def test_a_run_continued_from_a_published_file_equals_one_that_never_stopped(kin
     jax.tree.map(np.testing.assert_array_equal, continued, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_exported_parameters_are_the_average_and_can_be_imported(suffix, trained, tmp_path):
     config, workdir = trained

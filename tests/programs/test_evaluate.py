@@ -29,8 +29,6 @@ from tests.support.paths import ROOT
 from tests.unit.reports.test_overview import evaluated
 from training.checkpoint import CheckpointError, CheckpointMissingError
 
-pytestmark = pytest.mark.programs
-
 
 def loss_only(**settings):
     config = compared(enable_metrics=False, **settings)
@@ -186,7 +184,6 @@ def test_what_killed_workers_left_is_removed_after_an_hour(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, kept.name]
 
 
-@pytest.mark.slow
 def test_a_worker_ends_with_a_reason_and_a_code_of_its_own_where_the_trainer_dies(data_dir, tmp_path):
     """The trainer is killed after its first checkpoint; the second never comes."""
     command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path / 'run'}"]

@@ -95,9 +95,7 @@ def test_the_last_line_names_the_picture(tmp_path, monkeypatch, capsys):
     assert last == f"-> {tmp_path}/run/inspect/examples.png" and (tmp_path / "run/inspect/examples.png").is_file()
 
 
-@pytest.mark.parametrize(
-    ("dataset", "levels", "distance"), [("digits", 17, 4.8), pytest.param("photos", 256, 52, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("dataset", "levels", "distance"), [("digits", 17, 4.8), ("photos", 256, 52)])
 def test_named_data_sets_are_inspected_whatever_the_size_in_the_config(data_dir, dataset, levels, distance):
     figures = inspect.inspect(config_of(dataset, data_dir=data_dir, centered=False))
     source = stock.load(dataset, "train", data_dir)
@@ -110,7 +108,6 @@ def test_named_data_sets_are_inspected_whatever_the_size_in_the_config(data_dir,
     assert math.isfinite(figures["std"])
 
 
-@pytest.mark.slow
 def test_the_program_prints_a_table_without_a_workdir_and_names_what_is_not_there(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((20, 4, 4, 1), np.uint8))
     command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", "--mode=inspect"]

@@ -96,7 +96,7 @@ class flagged:  # noqa: N801  a context
             flags.FLAGS.unparse_flags()
 
 
-# Slow: whole programs ---------------------------------------------------------------------------------------------
+# Whole programs ---------------------------------------------------------------------------------------------------
 
 
 def report_of(run, folder):
@@ -104,7 +104,6 @@ def report_of(run, folder):
     return json.loads(path.read_text())["results"], np.load(path.parent / "samples.npz")["arr_0"]
 
 
-@pytest.mark.slow
 def test_a_run_with_a_divided_state_and_accumulated_gradients_has_the_figures_of_a_plain_one(data_dir, tmp_path):
     """Training with a test loss and a grid of samples, then loss, bits/dim and samples of its checkpoint."""
     found = {}
@@ -126,7 +125,6 @@ def test_a_run_with_a_divided_state_and_accumulated_gradients_has_the_figures_of
     assert np.mean(samples != found["plain"][2]) < 0.02  # grey levels at the border of two
 
 
-@pytest.mark.slow
 def test_bits_per_dim_of_one_model_in_float32_and_bfloat16_agree(data_dir, tmp_path):
     config = load("configs/vp/digits_ddpmpp_continuous.py")
     config.data.data_dir = data_dir

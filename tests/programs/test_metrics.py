@@ -15,8 +15,6 @@ from evaluation.rounds import Worker
 from programs import metrics
 from tests.programs.test_sample import tiny, untrained
 
-pytestmark = pytest.mark.programs
-
 
 def compared(**settings):
     config = tiny()
@@ -142,7 +140,6 @@ def test_too_few_examples_are_told_before_anything_is_drawn(name):
             table.check_numbers(few)
 
 
-@pytest.mark.slow
 def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, monkeypatch):
     """Three workers, each killed after every second round that it writes; begun again until one comes through."""
     config = compared(enable_sampling=True, enable_metrics=True, num_samples=40)

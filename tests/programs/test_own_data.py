@@ -18,8 +18,6 @@ from programs import inspect
 from programs.experiment import Experiment
 from tests.unit.configs.test_configs import load
 
-pytestmark = pytest.mark.programs
-
 
 class Case(NamedTuple):
     """What an array holds, and what of the config makes a network for it."""
@@ -72,7 +70,6 @@ def config_of(case, path):
     return config
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
     run = Experiment(config_of(case, tmp_path / "x.npz"), str(tmp_path / "run"), jax.devices()[:1])

@@ -22,7 +22,6 @@ from tests.support.paths import ROOT
 from tests.unit.configs.test_configs import load
 from training.checkpoint import CheckpointError, Checkpoints
 
-pytestmark = pytest.mark.programs
 ONE_DEVICE = slice(0, 1)
 
 
@@ -105,7 +104,6 @@ def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
             assert ours[key] == pytest.approx(one[key], rel=1e-5), key
 
 
-@pytest.mark.slow
 def test_fused_steps_make_the_same_run(trained, config, tmp_path, monkeypatch):
     """As on an accelerator: three steps in a dispatch, and single ones up to where metrics are read."""
     monkeypatch.setattr(compile, "_steps_per_dispatch", lambda asked: asked)

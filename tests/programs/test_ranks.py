@@ -21,7 +21,6 @@ from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
 from tests.support.oracles import correlated
 from tests.unit.configs.test_configs import load
 
-pytestmark = pytest.mark.programs
 SHAPES = {"vectors": (30,), "series": (16, 2), "images": (4, 8, 3), "volumes": (4, 8, 4, 1)}
 SAMPLING = {
     "vectors": {"method": "ode", "rtol": 0.1, "atol": 0.1},
@@ -45,7 +44,6 @@ def config_of(kind):
     return config
 
 
-@pytest.mark.slow  # each compiles three programs
 @pytest.mark.parametrize("kind", SHAPES)
 def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
     config = config_of(kind)
@@ -124,7 +122,6 @@ def test_a_batch_tells_the_network_how_it_was_augmented():
     assert set(_condition(config)(x, {"augment": augment}, None)) == {"labels"}
 
 
-@pytest.mark.slow
 def test_values_without_levels_have_nats_per_dimension_of_their_density():
     config = config_of("vectors")
     config.data.shape = (4,)

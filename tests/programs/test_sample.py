@@ -22,7 +22,6 @@ from tests.support.paths import ROOT
 from tests.unit.configs.test_configs import load
 from training.checkpoint import CheckpointError, Checkpoints
 
-pytestmark = pytest.mark.programs
 TEST_IMAGES = "test:0,1,2"
 
 
@@ -73,7 +72,6 @@ def drawn(run, tmp_path, **request):
     return json.loads((directory / "record.json").read_text()), dict(np.load(directory / "samples.npz"))
 
 
-@pytest.mark.slow
 def test_samples_are_those_of_an_evaluation_whatever_the_batch(plain, tmp_path):
     config = tiny()
     config.eval.update(num_samples=11, enable_loss=False, enable_bpd=False, enable_sampling=True)
@@ -92,7 +90,10 @@ def test_samples_are_those_of_an_evaluation_whatever_the_batch(plain, tmp_path):
     "task",
     [
         "superresolve",
-        *(pytest.param(task, marks=pytest.mark.slow) for task in ("inpaint", "colorize", "deblur", "reconstruct")),
+        "inpaint",
+        "colorize",
+        "deblur",
+        "reconstruct",
     ],
 )
 def test_samples_explain_what_was_measured(plain, tmp_path, task):
@@ -113,7 +114,6 @@ def test_samples_explain_what_was_measured(plain, tmp_path, task):
         assert picture.size == (columns * 65 + 1, 3 * 65 + 1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["projection", "ddnm", "pigdm", "dps"])
 def test_known_pixels_are_kept_by_every_method_but_dps(plain, tmp_path, method):
     config = tiny()
@@ -131,7 +131,6 @@ def test_known_pixels_are_kept_by_every_method_but_dps(plain, tmp_path, method):
         np.testing.assert_allclose(left, 2 * 100.5 / 256 - 1, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_measurement_may_be_given_instead_of_an_image(plain, tmp_path):
     config = tiny()
     config.restore.method = "ddnm"
@@ -188,7 +187,6 @@ def test_devices_share_what_is_drawn_and_draw_the_same(plain, tmp_path, monkeypa
         np.testing.assert_allclose(results[1][name].astype(np.float32), alone.astype(np.float32), rtol=0, atol=limit)
 
 
-@pytest.mark.slow
 def test_codes_lead_back_to_the_images(plain, tmp_path):
     config = tiny()
     config.sampling.update(method="ode", rtol=1e-5, atol=1e-5)
@@ -208,7 +206,6 @@ def test_codes_lead_back_to_the_images(plain, tmp_path):
     assert np.abs(ends).max() <= 1
 
 
-@pytest.mark.slow
 def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
     classifier = tiny(num_labels=10, blocks_per_group=1, channel_multiplier=1)
     presets.classifier(classifier)

@@ -20,7 +20,6 @@ from programs.experiment import Experiment
 from tests.support.paths import DEVICES, ROOT, XLA_FLAGS
 from tests.unit.configs.test_configs import load
 
-pytestmark = pytest.mark.programs
 STEPS = 50
 RTOL = 1e-5  # sums over the batch are taken in another order
 
@@ -51,7 +50,6 @@ def one(data_dir, tmp_path_factory):
     return workdir
 
 
-@pytest.mark.slow
 def test_a_run_that_moves_between_one_two_and_eight_devices_has_the_losses_of_one(one, data_dir, tmp_path):
     for end, count in ((10, 8), (20, 1), (30, 2), (40, 8), (STEPS, 1)):
         config = config_of(data_dir, end)
@@ -117,7 +115,6 @@ def run(workdir, data_dir, num, devices, *arguments, **settings):
     assert codes == [0] * num, "\n".join(messages(workdir, k) for k in range(num))
 
 
-@pytest.mark.slow
 def test_two_processes_with_four_devices_each_have_the_losses_of_one_and_only_the_first_writes(one, data_dir, tmp_path):
     two = tmp_path / "two"
     run(two, data_dir, 2, 4, steps=35)
@@ -130,7 +127,6 @@ def test_two_processes_with_four_devices_each_have_the_losses_of_one_and_only_th
     assert_same(two, one)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("num", "devices", "cluster"), [(4, 1, slurm), (2, 4, open_mpi)])
 def test_processes_that_a_cluster_names_find_each_other_and_have_the_losses_of_one(
     one, data_dir, tmp_path, num, devices, cluster
@@ -140,7 +136,6 @@ def test_processes_that_a_cluster_names_find_each_other_and_have_the_losses_of_o
     assert_same(several, one, 10)
 
 
-@pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_with_a_reason(data_dir, tmp_path):
     workdir = tmp_path / "run"
     several = list(processes(workdir, data_dir, 2, 1, NO_SAMPLES, "--config.training.eval_freq=0", steps=100_000))
@@ -159,7 +154,6 @@ def test_a_process_that_dies_ends_the_run_with_a_reason(data_dir, tmp_path):
         )
 
 
-@pytest.mark.slow
 def test_processes_that_do_not_come_are_told_after_the_time_out(data_dir, tmp_path):
     workdir = tmp_path / "run"
     first = next(processes(workdir, data_dir, 2, 1, "--peer_timeout=3"))

@@ -28,11 +28,8 @@ from tests.support.documented import COMMANDS, OTHERS, logical_lines
 from tests.support.paths import CACHE, ROOT
 from tests.unit.test_docs import flags_of_main
 
-pytestmark = [
-    pytest.mark.slow,
-    # ml_collections reads a config file in a way that Python 3.12 will not have.
-    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),
-]
+# ml_collections reads a config file in a way that Python 3.12 will not have.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 WRITTEN = {}
 for command in COMMANDS:
     WRITTEN.setdefault(" ".join(command.words), command)
@@ -284,13 +281,16 @@ def test_setting_up_is_the_first_part_of_what_integration_runs():
     rules = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(r"^setup: \.venv/\.run$", rules, re.M)
     assert re.search(r"^\.venv/\.dev: .*\.venv/\.run$", rules, re.M)
-    for target in ("check", "docs", "test"):
+    for target in ("check", "docs", "test-unit", "test-programs test-slow: test-%"):
         assert re.search(rf"^{target}: \.venv/\.dev$", rules, re.M)
-        assert f"make {target}" in (ROOT / ".ci/run").read_text(encoding="utf-8")
-    programs, others = recipe_of("test")[-2:]  # together they are all tests
-    whole = others.removesuffix(' -m "not programs"')
-    assert whole != others and programs.endswith(f" {whole} -m programs")
-    assert recipe_of("test-fast")[-1] == f'{whole} -m "not slow"'
+    integration = logical_lines((ROOT / ".ci/run").read_text(encoding="utf-8"))
+    assert integration[-4:] == ["make check", "make docs", "make test", "make test-slow"]
+    tiers = {path.name for path in (ROOT / "tests").iterdir() if list(path.rglob("test_*.py"))}
+    test, slow, everything = (
+        [line for line in recipe_of(target) if " -m pytest " in line] for target in ("test", "test-slow", "test-all")
+    )
+    assert tiers == {line.rpartition(" tests/")[2] for line in everything} == {"unit", "programs", "slow"}
+    assert everything == test + slow
 
 
 def test_the_loop_starts_again_what_was_killed(tmp_path):

@@ -40,7 +40,7 @@ from training.state import initial_state, make_train_step
 # Checkpoints ------------------------------------------------------------------------------------------------------
 
 # Where one array cannot be read, Orbax leaves the tasks of the others behind, which complain when collected.
-pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def state_of(step):
@@ -300,7 +300,6 @@ def test_without_an_intact_checkpoint_the_run_stops(whole, config, tmp_path):
         run_lib.train(experiment(config, tmp_path))
 
 
-@pytest.mark.slow
 def test_the_last_snapshot_of_a_run_that_goes_on_after_all_gives_way_to_the_new_one(whole, config, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     config.training.update(n_iters=20, snapshot_freq=20)
@@ -323,7 +322,6 @@ class After(StopRequest):
         return "SIGTERM" if self.left <= 0 else None
 
 
-@pytest.mark.slow
 def test_a_run_that_is_stopped_between_two_lines_of_metrics_goes_on_as_if_it_had_not_been(whole, config, tmp_path):
     with pytest.raises(
         Stopped, match=r"^stopped by SIGTERM after step 7, which is saved; start the same command again"
@@ -358,7 +356,6 @@ def example_of_step(run, step):
     return next(i for i in steps[step - 1] if sum(i in other for other in steps) == 1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["stop", "skip", "rollback"])
 def test_a_batch_whose_loss_is_not_finite_is_told_and_the_policy_decides(whole, config, tmp_path, caplog, policy):
     config.training.on_nonfinite = policy
@@ -391,7 +388,6 @@ def test_a_batch_whose_loss_is_not_finite_is_told_and_the_policy_decides(whole, 
     assert str(index) in batch.split()
 
 
-@pytest.mark.slow
 def test_after_too_many_bad_batches_the_run_stops(config, tmp_path):
     config.training.update(on_nonfinite="skip", max_nonfinite=1)
     run = poisoned(config, tmp_path, -1)
@@ -409,7 +405,6 @@ def test_a_loss_far_above_its_running_median_is_told(config, tmp_path, caplog):
     assert [r.getMessage() for r in caplog.records] == ["step 31: the loss 40 is 36.4 times its running median"]
 
 
-@pytest.mark.slow
 def test_data_that_cannot_be_read_any_more_are_told_and_the_step_is_saved(whole, config, tmp_path):
     config.data.num_threads = 1  # so that the eighth call is for the eighth batch
     run = experiment(config, tmp_path)
@@ -487,7 +482,6 @@ def start(workdir, *arguments):
     return done.returncode, done.stderr.strip().splitlines()
 
 
-@pytest.mark.slow
 def test_the_exit_codes_of_faults_are_as_documented(whole, data_dir, tmp_path):
     data = f"--config.data.data_dir={data_dir}"
     with workdir_lock(tmp_path / "held"):

@@ -1,13 +1,8 @@
 """A run that is killed, wherever that is, ends as one that nobody touched; `benchmarks/kill.py` has the harness."""
 
-import pytest
-
 from benchmarks import kill
 
-pytestmark = pytest.mark.programs
 
-
-@pytest.mark.slow
 def test_killed_runs_end_like_one_that_was_left_alone_to_the_last_bit(tmp_path):
     results = list(kill.measure(kills=5, folder=tmp_path, seed=0, steps=40))
     assert sum(sum(result["kills"].values()) for result in results) == 5

@@ -1,13 +1,8 @@
 """Workers of an evaluation that are killed, wherever that is, leave what one worker does that nobody touched."""
 
-import pytest
-
 from benchmarks import kill_workers
 
-pytestmark = pytest.mark.programs
 
-
-@pytest.mark.slow
 def test_workers_that_are_killed_and_begun_again_count_each_image_once_and_leave_the_same_report(tmp_path):
     one, four, killed = kill_workers.measure(kills=4, folder=tmp_path, seed=0)
     for result in (one, four, killed):

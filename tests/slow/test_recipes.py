@@ -14,7 +14,6 @@ from tests.support.paths import CACHE, ROOT, XLA_FLAGS
 from tests.unit.sde import test_sde
 from tests.unit.test_docs import BLOCK
 
-pytestmark = pytest.mark.programs
 # The first line of a block: "# path", "# path, with the imports", "# path, in TABLE" or "# path, below Heading".
 HEADER = re.compile(r"# ([\w/]+\.(?:py|md))(?:, (with the imports|in (\w+)|below (.+)))?\n")
 NOT_COPIED = shutil.ignore_patterns(".*", "runs", "site", "__pycache__", "images")
@@ -99,7 +98,6 @@ def test_each_recipe_is_one_file_and_lines_in_tables():
     assert len(found) == 10
 
 
-@pytest.mark.slow
 def test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network(changed, data_dir, tmp_path):
     run(
         changed,
@@ -113,7 +111,6 @@ def test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_net
     assert len(losses(tmp_path)) >= 2 and (tmp_path / "samples" / "snapshot_1.png").exists()
 
 
-@pytest.mark.slow
 def test_the_laws_hold_for_what_the_recipes_add(changed):
     laws = [
         law

@@ -15,7 +15,7 @@ from sweeps import plan
 from tests.support.paths import ROOT
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
-pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 SWEEP = """
 from sweeps.overrides import product, vary
 def get_sweep():
@@ -71,7 +71,6 @@ def sweep_file(tmp_path_factory):
     return path
 
 
-@pytest.mark.slow
 def test_killed_trainers_and_sweeps_end_in_the_same_six_runs_to_the_last_bit(sweep_file, data_dir, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     # Checkpoints on the way are for runs that are killed; both end alike.

@@ -16,7 +16,7 @@ from tests.slow.test_sweep_local import digests, trainers
 from tests.support.paths import ROOT
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
-pytestmark = [pytest.mark.programs, pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 SWEEP = """
 from sweeps.overrides import product, vary
 def get_sweep():
@@ -77,7 +77,6 @@ def in_training(root):
     return [(name, pid) for name, pid in trainers(root).items() if name in saved]
 
 
-@pytest.mark.slow
 def test_a_sweep_survives_a_kill_and_a_requeue_on_slurm_and_ends_as_on_one_machine(slurm, data_dir, tmp_path):
     sweep, root, local = tmp_path / "four.py", tmp_path / "cluster", tmp_path / "local"
     sweep.write_text(SWEEP)
@@ -105,7 +104,6 @@ def test_a_sweep_survives_a_kill_and_a_requeue_on_slurm_and_ends_as_on_one_machi
     assert digests(root) == digests(local)
 
 
-@pytest.mark.slow
 def test_the_template_for_several_processes_saves_is_requeued_goes_on_and_can_be_cancelled(slurm, data_dir, tmp_path):
     workdir, log = tmp_path / "run", tmp_path / "job.log"
     command = [

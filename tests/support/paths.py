@@ -4,8 +4,9 @@ import os
 import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-GOLDEN = ROOT / "tests" / "golden"
-GOLDEN_METRICS = ROOT / "tests" / "golden_metrics"
+TESTS = ROOT / "tests"
+GOLDEN = TESTS / "golden"
+GOLDEN_METRICS = TESTS / "golden_metrics"
 # One cache for each of the processes that share the tests: JAX does not write its entries atomically.
 CACHE = ROOT / ".cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 DEVICES = "--xla_force_host_platform_device_count"
