@@ -99,7 +99,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_to_compile(request):
-    """Programs run a few steps, so that compiling takes the time: `programs` and `slow` do without LLVM's optimizations.
+    """Programs run a few steps and take long to compile: `programs` and `slow` do without LLVM's optimizations.
 
     So do the processes that their tests start, which have one device.
     """
