@@ -80,18 +80,20 @@ def log_likelihood(
         if divergence.shape != x.shape:
             raise ValueError(f"epsilon has shape {divergence.shape}, but x has {x.shape}.")
         divergence = Hutchinson(divergence[None])
-    chart, volume = FlowCoordinates(sde, eps, data_std), math.prod(x.shape[1:])
+    coordinates, num_dims = FlowCoordinates(sde, eps, data_std), math.prod(x.shape[1:])
     settings: dict[str, Any] = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "solver": solver}
 
     def solve(x: Array, divergence: Divergence) -> tuple[Array, Array, Array]:
         def field(u: ArrayLike, state: tuple[Array, Array]) -> tuple[Array, Array]:
-            return divergence(lambda y: chart.velocity(score_fn, y, u), state[0])
+            return divergence(lambda y: coordinates.velocity(score_fn, y, u), state[0])
 
-        y = x / chart.scale(jnp.asarray(eps, x.dtype))
-        num_estimates = jax.eval_shape(lambda: field(chart.ends[0], (y, y)))[1].shape[0]
+        y = x / coordinates.scale(jnp.asarray(eps, x.dtype))
+        num_estimates = jax.eval_shape(lambda: field(coordinates.ends[0], (y, y)))[1].shape[0]
         start = y, jnp.zeros((num_estimates, x.shape[0]), x.dtype)
-        (y, estimates), num_evals = integrate(field, start, *chart.ends, **settings)
-        return chart.scale(jnp.asarray(1.0, x.dtype)) * y, estimates + chart.log_volume(volume), num_evals
+        states, num_evals = integrate(field, start, *coordinates.ends, **settings)
+        y, estimates = jax.tree.map(lambda state: state[-1], states)
+        latent = coordinates.scale(jnp.asarray(1.0, x.dtype)) * y
+        return latent, estimates + coordinates.log_volume(num_dims), num_evals
 
     def solve_one(x: Array, divergence: Divergence) -> tuple[Array, Array, Array]:
         latent, estimates, num_evals = solve(x[None], jax.tree.map(lambda a: a[:, None], divergence))

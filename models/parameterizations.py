@@ -12,7 +12,6 @@ import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
 from sde.base import SDE, ScoreFn
-from sde.chain import DiscreteChain
 
 Network = Callable[[Array, Array, Any], Array]  # (x [B, ...], time [B], cond) -> [B, ...]
 TimeFn = Callable[[SDE, Array], Array]  # (sde, t [B]) -> what the network gets as its time [B]
@@ -53,8 +52,6 @@ def descending_level(sde: SDE, t: Array) -> Array:
     Notes: published as round((1 - t)(N - 1)), which is the same on the published grid of times; counted from the level
     whose std the SDE uses, it also names the right one between grid points.
     """
-    if not isinstance(sde, DiscreteChain):
-        raise ValueError(f"A level of noise exists for a tabulated SDE only, not for {type(sde).__name__}.")
     return sde.num_scales - 1 - jnp.maximum(sde.index(t), 0)
 
 

@@ -25,7 +25,6 @@ import numpy as np
 
 from sampling.grids import levels, noise_level
 from sde.base import SDE
-from sde.chain import DiscreteChain
 
 
 class Schedule(NamedTuple):
@@ -97,7 +96,7 @@ def _gauss(a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _smooth_noise_level(sde: SDE, t: np.ndarray) -> np.ndarray:
     """std / mean_coeff at times [Q]; between the levels of a chain, interpolated in its logarithm."""
-    if not isinstance(sde, DiscreteChain):
+    if not sde.is_discrete:
         return noise_level(sde, t)
     known = np.asarray(levels(sde.num_scales)[-2::-1])
     return np.exp(np.interp(t, known, np.log(noise_level(sde, known))))

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sde.base import SDE
-from sde.chain import DiscreteChain
 
 Coordinate = Callable[[np.ndarray], np.ndarray]  # times [K] -> u [K], strictly monotone
 
@@ -58,7 +57,7 @@ def spaced(sde: SDE, coordinate: Coordinate, num_steps: int, eps: float, t_max: 
     For a tabulated SDE: those `num_steps` levels, all different, that are nearest to equal steps from the noisiest to
     the least noisy, then -1; all levels in their order where there are as many.
     """
-    if isinstance(sde, DiscreteChain):
+    if sde.is_discrete:
         return _chosen_levels(sde, coordinate, num_steps)
     _check(num_steps, eps, t_max)
     with np.errstate(divide="ignore"):
@@ -117,7 +116,7 @@ def _exact_ends(times: np.ndarray, eps: float, t_max: float) -> tuple[float, ...
     return tuple(times.tolist())
 
 
-def _chosen_levels(sde: DiscreteChain, coordinate: Coordinate, num_steps: int) -> tuple[float, ...]:
+def _chosen_levels(sde: SDE, coordinate: Coordinate, num_steps: int) -> tuple[float, ...]:
     """`num_steps` levels of a chain, nearest to equal steps of the coordinate, and -1."""
     if not 1 <= num_steps <= sde.num_scales:
         raise ValueError(f"A chain of {sde.num_scales} levels takes 1 to {sde.num_scales} steps, not {num_steps}.")
@@ -135,10 +134,10 @@ def _chosen_levels(sde: DiscreteChain, coordinate: Coordinate, num_steps: int) -
 # By name; called (sde, num_steps, eps), for SDEs in continuous time and for chains.
 GRIDS: dict[str, Callable[[SDE, int, float], tuple[float, ...]]] = {
     "uniform": lambda sde, num_steps, eps: (
-        spaced(sde, lambda t: t, num_steps, eps) if isinstance(sde, DiscreteChain) else uniform(num_steps, eps)
+        spaced(sde, lambda t: t, num_steps, eps) if sde.is_discrete else uniform(num_steps, eps)
     ),
     "quadratic": lambda sde, num_steps, eps: (
-        spaced(sde, np.sqrt, num_steps, eps) if isinstance(sde, DiscreteChain) else quadratic(num_steps, eps)
+        spaced(sde, np.sqrt, num_steps, eps) if sde.is_discrete else quadratic(num_steps, eps)
     ),
     "log_snr": log_snr,
     "polynomial": polynomial,

@@ -13,8 +13,8 @@ from sde.base import SDE, ScoreFn
 from sde.flow import FlowCoordinates, integrate
 
 
-class Carried(NamedTuple):
-    """Where the ODE led: `x` [B, ...], and the evaluations of the score that it took (int32)."""
+class Endpoint(NamedTuple):
+    """The solution of the ODE at its end, `x` [B, ...], and the number of score evaluations (int32)."""
 
     x: Array
     num_evals: Array
@@ -29,12 +29,12 @@ def encode(
     rtol: float = 1e-5,
     atol: float = 1e-5,
     max_steps: int = 10_000,
-) -> Carried:
+) -> Endpoint:
     """The latent code of `x` [B, ...], by solving dx/dt = v(x, t) from `eps` to 1; about N(0, prior_std^2 I).
 
     Errors are values: NaN where the solve fails. Source: Song et al. 2021, section 4.3 and appendix D.3.
     """
-    return _carry(score_fn, sde, x, eps, 1.0, rtol, atol, max_steps)
+    return _solve(score_fn, sde, x, eps, 1.0, rtol, atol, max_steps)
 
 
 def decode(
@@ -46,9 +46,9 @@ def decode(
     rtol: float = 1e-5,
     atol: float = 1e-5,
     max_steps: int = 10_000,
-) -> Carried:
+) -> Endpoint:
     """The sample at time `eps` whose code is `latent` [B, ...]: the inverse of `encode`, up to the tolerances."""
-    return _carry(score_fn, sde, latent, 1.0, eps, rtol, atol, max_steps)
+    return _solve(score_fn, sde, latent, 1.0, eps, rtol, atol, max_steps)
 
 
 def round_trip_error(x: Array, decoded: Array) -> Array:
@@ -92,18 +92,18 @@ def temper(latent: Array, temperature: float) -> Array:
     return temperature * latent
 
 
-def _carry(
+def _solve(
     score_fn: ScoreFn, sde: SDE, x: Array, t0: float, t1: float, rtol: float, atol: float, max_steps: int
-) -> Carried:
-    chart = FlowCoordinates(sde, min(t0, t1))
+) -> Endpoint:
+    coordinates = FlowCoordinates(sde, min(t0, t1))
     first, last = (jnp.asarray(t, x.dtype) for t in (t0, t1))
-    y, num_evals = integrate(
-        lambda u, y: chart.velocity(score_fn, y, u),
-        x / chart.scale(first),
-        chart.coordinate(first),
-        chart.coordinate(last),
+    states, num_evals = integrate(
+        lambda u, y: coordinates.velocity(score_fn, y, u),
+        x / coordinates.scale(first),
+        coordinates.coordinate(first),
+        coordinates.coordinate(last),
         rtol=rtol,
         atol=atol,
         max_steps=max_steps,
     )
-    return Carried(chart.scale(last) * y, num_evals)
+    return Endpoint(coordinates.scale(last) * states[-1], num_evals)

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import diffrax
 import equinox
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jax.typing import ArrayLike
 from core.arrays import Array
 from sampling.base import Constrain, Samples, Start, begin, keys_of_examples, posterior_mean, unconstrained
 from sde.base import SDE, ScoreFn
+from sde.flow import SOLVERS, integrate
 
 Velocity = Callable[[ArrayLike, Array, Any], Array]  # (t, x, args) -> dx/dt
 
@@ -72,43 +72,36 @@ class ProbabilityFlow:
             closed = equinox.filter_closure_convert(self._velocity(score_fn), jnp.full((shape[0],), t0, x.dtype), x)
             arrays, rest = equinox.partition(closed, equinox.is_array)
             velocity = _batched(lambda t, x, arrays: equinox.combine(arrays, rest)(t, x), shape[0])
-            states, num_steps = jax.vmap(lambda x: self._solve(velocity, x, t0, arrays, trajectory), out_axes=(1, 0))(x)
-            num_steps = jnp.max(num_steps)
+            solve = jax.vmap(lambda x: self._solve(velocity, x, t0, arrays, trajectory), out_axes=(1, 0))
+            states, counts = solve(x)
+            num_evals = jnp.max(counts)
         else:
             at = self._velocity(score_fn)
             velocity = lambda t, x, args: at(jnp.full((shape[0],), t, x.dtype), x)  # noqa: E731
-            states, num_steps = self._solve(velocity, x, t0, None, trajectory)
+            states, num_evals = self._solve(velocity, x, t0, None, trajectory)
         x = states[-1]
         if self.denoise:
             x = posterior_mean(score_fn, self.sde, x, jnp.full((shape[0],), self.eps, x.dtype))
-        _, each, first = SOLVERS[self.solver]
-        num_evals = (each * num_steps + first + int(self.denoise)).astype(jnp.int32)
-        return Samples(x, num_evals, states.at[-1].set(x) if trajectory else None)
+        return Samples(x, num_evals + int(self.denoise), states.at[-1].set(x) if trajectory else None)
 
     def _velocity(self, score_fn: ScoreFn) -> Callable[[Array, Array], Array]:
         """(t [B], x [B, ...]) -> dx/dt [B, ...]."""
         return lambda t, x: self.sde.probability_flow(score_fn, x, t)
 
     def _solve(self, velocity: Velocity, x: Array, t0: float, args: Any, trajectory: int) -> tuple[Array, Array]:
-        """States at `trajectory` times, or at eps alone: [max(K, 1), ...]; attempted steps. NaN where it failed."""
-        saved = diffrax.SaveAt(t1=True)
-        if trajectory > 1:
-            saved = diffrax.SaveAt(ts=jnp.linspace(t0, self.eps, trajectory + 1, dtype=x.dtype)[1:])
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(velocity),
-            SOLVERS[self.solver][0](),
-            t0=t0,
-            t1=self.eps,
-            dt0=None,
-            y0=x,
-            args=args,
-            saveat=saved,
-            stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol, dtmin=1e-9, force_dtmin=False),
+        """States at `trajectory` times, or at eps alone: [max(K, 1), ...]; evaluations. NaN if the solve failed."""
+        times = jnp.linspace(t0, self.eps, trajectory + 1, dtype=x.dtype)[1:] if trajectory > 1 else None
+        return integrate(
+            lambda t, x: velocity(t, x, args),
+            x,
+            t0,
+            self.eps,
+            rtol=self.rtol,
+            atol=self.atol,
             max_steps=self.max_steps,
-            throw=False,
+            solver=self.solver,
+            save_at=times,
         )
-        states = jnp.where(solution.result == diffrax.RESULTS.successful, solution.ys, jnp.nan)
-        return states, solution.stats["num_steps"]
 
 
 def _batched(velocity: Callable[[Array, Array, Any], Array], num: int) -> Velocity:
@@ -125,12 +118,3 @@ def _batched(velocity: Callable[[Array, Array, Any], Array], num: int) -> Veloci
         return velocity(t, x, arrays), True
 
     return lambda t, x, arrays: of_example(jnp.asarray(t, x.dtype), x, arrays)
-
-
-# The solver, its evaluations in a step (accepted or rejected), and those before the first one.
-SOLVERS: dict[str, tuple[Callable[[], diffrax.AbstractSolver], int, int]] = {
-    "tsit5": (diffrax.Tsit5, 6, 1),
-    "dopri5": (diffrax.Dopri5, 6, 1),
-    "dopri8": (diffrax.Dopri8, 13, 1),
-    "heun": (diffrax.Heun, 2, 0),
-}

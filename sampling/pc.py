@@ -25,7 +25,6 @@ from sampling.base import (
     unconstrained,
 )
 from sde.base import SDE, ScoreFn
-from sde.chain import DiscreteChain
 
 Carry = tuple[Sample, Array | None]  # the sample, and the states recorded so far
 
@@ -110,7 +109,7 @@ def checked_times(sde: SDE, times: Sequence[float]) -> tuple[float, ...]:
     times = tuple(float(t) for t in times)
     if len(times) < 2 or not all(t > t_next for t, t_next in itertools.pairwise(times)):
         raise ValueError("times must be at least two, each below the one before.")
-    if times[-2] < 0 or (times[-1] < 0) != isinstance(sde, DiscreteChain):
+    if times[-2] < 0 or (times[-1] < 0) != sde.is_discrete:
         raise ValueError(
             "times must be those of the SDE: for a tabulated SDE exactly the last one lies below zero "
             "(sampling.grids.levels), for any other none does."

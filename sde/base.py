@@ -3,8 +3,8 @@
     dx = drift_coeff(t) x dt + diffusion(t) dw,      t in [0, 1],  0 = data, 1 = prior
     x_t | x_0  ~  N(mean_coeff(t) x_0, std(t)^2 I)
 
-Four scalar functions of time say everything else: forward transitions, the reverse-time SDE, the probability-flow
-ODE, the prior. Times are float arrays of shape [B] (or scalars), states are [B, ...] of any rank.
+Four scalar functions of time determine everything else: the forward transitions, the reverse-time SDE, the
+probability-flow ODE and the prior. Times are float arrays of shape [B] (or scalars); states are [B, ...] of any rank.
 """
 
 import abc
@@ -22,7 +22,7 @@ ScoreFn = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> score [B, ..
 
 @dataclasses.dataclass(frozen=True)
 class SDE(abc.ABC):
-    """A linear SDE with scalar coefficients; a concrete class gives the four functions and `prior_std`.
+    """A linear SDE with scalar coefficients; a subclass defines the four functions and `prior_std`.
 
     Source: Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", ICLR 2021,
     equations 5 (forward), 6 (reverse), 13 (probability flow) and 29 (perturbation kernels).
@@ -30,15 +30,15 @@ class SDE(abc.ABC):
 
     @abc.abstractmethod
     def drift_coeff(self, t: Array) -> Array:
-        """The drift is `drift_coeff(t) x`."""
+        """Coefficient of the drift, which is `drift_coeff(t) x`."""
 
     @abc.abstractmethod
     def diffusion(self, t: Array) -> Array:
-        """The scalar in front of `dw`."""
+        """Scalar factor of `dw`."""
 
     @abc.abstractmethod
     def mean_coeff(self, t: Array) -> Array:
-        """`E[x_t | x_0] = mean_coeff(t) x_0`."""
+        """Coefficient of the mean: `E[x_t | x_0] = mean_coeff(t) x_0`."""
 
     @abc.abstractmethod
     def std(self, t: Array) -> Array:
@@ -47,7 +47,39 @@ class SDE(abc.ABC):
     @property
     @abc.abstractmethod
     def prior_std(self) -> float:
-        """Standard deviation of the prior at t = 1, which has mean zero."""
+        """Standard deviation of the prior at t = 1, whose mean is zero."""
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether this is a Markov chain of noise levels (`sde.chain`) instead of a process in continuous time."""
+        return False
+
+    @property
+    def continuous_limit(self) -> "SDE":
+        """The SDE in continuous time whose drift and diffusion this process has; itself, unless it is discrete."""
+        return self
+
+    @property
+    def num_scales(self) -> int:
+        """Number of noise levels of a chain. Errors: ValueError in continuous time."""
+        raise ValueError(self._no_levels)
+
+    @property
+    def level_stds(self) -> tuple[float, ...]:
+        """Standard deviations of the noise levels of a chain, starting from the least noise; () in continuous time."""
+        return ()
+
+    def index(self, t: Array) -> Array:
+        """Noise level of a chain at time t: int32, same shape as t. Errors: ValueError in continuous time."""
+        raise ValueError(self._no_levels)
+
+    def time(self, level: Array) -> Array:
+        """A time at which a chain is at `level`: float32, same shape. Errors: ValueError in continuous time."""
+        raise ValueError(self._no_levels)
+
+    @property
+    def _no_levels(self) -> str:
+        return f"{type(self).__name__} is defined in continuous time and has no noise levels; use a chain of sde.chain."
 
     def perturb(self, x0: Array, t: Array, z: Array) -> Array:
         """`x_t = mean_coeff(t) x_0 + std(t) z` for data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]."""
@@ -63,19 +95,17 @@ class SDE(abc.ABC):
         return scale, jnp.sqrt(jnp.maximum(variance, 0.0))  # rounding can make it negative when s = t
 
     def reverse_drift(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
-        """Drift of the reverse-time SDE (equation 6), `drift_coeff x - diffusion^2 score`; the diffusion stays."""
-        return broadcast_to_rank(self.drift_coeff(t), x) * x - broadcast_to_rank(self.diffusion(t) ** 2, x) * score_fn(
-            x, t
-        )
+        """Drift of the reverse-time SDE (equation 6): `drift_coeff x - diffusion^2 score`; same diffusion."""
+        drift = broadcast_to_rank(self.drift_coeff(t), x) * x
+        return drift - broadcast_to_rank(self.diffusion(t) ** 2, x) * score_fn(x, t)
 
     def probability_flow(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
         """Drift of the probability-flow ODE (equation 13): `drift_coeff x - diffusion^2 score / 2`."""
-        return broadcast_to_rank(self.drift_coeff(t), x) * x - broadcast_to_rank(
-            0.5 * self.diffusion(t) ** 2, x
-        ) * score_fn(x, t)
+        drift = broadcast_to_rank(self.drift_coeff(t), x) * x
+        return drift - broadcast_to_rank(0.5 * self.diffusion(t) ** 2, x) * score_fn(x, t)
 
     def prior_sample(self, keys: Array, shape: Sequence[int]) -> Array:
-        """A draw from `N(0, prior_std^2 I)` of `shape` [B, ...]; `keys` is one key, or one per example [B]."""
+        """A sample of `N(0, prior_std^2 I)` of `shape` [B, ...]; `keys` is one key, or one per example [B]."""
         return self.prior_std * draw_normal(keys, shape)
 
     def prior_logp(self, x: Array) -> Array:

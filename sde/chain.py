@@ -1,4 +1,4 @@
-"""Discrete-time models as tabulated SDEs: DDPM's beta table and SMLD's ladder of sigmas."""
+"""Discrete-time models behind the interface of an SDE: DDPM's table of betas and SMLD's sequence of sigmas."""
 
 import dataclasses
 import functools
@@ -14,14 +14,15 @@ from sde.vp import VP
 
 @dataclasses.dataclass(frozen=True)
 class DiscreteChain(SDE):
-    """A Markov chain of `num_scales` noise levels behind the interface of an SDE.
+    """A Markov chain of `num_scales` noise levels with the interface of an SDE.
 
-    Time t lives at level i = trunc(t (N - 1)); any t < 0 is the clean data, one level below the first
-    (mean_coeff 1, std 0), so the steps of a sampler go from level i to i - 1 and the last of them to -1.
-    The transition between neighbouring levels is the chain's own, exactly. Drift and diffusion, which a chain does
-    not have, are those of the SDE `limit` that the chain discretises.
+        level(t) = trunc(t (N - 1)),   and -1 for t < 0: the clean data, with mean_coeff 1 and std 0
 
-    Source: Song et al. 2021, appendices B, E and F. `means`, `stds`: N values each, from the smallest noise.
+    The steps of a sampler go from level i to i - 1, the last one to level -1. The transition between neighboring levels
+    is exactly that of the chain. A chain has no drift and no diffusion: those of the SDE `limit` that it discretizes
+    are used instead. `means`, `stds`: N values each, starting from the least noise.
+
+    Source: Song et al. 2021, appendices B, E and F.
     """
 
     limit: SDE
@@ -29,17 +30,28 @@ class DiscreteChain(SDE):
     stds: tuple[float, ...]
 
     @property
+    def is_discrete(self) -> bool:
+        return True
+
+    @property
+    def continuous_limit(self) -> SDE:
+        return self.limit
+
+    @property
     def num_scales(self) -> int:
-        """Number of noise levels, N."""
         return len(self.stds)
 
+    @property
+    def level_stds(self) -> tuple[float, ...]:
+        return self.stds
+
     def index(self, t: Array) -> Array:
-        """Level of time t: -1 (data), 0 (least noise) ... N - 1; int32, same shape as t."""
+        """Level at time t: -1 (data), 0 (least noise) ... N - 1; int32, same shape as t."""
         level = jnp.trunc(t * (self.num_scales - 1)).astype(jnp.int32)
         return jnp.where(t < 0, -1, jnp.clip(level, 0, self.num_scales - 1))
 
     def time(self, level: Array) -> Array:
-        """A time at which `level` (0 ... N - 1) is the index: level / (N - 1), up to the rounding of float32."""
+        """A time at which the chain is at `level` (0 ... N - 1): level / (N - 1), up to float32 rounding."""
         return jnp.asarray(_level_times(self.num_scales))[level]
 
     def drift_coeff(self, t: Array) -> Array:
@@ -61,7 +73,7 @@ class DiscreteChain(SDE):
 
 @functools.cache
 def _level_times(num_scales: int) -> np.ndarray:
-    """level / (N - 1) for every level, raised by the last place where `trunc(t (N - 1))` would fall one level short."""
+    """level / (N - 1) for every level, rounded up where `trunc(t (N - 1))` would otherwise be one level too low."""
     scale, levels = np.float32(num_scales - 1), np.arange(num_scales, dtype=np.float32)
     times = (levels / scale).astype(np.float32)
     while np.any(short := times * scale < levels):
@@ -72,7 +84,7 @@ def _level_times(num_scales: int) -> np.ndarray:
 def ddpm_chain(beta_min: float, beta_max: float, num_scales: int) -> DiscreteChain:
     """DDPM: `x_i = sqrt(1 - b_i) x_{i-1} + sqrt(b_i) z`, `b = linspace(beta_min / N, beta_max / N, N)`.
 
-    Errors: ValueError where beta_max / N >= 1, for which sqrt(1 - b) does not exist (the published tables are NaN).
+    Errors: ValueError for beta_max / N >= 1, where 1 - b is not positive (the published tables are NaN there).
     """
     if beta_max / num_scales >= 1:
         raise ValueError(

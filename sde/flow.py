@@ -1,18 +1,18 @@
-"""Coordinates in which the probability flow is nearly straight, so that a solver can take long steps.
+"""The adaptive ODE driver, and coordinates in which the probability flow is nearly straight.
 
     u = arcsinh(sigma / s),   y = x / a;      sigma = std / mean_coeff,  a^2 = mean_coeff^2 s^2 + std^2
     dy/du = -std (score(x, t) + x / a^2)
 
-s is about the deviation of the data, so that y has unit variance at every time. A Gaussian of deviation s stands still
-in these coordinates; what moves is what the network knows beyond it, and the velocity is of order one at both ends,
-where dx/dt has the factors 1 / std and, for VP, beta. u is sigma / s below s and its logarithm above. Neither the
-ODE's solution nor a density depends on s.
+s is roughly the standard deviation of the data, so that y has about unit variance at every time. A Gaussian with
+standard deviation s does not move at all in these coordinates; only what the network knows beyond that moves. The
+velocity is of order one at both ends, where dx/dt has the factors 1 / std and, for VP, beta. u is sigma / s for small
+sigma and grows as its logarithm for large sigma. Neither the solution of the ODE nor a density depends on s.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
@@ -21,24 +21,19 @@ from jax.typing import ArrayLike
 
 from core.arrays import Array, broadcast_to_rank
 from sde.base import SDE, ScoreFn
-from sde.chain import DiscreteChain
 
 
 @dataclasses.dataclass(frozen=True)
 class FlowCoordinates:
-    """The coordinates (u, y) of (t, x) for times in [eps, 1]; of a chain's limit, which has derivatives.
+    """The coordinates (u, y) of (t, x) for times in [eps, 1]; for a chain, those of its continuous limit.
 
     Source: the ODE is equation 13 of Song et al. 2021 by the chain rule, with da/dt = a (drift_coeff + g^2 / (2 a^2))
-    and du/dt = g^2 / (2 a std); the scaling is that of Karras et al., NeurIPS 2022, table 1 (c_in), there for x alone.
+    and du/dt = g^2 / (2 a std); the scaling is c_in of Karras et al., NeurIPS 2022, table 1, applied to the ODE.
     """
 
     sde: SDE
     eps: float
     data_std: float = 0.5
-
-    @property
-    def _sde(self) -> SDE:
-        return self.sde.limit if isinstance(self.sde, DiscreteChain) else self.sde
 
     @property
     def ends(self) -> tuple[Array, Array]:
@@ -47,14 +42,16 @@ class FlowCoordinates:
 
     def scale(self, t: Array) -> Array:
         """a(t)."""
-        return jnp.sqrt((self._sde.mean_coeff(t) * self.data_std) ** 2 + self._sde.std(t) ** 2)
+        sde = self.sde.continuous_limit
+        return jnp.sqrt((sde.mean_coeff(t) * self.data_std) ** 2 + sde.std(t) ** 2)
 
     def coordinate(self, t: Array) -> Array:
         """u(t)."""
-        return jnp.arcsinh(self._sde.std(t) / (self._sde.mean_coeff(t) * self.data_std))
+        sde = self.sde.continuous_limit
+        return jnp.arcsinh(sde.std(t) / (sde.mean_coeff(t) * self.data_std))
 
     def time(self, u: ArrayLike) -> Array:
-        """t(u) in [eps, 1], by bisection of ln t down to the rounding of its type; a scalar."""
+        """t(u) in [eps, 1] for a scalar u, by bisection in ln t down to rounding error."""
         u = jnp.asarray(u)
 
         def halve(_: Array, interval: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -68,55 +65,74 @@ class FlowCoordinates:
         return jnp.exp(0.5 * (low + high))
 
     def velocity(self, score_fn: ScoreFn, y: Array, u: ArrayLike) -> Array:
-        """dy/du of `y` [B, ...] at the scalar `u`: one evaluation of the score."""
+        """dy/du at `y` [B, ...] and the scalar `u`: one evaluation of the score."""
         t = jnp.full(y.shape[:1], self.time(u), y.dtype)
-        a, std = broadcast_to_rank(self.scale(t), y), broadcast_to_rank(self._sde.std(t), y)
+        std = broadcast_to_rank(self.sde.continuous_limit.std(t), y)
+        a = broadcast_to_rank(self.scale(t), y)
         return -std * (score_fn(a * y, t) + y / a)
 
     def log_volume(self, num_dims: int) -> Array:
-        """What a log-density gains between the ends as x = a y stretches: `D ln(a(1) / a(eps))`, in nats."""
+        """Change of a log-density between the ends from the scaling x = a y: `D ln(a(1) / a(eps))`, in nats."""
         return num_dims * (jnp.log(self.scale(jnp.asarray(1.0))) - jnp.log(self.scale(jnp.asarray(self.eps))))
+
+
+class Solver(NamedTuple):
+    """An adaptive Runge-Kutta method: its constructor, and how often it evaluates the field.
+
+    `evals_per_step`: evaluations in each attempted step, accepted or rejected. `evals_before_first`: 1 for methods
+    whose last evaluation in a step is the first of the next, else 0.
+    """
+
+    make: Callable[[], diffrax.AbstractSolver]
+    evals_per_step: int
+    evals_before_first: int
+
+
+# The field of a trained network is not smooth in time down to the last digits, because networks embed 999 t in sines
+# and cosines. This favors methods with small, positive weights: their squares sum to 0.36 for bosh3, 0.76 for dopri5
+# and 18 for tsit5.
+SOLVERS: dict[str, Solver] = {
+    "bosh3": Solver(diffrax.Bosh3, 3, 1),
+    "dopri5": Solver(diffrax.Dopri5, 6, 1),
+    "tsit5": Solver(diffrax.Tsit5, 6, 1),
+    "dopri8": Solver(diffrax.Dopri8, 13, 1),
+    "heun": Solver(diffrax.Heun, 2, 0),
+}
 
 
 def integrate(
     field: Callable[[ArrayLike, Any], Any],
     start: Any,
-    u0: ArrayLike,
-    u1: ArrayLike,
+    t0: ArrayLike,
+    t1: ArrayLike,
     *,
     rtol: float,
     atol: float,
     max_steps: int,
     solver: str = "dopri5",
+    save_at: Array | None = None,
 ) -> tuple[Any, Array]:
-    """The state (a tree) at `u1` of `dy/du = field(u, y)` from `start` at `u0`, and the evaluations taken, int32.
+    """Solves `dy/dt = field(t, y)` from `start` at `t0` to `t1`, in either direction, with adaptive steps.
 
-    Adaptive steps of `solver`, in either direction; NaN everywhere where the solve fails.
+    `start`: a pytree, whose shared error norm chooses the steps. `solver`: one of `SOLVERS`. `max_steps`: attempted
+    steps. Returns the states at the times `save_at` [K], interpolated between steps, stacked as [K, ...] (K = 1 and
+    the state at `t1` if it is None), and the number of evaluations of the field (int32, exact).
+    Errors are values: every state is NaN if the solve fails (too many steps, non-finite values).
     """
-    make, each = SOLVERS[solver]
+    method = SOLVERS[solver]
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda u, state, args: field(u, state)),
-        make(),
-        t0=u0,
-        t1=u1,
+        diffrax.ODETerm(lambda t, y, args: field(t, y)),
+        method.make(),
+        t0=t0,
+        t1=t1,
         dt0=None,
         y0=start,
+        saveat=diffrax.SaveAt(t1=True) if save_at is None else diffrax.SaveAt(ts=save_at),
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, dtmin=1e-9, force_dtmin=False),
         max_steps=max_steps,
         throw=False,
     )
     solved = solution.result == diffrax.RESULTS.successful
-    final = jax.tree.map(lambda y: jnp.where(solved, y[0], jnp.nan), solution.ys)
-    # The first evaluation, and those of every attempted step, whose last is handed to the next.
-    return final, (each * solution.stats["num_steps"] + 1).astype(jnp.int32)
-
-
-# The solver, and its evaluations in a step. A trained network is not smooth in time to the last digits, as it is told
-# 999 t in sines and cosines, which suits the small, positive weights of bosh3: the sum of their squares is 0.36, that
-# of dopri5 0.76, of tsit5 18.
-SOLVERS: dict[str, tuple[Callable[[], diffrax.AbstractSolver], int]] = {
-    "bosh3": (diffrax.Bosh3, 3),
-    "dopri5": (diffrax.Dopri5, 6),
-    "tsit5": (diffrax.Tsit5, 6),
-    "dopri8": (diffrax.Dopri8, 13),
-}
+    states = jax.tree.map(lambda y: jnp.where(solved, y, jnp.nan), solution.ys)
+    num_evals = method.evals_per_step * solution.stats["num_steps"] + method.evals_before_first
+    return states, num_evals.astype(jnp.int32)

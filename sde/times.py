@@ -1,7 +1,7 @@
 """Distributions of training times, as quantile functions: from u uniform in [0, 1) to a time and its importance weight.
 
-The weight is the density of times uniform in [eps, 1] over the density drawn from, so that the expectation of
-`weight * f(t)` is that of `f` over uniform times. As quantiles, all of them can be drawn from stratified u.
+The weight is the density of times uniform in [eps, 1] divided by the density of the distribution, so that the
+expectation of `weight * f(t)` is that of `f` over uniform times. Quantile functions allow stratified sampling of u.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from jax.scipy.special import ndtri
 
 from core.arrays import Array
 from sde.base import SDE
-from sde.chain import DiscreteChain
 
 Quantile = Callable[[Array], tuple[Array, Array]]  # u [B] -> times [B], importance weights [B]
 
@@ -21,8 +20,11 @@ def uniform(eps: float) -> Quantile:
     return lambda u: (eps + u * (1 - eps), jnp.ones_like(u))
 
 
-def levels(chain: DiscreteChain) -> Quantile:
-    """The times of levels uniform in 0 ... N - 1, as for SMLD and DDPM (Song et al. 2021, equations 1 and 3)."""
+def levels(chain: SDE) -> Quantile:
+    """Times of levels uniform in 0 ... N - 1, as for SMLD and DDPM.
+
+    Source: Song et al. 2021, equations 1 and 3. Errors: ValueError for an SDE in continuous time, when called.
+    """
 
     def quantile(u: Array) -> tuple[Array, Array]:
         level = jnp.minimum((u * chain.num_scales).astype(jnp.int32), chain.num_scales - 1)
@@ -32,12 +34,12 @@ def levels(chain: DiscreteChain) -> Quantile:
 
 
 def log_snr(sde: SDE, eps: float) -> Quantile:
-    """Times in [eps, 1] whose log signal-to-noise ratio is uniform: the best ones for the likelihood weighting.
+    """Times in [eps, 1] with a uniform log signal-to-noise ratio: the best choice for the likelihood weighting.
 
         lambda(t) = ln(mean_coeff^2 / std^2),  density = -lambda' / (lambda(eps) - lambda(1)),  -lambda' = g^2 / std^2
 
-    They make the likelihood-weighted loss a constant times || std score + z ||^2, whose variance is far smaller than
-    with uniform times. Source: Song et al., NeurIPS 2021, section 4.1; Kingma et al., NeurIPS 2021, section 4.
+    The likelihood-weighted loss is then a constant times || std score + z ||^2, whose variance is far smaller than with
+    uniform times. Source: Song et al., NeurIPS 2021, section 4.1; Kingma et al., NeurIPS 2021, section 4.
     """
     table, ratios = _table(sde, eps)
 
@@ -50,9 +52,9 @@ def log_snr(sde: SDE, eps: float) -> Quantile:
 
 
 def log_normal(sde: SDE, eps: float, *, mean: float = -1.2, std: float = 1.2) -> Quantile:
-    """EDM's times: `ln sigma ~ N(mean, std^2)` for sigma = std(t) / mean_coeff(t), kept within [eps, 1].
+    """EDM's times: `ln sigma ~ N(mean, std^2)` for sigma = std(t) / mean_coeff(t), clipped to [eps, 1].
 
-    The weight is 1: this distribution is part of EDM's objective. Source: Karras et al., NeurIPS 2022, table 1.
+    The weight is 1, because this distribution is part of EDM's objective. Source: Karras et al., NeurIPS 2022, table 1.
     """
     table, ratios = _table(sde, eps)
 
@@ -64,6 +66,6 @@ def log_normal(sde: SDE, eps: float, *, mean: float = -1.2, std: float = 1.2) ->
 
 
 def _table(sde: SDE, eps: float) -> tuple[Array, Array]:
-    """Times from 1 down to eps and their log signal-to-noise ratios, which increase: [4096] each."""
+    """Times from 1 down to eps, and their increasing log signal-to-noise ratios: [4096] each."""
     table = jnp.geomspace(eps, 1.0, 4096)[::-1]
     return table, 2 * jnp.log(sde.mean_coeff(table) / sde.std(table))

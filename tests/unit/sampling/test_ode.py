@@ -7,7 +7,8 @@ import pytest
 
 from core.arrays import broadcast_to_rank
 from sampling.base import Sample
-from sampling.ode import SOLVERS, ProbabilityFlow
+from sampling.ode import ProbabilityFlow
+from sde.flow import SOLVERS
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
