@@ -22,7 +22,9 @@ from sampling import grids
 from sampling.inverse.methods import METHODS
 from sampling.inverse.operators.base import mask
 from sampling.pc import PC
-from sampling.steps import table
+from sampling.steps.langevin import langevin
+from sampling.steps.none import none
+from sampling.steps.reverse_diffusion import reverse_diffusion
 from sde.base import SDE
 from sde.cosine import Cosine
 from sde.edm import EDM
@@ -120,8 +122,8 @@ class Laboratory:
         measured = (series + self.noise_std * noise) * known
         y = jnp.asarray(np.repeat(measured, self.num_samples, axis=0), jnp.float32)
         part = METHODS[way.method](sde, mask((48,), known), y, self.noise_std, **(DEFAULTS | dict(way.settings)))
-        corrector = table.langevin(snr=way.snr) if way.corrections else table.none()
-        sampler = PC(sde, part.wrap_step(table.reverse_diffusion()), corrector, times, way.corrections)
+        corrector = langevin(snr=way.snr) if way.corrections else none()
+        sampler = PC(sde, part.wrap_step(reverse_diffusion()), corrector, times, way.corrections)
         score_fn = part.wrap_score(prior.score_fn(sde))
         x = jax.jit(lambda key: sampler(key, score_fn, y.shape, constrain=part.constrain).x)(jax.random.key(0))
         samples = np.asarray(x, np.float64).reshape(self.num_series, self.num_samples, 48)[..., ~known]

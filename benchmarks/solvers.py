@@ -27,10 +27,12 @@ from sampling.coefficients import METHODS, Method
 from sampling.multistep import Multistep
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
-from sampling.steps import table as steps
-from sampling.steps.solvers import Churn, ddim, heun
+from sampling.steps.ddim import ddim
+from sampling.steps.euler_maruyama import euler_maruyama
+from sampling.steps.heun import Churn, heun
+from sampling.steps.none import none
+from sampling.steps.reverse_diffusion import reverse_diffusion
 from sde.base import SDE
-from sde.chain import DiscreteChain
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
@@ -45,20 +47,20 @@ Draw = Callable[[Sampler], tuple[list[np.ndarray], int]]  # -> samples [N, D] of
 
 def samplers(sde: SDE, eps: float, grid: str) -> dict[str, Callable[[int], Sampler | None]]:
     """By name, the sampler that makes at most so many calls (None where it has no step left)."""
-    last = 0 if isinstance(sde, DiscreteChain) else 1  # the call that denoises
+    last = 0 if sde.is_discrete else 1  # the call that denoises
 
     def times(num: int) -> tuple[float, ...]:
         return grids.GRIDS[grid](sde, num, eps)
 
     def pc(step: Callable[[int], Any], each: int, calls: int) -> Sampler | None:
         num = (calls - last) // each
-        return PC(sde, step(num), steps.none(), times(num)) if num >= 1 else None
+        return PC(sde, step(num), none(), times(num)) if num >= 1 else None
 
     def multistep(method: Method, calls: int) -> Sampler:
         return Multistep(sde, method, times(calls - last))
 
     by_name: dict[str, Callable[[int], Sampler | None]] = {
-        "reverse_diffusion": functools.partial(pc, lambda num: steps.reverse_diffusion(), 1),
+        "reverse_diffusion": functools.partial(pc, lambda num: reverse_diffusion(), 1),
         "ddim": functools.partial(pc, lambda num: ddim(), 1),
         "ddim eta=1": functools.partial(pc, lambda num: ddim(eta=1.0), 1),
         "heun": functools.partial(pc, lambda num: heun(), 2),
@@ -128,8 +130,8 @@ def measure(name: str, sde: SDE, eps: float, held_out: np.ndarray, draw: Draw, a
     if unknown := set(args.samplers or ()) - table.keys():
         raise SystemExit(f"--samplers: {', '.join(sorted(unknown))} not among {', '.join(table)}.")
     jobs = [(key, table[key](calls)) for calls in args.calls for key in args.samplers or table]
-    if not isinstance(sde, DiscreteChain):
-        reference = PC(sde, steps.euler_maruyama(), steps.none(), grids.uniform(args.em_steps, eps))
+    if not sde.is_discrete:
+        reference = PC(sde, euler_maruyama(), none(), grids.uniform(args.em_steps, eps))
         jobs += [("euler_maruyama", reference), *([] if args.samplers else _adaptive(sde, eps))]
     lines = []
     for key, sampler in jobs:

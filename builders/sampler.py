@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from ml_collections import ConfigDict
 
@@ -11,12 +12,12 @@ from sampling import grids
 from sampling.base import Sampler
 from sampling.coefficients import METHODS
 from sampling.multistep import Multistep
-from sampling.ode import SOLVERS, ProbabilityFlow
+from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
 from sampling.steps import table
-from sampling.steps.solvers import Churn
+from sampling.steps.heun import Churn
 from sde.base import SDE
-from sde.chain import DiscreteChain
+from sde.flow import SOLVERS
 
 FEW_STEPS = 20  # of method `solver`, unless sampling.num_steps says otherwise
 
@@ -36,7 +37,7 @@ def _eps(config: ConfigDict) -> float:
 def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...]:
     """The grid, on which a chain with as many steps as levels goes through all of them."""
     sampling = config.sampling
-    if isinstance(process, DiscreteChain) and num_steps > process.num_scales:
+    if process.is_discrete and num_steps > process.num_scales:
         raise ValueError(
             f"config.sampling.num_steps = {num_steps}, but a discrete model has only model.num_scales = "
             f"{process.num_scales} levels; use at most as many, or leave num_steps unset."
@@ -46,9 +47,11 @@ def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...
 
 def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
     sampling = config.sampling
-    default = process.num_scales if isinstance(process, DiscreteChain) else config.model.num_scales
+    default = process.num_scales if process.is_discrete else config.model.num_scales
     num_steps = sampling.num_steps or default
-    published = "posterior" if config.training.sde in ("vesde", "edm") else "transition"
+    published: Literal["posterior", "transition"] = (
+        "posterior" if config.training.sde in ("vesde", "edm") else "transition"
+    )
     variance = sampling.ancestral_variance or published
     make_predictor = choose("sampling.predictor", sampling.predictor, table.PREDICTORS)
     make_corrector = choose("sampling.corrector", sampling.corrector, table.CORRECTORS)
@@ -63,9 +66,11 @@ def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
     return PC(
         process,
         predictor=make_predictor(
-            probability_flow=sampling.probability_flow, variance=variance, eta=sampling.eta, churn=churn
+            table.PredictorSettings(
+                probability_flow=sampling.probability_flow, variance=variance, eta=sampling.eta, churn=churn
+            )
         ),
-        corrector=make_corrector(snr=sampling.snr, norm=sampling.langevin_norm),
+        corrector=make_corrector(table.CorrectorSettings(snr=sampling.snr, norm=sampling.langevin_norm)),
         times=_times(config, process, num_steps),
         num_corrector_steps=sampling.n_steps_each,
         denoise=sampling.noise_removal,
@@ -80,7 +85,7 @@ def _refuse_combinations(config: ConfigDict, process: SDE) -> None:
             "config.sampling.probability_flow = True needs a predictor that follows the ODE; "
             "use euler_maruyama or reverse_diffusion instead of ancestral_sampling."
         )
-    if isinstance(process, DiscreteChain) and sampling.predictor == "euler_maruyama":
+    if process.is_discrete and sampling.predictor == "euler_maruyama":
         raise ValueError(
             "config.sampling.predictor = 'euler_maruyama' needs config.training.continuous = True; "
             "for a discrete model use ancestral_sampling or reverse_diffusion."
@@ -110,7 +115,7 @@ def _multistep(config: ConfigDict, process: SDE) -> Multistep:
 
 
 def _probability_flow(config: ConfigDict, process: SDE) -> ProbabilityFlow:
-    if isinstance(process, DiscreteChain):
+    if process.is_discrete:
         raise ValueError(
             "config.sampling.method = 'ode' solves a differential equation, which a discrete model does not have; "
             "use method = 'pc', method = 'solver' or config.training.continuous = True."

@@ -8,8 +8,8 @@ import pytest
 from models.parameterizations import PARAMETERIZATIONS, descending_level, make_score_fn, preconditioned, scaled_time
 from sampling import grids
 from sampling.pc import PC
-from sampling.steps import table
-from sampling.steps.solvers import ddim
+from sampling.steps.ddim import ddim
+from sampling.steps.none import none
 from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
@@ -27,7 +27,7 @@ def test_the_label_of_a_level_follows_the_published_grid():
     between = jnp.linspace(0, 1, 777)
     sigmas = jnp.asarray(chain.stds[::-1], jnp.float32)
     np.testing.assert_array_equal(sigmas[descending_level(chain, between)], chain.std(between))
-    with pytest.raises(ValueError, match="tabulated SDE only, not for VE"):
+    with pytest.raises(ValueError, match="VE is defined in continuous time and has no noise levels"):
         descending_level(VE(), t)
 
 
@@ -92,7 +92,7 @@ def test_velocity_and_data_survive_bfloat16_far_better_than_noise():
     asked for. The final denoising is left out: it would round the sample itself to bfloat16.
     """
     sde = VP()
-    sampler = PC(sde, ddim(), table.none(), grids.log_snr(sde, 100, 1e-3), denoise=False)
+    sampler = PC(sde, ddim(), none(), grids.log_snr(sde, 100, 1e-3), denoise=False)
 
     def draw(name, dtype):
         def network(x, time, cond):

@@ -11,7 +11,11 @@ from core.arrays import broadcast_to_rank
 from sampling import grids
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
-from sampling.steps import table
+from sampling.steps.ancestral import ancestral
+from sampling.steps.euler_maruyama import euler_maruyama
+from sampling.steps.langevin import annealed_langevin, langevin
+from sampling.steps.none import none
+from sampling.steps.reverse_diffusion import reverse_diffusion
 from sde.base import SDE
 from sde.chain import ddpm_chain, smld_chain
 from sde.subvp import SubVP
@@ -65,14 +69,14 @@ def scores(g, name):
 
 
 UPDATES = {
-    "euler_maruyama": table.euler_maruyama(),
-    "euler_maruyama_ode": table.euler_maruyama(probability_flow=True),
-    "reverse_diffusion": table.reverse_diffusion(),
-    "reverse_diffusion_ode": table.reverse_diffusion(probability_flow=True),
-    "langevin_n1": table.langevin(snr=0.16, norm="batch"),
-    "langevin_n2": table.langevin(snr=0.16, norm="batch"),
-    "ald_n1": table.annealed_langevin(snr=0.16),
-    "ald_n2": table.annealed_langevin(snr=0.16),
+    "euler_maruyama": euler_maruyama(),
+    "euler_maruyama_ode": euler_maruyama(probability_flow=True),
+    "reverse_diffusion": reverse_diffusion(),
+    "reverse_diffusion_ode": reverse_diffusion(probability_flow=True),
+    "langevin_n1": langevin(snr=0.16, norm="batch"),
+    "langevin_n2": langevin(snr=0.16, norm="batch"),
+    "ald_n1": annealed_langevin(snr=0.16),
+    "ald_n2": annealed_langevin(snr=0.16),
 }
 
 
@@ -94,7 +98,7 @@ def test_every_published_update_is_met(name, score, golden):
     assert float(g["snr"]) == np.float32(0.16)
     score_fn = scores(g, name)[score]
     variance = "transition" if name == "vp" else "posterior"
-    methods = {**UPDATES, "ancestral_sampling": table.ancestral(variance=variance)}
+    methods = {**UPDATES, "ancestral_sampling": ancestral(variance=variance)}
     told = {key for key in g.index["keys"] if key.startswith(f"{name}_{score}_") and key.endswith("_x_mean")}
     assert told == {f"{name}_{score}_{method}_x_mean" for method in methods}
     g.check(f"{name}_{score}_score", score_fn(jnp.asarray(g[f"{name}_x"]), jnp.asarray(g[f"{name}_t"])))
@@ -161,7 +165,7 @@ def test_published_probability_flow_runs_are_those_of_the_loop(name, golden):
     times = grids.levels(50, eps)
     g.check(f"{name}_pf_N50_timesteps", times[:-1])
     np.testing.assert_array_equal(chain.index(jnp.asarray(times[:-1])), np.arange(50)[::-1])
-    sampler = PC(chain, UPDATES["reverse_diffusion_ode"], table.none(), times)
+    sampler = PC(chain, UPDATES["reverse_diffusion_ode"], none(), times)
     start = jnp.asarray(g[f"{name}_z_prior"]) * chain.prior_std
     samples = jax.jit(lambda x: sampler(KEY, scores(g, name)["gauss"], x.shape, start=(x, 1.0)))(start)
     g.check(f"{name}_pf_N50_x", samples.x)

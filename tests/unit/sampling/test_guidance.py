@@ -9,7 +9,8 @@ from core.arrays import broadcast_to_rank
 from sampling import grids
 from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
 from sampling.pc import PC
-from sampling.steps import table
+from sampling.steps.ancestral import ancestral
+from sampling.steps.none import none
 from sde.edm import EDM
 from sde.subvp import SubVP
 from sde.ve import VE
@@ -104,7 +105,7 @@ def test_samples_of_a_class_have_its_law(way):
         score_fn = classifier_guided(DATA.score_fn(sde), log_prob_of(sde, labels))
     else:
         score_fn = classifier_free(conditional_score(sde, labels), DATA.score_fn(sde), 1.0)
-    sampler = PC(sde, table.ancestral(), table.none(), grids.log_snr(sde, 60, 1e-3))
+    sampler = PC(sde, ancestral(), none(), grids.log_snr(sde, 60, 1e-3))
 
     @jax.jit
     def draw(key):
@@ -133,7 +134,7 @@ def test_the_end_of_guided_sampling_is_not_the_tilted_density():
         wide, narrow = Gaussian(np.zeros(1), np.eye(1)), Gaussian(np.zeros(1), 0.5 * np.eye(1))
         guided = classifier_free(narrow.score_fn(sde), wide.score_fn(sde), 2.0)
         start, times = (jnp.zeros(1), jnp.eye(1)), grids.uniform(2000, 1e-4)
-        _, cov = jax.jit(lambda: propagate([table.ancestral()], guided, sde, start, times))()
-        _, exact = jax.jit(lambda: propagate([table.ancestral()], narrow.score_fn(sde), sde, start, times))()
+        _, cov = jax.jit(lambda: propagate([ancestral()], guided, sde, start, times))()
+        _, exact = jax.jit(lambda: propagate([ancestral()], narrow.score_fn(sde), sde, start, times))()
     assert float(exact[0, 0]) == pytest.approx(0.5, rel=0.01)  # the error of 2000 steps
     assert abs(float(cov[0, 0]) - 1 / 3) > 0.03

@@ -19,7 +19,8 @@ from sampling.inverse.operators.spectra import gaussian_blur
 from sampling.multistep import Multistep
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
-from sampling.steps import table
+from sampling.steps.ancestral import ancestral
+from sampling.steps.none import none
 from sde.chain import ddpm_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
@@ -158,8 +159,8 @@ def test_dps_goes_down_the_gradient_of_the_residual():
 
     @jax.jit
     def run():
-        bare = table.ancestral()(z, score_fn, sde, x, T, t_next)
-        step = dps(sde, operator, y, zeta=0.7).wrap_step(table.ancestral())(z, score_fn, sde, x, T, t_next)
+        bare = ancestral()(z, score_fn, sde, x, T, t_next)
+        step = dps(sde, operator, y, zeta=0.7).wrap_step(ancestral())(z, score_fn, sde, x, T, t_next)
         part = dps(sde, operator, y, 0.1, prior_variance=0.5, zeta=0.7, form="score")
         score = part.wrap_score(score_fn)(x, T)
         return bare, step, score, score_fn(x, T), jax.grad(residual)(x)
@@ -189,7 +190,7 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
         samples = {}
         for method, make in METHODS.items():
             part = make(sde, operator, y, noise_std, **SETTINGS)
-            sampler = PC(sde, part.wrap_step(table.ancestral()), table.none(), times)
+            sampler = PC(sde, part.wrap_step(ancestral()), none(), times)
             score_fn = part.wrap_score(DATA.score_fn(sde))
             samples[method] = sampler(KEY, score_fn, (num, 4), constrain=part.constrain).x
         return samples
@@ -213,7 +214,7 @@ def test_a_guided_score_serves_every_sampler(sampler):
     exact = posterior(DATA, MATRIX, y[0], noise_std)
     times = grids.log_snr(sde, 30, 1e-3)
     make = {
-        "pc": lambda: PC(sde, table.ancestral(), table.none(), grids.log_snr(sde, 100, 1e-3)),
+        "pc": lambda: PC(sde, ancestral(), none(), grids.log_snr(sde, 100, 1e-3)),
         "multistep": lambda: Multistep(sde, SOLVERS["dpmpp_2m"], times),
         "ode": lambda: ProbabilityFlow(sde, rtol=1e-3, atol=1e-3, denoise=True),
     }

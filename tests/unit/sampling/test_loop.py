@@ -11,7 +11,11 @@ from core.arrays import broadcast_to_rank
 from sampling import grids
 from sampling.base import Sample
 from sampling.pc import PC
-from sampling.steps import table
+from sampling.steps.ancestral import ancestral
+from sampling.steps.euler_maruyama import euler_maruyama
+from sampling.steps.langevin import annealed_langevin, langevin
+from sampling.steps.none import none
+from sampling.steps.reverse_diffusion import reverse_diffusion
 from sde.chain import ddpm_chain
 from sde.subvp import SubVP
 from sde.ve import VE
@@ -21,12 +25,12 @@ from tests.support.oracles import correlated, propagate
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 DATA = correlated(4, shift=0.5)
 KEY = jax.random.key(7)
-LANGEVIN, ALD, NONE = table.langevin(snr=0.16), table.annealed_langevin(snr=0.16), table.none()
+LANGEVIN, ALD, NONE = langevin(snr=0.16), annealed_langevin(snr=0.16), none()
 SUBJECTS = {
-    "vp": (VP(), table.ancestral(variance="transition"), grids.uniform(30, 1e-3)),
-    "subvp": (SubVP(), table.euler_maruyama(), grids.uniform(30, 1e-3)),
-    "ve": (VE(), table.reverse_diffusion(), grids.uniform(30, 1e-5)),
-    "ddpm": (ddpm_chain(0.1, 20.0, 30), table.ancestral(variance="transition"), grids.levels(30)),
+    "vp": (VP(), ancestral(variance="transition"), grids.uniform(30, 1e-3)),
+    "subvp": (SubVP(), euler_maruyama(), grids.uniform(30, 1e-3)),
+    "ve": (VE(), reverse_diffusion(), grids.uniform(30, 1e-5)),
+    "ddpm": (ddpm_chain(0.1, 20.0, 30), ancestral(variance="transition"), grids.levels(30)),
 }
 each = pytest.mark.parametrize("name", SUBJECTS)
 
@@ -137,7 +141,7 @@ def test_known_values_arrive_exactly(name):
 def test_a_start_takes_up_the_run_where_it_was_left():
     """Without noise, half a run and the other half from its result are the whole run; evaluations add up."""
     times = grids.uniform(20, 1e-3)
-    sde, step = VP(), table.reverse_diffusion(probability_flow=True)
+    sde, step = VP(), reverse_diffusion(probability_flow=True)
     score_fn = DATA.score_fn(sde)
     whole = PC(sde, step, NONE, times)
     half = PC(sde, step, NONE, times[:11], denoise=False)
@@ -172,7 +176,7 @@ def test_levels_of_a_chain_are_met_exactly():
 
 
 def test_grids_and_starts_that_make_no_sense_are_refused():
-    sde, step = VP(), table.reverse_diffusion()
+    sde, step = VP(), reverse_diffusion()
     for times, message in [
         ((1.0,), "at least two"),
         ((1.0, 0.5, 0.5), "each below"),

@@ -17,7 +17,10 @@ from sampling.inverse.operators.base import mask
 from sampling.inverse.operators.spectra import fourier
 from sampling.inverse.projection import colorize, inpaint, project
 from sampling.pc import PC
-from sampling.steps import table
+from sampling.steps.ancestral import ancestral
+from sampling.steps.langevin import annealed_langevin, langevin
+from sampling.steps.none import none
+from sampling.steps.reverse_diffusion import reverse_diffusion
 from sde.chain import ddpm_chain, smld_chain
 from sde.edm import EDM
 from sde.subvp import SubVP
@@ -28,7 +31,7 @@ from tests.unit.sampling.test_golden import Published
 
 SHAPE = (8, 8, 3)
 KEY = jax.random.key(11)
-LANGEVIN = table.langevin(snr=0.16)
+LANGEVIN = langevin(snr=0.16)
 SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM()}
 
 
@@ -58,8 +61,8 @@ def task_of(g, task, sde):
 
 def moves_of(num_scales):
     """Corrector and predictor, with the time at the end of each."""
-    langevin = table.langevin(snr=0.16, norm="batch")
-    return {"corrector": langevin, "predictor": table.reverse_diffusion()}, lambda t: t - 1 / (num_scales - 1)
+    corrector = langevin(snr=0.16, norm="batch")
+    return {"corrector": corrector, "predictor": reverse_diffusion()}, lambda t: t - 1 / (num_scales - 1)
 
 
 @pytest.mark.parametrize("task", ["inpaint", "colorize"])
@@ -154,7 +157,7 @@ def test_what_is_known_is_kept(name):
     y = operator.measure(image)
     shortcuts = {"vp": lambda: inpaint(sde, image, operator.known), "ve": lambda: colorize(sde, y)}
     constrain = shortcuts.get(name, lambda: project(sde, operator, y))()
-    sampler = PC(sde, table.ancestral(), table.none(), grids.uniform(5, 1e-3))
+    sampler = PC(sde, ancestral(), none(), grids.uniform(5, 1e-3))
     x = jax.jit(lambda: sampler(KEY, white(sde), image.shape, constrain=constrain).x)()
     np.testing.assert_allclose(operator.measure(x), y, atol=1e-6 if name in ("vp", "ve") else 1e-5)
     if name == "vp":
@@ -167,7 +170,7 @@ def test_the_loop_is_one_written_out_without_it():
     sde, rng = VP(), np.random.default_rng(1)
     image, known = jnp.asarray(rng.random((2, 4, 4, 3)), jnp.float32), jnp.asarray(rng.random((4, 4, 1)) < 0.5)
     times = grids.uniform(4, 1e-3)
-    sampler = PC(sde, table.reverse_diffusion(), LANGEVIN, times, num_corrector_steps=2)
+    sampler = PC(sde, reverse_diffusion(), LANGEVIN, times, num_corrector_steps=2)
     found = jax.jit(lambda: sampler(KEY, white(sde), image.shape, constrain=inpaint(sde, image, known)).x)()
 
     keys = example_keys(KEY, 2)
@@ -228,8 +231,8 @@ def test_more_corrector_steps_bring_what_is_not_known_nearer_to_its_expectation(
     expected = data.mean[~observed] + gain @ (np.asarray(x0)[0, observed] - data.mean[observed])
     errors = []
     for num in [0, 4]:
-        corrector = table.annealed_langevin(snr=0.3) if num else table.none()
-        sampler = PC(VE(), table.ancestral(), corrector, grids.uniform(60, 1e-5), num_corrector_steps=num)
+        corrector = annealed_langevin(snr=0.3) if num else none()
+        sampler = PC(VE(), ancestral(), corrector, grids.uniform(60, 1e-5), num_corrector_steps=num)
         constrain = project(VE(), mask((4,), known), x0)
         x = jax.jit(lambda s=sampler, c=constrain: s(KEY, data.score_fn(VE()), (4000, 4), constrain=c).x)()
         errors.append(np.abs(np.asarray(x).mean(axis=0)[~observed] - expected).max())

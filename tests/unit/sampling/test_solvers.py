@@ -14,8 +14,10 @@ from sampling.coefficients import METHODS
 from sampling.multistep import Multistep
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
-from sampling.steps import table
-from sampling.steps.solvers import Churn, ddim, heun, time_at
+from sampling.steps.ancestral import ancestral
+from sampling.steps.ddim import ddim
+from sampling.steps.heun import Churn, heun, time_at
+from sampling.steps.none import none
 from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
@@ -40,7 +42,7 @@ def solver(name, sde, times, **options):
     """A sampler by the name of its method; `ddim_1` and `churn` are the noisy forms of ddim and heun."""
     moves = {"ddim": ddim(), "heun": heun(), "ddim_1": ddim(eta=1.0), "churn": heun(churn=Churn(20.0, len(times)))}
     if name in moves:
-        return PC(sde, moves[name], table.none(), times, **options)
+        return PC(sde, moves[name], none(), times, **options)
     return Multistep(sde, METHODS[name], times, **options)
 
 
@@ -159,7 +161,7 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling(name):
     z, data = jax.random.normal(KEY, (2, 3, 4))
     x = sde.perturb(data, t, z)
     args = (z, DATA.score_fn(sde), sde, x, t, t_next)
-    one, other = jax.jit(lambda: (ddim(eta=1.0)(*args), table.ancestral(variance="posterior")(*args)))()
+    one, other = jax.jit(lambda: (ddim(eta=1.0)(*args), ancestral(variance="posterior")(*args)))()
     for found, expected in zip(one, other, strict=True):
         # float32 of x, divided by the mean coefficient.
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * float(jnp.max(jnp.abs(x))))

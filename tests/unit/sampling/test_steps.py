@@ -9,6 +9,10 @@ from core.keys import draw_normal
 from sampling import grids
 from sampling.base import posterior_mean
 from sampling.steps import table
+from sampling.steps.ancestral import ancestral
+from sampling.steps.euler_maruyama import euler_maruyama
+from sampling.steps.langevin import annealed_langevin, langevin
+from sampling.steps.reverse_diffusion import reverse_diffusion
 from sde.chain import ddpm_chain, smld_chain
 from sde.subvp import SubVP
 from sde.ve import VE
@@ -18,12 +22,12 @@ from tests.support.oracles import Gaussian, Mixture, correlated, propagate
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 CHAINS = {"ddpm": lambda n: ddpm_chain(0.1, 20.0, n), "smld": lambda n: smld_chain(0.01, 50.0, n)}
 PREDICTORS = {
-    "euler_maruyama": table.euler_maruyama(),
-    "euler_maruyama_ode": table.euler_maruyama(probability_flow=True),
-    "reverse_diffusion": table.reverse_diffusion(),
-    "reverse_diffusion_ode": table.reverse_diffusion(probability_flow=True),
-    "ancestral_posterior": table.ancestral(variance="posterior"),
-    "ancestral_transition": table.ancestral(variance="transition"),
+    "euler_maruyama": euler_maruyama(),
+    "euler_maruyama_ode": euler_maruyama(probability_flow=True),
+    "reverse_diffusion": reverse_diffusion(),
+    "reverse_diffusion_ode": reverse_diffusion(probability_flow=True),
+    "ancestral_posterior": ancestral(variance="posterior"),
+    "ancestral_transition": ancestral(variance="transition"),
 }
 DATA = correlated(3, shift=0.5)
 
@@ -65,7 +69,7 @@ def test_predictors_converge_at_first_order(name):
 def test_ancestral_sampling_of_a_chain_reaches_its_data(name, variance):
     """Over all levels and below the first, where the data are: an error that halves with twice the levels."""
     exact = (DATA.mean, DATA.cov)
-    step, found = table.ancestral(variance=variance), []
+    step, found = ancestral(variance=variance), []
     for num_scales in [200, 400]:
         chain = CHAINS[name](num_scales)
         found.append(np.asarray(jax.jit(lambda c=chain, n=num_scales: errors(c, grids.levels(n), exact, [step]))()))
@@ -85,7 +89,7 @@ def test_annealed_langevin_is_as_wide_as_its_law(name, snr):
         size = 2 * alpha * (snr * float(sde.std(jnp.asarray(t)))) ** 2
         values, vectors = np.linalg.eigh(cov)
         expected = vectors * (values / (1 - size / (2 * values))) @ vectors.T
-        move = table.annealed_langevin(snr=snr)
+        move = annealed_langevin(snr=snr)
         start = (jnp.zeros(3), jnp.eye(3))
         found = propagate([move], DATA.score_fn(sde), sde, start, (t, 0.55), repeat=1000)
         np.testing.assert_allclose(found[0], mean, rtol=1e-6, atol=1e-9)  # (1 - 2 snr^2)^1000 of the start is left
@@ -104,7 +108,7 @@ def test_langevin_is_as_wide_as_its_law():
 
     @jax.jit
     def widths(snr, key):
-        step = table.langevin(snr=snr)
+        step = langevin(snr=snr)
         times = jnp.full((16,), t), jnp.full((16,), t_next)
 
         def body(x, i):
@@ -125,29 +129,34 @@ def test_norms_of_the_batch_couple_its_examples_and_norms_of_an_example_do_not()
     x = jnp.array([[1.0, 2.0], [3.0, -1.0]])
     args = (jnp.ones((2, 2)), lambda x, t: -x, VE(), x, jnp.full(2, 0.5), jnp.full(2, 0.4))
     other = (args[0], args[1], args[2], x.at[1].multiply(10.0), *args[4:])
-    own, batch = table.langevin(snr=0.16), table.langevin(snr=0.16, norm="batch")
+    own, batch = langevin(snr=0.16), langevin(snr=0.16, norm="batch")
     np.testing.assert_array_equal(own(*args).x[0], own(*other).x[0])
     assert np.abs(batch(*args).x[0] - batch(*other).x[0]).max() > 1e-3
 
 
-def test_tables_make_every_step_with_the_same_keywords():
+def test_tables_make_every_step_from_the_same_settings():
     x = jnp.ones((2, 3))
-    for make in table.PREDICTORS.values():
-        step = make(probability_flow=False, variance="posterior", eta=0.5, churn=None)
+    steps = [make(table.PredictorSettings(eta=0.5)) for make in table.PREDICTORS.values()]
+    steps += [make(table.CorrectorSettings(snr=0.1)) for make in table.CORRECTORS.values()]
+    for step in steps:
         assert step(x, lambda x, t: -x, VP(), x, jnp.full(2, 0.5), jnp.full(2, 0.4)).x.shape == x.shape
-    for make in table.CORRECTORS.values():
-        step = make(snr=0.1, norm="example")
-        assert step(x, lambda x, t: -x, VP(), x, jnp.full(2, 0.5), jnp.full(2, 0.4)).x.shape == x.shape
+
+
+def test_a_misspelled_setting_is_refused():
+    with pytest.raises(TypeError, match="varience"):
+        table.PredictorSettings(varience="transition")
+    with pytest.raises(TypeError, match="nrom"):
+        table.CorrectorSettings(snr=0.1, nrom="batch")
 
 
 def test_what_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="variance = 'prior'"):
-        table.ancestral(variance="prior")
+        ancestral(variance="prior")
     with pytest.raises(ValueError, match="norm = 'pixel'"):
-        table.langevin(snr=0.1, norm="pixel")
+        langevin(snr=0.1, norm="pixel")
     with pytest.raises(ValueError, match="continuous time"):
         x = jnp.ones((2, 3))
-        table.euler_maruyama()(x, lambda x, t: -x, CHAINS["ddpm"](100), x, jnp.ones(2), jnp.zeros(2))
+        euler_maruyama()(x, lambda x, t: -x, CHAINS["ddpm"](100), x, jnp.ones(2), jnp.zeros(2))
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
