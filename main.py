@@ -22,6 +22,7 @@ from ml_collections import config_flags
 import run_lib
 from builders.devices import set_num_cpu_devices
 from configs.default import flatten, get_config, validate
+from configs.files import describe
 from core.errors import PeerError, RunError, Stopped
 from core.files import write_json
 from core.tables import nearest
@@ -301,7 +302,7 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
         FLAGS.config.lock()  # a file that could not be read is only told when it is used
         return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise SystemExit(fail(" ".join(str(error).split()), EXIT_USER_ERROR)) from None
+        raise SystemExit(fail(describe(error), EXIT_USER_ERROR)) from None
 
 
 def fail(message: str, code: int) -> int:

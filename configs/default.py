@@ -9,8 +9,8 @@ from typing import Any
 import ml_collections
 
 from configs import validation
-from configs.keys import Key, differences, flatten, set_value, to_json, unknown_key
-from configs.sections import SECTIONS
+from configs.keys import differences, flatten, set_value, to_json, unknown_key
+from configs.sections import KEYS, SECTIONS
 
 __all__ = [
     "KEYS",
@@ -24,10 +24,6 @@ __all__ = [
     "to_json",
     "validate",
 ]
-
-KEYS: dict[str, Key] = {  # every declaration by its dotted key
-    f"{section}.{name}" if section else name: key for section, keys in SECTIONS.items() for name, key in keys.items()
-}
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import ml_collections
@@ -66,6 +66,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
     return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
 
 
-def unknown_key(key: str, known: Mapping[str, Any]) -> ValueError:
+def unknown_key(key: str, known: Iterable[str]) -> ValueError:
     """The error for a key that does not exist; it names the nearest one that does."""
     return ValueError(f"config.{key} is not a setting; the nearest is config.{nearest(key, known)}.")

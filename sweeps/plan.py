@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs import default
+from configs.files import describe
 from core.files import write_json
 from core.tables import nearest
 from sweeps.overrides import Overrides, Sweep
@@ -90,7 +91,7 @@ def configured(arguments: Sequence[str]) -> ConfigDict:
         config: ConfigDict = values["config"].value
         default.validate(config.lock())  # a file that could not be read is only told when it is used
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(_one_line(error)) from error
+        raise ValueError(describe(error)) from error
     return config
 
 

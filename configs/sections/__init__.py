@@ -13,3 +13,6 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "model": model.KEYS,
     "optim": optim.KEYS,
 }
+KEYS: dict[str, Key] = {  # every declaration by its dotted key
+    f"{section}.{name}" if section else name: key for section, keys in SECTIONS.items() for name, key in keys.items()
+}

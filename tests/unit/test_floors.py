@@ -23,7 +23,7 @@ SEES = {"sweeps": {"core", "configs", "reports"}, "sweep": {"core", "sweeps"}}  
 SIDEWAYS = {("evaluation", "reports")}  # record types
 PACKAGES = {  # what a room may import from outside, where that is a promise
     "sde": {"jax", "numpy", "diffrax"},
-    "configs": {"ml_collections"},
+    "configs": {"absl", "ml_collections"},
     "sweeps": {"absl", "ml_collections", "rich", "submitit", "numpy", "jinja2", "matplotlib"},
 }
 PENDING: set[tuple[str, str]] = {

@@ -1,0 +1,50 @@
+"""Errors of config files in one sentence: file and line, and for a key that does not exist, the nearest one."""
+
+import pathlib
+import re
+import traceback
+from types import FrameType
+
+import absl
+import ml_collections
+from ml_collections import config_flags
+
+from configs.keys import unknown_key
+from configs.sections import KEYS, SECTIONS
+
+_LIBRARIES = tuple(str(pathlib.Path(module.__path__[0])) for module in (absl, ml_collections))
+# What a locked ConfigDict says when an unknown key is set, and when one is read.
+_UNKNOWN = re.compile(r"Key \"(?P<set>\w+)\" does not exist|\\?'(?P<read>\w+)\\?'")
+
+
+def describe(error: BaseException) -> str:
+    """One sentence for an error of parsing the flags, of which one is the config file.
+
+    An error that the file raised begins with the line that raised it; others keep their message.
+    """
+    cause: BaseException | None = error
+    while cause is not None:  # absl wraps some errors of the file into its own
+        frames = list(traceback.walk_tb(cause.__traceback__))
+        if place := _place(frames):
+            return f"{place}: {_reason(cause, frames[-1][0])}"
+        cause = cause.__context__
+    return " ".join(str(error).split())
+
+
+def _place(frames: list[tuple[FrameType, int]]) -> str | None:
+    """File and line of the last frame below the one that runs config files, without those of libraries."""
+    files = [frame.f_code.co_filename for frame, _ in frames]
+    if config_flags.config_flags.__file__ not in files:
+        return None
+    start = len(files) - files[::-1].index(config_flags.config_flags.__file__)
+    inside = [k for k in range(start, len(files)) if not files[k].startswith((*_LIBRARIES, "<frozen"))]
+    return f"{files[inside[-1]]}, line {frames[inside[-1]][1]}" if inside else None
+
+
+def _reason(error: BaseException, frame: FrameType) -> str:
+    """The message; for an unknown key, the sentence that names the nearest. `frame`: where the error was raised."""
+    section, found = frame.f_locals.get("self"), _UNKNOWN.search(str(error))
+    if found and isinstance(error, AttributeError | KeyError) and isinstance(section, ml_collections.ConfigDict):
+        names = (f"{name}." if name else "" for name, keys in SECTIONS.items() if keys.keys() <= set(section.keys()))
+        return str(unknown_key(next(names, "") + (found["set"] or found["read"]), [*KEYS, *SECTIONS]))
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,24 @@
+"""A config file that the program cannot use: one line and an exit code."""
+
+import subprocess
+import sys
+
+import main
+from tests.support.paths import ROOT
+
+
+def test_a_published_key_that_does_not_exist_here_is_one_sentence_with_the_nearest(tmp_path):
+    """It used to end in a dump of all fields of the section."""
+    config = tmp_path / "mine.py"
+    config.write_text(
+        "from configs import default\n\n\ndef get_config():\n    config = default.get_config()\n"
+        "    config.model.attention_type = 'ddpm'\n    return config\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "main.py", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--mode=train"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.stderr.strip() == (
+        f"error: {config}, line 6: config.model.attention_type is not a setting; "
+        "the nearest is config.model.embedding_type."
+    )
