@@ -10,7 +10,7 @@ import run_lib
 from builders.process import make_sde
 from configs import default
 from programs.experiment import Experiment
-from tests.unit.configs.test_configs import PUBLISHED, load
+from tests.support.configs import PUBLISHED, load
 
 
 @pytest.fixture(autouse=True, scope="module")

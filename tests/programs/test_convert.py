@@ -24,9 +24,9 @@ from interop.names.order import outline
 from programs import convert
 from programs.experiment import Experiment
 from tests.support import torch_files
+from tests.support.configs import load as load_config
 from tests.support.paths import ROOT
 from tests.support.published import FILES, config_of, golden_file, outline_of, published_order, pytorch_contents
-from tests.unit.configs.test_configs import load as load_config
 from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.score_matching import make_loss_fn
 from training.state import initial_state, make_train_step

@@ -13,7 +13,7 @@ from core.keys import fold_in
 from data.prefetch import DataError, Feed
 from programs import restore_run
 from programs.experiment import Experiment
-from tests.unit.configs.test_configs import load
+from tests.support.configs import load
 from training.accumulation import gradients
 from training.checkpoint import Checkpoints
 from training.compile import compile_all

@@ -23,10 +23,9 @@ from evaluation.rounds import run_task
 from evaluation.sample_files import read_batches
 from evaluation.tasks import per_example
 from programs import metrics, restore_run
-from tests.programs.test_metrics import compared
-from tests.programs.test_sample import untrained
+from tests.support.evaluations import evaluated
 from tests.support.paths import ROOT
-from tests.unit.reports.test_overview import evaluated
+from tests.support.runs import compared, untrained
 from training.checkpoint import CheckpointError, CheckpointMissingError
 
 

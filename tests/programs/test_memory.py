@@ -15,8 +15,8 @@ import run_lib
 from core.keys import example_keys
 from programs.experiment import Experiment
 from runtime.memory import MemoryBoundedSampler, largest_batch
+from tests.support.configs import load
 from tests.support.paths import ROOT
-from tests.unit.configs.test_configs import load
 
 
 def test_a_batch_is_halved_until_it_fits():

@@ -13,14 +13,7 @@ from evaluation import rounds
 from evaluation.metrics import table
 from evaluation.rounds import Worker
 from programs import metrics
-from tests.programs.test_sample import tiny, untrained
-
-
-def compared(**settings):
-    config = tiny()
-    config.eval.update(features="pixels", reference_dataset="train", enable_loss=False, enable_bpd=False)
-    config.eval.update(metrics=("fid", "kid", "precision", "recall"), batch_size=48, **settings)
-    return config
+from tests.support.runs import compared, untrained
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from configs.vp import smoke
 from data import shapes
 from programs import inspect
 from programs.experiment import Experiment
-from tests.unit.configs.test_configs import load
+from tests.support.configs import load
 
 
 class Case(NamedTuple):

@@ -18,8 +18,8 @@ from core.errors import RunError
 from core.files import write_atomically
 from evaluation import rounds
 from programs.experiment import Experiment
+from tests.support.configs import load
 from tests.support.paths import ROOT
-from tests.unit.configs.test_configs import load
 from training.checkpoint import CheckpointError, Checkpoints
 
 ONE_DEVICE = slice(0, 1)

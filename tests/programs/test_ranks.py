@@ -18,8 +18,8 @@ from programs import sample
 from programs.experiment import Experiment
 from programs.tasks.base import Request
 from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
+from tests.support.configs import load
 from tests.support.oracles import correlated
-from tests.unit.configs.test_configs import load
 
 SHAPES = {"vectors": (30,), "series": (16, 2), "images": (4, 8, 3), "volumes": (4, 8, 4, 1)}
 SAMPLING = {

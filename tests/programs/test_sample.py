@@ -13,39 +13,15 @@ from PIL import Image
 
 import main
 import run_lib
-from configs import default, presets
+from configs import presets
 from programs import restore_run, sample
-from programs.experiment import Experiment
 from programs.tasks import latent, restore
 from programs.tasks.base import Request, in_batches
 from tests.support.paths import ROOT
-from tests.unit.configs.test_configs import load
-from training.checkpoint import CheckpointError, Checkpoints
+from tests.support.runs import tiny, untrained
+from training.checkpoint import CheckpointError
 
 TEST_IMAGES = "test:0,1,2"
-
-
-def tiny(**model):
-    """Six steps of a tiny network on random 8x8 RGB images, some of them by class."""
-    config = load("configs/vp/smoke.py")
-    config.data.update(dataset="synthetic", num_channels=3)
-    config.model.update(nf=8, ch_mult=(1,), num_scales=6, beta_max=4.0, **model)
-    config.sampling.update(num_steps=6, predictor="ddim", eta=1.0)
-    config.eval.batch_size = 8
-    return config
-
-
-def untrained(config, workdir, num_devices=1):
-    """An experiment whose checkpoint 1 holds random parameters."""
-    run = Experiment(config, str(workdir), jax.devices()[:num_devices])
-    if not (workdir / restore_run.FOLDER).exists():
-        draw = np.random.default_rng(0)
-        state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), run.abstract_state())
-        random = jax.tree.map(lambda a: draw.normal(scale=0.2, size=a.shape).astype(a.dtype), state.params)
-        store = Checkpoints(workdir / restore_run.FOLDER)
-        store.save(1, jax.device_put(state.replace(ema_params=random)), default.to_json(config))
-        store.close()
-    return run
 
 
 @pytest.fixture(scope="module")

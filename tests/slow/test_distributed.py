@@ -17,8 +17,8 @@ import pytest
 import main
 import run_lib
 from programs.experiment import Experiment
+from tests.support.configs import load
 from tests.support.paths import DEVICES, ROOT, XLA_FLAGS
-from tests.unit.configs.test_configs import load
 
 STEPS = 50
 RTOL = 1e-5  # sums over the batch are taken in another order

@@ -25,8 +25,8 @@ import main
 from programs.experiment import Experiment
 from tests.support.command_stage import OF_BENCHMARK, Stage, Subject, special, value_of
 from tests.support.documented import COMMANDS, OTHERS, logical_lines
+from tests.support.flags import flags_of_main
 from tests.support.paths import CACHE, ROOT
-from tests.unit.test_docs import flags_of_main
 
 # ml_collections reads a config file in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

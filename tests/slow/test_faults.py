@@ -27,8 +27,8 @@ from data.pipeline import examples_of_step
 from programs.experiment import Experiment
 from runtime.lock import workdir_lock
 from runtime.signals import SIGNALS, StopRequest, report_on_signal
+from tests.support.configs import load
 from tests.support.paths import ROOT
-from tests.unit.configs.test_configs import load
 from training import compile
 from training.checkpoint import CheckpointError, Checkpoints
 from training.checksums import checksums

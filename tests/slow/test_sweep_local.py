@@ -9,10 +9,8 @@ import time
 
 import pytest
 
-from benchmarks import kill
-from core.files import is_locked
-from sweeps import plan
 from tests.support.paths import ROOT
+from tests.support.swept import digests, trainers
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -32,19 +30,6 @@ def started(root, sweep, data_dir, *flags):
     ]  # fmt: skip
     with root.with_suffix(".log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-
-
-def digests(root):
-    """SHA-256 of everything that each run has left, as `benchmarks/kill.py` takes it."""
-    runs, _ = plan.load(root)
-    return {run.name: kill.digest(run.directory, plan.configured(run.arguments)) for run in runs}
-
-
-def trainers(root):
-    """The process ids of the trainers at work, by the names of their runs; the lock says who is alive."""
-    locks = [path for path in root.glob("*/sweep/train.lock") if is_locked(path)]
-    found = {path.parent.parent.name: path.read_text().strip() for path in locks}
-    return {name: int(number) for name, number in found.items() if number}
 
 
 def killed(root, sweep, data_dir, dice, num_trainers=6, num_sweeps=2):

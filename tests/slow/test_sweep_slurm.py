@@ -12,8 +12,8 @@ import pytest
 
 from sweeps import plan
 from sweeps.runs import State, status_of
-from tests.slow.test_sweep_local import digests, trainers
 from tests.support.paths import ROOT
+from tests.support.swept import digests, trainers
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

@@ -9,11 +9,10 @@ from PIL import Image
 
 from configs import default
 from tests.support import metric_fixtures as recipe
+from tests.support.configs import load
+from tests.support.documented import BLOCK
 from tests.support.paths import ROOT
 from tests.support.published import CHECKPOINTS, config_of
-from tests.unit.configs.test_configs import load
-from tests.unit.models.test_inception import SHAPES
-from tests.unit.test_docs import BLOCK
 
 # What is appended ---------------------------------------------------------------------------------------------------
 
@@ -167,7 +166,7 @@ class Stage:
         Image.fromarray(draw.integers(0, 16, (8, 8), np.uint8)).save(self.inputs / "A.png")
         Image.fromarray((np.arange(64).reshape(8, 8) % 2 * 255).astype(np.uint8)).save(self.inputs / "M.png")
         shutil.copy(CHECKPOINTS / "torch_ncsnpp_ve_cont" / "checkpoint_5.pth", self.inputs / "checkpoint_24.pth")
-        np.savez(self.inputs / "random.npz", allow_pickle=False, **recipe.inception_state(SHAPES))
+        np.savez(self.inputs / "random.npz", allow_pickle=False, **recipe.inception_state(recipe.inception_shapes()))
         for block in BLOCK.finditer((ROOT / "docs/howto/features.md").read_text(encoding="utf-8")):
             if block[2].startswith("# my_features.py"):
                 (self.inputs / "my_features.py").write_text(block[2], encoding="utf-8")

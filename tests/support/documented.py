@@ -14,6 +14,7 @@ RECIPE = re.compile(
 PROGRAM = re.compile(r"\bpython (?:(main|sweep)\.py|-m (benchmarks\.\w+))(?=\s|$)")
 # How a line begins that is for a shell, and calls something else.
 OTHER = re.compile(r"(?:make|pip|tfds|sbatch|gcloud|kubectl|scontrol|until|\.venv/bin/\w+|\.) \S")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.M | re.S)
 
 

@@ -25,6 +25,11 @@ def images(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng([SEED, *shape]).integers(0, 256, shape, np.uint8)
 
 
+def inception_shapes() -> dict[str, list[int]]:
+    """The shapes of torch-fidelity's parameters, by PyTorch's names."""
+    return json.loads((FOLDER / "inception_shapes.json").read_text())
+
+
 def inception_state(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
     """Random weights under PyTorch's names, drawn in the order of the names; activations stay of order 1.
 

@@ -1,7 +1,6 @@
 """The documentation is true: its code runs, its commands are accepted, its links lead somewhere."""
 
 import argparse
-import copy
 import importlib
 import pathlib
 import re
@@ -9,15 +8,13 @@ import sys
 
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
-import main
 from configs import default
-from tests.support.documented import COMMANDS, PAGES, name
+from tests.support.documented import BLOCK, COMMANDS, PAGES, name
+from tests.support.flags import flags_of_main
 from tests.support.paths import ROOT
 
 HOWTO = sorted((ROOT / "docs/howto").glob("*.md"))
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 FRAGMENT = re.compile(
     r"# \S+, (in|with|below) "
 )  # a line for a table of another file: tests/slow/test_recipes.py applies it
@@ -58,16 +55,6 @@ def test_the_tutorial_runs_as_written(tmp_path, monkeypatch):
 def test_code_of_the_how_to_pages_runs_as_written(page, tmp_path, monkeypatch):
     run_blocks(page, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
-
-
-def flags_of_main(words):
-    """Main's flags, not yet parsed, for a command of these words."""
-    own = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", lock_config=True, flag_values=own, sys_argv=["main.py", *words])
-    for flag in flags.FLAGS.flags_by_module_dict()[main.__name__]:
-        if flag.name != "config":
-            own[flag.name] = copy.deepcopy(flag)
-    return own
 
 
 def parse(words):

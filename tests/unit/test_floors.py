@@ -79,3 +79,15 @@ def test_tensorflow_and_torch_are_never_imported_and_tensorboard_in_one_place(pa
     found = set(imports(path))
     assert not found & {"tensorflow", "torch"}
     assert "tensorboardX" not in found or path.relative_to(ROOT).as_posix() == "training/log.py"
+
+
+def test_no_test_module_imports_another():
+    """What two of them need is in `tests/support`."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else [f"{node.module}."]
+                others = [
+                    name for name in names if name.startswith("tests.") and name.split(".")[1] not in ("", "support")
+                ]
+                assert not others, f"{path.relative_to(ROOT)} imports {others[0]}; move what both need to tests/support"

@@ -2,7 +2,6 @@
 
 import fnmatch
 import functools
-import importlib.util
 import json
 from typing import Any, NamedTuple
 
@@ -16,17 +15,10 @@ from builders.process import make_sde
 from builders.sampler import make_sampler
 from builders.score import make_network, make_score_of
 from configs import default
+from tests.support.configs import EXPERIMENTS, PATHS, PUBLISHED, load
 from tests.support.paths import GOLDEN, ROOT
 
-EXPERIMENTS = json.loads((GOLDEN / "experiments.json").read_text())
 COUNTS = json.loads((GOLDEN / "parameter_counts.json").read_text())
-PATHS = sorted(
-    str(path.relative_to(ROOT))
-    for path in (ROOT / "configs").rglob("*.py")
-    if len(path.relative_to(ROOT).parts) > 2
-    and not {"sections", "presets", "sweeps"} & set(path.relative_to(ROOT).parts)
-)
-PUBLISHED = [path for path in PATHS if path in EXPERIMENTS]
 # The experiments are listed in docs/configs.md, what differs from the published settings in docs/deviations.md.
 DOCS = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("docs/configs.md", "docs/deviations.md"))
 GONE, UNSET = "gone", "not set"
@@ -72,13 +64,6 @@ DERIVED = (  # not a key here: `build_network` takes the number of levels
     "| `configs/ve/ncsn/*` | `model.num_classes` | not set | `model.num_scales` "
     "| the published network needs it and stops without: one class for each noise level |"
 )
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location("experiment_config", ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
 
 
 def test_all_published_experiments_are_there():

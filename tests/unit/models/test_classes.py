@@ -8,7 +8,7 @@ import pytest
 from builders.objective import make_objective
 from builders.process import make_sde
 from builders.score import _condition, example_inputs, log_class_probability, make_network
-from tests.unit.configs.test_configs import load
+from tests.support.configs import load
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The FID InceptionV3 against torch-fidelity's network with the same weights, and the files of weights."""
 
 import hashlib
-import json
 import logging
 
 import jax
@@ -16,7 +15,7 @@ from models import inception
 from tests.support import metric_fixtures as recipe
 
 GOLDEN = np.load(recipe.FOLDER / "inception.npz")
-SHAPES = json.loads((recipe.FOLDER / "inception_shapes.json").read_text())
+SHAPES = recipe.inception_shapes()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from core.keys import example_keys
 from models.blocks.layers import GroupNorm
 from models.blocks.refinenet import InstanceNorm2dPlus
 from models.precision import converted
-from tests.unit.configs.test_configs import load
+from tests.support.configs import load
 from training.objectives.score_matching import make_loss_fn
 
 U_NET = {"ch_mult": (1, 2), "attn_resolutions": (4,), "dropout": 0.5}

@@ -1,7 +1,5 @@
 """Steps and runs of the published implementation, with every random number given."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,42 +14,15 @@ from sampling.steps.euler_maruyama import euler_maruyama
 from sampling.steps.langevin import annealed_langevin, langevin
 from sampling.steps.none import none
 from sampling.steps.reverse_diffusion import reverse_diffusion
-from sde.base import SDE
 from sde.chain import ddpm_chain, smld_chain
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
+from tests.support.chains import Published
 
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 CHAINS = {"vp": lambda n: ddpm_chain(0.1, 20.0, n), "ve": lambda n: smld_chain(0.01, 50.0, n)}
 KEY = jax.random.key(0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Published(SDE):
-    """The mixture that published samplers use: marginals of the continuous SDE, transitions of its chain."""
-
-    limit: SDE
-    chain: SDE
-
-    def drift_coeff(self, t):
-        return self.limit.drift_coeff(t)
-
-    def diffusion(self, t):
-        return self.limit.diffusion(t)
-
-    def mean_coeff(self, t):
-        return self.limit.mean_coeff(t)
-
-    def std(self, t):
-        return self.limit.std(t)
-
-    @property
-    def prior_std(self):
-        return self.limit.prior_std
-
-    def transition(self, s, t):
-        return self.chain.transition(s, t)
 
 
 def published(name, num_scales):

@@ -26,8 +26,8 @@ from sde.edm import EDM
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
+from tests.support.chains import Published
 from tests.support.oracles import correlated
-from tests.unit.sampling.test_golden import Published
 
 SHAPE = (8, 8, 3)
 KEY = jax.random.key(11)

@@ -12,8 +12,8 @@ from core.files import write_json
 from sweeps import attempt, launch_local, plan, report, runs
 from sweeps.overrides import chain, paired, product, vary
 from sweeps.runs import State, status_of
+from tests.support.configs import load
 from tests.support.paths import ROOT
-from tests.unit.configs.test_configs import load
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

@@ -12,7 +12,7 @@ from configs import default
 from interop import load as interop
 from programs import convert, restore_run
 from programs.experiment import Experiment
-from tests.unit.configs.test_configs import load
+from tests.support.configs import load
 from training.ema import EMA, PowerEMA, exponent
 from training.posthoc_ema import Profile, coefficients, combine
 from training.state import AveragedState, TrainState, initial_state, make_train_step

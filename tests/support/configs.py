@@ -1,0 +1,22 @@
+"""The experiments of `configs/`: their paths, the published settings, and how one is loaded by its path."""
+
+import importlib.util
+import json
+
+from tests.support.paths import GOLDEN, ROOT
+
+EXPERIMENTS = json.loads((GOLDEN / "experiments.json").read_text())
+PATHS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "configs").rglob("*.py")
+    if len(path.relative_to(ROOT).parts) > 2
+    and not {"sections", "presets", "sweeps"} & set(path.relative_to(ROOT).parts)
+)
+PUBLISHED = [path for path in PATHS if path in EXPERIMENTS]
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location("experiment_config", ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
