@@ -12,7 +12,10 @@ from configs.sections import SECTIONS
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "reference" / "configs.md"
 EFFECTS = {"model": "new run", "evaluation": "new evaluation", "nothing": "any time"}
-MODULES = ("configs.default", "configs.keys", "configs.checks", "configs.validation", "configs.presets")
+MODULES = (
+    "configs.default", "configs.keys", "configs.checks", "configs.validation", "configs.files", "configs.reference",
+    "configs.presets.datasets", "configs.presets.networks", "configs.presets.processes", "configs.presets.sizes",
+)  # fmt: skip
 INTRODUCTION = """\
 # Settings
 

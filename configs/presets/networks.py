@@ -1,0 +1,108 @@
+"""Networks, with the settings of sampling and optimization that were published for them."""
+
+from ml_collections import ConfigDict
+
+from configs.presets.processes import discrete
+
+
+def ddpmpp(config: ConfigDict) -> None:
+    """DDPM++: BigGAN residual blocks, no FIR filter, no progressive growing."""
+    config.model.update(name="ncsnpp", resblock_type="biggan", skip_rescale=True, fir=False)
+    config.model.update(progressive="none", progressive_input="none")
+
+
+def mlp(config: ConfigDict) -> None:
+    """A residual perceptron, for vectors."""
+    config.model.name = "mlp"
+
+
+def classifier(config: ConfigDict) -> None:
+    """After a data set: the noise-conditional Wide ResNet that guides score models toward a class."""
+    config.model.update(name="wideresnet", ema_rate=0.99)
+    config.training.snapshot_sampling = False
+    config.eval.update(enable_bpd=False, enable_sampling=False)
+
+
+def ncsnpp(config: ConfigDict) -> None:
+    """NCSN++: DDPM++ with FIR resampling and a residual input pyramid."""
+    ddpmpp(config)
+    config.model.update(fir=True, progressive_input="residual")
+
+
+def deep(config: ConfigDict) -> None:
+    """The deep variants: twice the residual blocks, 950,001 steps."""
+    config.model.num_res_blocks = 8
+    config.training.n_iters = 950_001
+
+
+def ncsnpp_256(config: ConfigDict) -> None:
+    """NCSN++ for 256 pixels: seven resolutions, image pyramids at the input and at the output."""
+    ncsnpp(config)
+    config.model.update(progressive="output_skip", progressive_input="input_skip")
+    config.model.update(ch_mult=(1, 1, 2, 2, 2, 2, 2), num_res_blocks=2, num_scales=2000)
+
+
+def ncsnpp_1024(config: ConfigDict) -> None:
+    """NCSN++ for 1024 pixels: eight resolutions from 16 channels up, batches of 8; evaluated from checkpoint 1 on."""
+    ncsnpp_256(config)
+    config.model.update(nf=16, ch_mult=(1, 2, 4, 8, 16, 32, 32, 32), num_res_blocks=1, ema_rate=0.9999)
+    config.model.sigma_max = 1348.0
+    config.training.update(batch_size=8, n_jitted_steps=1)
+    config.sampling.snr = 0.15
+    config.eval.update(begin_ckpt=1, batch_size=1024, enable_sampling=False)
+
+
+def ddpm(config: ConfigDict) -> None:
+    """The network of DDPM for 32 pixels, embedded by level or time; embedding_type is as published, but not used."""
+    config.model.update(name="ddpm", num_res_blocks=2, embedding_type="fourier")
+
+
+def ddpm_256(config: ConfigDict) -> None:
+    """The network of DDPM for 256 pixels, with a tenth of the learning rate."""
+    ddpm(config)
+    config.model.ch_mult = (1, 1, 2, 2, 4, 4)
+    config.optim.lr = 2e-5
+
+
+def ncsn(config: ConfigDict) -> None:
+    """NCSN: ten levels from 1 to 0.01, each with its own normalizations, 100 Langevin steps per level; no average."""
+    _refinenet(config)
+    config.model.update(name="ncsn", scale_by_sigma=False, ema_rate=0.0, num_scales=10, sigma_max=1.0)
+    config.optim.lr = 1e-3
+    config.sampling.update(n_steps_each=100, snr=0.316)
+
+
+def ncsnv2(config: ConfigDict) -> None:
+    """NCSNv2: a network divided by sigma (technique 3) with techniques 1, 2, 4 and 5."""
+    _refinenet(config)
+    config.model.update(name="ncsnv2_64", scale_by_sigma=True)
+    config.optim.lr = 1e-4
+    technique_124(config)
+    technique_5(config)
+
+
+def technique_124(config: ConfigDict) -> None:
+    """After a data set: many levels, starting from its largest distance, and Langevin steps that suit them.
+
+    Source: Song and Ermon 2020, techniques 1, 2 and 4.
+    """
+    sigma_max, num_scales, n_steps_each, snr = _LADDERS[config.data.dataset]
+    config.model.update(sigma_max=sigma_max, num_scales=num_scales)
+    config.sampling.update(n_steps_each=n_steps_each, snr=snr)
+
+
+def technique_5(config: ConfigDict) -> None:
+    """The average of the parameters. Source: Song and Ermon 2020, technique 5."""
+    config.model.ema_rate = 0.999
+
+
+def _refinenet(config: ConfigDict) -> None:
+    """SMLD with annealed Langevin dynamics and a RefineNet; embedding_type is as published, but not used."""
+    discrete(config)
+    config.sampling.update(predictor="none", corrector="ald")
+    config.model.update(normalization="InstanceNorm++", nonlinearity="elu", embedding_type="fourier")
+    config.optim.update(warmup=0, grad_clip=-1.0)
+
+
+# Largest sigma, number of levels, Langevin steps per level, their signal-to-noise ratio.
+_LADDERS = {"CIFAR10": (50.0, 232, 5, 0.176), "CELEBA": (90.0, 500, 5, 0.128), "LSUN": (190.0, 1086, 3, 0.095)}

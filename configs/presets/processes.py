@@ -1,0 +1,39 @@
+"""SDEs and their chains, with the sampling that was published for each; EDM's preconditioning for any of them."""
+
+from ml_collections import ConfigDict
+
+
+def vp(config: ConfigDict) -> None:
+    """VP SDE on [-1, 1], trained in continuous time, sampled by Euler-Maruyama."""
+    config.training.update(sde="vpsde", continuous=True, reduce_mean=True)
+    config.data.centered = True
+    config.sampling.update(method="pc", predictor="euler_maruyama", corrector="none")
+    config.model.update(scale_by_sigma=False, ema_rate=0.9999, embedding_type="positional")
+
+
+def subvp(config: ConfigDict) -> None:
+    """Sub-VP SDE; everything else as VP."""
+    vp(config)
+    config.training.sde = "subvpsde"
+
+
+def ve(config: ConfigDict) -> None:
+    """VE SDE on [0, 1], trained in continuous time, sampled by reverse diffusion and Langevin steps."""
+    config.training.update(sde="vesde", continuous=True, reduce_mean=False)
+    config.data.centered = False
+    config.sampling.update(method="pc", predictor="reverse_diffusion", corrector="langevin")
+    config.model.update(scale_by_sigma=True, ema_rate=0.999, embedding_type="fourier")
+
+
+def discrete(config: ConfigDict) -> None:
+    """After an SDE: its chain of `num_scales` levels with the objective of SMLD or DDPM, embedded by level number."""
+    config.training.continuous = False
+    config.model.embedding_type = "positional"
+    if config.training.sde == "vpsde":
+        config.sampling.predictor = "ancestral_sampling"
+
+
+def edm(config: ConfigDict, sigma_data: float, p_mean: float) -> None:
+    """EDM's preconditioning and weighting, with noise levels around exp(p_mean), spread wider than published."""
+    config.model.update(parameterization="edm", sigma_data=sigma_data, scale_by_sigma=False)
+    config.training.update(weighting="edm", time_sampling="log_normal", p_mean=p_mean, p_std=1.6)
