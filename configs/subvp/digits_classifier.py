@@ -1,8 +1,8 @@
-"""Small noise-conditional Wide ResNet on scikit-learn's digits, to guide models of the same data, of any SDE.
+"""Small noise-conditional Wide ResNet on scikit-learn's digits, to guide models of these data with any SDE.
 
     python main.py --config=configs/subvp/digits_classifier.py --workdir=DIR --mode=train
 
-Then `--config.sampling.guidance=classifier --config.sampling.guide_workdir=DIR` with a score model's config.
+To use it: `--config.sampling.guidance=classifier --config.sampling.guide_workdir=DIR` with a score model's config.
 """
 
 from ml_collections import ConfigDict

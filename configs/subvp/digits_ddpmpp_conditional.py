@@ -2,7 +2,7 @@
 
     python main.py --config=configs/subvp/digits_ddpmpp_conditional.py --workdir=DIR --mode=train
 
-A tenth of the training images come without their class, for classifier-free guidance.
+A tenth of the class labels are dropped in training, for classifier-free guidance.
 """
 
 from ml_collections import ConfigDict

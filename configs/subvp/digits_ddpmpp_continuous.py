@@ -2,7 +2,7 @@
 
     python main.py --config=configs/subvp/digits_ddpmpp_continuous.py --workdir=DIR --mode=train
 
-Sized for two CPU cores; what it reaches is in docs/samplers.md.
+Sized for two CPU cores; results are in docs/samplers.md.
 """
 
 from ml_collections import ConfigDict

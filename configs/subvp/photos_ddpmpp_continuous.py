@@ -2,7 +2,7 @@
 
     python main.py --config=configs/subvp/photos_ddpmpp_continuous.py --workdir=DIR --mode=train
 
-Sized for two CPU cores; what it does is in docs/restoration.md.
+Sized for two CPU cores; results are in docs/restoration.md.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""Small DDPM++ on a folder of your own pictures with the sub-VP SDE: the whole way in minutes.
+"""Small DDPM++ on a folder of your own images with the sub-VP SDE, in minutes.
 
     python main.py --config=configs/subvp/pictures_ddpmpp_continuous.py --workdir=DIR --mode=train --config.data.dataset=folder:PATH
 
-PATH is your folder, and has to be said. Sized for two CPU cores; how far it comes is in docs/howto/data.md.
-"""  # noqa: E501 (the command is one line of a table, too)
+PATH is your folder. Sized for two CPU cores; results are in docs/howto/data.md.
+"""  # noqa: E501 (the command is also a row of a table)
 
 from ml_collections import ConfigDict
 

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/vp/series_ddpmpp_continuous.py --workdir=DIR --mode=train
 
-Sized for two CPU cores; what it reaches is in docs/ranks.md.
+Sized for two CPU cores; results are in docs/ranks.md.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,8 @@
-"""Checks the whole way in seconds: ten steps of a tiny DDPM++ on the digits, with the VP SDE.
+"""A check of all programs in seconds: ten steps of a tiny DDPM++ on the digits, with the VP SDE.
 
     python main.py --config=configs/vp/smoke.py --workdir=DIR --mode=train
 
-It reaches nothing.
+It only checks that the programs run; its samples mean nothing.
 """
 
 from ml_collections import ConfigDict

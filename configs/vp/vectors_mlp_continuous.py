@@ -1,8 +1,8 @@
-"""A residual perceptron for vectors, on measurements of tumours, with the VP SDE.
+"""A residual perceptron for vectors, on measurements of tumors, with the VP SDE.
 
     python main.py --config=configs/vp/vectors_mlp_continuous.py --workdir=DIR --mode=train
 
-Sized for two CPU cores; what it reaches is in docs/ranks.md.
+Sized for two CPU cores; results are in docs/ranks.md.
 """
 
 from ml_collections import ConfigDict

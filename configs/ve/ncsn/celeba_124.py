@@ -1,4 +1,4 @@
-"""NCSN on CelebA at 64 pixels with the techniques 1, 2 and 4 of NCSNv2: its noise levels and Langevin steps.
+"""NCSN on CelebA at 64 pixels with techniques 1, 2 and 4 of NCSNv2: its noise levels and Langevin steps.
 
     python main.py --config=configs/ve/ncsn/celeba_124.py --workdir=DIR --mode=train
 

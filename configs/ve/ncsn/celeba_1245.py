@@ -1,4 +1,4 @@
-"""NCSN on CelebA at 64 pixels with the techniques 1, 2, 4 and 5 of NCSNv2: all but its network.
+"""NCSN on CelebA at 64 pixels with techniques 1, 2, 4 and 5 of NCSNv2: all but its network.
 
     python main.py --config=configs/ve/ncsn/celeba_1245.py --workdir=DIR --mode=train
 

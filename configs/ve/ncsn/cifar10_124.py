@@ -1,4 +1,4 @@
-"""NCSN on CIFAR-10 with the techniques 1, 2 and 4 of NCSNv2: its noise levels and Langevin steps.
+"""NCSN on CIFAR-10 with techniques 1, 2 and 4 of NCSNv2: its noise levels and Langevin steps.
 
     python main.py --config=configs/ve/ncsn/cifar10_124.py --workdir=DIR --mode=train
 

@@ -1,4 +1,4 @@
-"""NCSN on CIFAR-10 with the techniques 1, 2, 4 and 5 of NCSNv2: all but its network.
+"""NCSN on CIFAR-10 with techniques 1, 2, 4 and 5 of NCSNv2: all but its network.
 
     python main.py --config=configs/ve/ncsn/cifar10_1245.py --workdir=DIR --mode=train
 

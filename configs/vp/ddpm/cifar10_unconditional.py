@@ -1,4 +1,4 @@
-"""DDPM on CIFAR-10 with a network that is not told the noise level.
+"""DDPM on CIFAR-10 with a network that is not conditioned on the noise level.
 
     python main.py --config=configs/vp/ddpm/cifar10_unconditional.py --workdir=DIR --mode=train
 
