@@ -29,9 +29,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from builders.state import abstract_state
 from configs import default
 from configs.vp import smoke
-from programs import restore_run
 from training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -154,7 +154,7 @@ def kill(trainer: Trainer, moment: str, dice: random.Random) -> bool:
 def digest(workdir: pathlib.Path, config: ConfigDict) -> dict[str, str]:
     """SHA-256 of everything that a run leaves, by name."""
     found = {}
-    like = restore_run.abstract(config)
+    like = abstract_state(config)
     for folder in ("checkpoints", "checkpoints-meta"):
         store = Checkpoints(workdir / folder)
         for number in store.numbers()[-1:] if folder == "checkpoints-meta" else store.numbers():

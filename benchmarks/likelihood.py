@@ -42,7 +42,7 @@ from data.shapes import data_shape
 from likelihood import dequantize
 from likelihood.divergence import Divergence, Hutchinson, draw_probes, hutchinson, hutchpp
 from likelihood.ode import drift_and_divergence, log_likelihood
-from programs.experiment import Experiment
+from programs.run import Run
 from runtime import malloc
 from sde.base import SDE, ScoreFn
 from training.checkpoint import Checkpoints
@@ -140,14 +140,15 @@ def noise_problem(config: ConfigDict, name: str, batch: int) -> Problem:
 
 def trained_problem(config: ConfigDict, name: str, workdir: str, batch: int) -> Problem:
     """The newest checkpoint of a run, on the first images of its test set."""
-    run = Experiment(config, workdir, jax.devices()[:1])
+    run = Run.of_checkpoint(config, workdir, devices=jax.devices()[:1])
+    system: Any = run.system
     checkpoints = Checkpoints(run.workdir / "checkpoints")
     params = checkpoints.restore(checkpoints.numbers()[-1], run.abstract_state()).ema_params
     checkpoints.close()
     levels = jnp.asarray(run.test.fetch(np.arange(batch))["x"])
     keys = example_keys(jax.random.key(2), batch)
     x = dequantize.uniform(fold_in(keys, 1), levels, run.test.num_levels, run.config.data.centered)
-    return Problem(name, run.score_of(params, {}, None), run.sde, x, keys, run.config.eval.bpd_eps)
+    return Problem(name, system.score_of(params, {}, None), system.sde, x, keys, run.config.eval.bpd_eps)
 
 
 def flops_of_evaluation(problem: Problem) -> float:

@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from benchmarks import measurement
 from builders.objective import make_objective
 from builders.optimizer import make_averages, make_ema, make_optimizer
-from programs import restore_run
+from builders.state import make_state
 from runtime import malloc
 from runtime.signals import StopRequest
 from training.checksums import checksums
@@ -57,7 +57,7 @@ class Variant:
             skip_nonfinite=skip,
         )
         self._batch = measurement.random_batch(config, config.training.batch_size)
-        self.at = Progress(jax.jit(lambda: restore_run.initial(self.config, key))(), 0, 0)
+        self.at = Progress(jax.jit(lambda: make_state(self.config, key))(), 0, 0)
         self._step: Callable[..., tuple[TrainState, Any]] = (
             jax.jit(step, donate_argnums=0).lower(self.at.state, self._batch).compile()
         )

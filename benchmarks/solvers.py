@@ -175,10 +175,11 @@ def of_mixture(names: list[str], args: argparse.Namespace) -> list[dict]:
 def of_model(args: argparse.Namespace) -> list[dict]:
     """All samplers with the averaged parameters of a checkpoint, against the test images in grey levels of [0, 1]."""
     from likelihood import dequantize
-    from programs.experiment import Experiment
+    from programs.run import Run
     from training.checkpoint import Checkpoints
 
-    run, num = Experiment(config_of(args), args.workdir), args.num or NUM_IMAGES
+    run, num = Run.of_checkpoint(config_of(args), args.workdir, args.checkpoint), args.num or NUM_IMAGES
+    system: Any = run.system
     kept = Checkpoints(run.workdir / "checkpoints")
     number = kept.numbers()[-1] if args.checkpoint is None else args.checkpoint
     params, top = kept.restore(number, run.abstract_state()).ema_params, run.test.num_levels - 1
@@ -189,12 +190,12 @@ def of_model(args: argparse.Namespace) -> list[dict]:
 
     def draw(sampler: Sampler) -> tuple[list[np.ndarray], int]:
         def fn(params: Any, keys: Array) -> tuple[Array, Array]:
-            drawn = sampler(keys, run.score_of(params, {}, None), (num, *run.test.shape))
+            drawn = sampler(keys, system.score_of(params, {}, None), (num, *run.test.shape))
             return dequantize.quantize(drawn.x, top + 1, centered=run.config.data.centered), drawn.num_evals
 
         run_one = jax.jit(fn)
         drawn = [
-            jax.device_get(run_one(params, run.sample_keys(number, num * seed, num))) for seed in range(args.seeds)
+            jax.device_get(run_one(params, system.sample_keys(number, num * seed, num))) for seed in range(args.seeds)
         ]
         return [x.reshape(num, -1) / top for x, _ in drawn], int(drawn[0][1])
 
@@ -202,7 +203,7 @@ def of_model(args: argparse.Namespace) -> list[dict]:
     training = np.random.default_rng(0).permutation(images(run.train))
     print(json.dumps({"sampler": "floor: training images", **summarize([training[:num]], held_out)}))
     eps = 1e-5 if run.config.training.sde == "vesde" else 1e-3
-    return measure(run.config.training.sde, run.sde, eps, held_out, draw, args)
+    return measure(run.config.training.sde, system.sde, eps, held_out, draw, args)
 
 
 def plot(lines: list[dict], budgets: Sequence[int], path: str) -> None:

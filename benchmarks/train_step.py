@@ -22,7 +22,7 @@ from benchmarks import measurement
 from builders.devices import make_devices, set_num_cpu_devices
 from builders.objective import make_objective
 from builders.optimizer import make_averages, make_ema, make_optimizer
-from programs import restore_run
+from builders.state import abstract_state, make_state
 from runtime import malloc
 from training.objectives.score_matching import make_loss_fn
 from training.state import make_train_step
@@ -44,8 +44,8 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
         skip_nonfinite=config.training.on_nonfinite == "skip",
         num_parts=config.training.grad_accumulation,
     )
-    shardings = devices.state_shardings(restore_run.abstract(config))
-    initial = jax.jit(lambda: restore_run.initial(config, jax.random.key(1)), out_shardings=shardings)
+    shardings = devices.state_shardings(abstract_state(config))
+    initial = jax.jit(lambda: make_state(config, jax.random.key(1)), out_shardings=shardings)
     state, batch = initial(), measurement.random_batch(config, config.training.batch_size)
     example = jax.device_put(batch, devices.batch_sharding)
     lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, example)

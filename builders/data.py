@@ -9,14 +9,17 @@ from ml_collections import ConfigDict
 from core.arrays import Array
 from data.readers.own import FORMS, is_own
 from data.shapes import check_images, check_source, data_shape
+from data.spec import DataSpec
 from data.stock import EMBEDDED, Reading, Source, eval_split, load
 from likelihood import dequantize
 from training import augment
 from training.objectives.score_matching import Augment, Prepare
 
 
-def resolve(config: ConfigDict) -> None:
-    """Completes the config where the data are given by a path: they say their own shape and levels.
+def resolve(config: ConfigDict, spec: DataSpec | None = None) -> None:
+    """Completes the config where the data are given by a path, which determine their own shape and levels.
+
+    spec: what is known of them, as a checkpoint has it; otherwise they are read.
 
     Sets `data.shape`, `image_size`, `num_channels`, `num_levels`; `random_flip` is taken back for what is no image.
     Another call changes nothing. Errors: ValueError, FileNotFoundError for data that cannot be read.
@@ -25,7 +28,7 @@ def resolve(config: ConfigDict) -> None:
     data = config.data
     if not is_own(data.dataset):
         return
-    found = _load(config, "train")
+    found = spec or _load(config, "train")
     data.shape = found.shape
     data.num_channels = found.shape[-1]
     if len(found.shape) == 3 and found.shape[0] == found.shape[1]:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from builders import network as build_network
 from builders.data import to_model
+from builders.guidance import LoadNetwork
 from builders.score import make_network
 from core.tables import choose
 from data.shapes import check_images, data_shape
@@ -21,13 +22,12 @@ from evaluation.features.pixels import pixels
 from evaluation.features.thumbnails import thumbnails
 from interop.formats import inception_weights
 from models import inception
-from programs import restore_run
 
 CLEAN_SIGMA = 0.01  # the noise level a classifier is given for a clean image: the lowest it often sees in training
 INCEPTION = "inception-2015-12-05"
 
 
-def extractor(config: ConfigDict, num_levels: int) -> Extractor:
+def extractor(config: ConfigDict, num_levels: int, load_network: LoadNetwork) -> Extractor:
     """The extractor that `eval.features` names, for images [B, H, W, C] uint8 with values below `num_levels`.
 
     Errors: ValueError for an unknown name, a missing file or a missing run.
@@ -35,18 +35,20 @@ def extractor(config: ConfigDict, num_levels: int) -> Extractor:
     name = config.eval.features
     if name in ("inception", "classifier", "thumbnails"):
         check_images(data_shape(config), f"config.eval.features = {name!r}", "use 'pixels' or package.module:function")
-    return imported(name) if ":" in name else choose("eval.features", name, EXTRACTORS)(config, num_levels)
+    if ":" in name:
+        return imported(name)
+    return choose("eval.features", name, EXTRACTORS)(config, num_levels, load_network)
 
 
-def _pixels(config: ConfigDict, num_levels: int) -> Extractor:
+def _pixels(config: ConfigDict, num_levels: int, load_network: LoadNetwork) -> Extractor:
     return pixels(num_levels)
 
 
-def _thumbnails(config: ConfigDict, num_levels: int) -> Extractor:
+def _thumbnails(config: ConfigDict, num_levels: int, load_network: LoadNetwork) -> Extractor:
     return thumbnails(num_levels)
 
 
-def _inception(config: ConfigDict, num_levels: int) -> Extractor:
+def _inception(config: ConfigDict, num_levels: int, load_network: LoadNetwork) -> Extractor:
     path = config.eval.inception_weights
     if path is None:
         raise ValueError(
@@ -93,7 +95,7 @@ def inception_extractor(params: Any, *, batch_size: int = 50) -> Extractor:
     return Extractor(features.name, features.hash, extract)
 
 
-def _classifier(config: ConfigDict, num_levels: int) -> Extractor:
+def _classifier(config: ConfigDict, num_levels: int, load_network: LoadNetwork) -> Extractor:
     """Features of a classifier trained with this framework, applied to clean images."""
     if config.eval.classifier_workdir is None:
         raise ValueError(
@@ -101,7 +103,7 @@ def _classifier(config: ConfigDict, num_levels: int) -> Extractor:
             "classifier such as configs/subvp/digits_classifier.py; or use 'pixels' or 'inception'."
         )
     workdir = config.eval.classifier_workdir
-    other, weights = restore_run.network_of("eval.classifier_workdir", workdir)
+    other, weights = load_network("eval.classifier_workdir", workdir, None, None)
     if not build_network.is_classifier(other) or other.data.dataset != config.data.dataset:
         raise ValueError(
             f"config.eval.classifier_workdir = {workdir} holds a {other.model.name} of {other.data.dataset}; "
@@ -116,7 +118,7 @@ def _classifier(config: ConfigDict, num_levels: int) -> Extractor:
     return network("classifier", weights, apply, batch_size=config.eval.feature_batch_size)
 
 
-EXTRACTORS: dict[str, Callable[[ConfigDict, int], Extractor]] = {
+EXTRACTORS: dict[str, Callable[[ConfigDict, int, LoadNetwork], Extractor]] = {
     "pixels": _pixels,
     "thumbnails": _thumbnails,
     "inception": _inception,

@@ -13,10 +13,11 @@ from builders.process import make_sde
 from builders.score import log_class_probability, make_score_of
 from core.arrays import Array
 from core.tables import choose
-from programs import restore_run
 from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
 from sde.base import ScoreFn
 
+# (the setting that names the run, its workdir, checkpoint or None for the newest, sharding) -> config, averaged params
+LoadNetwork = Callable[[str, str, int | None, Sharding | None], tuple[ConfigDict, Any]]
 # (params, parameters of the guide, labels [B] or None) -> score function
 GuidedScoreOf = Callable[[Any, Any, Array | None], ScoreFn]
 
@@ -30,12 +31,13 @@ class Guide:
     num_labels: int
 
 
-def guide(config: ConfigDict, sharding: Sharding) -> Guide:
-    """The guidance that `config.sampling` describes; reads the checkpoint of the other network where there is one.
+def guide(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
+    """The guidance that `config.sampling` describes.
 
+    load_network: reads the checkpoint of the guiding network, where the guidance has one.
     Errors: ValueError for settings that do not fit, or a run without the checkpoint.
     """
-    return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding)
+    return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding, load_network)
 
 
 def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Array | None], ScoreFn]:
@@ -57,12 +59,12 @@ def _interval(config: ConfigDict) -> Interval | None:
     return Interval(make_sde(config), low, math.inf if high is None else high)
 
 
-def _none(config: ConfigDict, sharding: Sharding) -> Guide:
+def _none(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
     score_of = _conditional(config, config.sampling.dtype)
     return Guide(lambda params, guide, labels: score_of(params, labels), None, config.model.num_labels)
 
 
-def _classifier_free(config: ConfigDict, sharding: Sharding) -> Guide:
+def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
     if not config.model.num_labels or not config.model.label_dropout:
         raise ValueError(
             "config.sampling.guidance = 'classifier_free' needs a network that was trained with and without classes; "
@@ -83,8 +85,8 @@ def _classifier_free(config: ConfigDict, sharding: Sharding) -> Guide:
     return Guide(guided, None, config.model.num_labels)
 
 
-def _classifier(config: ConfigDict, sharding: Sharding) -> Guide:
-    other, params = _other(config, sharding)
+def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
+    other, params = _other(config, sharding, load_network)
     if not network.is_classifier(other):
         raise ValueError(
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a {other.model.name}, which is no "
@@ -106,8 +108,8 @@ def _classifier(config: ConfigDict, sharding: Sharding) -> Guide:
     return Guide(guided, params, other.model.num_labels)
 
 
-def _autoguidance(config: ConfigDict, sharding: Sharding) -> Guide:
-    other, params = _other(config, sharding)
+def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
+    other, params = _other(config, sharding, load_network)
     if network.is_classifier(other):
         raise ValueError(
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a classifier; give the run of a "
@@ -128,7 +130,7 @@ def _autoguidance(config: ConfigDict, sharding: Sharding) -> Guide:
     return Guide(guided, params, config.model.num_labels)
 
 
-def _other(config: ConfigDict, sharding: Sharding) -> tuple[ConfigDict, Any]:
+def _other(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> tuple[ConfigDict, Any]:
     """Config and averaged parameters of the network that guides."""
     sampling = config.sampling
     if sampling.guide_workdir is None:
@@ -136,7 +138,7 @@ def _other(config: ConfigDict, sharding: Sharding) -> tuple[ConfigDict, Any]:
             f"config.sampling.guidance = {sampling.guidance!r} needs config.sampling.guide_workdir, the --workdir of "
             "the run that guides."
         )
-    return restore_run.network_of("sampling.guide_workdir", sampling.guide_workdir, sampling.guide_checkpoint, sharding)
+    return load_network("sampling.guide_workdir", sampling.guide_workdir, sampling.guide_checkpoint, sharding)
 
 
 def _same(config: ConfigDict, other: ConfigDict, keys: tuple[str, ...]) -> None:
@@ -150,7 +152,7 @@ def _same(config: ConfigDict, other: ConfigDict, keys: tuple[str, ...]) -> None:
             )
 
 
-GUIDANCES: dict[str, Callable[[ConfigDict, Sharding], Guide]] = {
+GUIDANCES: dict[str, Callable[[ConfigDict, Sharding, LoadNetwork], Guide]] = {
     "none": _none,
     "classifier_free": _classifier_free,
     "classifier": _classifier,

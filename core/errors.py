@@ -1,13 +1,32 @@
-"""What ends a run that had begun: one sentence each, and what is saved stays intact."""
+"""What ends a run that had begun: one sentence each, an exit code, and what is saved stays intact."""
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """What a process returns to the shell; see docs/exit_codes.md."""
+
+    DONE = 0
+    USER_ERROR = 2  # the command, the config or the data are wrong; nothing was begun
+    RUN_ERROR = 3  # a run that had begun cannot go on: no checkpoint, non-finite loss, a full disk, another trainer
+    NO_CHECKPOINT = 4  # an evaluation waited for a checkpoint that did not come
+    STOPPED = 5  # a signal asked for it: saved, and the same command goes on
+    PEER_GONE = 6  # another process of the run is gone; start all of them again
 
 
 class RunError(RuntimeError):
-    """A run cannot go on; the message says what was met, what was expected, and what to do."""
+    """A run cannot go on; the message says what was found, what was expected, and what to do."""
+
+    exit_code = ExitCode.RUN_ERROR
+
+
+class PeerError(RunError):
+    """Another process of the run no longer responds."""
+
+    exit_code = ExitCode.PEER_GONE
 
 
 class Stopped(Exception):  # noqa: N818  not an error: a signal asked for it
     """A signal ended the run after a step, and its state is saved."""
 
-
-class PeerError(RunError):
-    """Another process of the run does not answer any more."""
+    exit_code = ExitCode.STOPPED

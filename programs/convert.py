@@ -17,7 +17,9 @@ from ml_collections import ConfigDict
 from builders import data
 from builders.optimizer import make_averages, make_optimizer
 from builders.score import example_inputs, make_network
+from builders.splits import Splits, spec_without_data
 from configs import default
+from data.spec import DataSpec
 from interop import export
 from interop.base import Imported, nest
 from interop.load import load
@@ -48,10 +50,11 @@ def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.P
     imported = load(path, shapes, order)
     state = _state(config, imported)
     _tell(config, imported, path)
+    spec = spec_without_data(config) or DataSpec.of(Splits(config).train)
     number = _number(path, imported.step, config.training.snapshot_freq)
     for folder, name in zip(FOLDERS, (number, imported.step), strict=True):
         store = Checkpoints(workdir / folder)
-        store.save(name, state, default.to_json(config))
+        store.save(name, state, default.to_json(config), {"step": imported.step, "data": spec.to_json()})
         store.close()
     return number
 
@@ -70,8 +73,9 @@ def export_checkpoint(
     Errors: ValueError for the config or another suffix, FileExistsError, CheckpointError.
     """
     default.validate(config)
-    data.resolve(config)
     export.choose(path)
+    stored, spec = restore_run.config_of(workdir, number), restore_run.spec_of(workdir, number)
+    config = restore_run.config_to_use(config, stored, spec, workdir)
     number, state = restore_run.restore(config, workdir, number)
     average = (
         state.ema_params if sigma_rel is None else restore_run.average_of_width(config, workdir, sigma_rel, number)

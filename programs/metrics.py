@@ -23,14 +23,14 @@ from evaluation.metrics import reference, table
 from evaluation.metrics.moments import GroupedMoments
 from evaluation.rounds import Arrays, Rounds, Task, Worker
 from evaluation.tasks.per_example import features_task
-from programs.experiment import TASKS, Experiment
+from programs.run import Run
 from reports.estimate import warnings_of
 from reports.provenance import provenance
 
 NUM_GROUPS = 2  # of the moments of a data set: their distance is the floor
 
 
-def check(run: Experiment) -> None:
+def check(run: Run) -> None:
     """Tries the features on one example. Errors: ValueError for what is not there, and for what a metric cannot use."""
     extractor = run.extractor
     found = extractor(_real(run).fetch(np.arange(1))["x"])
@@ -42,7 +42,7 @@ def check(run: Experiment) -> None:
         )
 
 
-def check_numbers(run: Experiment) -> None:
+def check_numbers(run: Run) -> None:
     """Errors: ValueError where there are too few samples, or data for the two halves of a floor, for a metric."""
     num_samples, num_real = run.config.eval.num_samples, len(_real(run))
     for name in run.config.eval.metrics:
@@ -55,7 +55,7 @@ def check_numbers(run: Experiment) -> None:
             )
 
 
-def of_checkpoint(run: Experiment, number: int, directory: pathlib.Path, worker: Worker) -> dict[str, Any]:
+def of_checkpoint(run: Run, number: int, directory: pathlib.Path, worker: Worker) -> dict[str, Any]:
     """The metrics of a checkpoint's samples, whose rounds are all there, and those of data against data."""
     extractor = run.extractor
     found = gather(_sample_features(run, number, directory, extractor), directory, worker)
@@ -71,7 +71,7 @@ def of_checkpoint(run: Experiment, number: int, directory: pathlib.Path, worker:
     }
 
 
-def write_statistics(run: Experiment, path: pathlib.Path) -> None:
+def write_statistics(run: Run, path: pathlib.Path) -> None:
     """Mean and covariance of the features of a data set, with what they are of; features are never all in memory."""
     source, extractor = _real(run), run.extractor
     moments: GroupedMoments | None = None
@@ -84,7 +84,7 @@ def write_statistics(run: Experiment, path: pathlib.Path) -> None:
     logging.info("statistics of %d examples -> %s", len(source), path)
 
 
-def of_files(run: Experiment, samples: pathlib.Path, stats: pathlib.Path | None) -> dict[str, Any]:
+def of_files(run: Run, samples: pathlib.Path, stats: pathlib.Path | None) -> dict[str, Any]:
     """The metrics of anybody's samples, a folder of pictures or an .npz file, against the data or their statistics.
 
     Features lie in the system's folder for temporary files (TMPDIR), 8 kB an image for 2048 of them. Errors:
@@ -112,16 +112,16 @@ def of_files(run: Experiment, samples: pathlib.Path, stats: pathlib.Path | None)
     return measured | provenance()
 
 
-def _levels(run: Experiment, path: pathlib.Path) -> Iterator[np.ndarray]:
+def _levels(run: Run, path: pathlib.Path) -> Iterator[np.ndarray]:
     """The grey levels of samples; pictures have 256 shades, whatever the data have."""
-    scale = (run.test.num_levels - 1) / 255 if path.is_dir() else 1
+    scale = (run.spec.num_levels - 1) / 255 if path.is_dir() else 1
     for images in sample_files.read_batches(path, run.config.eval.batch_size):
-        if images.shape[1:] != run.test.shape:
-            raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {run.test.shape}.")
+        if images.shape[1:] != run.spec.shape:
+            raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {run.spec.shape}.")
         yield np.round(images * scale).astype(np.uint8)
 
 
-def _provenance(run: Experiment, extractor: Extractor) -> dict[str, Any]:
+def _provenance(run: Run, extractor: Extractor) -> dict[str, Any]:
     data = run.config.data
     published = {"image_size": data.image_size, "num_channels": data.num_channels}
     return {
@@ -134,32 +134,32 @@ def _provenance(run: Experiment, extractor: Extractor) -> dict[str, Any]:
     }
 
 
-def _real(run: Experiment) -> Source:
-    return run.train if run.config.eval.reference_dataset == "train" else run.test
+def _real(run: Run) -> Source:
+    return run.splits.named(run.config.eval.reference_dataset)
 
 
-def _of_round(run: Experiment, source: Source, extractor: Extractor, turn: int) -> Arrays:
+def _of_round(run: Run, source: Source, extractor: Extractor, turn: int) -> Arrays:
     batch = eval_batch(source, turn, run.config.eval.batch_size)
     real = batch["mask"] > 0
     return {**extractor(batch["x"][real]), "index": batch["index"][real]}
 
 
-def _reference_folder(run: Experiment, folder: pathlib.Path, extractor: Extractor) -> pathlib.Path:
+def _reference_folder(run: Run, folder: pathlib.Path, extractor: Extractor) -> pathlib.Path:
     """Where the features of the data are, named by what they are of and how they are cut into rounds."""
     key = {**_provenance(run, extractor), "num_examples": len(_real(run)), "batch_size": run.config.eval.batch_size}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
     return folder / f"features_{run.config.eval.reference_dataset}_{name}"
 
 
-def _real_features(run: Experiment, extractor: Extractor) -> Task:
+def _real_features(run: Run, extractor: Extractor) -> Task:
     source = _real(run)
     turns = num_rounds(len(source), run.config.eval.batch_size)
     return features_task("features", len(source), turns, lambda turn: _of_round(run, source, extractor, turn))
 
 
-def _sample_features(run: Experiment, number: int, directory: pathlib.Path, extractor: Extractor) -> Task:
+def _sample_features(run: Run, number: int, directory: pathlib.Path, extractor: Extractor) -> Task:
     """A round for each round of samples; those are read from their files."""
-    samples = TASKS["samples"](run, number, None)
+    samples = run.system.evaluations["samples"](number, None)
     rounds = Rounds(samples, directory)
 
     def features(turn: int) -> Arrays:

@@ -1,35 +1,35 @@
 """Checkpoints of a run, for programs that need its parameters but do not train it."""
 
+import logging
 import pathlib
 from typing import Any, cast
 
-import jax
-from jax.sharding import Sharding, SingleDeviceSharding
+from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
-from builders.optimizer import make_averages, make_optimizer
-from builders.score import example_inputs, make_network
+from builders.data import resolve
+from builders.state import abstract_state
 from configs import default
-from core.arrays import Array
+from core.errors import ExitCode, RunError
+from data.spec import DataSpec
 from training.checkpoint import CheckpointError, Checkpoints
 from training.posthoc_ema import Profile, coefficients, combine
-from training.state import AveragedState, TrainState, initial_state
+from training.state import AveragedState, TrainState
 
 FOLDER = "checkpoints"  # below the workdir: those that are kept
+# Settings that a resumed run may not change, but that a trained model can be used with: the value given is taken.
+FREE_TO_USE = ("seed", "training.batch_size", "data.dataset", "data.category")
+# Those with no effect on a trained model, or on its state alone: the checkpoint's value is taken.
+OF_TRAINING = (
+    "optim.optimizer", "data.random_flip", "data.on_corrupt", "data.augment", "model.dropout", "model.init_scale",
+    "model.ema_rate", "model.ema_warmup", "model.ema_rates", "model.ema_sigma_rels",
+)  # fmt: skip
 
 
-def initial(config: ConfigDict, key: Array) -> TrainState:
-    """The state at step 0; trace it abstractly for its shapes."""
-    tx, _ = make_optimizer(config)
-    params = make_network(config).init({"params": key}, *example_inputs(config))["params"]
-    return initial_state(params, tx, make_averages(config))
+class ConfigMismatchError(RunError):
+    """A config contradicts the one that a checkpoint was trained with."""
 
-
-def abstract(config: ConfigDict, sharding: Sharding | None = None) -> TrainState:
-    """Shapes, dtypes and shardings (one device unless given) of the state, without computing it."""
-    sharding = sharding or SingleDeviceSharding(jax.devices()[0])
-    shapes = jax.eval_shape(lambda: initial(config, jax.random.key(0)))
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), shapes)
+    exit_code = ExitCode.USER_ERROR
 
 
 def restore(
@@ -37,10 +37,10 @@ def restore(
 ) -> tuple[int, TrainState]:
     """Checkpoint `number` of a run, by default the newest, and its number.
 
-    Errors: CheckpointError where there is none, or where it is not of this config.
+    Errors: CheckpointError where there is none, or where its state is not that of this config.
     """
     store, number = _open(workdir, number)
-    state = store.restore(number, abstract(config, sharding))
+    state = store.restore(number, abstract_state(config, sharding))
     store.close()
     return number, state
 
@@ -48,7 +48,7 @@ def restore(
 def network_of(
     key: str, workdir: str, number: int | None = None, sharding: Sharding | None = None
 ) -> tuple[ConfigDict, Any]:
-    """Config and averaged parameters of another run, that `config.<key>` names.
+    """Config and averaged parameters of another run, which the setting `key` names.
 
     Errors: ValueError, with the key, where it has no such checkpoint.
     """
@@ -63,7 +63,7 @@ def network_of(
 def average_of_width(config: ConfigDict, workdir: pathlib.Path, sigma_rel: float, number: int | None = None) -> Any:
     """The power-function average of that relative width at checkpoint `number`, from all up to it; arrays on the host.
 
-    Errors: ValueError where `model.ema_sigma_rels` is empty or for a width that there is not; CheckpointError.
+    Errors: ValueError where `model.ema_sigma_rels` is empty, or for a width that cannot be reached; CheckpointError.
     """
     widths = config.model.ema_sigma_rels
     if not widths:
@@ -71,7 +71,7 @@ def average_of_width(config: ConfigDict, workdir: pathlib.Path, sigma_rel: float
             "config.model.ema_sigma_rels = (), but a width is chosen from stored averages; train with two."
         )
     store, number = _open(workdir, number)
-    like = abstract(config)
+    like = abstract_state(config)
     numbers = [n for n in store.numbers() if n <= number]
     steps = [int(store.restore(n, like).step) for n in numbers]
     weights = coefficients([Profile(s, w) for s in steps for w in widths], Profile(max(steps), sigma_rel))
@@ -91,13 +91,79 @@ def config_of(workdir: pathlib.Path, number: int | None = None) -> ConfigDict:
     return default.from_json(stored)
 
 
+def spec_of(workdir: pathlib.Path, number: int | None = None) -> DataSpec | None:
+    """What a checkpoint says of its data; None for one that was written before they did. Errors: CheckpointError."""
+    store, number = _open(workdir, number)
+    stored = store.notes(number).get("data")
+    store.close()
+    return None if stored is None else DataSpec.from_json(stored)
+
+
+def has_checkpoint(workdir: pathlib.Path, number: int | None = None) -> bool:
+    """Whether there is a checkpoint, or that of a number."""
+    try:
+        _open(workdir, number)[0].close()
+    except CheckpointError:
+        return False
+    return True
+
+
+def config_to_use(given: ConfigDict, stored: ConfigDict, spec: DataSpec | None, workdir: pathlib.Path) -> ConfigDict:
+    """The config to use a checkpoint with: that which it was trained with, and what else `given` says.
+
+    What `given` leaves unset of the data is the checkpoint's. Errors: ConfigMismatchError where `given` describes
+    another model or other data.
+    """
+    config = given.copy_and_resolve_references()
+    with config.unlocked():
+        for key, value in default.flatten(stored.data):
+            if config.data[key] in (None, "", ()):
+                config.data[key] = value
+        if spec is not None:
+            resolve(config, spec)
+        refuse_mismatch(config, stored, workdir)
+        taken = []
+        for key, value in default.flatten(stored):
+            section, _, name = key.rpartition(".")
+            part = config[section] if section else config
+            if default.is_fixed(key) and key not in FREE_TO_USE and not _is_step_count(key, stored):
+                if part[name] != value:
+                    taken.append(f"{key} = {value!r}")
+                part[name] = value
+    if taken:
+        logging.info("as the checkpoint was trained: %s", ", ".join(taken))
+    if config.data.dataset != stored.data.dataset:
+        logging.warning("the model was trained on %s; the data here are %s", stored.data.dataset, config.data.dataset)
+    return config.lock()
+
+
+def refuse_mismatch(config: ConfigDict, stored: ConfigDict, workdir: pathlib.Path) -> None:
+    """Errors: ConfigMismatchError where a config describes another model, or other data, than a checkpoint has."""
+    changed = {
+        key: values
+        for key, values in default.differences(default.to_json(stored), default.to_json(config)).items()
+        if default.is_fixed(key) and key not in (*FREE_TO_USE, *OF_TRAINING) and not _is_step_count(key, stored)
+    }
+    if changed:
+        listed = "; ".join(f"config.{key} is {new!r}, but {old!r} there" for key, (old, new) in changed.items())
+        raise ConfigMismatchError(
+            f"--config describes another model than the checkpoint in {workdir} ({listed}); leave --config out, which "
+            "uses the checkpoint's own, or give the workdir that belongs to it."
+        )
+
+
+def _is_step_count(key: str, stored: ConfigDict) -> bool:
+    """Whether `key` is `model.num_scales` of a continuous model: there it only is the default number of steps."""
+    return key == "model.num_scales" and stored.training.continuous
+
+
 def _open(workdir: pathlib.Path, number: int | None) -> tuple[Checkpoints, int]:
     folder = workdir / FOLDER
     store = Checkpoints(folder) if folder.is_dir() else None
     numbers = store.numbers() if store is not None else []
     if store is None or not numbers or (number is not None and number not in numbers):
         raise CheckpointError(
-            f"There is no checkpoint{'' if number is None else f' {number}'} in {folder}; "
+            f"No checkpoint{'' if number is None else f' {number}'} was found in {folder}; "
             f"there are: {', '.join(map(str, numbers)) or 'none'}."
         )
     return store, numbers[-1] if number is None else number

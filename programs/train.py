@@ -15,10 +15,11 @@ from core.errors import PeerError, RunError, Stopped
 from core.files import write_json
 from data.pipeline import train_batches
 from data.prefetch import DataError, Feed
-from programs.experiment import Experiment
+from programs.run import Run
 from runtime.barrier import barrier
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
+from systems.diffusion import Diffusion
 from training.checkpoint import CheckpointError, Checkpoints
 from training.compile import Compiled, compile_all, out_of_memory
 from training.log import MetricsLog, SilentLog
@@ -37,7 +38,17 @@ class Workdir(NamedTuple):
     kept: Checkpoints
 
 
-def train(run: Experiment, stop: StopRequest | None = None, allow_config_change: bool = False) -> None:
+def prepare(run: Run) -> None:
+    """Opens the data and reads the guide of the snapshots' samples. Errors: ValueError, FileNotFoundError."""
+    training = run.config.training
+    run.splits.named("train")
+    if training.eval_freq:
+        run.splits.named("test")
+    if training.snapshot_sampling and isinstance(run.system, Diffusion):
+        run.system.guide  # noqa: B018
+
+
+def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool = False) -> None:
     """Trains to `training.n_iters` steps, from the newest intact checkpoint in the workdir where there is one.
 
     `stop`: asked once a step. `allow_config_change`: go on with another model or other data all the same.
@@ -69,7 +80,7 @@ def _close(workdir: Workdir, quietly: bool = False) -> None:
             logging.error("%s", error)
 
 
-def _train(run: Experiment, workdir: Workdir, stop: StopRequest, allow_config_change: bool) -> None:
+def _train(run: Run, workdir: Workdir, stop: StopRequest, allow_config_change: bool) -> None:
     """Attempts, until one reaches the end: each rollback begins another."""
     at = _resume(run, workdir, allow_config_change)
     if at.step >= run.config.training.n_iters:
@@ -94,12 +105,12 @@ def _train(run: Experiment, workdir: Workdir, stop: StopRequest, allow_config_ch
         write_json(run.workdir / FINISHED, {"step": at.step})
 
 
-def _attempt(run: Experiment, workdir: Workdir, compiled: Compiled, at: Progress, stop: StopRequest) -> int | None:
+def _attempt(run: Run, workdir: Workdir, compiled: Compiled, at: Progress, stop: StopRequest) -> int | None:
     """Trains to the end; the step, counted from 1, whose batch is to be left out where a rollback is asked for."""
     log = MetricsLog(run.workdir, at.step) if jax.process_index() == 0 else SilentLog()
     with log, _batches(run, at.step) as batches:
         try:
-            _loop(run, workdir, compiled, at, stop, log, Feed(batches, run.split))
+            _loop(run, workdir, compiled, at, stop, log, Feed(batches, run.devices.shard_batch))
         except NonFiniteLossError as error:
             if run.config.training.on_nonfinite != "rollback" or len(at.bad) >= run.config.training.max_nonfinite:
                 raise
@@ -112,7 +123,7 @@ def _attempt(run: Experiment, workdir: Workdir, compiled: Compiled, at: Progress
 
 
 def _loop(
-    run: Experiment,
+    run: Run,
     workdir: Workdir,
     compiled: Compiled,
     at: Progress,
@@ -144,7 +155,7 @@ def _loop(
             )
 
 
-def _at_line(run: Experiment, workdir: Workdir, compiled: Compiled, at: Progress, log: MetricsLog) -> None:
+def _at_line(run: Run, workdir: Workdir, compiled: Compiled, at: Progress, log: MetricsLog) -> None:
     """What happens at some of the steps at which metrics are read."""
     training, step = run.config.training, at.step
     if training.eval_freq and (step % training.eval_freq == 0 or step == training.n_iters):
@@ -159,7 +170,7 @@ def _at_line(run: Experiment, workdir: Workdir, compiled: Compiled, at: Progress
         _save_newest(run, workdir, at, log)
 
 
-def _keep(run: Experiment, kept: Checkpoints, number: int, at: Progress) -> None:
+def _keep(run: Run, kept: Checkpoints, number: int, at: Progress) -> None:
     """Saves snapshot `number`, in place of one of another step: the end of a run that was to be shorter."""
     try:
         stale = number in kept.numbers() and kept.notes(number).get("step", at.step) != at.step
@@ -168,10 +179,10 @@ def _keep(run: Experiment, kept: Checkpoints, number: int, at: Progress) -> None
         stale = True
     if stale:
         kept.delete(number)
-    kept.save(number, at.state, default.to_json(run.config), {"step": at.step})
+    kept.save(number, at.state, default.to_json(run.config), {"step": at.step, "data": run.spec.to_json()})
 
 
-def _save_newest(run: Experiment, workdir: Workdir, at: Progress, log: MetricsLog) -> None:
+def _save_newest(run: Run, workdir: Workdir, at: Progress, log: MetricsLog) -> None:
     """Saves what to go on from, once everything that belongs to earlier steps is on disk."""
     if at.step == at.saved:
         return
@@ -194,7 +205,7 @@ def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
-def _batches(run: Experiment, step: int) -> Any:
+def _batches(run: Run, step: int) -> Any:
     return train_batches(
         run.train,
         seed=run.config.seed,
@@ -211,7 +222,7 @@ def _batches(run: Experiment, step: int) -> Any:
 # Where to go on from ----------------------------------------------------------------------------------------------
 
 
-def _resume(run: Experiment, workdir: Workdir, allow_config_change: bool) -> Progress:
+def _resume(run: Run, workdir: Workdir, allow_config_change: bool) -> Progress:
     """The newest checkpoint that is intact; a new state where there is none at all."""
     numbers = workdir.newest.numbers()
     if not numbers:
@@ -241,7 +252,7 @@ def _resume(run: Experiment, workdir: Workdir, allow_config_change: bool) -> Pro
     raise failures[numbers[-1]]
 
 
-def _compare(run: Experiment, stored: dict[str, Any], allow: bool) -> dict[str, tuple[Any, Any]]:
+def _compare(run: Run, stored: dict[str, Any], allow: bool) -> dict[str, tuple[Any, Any]]:
     """What of the config has changed since. Errors: RunError where that would be another model or other data."""
     changed = default.differences(default.complete(stored), default.to_json(run.config))
     refused = {key: values for key, values in changed.items() if default.is_fixed(key)}
@@ -258,7 +269,7 @@ class ConfigChangeError(RunError):
     """The config says another model or other data than the checkpoint has."""
 
 
-def _roll_back(run: Experiment, workdir: Workdir, bad: set[int]) -> Progress:
+def _roll_back(run: Run, workdir: Workdir, bad: set[int]) -> Progress:
     """The newest checkpoint, or the start; `bad` steps are to be passed over.
 
     Whatever was written since belongs to steps before the bad one, and is written again, the same.

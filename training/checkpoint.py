@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from core.errors import RunError
+from core.errors import ExitCode, RunError
 from training.checksums import checksum_of_json, checksums, damaged
 from training.state import TrainState
 
@@ -25,6 +25,8 @@ class CheckpointError(RunError):
 
 class CheckpointMissingError(CheckpointError):
     """A checkpoint that is waited for has not come."""
+
+    exit_code = ExitCode.NO_CHECKPOINT
 
 
 class Checkpoints:

@@ -15,8 +15,8 @@ from core.errors import RunError
 from core.keys import RunKey, example_keys, fold_in
 from data.pipeline import eval_batch, num_rounds
 from data.prefetch import Feed
-from programs.experiment import Experiment
-from reports.sheets import write_gif, write_png
+from programs.run import Run
+from reports.sheets import sample_grid, write_gif, write_png
 from runtime.barrier import barrier
 from runtime.memory import limit_bytes, needed_bytes
 from training.log import MetricsLog
@@ -37,20 +37,20 @@ class Compiled(NamedTuple):
     memory_bytes: int  # of each device, for a step; 0: not known
 
 
-def compile_all(run: Experiment, state: TrainState) -> Compiled:
+def compile_all(run: Run, state: TrainState) -> Compiled:
     """Compiles the training step; the rest is compiled when it is first called. `state` may be abstract."""
     advance, flops, memory = _compile_steps(run, state)
     return Compiled(advance, _compile_test_loss(run), _make_snapshot(run), flops, memory)
 
 
-def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, int]:
+def _compile_steps(run: Run, state: TrainState) -> tuple[Advance, float, int]:
     """`training.n_jitted_steps` steps are one dispatch, except on a CPU and except for what is left at the end.
 
     The state is donated, and comes back divided over the devices as it went in.
     """
     training = run.config.training
     train_step = make_train_step(
-        make_loss_fn(run.per_example_loss),
+        make_loss_fn(run.system.objective),
         run.tx,
         make_ema(run.config),
         run.schedule,
@@ -60,10 +60,12 @@ def _compile_steps(run: Experiment, state: TrainState) -> tuple[Advance, float, 
         num_parts=training.grad_accumulation,
     )
     local = training.batch_size // jax.process_count()
-    example = {"x": np.zeros((local, *run.train.shape), run.train.dtype), "label": np.zeros((local,), np.int32)}
+    example = {"x": np.zeros((local, *run.spec.shape), run.spec.dtype), "label": np.zeros((local,), np.int32)}
     began = time.perf_counter()
     shardings = run.devices.state_shardings(state)
-    lowered = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, run.split(example))
+    lowered = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None)).lower(
+        state, run.devices.shard_batch(example)
+    )
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
     single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
@@ -109,7 +111,7 @@ def _tell_memory(needed: int, device: jax.Device) -> None:
         )
 
 
-def out_of_memory(run: Experiment, needed: int) -> RunError:
+def out_of_memory(run: Run, needed: int) -> RunError:
     """The error for a device that ran out of memory."""
     return RunError(
         f"The device ran out of memory (a training step of {run.config.training.batch_size} images on "
@@ -119,12 +121,12 @@ def out_of_memory(run: Experiment, needed: int) -> RunError:
     )
 
 
-def _compile_test_loss(run: Experiment) -> Callable[[TrainState, int], float]:
+def _compile_test_loss(run: Run) -> Callable[[TrainState, int], float]:
     """`loss(state, step)`: of the averaged parameters on a test batch that depends on the step alone."""
     size = run.config.training.batch_size
     mean = _Together(
         jax.jit(
-            lambda params, keys, batch: (run.per_example_loss(params, keys, batch, None) * batch["mask"]).sum(),
+            lambda params, keys, batch: (run.system.objective(params, keys, batch, None) * batch["mask"]).sum(),
             out_shardings=run.devices.replicated,
         ),
         "compiled the test loss",
@@ -134,7 +136,7 @@ def _compile_test_loss(run: Experiment) -> Callable[[TrainState, int], float]:
         turn = step // run.config.training.eval_freq % num_rounds(run.test.num_examples, size)
         batch = eval_batch(run.test, turn, size)
         key = fold_in(fold_in(run.key, RunKey.TEST_LOSS), step)
-        total = mean(state.ema_params, example_keys(key, size), run.split(_share(batch)))
+        total = mean(state.ema_params, example_keys(key, size), run.devices.shard_batch(_share(batch)))
         return float(total) / float(batch["mask"].sum())
 
     return loss
@@ -161,23 +163,32 @@ def _share(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: value[rows] for name, value in batch.items()}
 
 
-def _make_snapshot(run: Experiment) -> Callable[[TrainState, int, int, MetricsLog], None]:
+def _make_snapshot(run: Run) -> Callable[[TrainState, int, int, MetricsLog], None]:
     """A grid of samples of the averaged parameters; drawn by all processes, written by the first."""
     num = run.config.training.snapshot_num_samples
-    generate = run.generate()
+    generate = run.system.generate
 
     def snapshot(state: TrainState, number: int, step: int, log: MetricsLog) -> None:
-        if not run.config.training.snapshot_sampling:
+        if generate is None or not run.config.training.snapshot_sampling:
             return
         began = time.perf_counter()
-        drawn = _fetch(generate(run.whole(state.ema_params), run.sample_keys(number, 0, num), run.labels(0, num)))
+        drawn = _fetch(
+            generate(
+                run.devices.replicate_params(state.ema_params),
+                run.system.sample_keys(number, 0, num),
+                run.system.labels(0, num),
+            )
+        )
         if jax.process_index() != 0:
             return
-        picture = run.picture(drawn["samples"])
+        picture = sample_grid(drawn["samples"], run.spec.num_levels)
         path = run.workdir / "samples" / f"snapshot_{number}.png"
         write_png(path, picture)
         if "states" in drawn:
-            write_gif(path.with_suffix(".gif"), run.frames(drawn["states"]))
+            write_gif(
+                path.with_suffix(".gif"),
+                [sample_grid(states, run.spec.num_levels) for states in np.moveaxis(drawn["states"], 1, 0)],
+            )
         log.image(step, "samples", picture)
         seconds = time.perf_counter() - began
         logging.info("%d samples with %d evaluations in %.1f s -> %s", num, drawn["num_evals"], seconds, path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.errors import RunError
 from data.pipeline import examples_of_step
-from programs.experiment import Experiment
+from programs.run import Run
 from training.log import MetricsLog
 from training.state import TrainState
 
@@ -54,7 +54,7 @@ def fetched(pending: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[s
     return [(step, {k: np.ravel(v) for k, v in metrics.items()}) for step, metrics in jax.device_get(pending)]
 
 
-def read(run: Experiment, at: Progress) -> dict[str, float]:
+def read(run: Run, at: Progress) -> dict[str, float]:
     """The means of the metrics since the last line, over the steps whose update was made; none is pending then.
 
     Errors: NonFiniteLossError.
@@ -81,7 +81,7 @@ def read(run: Experiment, at: Progress) -> dict[str, float]:
     return means
 
 
-def check(run: Experiment, at: Progress) -> None:
+def check(run: Run, at: Progress) -> None:
     """Looks for a loss or gradient that is not finite; logs the examples of its batch.
 
     Errors: NonFiniteLossError, unless the policy is to skip and there have not been too many.
@@ -101,7 +101,7 @@ def check(run: Experiment, at: Progress) -> None:
             at.bad.add(step)
 
 
-def _tell_examples(run: Experiment, step: int) -> None:
+def _tell_examples(run: Run, step: int) -> None:
     config = run.config
     indices = examples_of_step(run.train, seed=config.seed, batch_size=config.training.batch_size, step=step - 1)
     logging.warning(
@@ -112,7 +112,7 @@ def _tell_examples(run: Experiment, step: int) -> None:
     )
 
 
-def _tell_spikes(run: Experiment, at: Progress, end: int, losses: np.ndarray) -> None:
+def _tell_spikes(run: Run, at: Progress, end: int, losses: np.ndarray) -> None:
     factor = run.config.training.spike_factor
     for k, loss in enumerate(losses.tolist()):
         if factor and len(at.losses) >= SPIKE_LEAST and loss > factor * (median := statistics.median(at.losses)):
@@ -125,7 +125,7 @@ def _tell_spikes(run: Experiment, at: Progress, end: int, losses: np.ndarray) ->
         at.losses.append(loss)
 
 
-def _diverged(run: Experiment, at: Progress, step: int, what: str) -> NonFiniteLossError:
+def _diverged(run: Run, at: Progress, step: int, what: str) -> NonFiniteLossError:
     first, metrics = at.pending[0]
     first -= max(np.size(v) for v in metrics.values()) - 1
     policy = "" if run.config.training.on_nonfinite == "stop" else f" ({len(at.bad)} batches were left out before)"
@@ -136,7 +136,7 @@ def _diverged(run: Experiment, at: Progress, step: int, what: str) -> NonFiniteL
     )
 
 
-def log_line(run: Experiment, log: MetricsLog, step: int, means: dict[str, float], rate: float, flops: float) -> None:
+def log_line(run: Run, log: MetricsLog, step: int, means: dict[str, float], rate: float, flops: float) -> None:
     """One line of metrics. `rate`: steps per second since the last line; `flops`: of one step."""
     training = run.config.training
     left = (training.n_iters - step) / rate

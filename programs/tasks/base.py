@@ -12,7 +12,7 @@ import numpy as np
 from builders.data import to_model
 from core.arrays import Array
 from data import files
-from programs.experiment import Experiment
+from systems.diffusion import Diffusion
 
 TEST = "test:"  # an input "test:3,7" is images 3 and 7 of the test split
 
@@ -58,50 +58,50 @@ def input_of(request: Request) -> str:
     return request.input
 
 
-def images(run: Experiment, request: Request) -> tuple[list[str], np.ndarray]:
+def images(system: Diffusion, request: Request) -> tuple[list[str], np.ndarray]:
     """Names and grey levels [N, ...] of the input; values where the data have no levels."""
     given = input_of(request)
     if not given.startswith(TEST):
-        if not run.test.num_levels:
-            return _values(run, pathlib.Path(given))
-        return files.read_images(pathlib.Path(given), run.test.shape, run.test.num_levels)
+        if not system.spec.num_levels:
+            return _values(system, pathlib.Path(given))
+        return files.read_images(pathlib.Path(given), system.spec.shape, system.spec.num_levels)
     try:
         indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
     except ValueError:
         raise ValueError(f"--input={given}: give numbers of test images, such as --input=test:0,1,2.") from None
-    if indices.min() < 0 or indices.max() >= len(run.test):
-        raise ValueError(f"--input={given}: there are the test images 0 to {len(run.test) - 1}.")
-    return [f"test {index}" for index in indices], run.test.fetch(indices)["x"]
+    if indices.min() < 0 or indices.max() >= len(system.context.splits.test):
+        raise ValueError(f"--input={given}: there are the test images 0 to {len(system.context.splits.test) - 1}.")
+    return [f"test {index}" for index in indices], system.context.splits.test.fetch(indices)["x"]
 
 
-def _values(run: Experiment, path: pathlib.Path) -> tuple[list[str], np.ndarray]:
+def _values(system: Diffusion, path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     """Names and values [N, ...] float32 of an array file. Errors: ValueError for another shape or type."""
     values = files.read_array(path)
-    values = values[None] if values.ndim == len(run.test.shape) else values
-    if values.shape[1:] != run.test.shape or not len(values) or not np.issubdtype(values.dtype, np.floating):
-        wanted = ", ".join(map(str, run.test.shape))
+    values = values[None] if values.ndim == len(system.spec.shape) else values
+    if values.shape[1:] != system.spec.shape or not len(values) or not np.issubdtype(values.dtype, np.floating):
+        wanted = ", ".join(map(str, system.spec.shape))
         raise ValueError(f"{path} holds {values.dtype} {values.shape}, but values, floats [N, {wanted}], are needed.")
     return [f"{path.stem} {index}" for index in range(len(values))], values.astype(np.float32)
 
 
-def to_data(run: Experiment, levels: np.ndarray) -> np.ndarray:
+def to_data(system: Diffusion, levels: np.ndarray) -> np.ndarray:
     """Levels as the network knows them; see `to_model`."""
-    return np.asarray(to_model(run.config, run.test.num_levels)(jnp.asarray(levels)))
+    return np.asarray(to_model(system.config, system.spec.num_levels)(jnp.asarray(levels)))
 
 
-def to_unit(run: Experiment, x: np.ndarray) -> np.ndarray:
+def to_unit(system: Diffusion, x: np.ndarray) -> np.ndarray:
     """The network's range as [0, 1]."""
-    return 0.5 * (x + 1) if run.config.data.centered else x
+    return 0.5 * (x + 1) if system.config.data.centered else x
 
 
-def to_levels(run: Experiment, x: np.ndarray) -> np.ndarray:
+def to_levels(system: Diffusion, x: np.ndarray) -> np.ndarray:
     """The grey levels, uint8, of values as the network sees them; values without levels as they are."""
-    return np.asarray(run.quantize(jnp.asarray(x)))
+    return np.asarray(system.to_data(jnp.asarray(x)))
 
 
-def batch_size(run: Experiment, num: int) -> int:
+def batch_size(system: Diffusion, num: int) -> int:
     """Images in a batch where `num` are to be drawn."""
-    return run.devices.round_up(min(num, run.config.eval.batch_size))
+    return system.devices.round_up(min(num, system.config.eval.batch_size))
 
 
 def in_batches(draw: Callable[[np.ndarray], Any], num: int, size: int) -> dict[str, Any]:

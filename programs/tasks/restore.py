@@ -1,6 +1,7 @@
 """Images from measurements: the tasks inpaint, colorize, superresolve, deblur and reconstruct of the program sample."""
 
 import functools
+import math
 import pathlib
 from typing import Any, NamedTuple
 
@@ -14,7 +15,6 @@ from core.keys import RestorationKey, RunKey, draw_normal, fold_in, keys_at
 from data import files
 from data.shapes import check_images
 from evaluation.metrics.restoration import BASELINES, psnr_db
-from programs.experiment import Experiment
 from programs.tasks.base import (
     Request,
     SampleFn,
@@ -29,6 +29,7 @@ from programs.tasks.base import (
 )
 from reports.sheets import grid
 from sampling.inverse.operators.base import Operator
+from systems.diffusion import Diffusion
 
 NUM_TUNING = 512  # training images whose variance stands for that of the data
 SHOWN = 8  # samples of an input in the picture
@@ -43,26 +44,26 @@ class Problem(NamedTuple):
     known: np.ndarray
 
 
-def restoration(run: Experiment, request: Request) -> SampleFn:
+def restoration(system: Diffusion, request: Request) -> SampleFn:
     """Samples of images given a measurement of each. Errors: ValueError for what does not fit."""
-    task, shape = request.task, run.test.shape
+    task, shape = request.task, system.spec.shape
     check_images(shape, f"--task={task}", "use unconditional, class, interpolate, encode or decode")
     if request.mask is not None:
         known = files.read_mask(pathlib.Path(request.mask), shape)
         known = np.fft.ifftshift(known, axes=(0, 1)) if task == "reconstruct" else known
     else:
-        known = inverse.known_pixels(run.config, task, shape)
-    operator = inverse.operator(run.config, task, shape, known[None])
-    draw = inverse.draw(run.config, run.sde, run.sampler, _variance(run), shape)
-    problem = _problem(run, request, operator, known)
-    return functools.partial(_restored, run, request, problem, draw)
+        known = inverse.known_pixels(system.config, task, shape)
+    operator = inverse.operator(system.config, task, shape, known[None])
+    draw = inverse.draw(system.config, system.sde, system.sampler, _variance(system), shape)
+    problem = _problem(system, request, operator, known)
+    return functools.partial(_restored, system, request, problem, draw)
 
 
-def _problem(run: Experiment, request: Request, operator: Operator, known: np.ndarray) -> Problem:
+def _problem(system: Diffusion, request: Request, operator: Operator, known: np.ndarray) -> Problem:
     """The images to measure, or with --measured the measurements themselves."""
     if not request.measured:
-        names, levels = images(run, request)
-        return Problem(names, to_data(run, levels), None, known)
+        names, levels = images(system, request)
+        return Problem(names, to_data(system, levels), None, known)
     path = pathlib.Path(input_of(request))
     shape = operator.measurement_shape
     if request.task == "reconstruct":
@@ -73,18 +74,18 @@ def _problem(run: Experiment, request: Request, operator: Operator, known: np.nd
                 f"{path} holds {y.dtype} {y.shape}, but complex [N, {', '.join(map(str, shape))}] is needed."
             )
         return Problem([f"{path.stem} {i}" for i in range(len(y))], None, y.astype(np.complex64), known)
-    names, levels = files.read_images(path, shape, run.test.num_levels)
-    return Problem(names, None, to_data(run, levels), known)
+    names, levels = files.read_images(path, shape, system.spec.num_levels)
+    return Problem(names, None, to_data(system, levels), known)
 
 
 def _restored(
-    run: Experiment, request: Request, problem: Problem, draw: inverse.Draw, params: Any, number: int
+    system: Diffusion, request: Request, problem: Problem, draw: inverse.Draw, params: Any, number: int
 ) -> SampleResult:
     """Several samples of each image, given its measurement."""
-    config, task, S, N = run.config, request.task, request.num_samples, len(problem.names)
+    config, task, S, N = system.config, request.task, request.num_samples, len(problem.names)
     unit = 2.0 if config.data.centered else 1.0
-    key = fold_in(fold_in(run.key, RunKey.RESTORE), number)
-    operator = inverse.operator(config, task, run.test.shape, problem.known[None])
+    key = fold_in(fold_in(system.key, RunKey.RESTORE), number)
+    operator = inverse.operator(config, task, system.spec.shape, problem.known[None])
     if problem.truth is None:
         y = jnp.asarray(problem.given)
     else:
@@ -93,21 +94,21 @@ def _restored(
 
     @jax.jit
     def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, operator: Operator, y: Array) -> dict:
-        drawn = draw(keys, run.guide.score_of(params, guide, labels), operator, y)
+        drawn = draw(keys, system.guide.score_of(params, guide, labels), operator, y)
         return {"samples": drawn.x, "num_evals": drawn.num_evals}
 
     def some(rows: np.ndarray) -> dict[str, Array]:
         keys = jax.vmap(jax.random.fold_in)(keys_at(fold_in(key, RestorationKey.POSTERIOR), rows // S), rows % S)
-        keys, labels, given = run.spread((keys, labels_of(request, rows // S), y[rows // S]))
-        return compiled(params, run.guide.params, keys, labels, operator, given)
+        keys, labels, given = system.devices.shard_rows((keys, labels_of(request, rows // S), y[rows // S]))
+        return compiled(params, system.guide.params, keys, labels, operator, given)
 
-    found = in_batches(some, N * S, batch_size(run, N * S))
-    samples = found["samples"].reshape(N, S, *run.test.shape)
-    return _assessed(run, request, problem, operator, np.asarray(y), samples, found["num_evals"])
+    found = in_batches(some, N * S, batch_size(system, N * S))
+    samples = found["samples"].reshape(N, S, *system.spec.shape)
+    return _assessed(system, request, problem, operator, np.asarray(y), samples, found["num_evals"])
 
 
 def _assessed(
-    run: Experiment,
+    system: Diffusion,
     request: Request,
     problem: Problem,
     operator: Operator,
@@ -117,19 +118,19 @@ def _assessed(
 ) -> SampleResult:
     """The picture (input, measurement, samples, mean, deviation), the arrays, and how good they are."""
     N, S = samples.shape[:2]
-    values = to_unit(run, samples)
+    values = to_unit(system, samples)
     mean, deviation = values.mean(1), values.std(1)
     residual = np.asarray(operator.measure(jnp.asarray(samples.reshape(N * S, *samples.shape[2:])))) - np.repeat(
         y, S, 0
     )
     figures: dict[str, Any] = {"num_images": N, "num_samples": S, "num_evals": num_evals}
     figures["residual_rms"] = float(np.sqrt(np.mean(np.abs(residual) ** 2)))
-    seen = _as_image(run, request.task, operator, y)
+    seen = _as_image(system, request.task, operator, y)
     arrays = {"samples": samples, "mean": mean, "deviation": deviation, "measurement": y}
     if problem.truth is not None:
-        truth = to_unit(run, problem.truth)
+        truth = to_unit(system, problem.truth)
         name, baseline = BASELINES[request.task]
-        without = baseline(to_unit(run, seen), problem.known[None], run.test.shape)
+        without = baseline(to_unit(system, seen), problem.known[None], system.spec.shape)
         figures["psnr_mean_db"] = psnr_db(mean, truth)
         figures["psnr_samples_db"] = (
             psnr_db(values.reshape(-1, *mean.shape[1:]), truth.repeat(S, 0)).reshape(N, S).mean(1)
@@ -138,11 +139,11 @@ def _assessed(
         figures = figures | {f"{k}_over_images": float(np.mean(v)) for k, v in figures.items() if k.startswith("psnr")}
         arrays["input"] = truth
     figures["names"] = problem.names
-    first = to_unit(run, problem.truth) if problem.truth is not None else None
-    return SampleResult(_table(run, first, to_unit(run, seen), values, mean, deviation), arrays, figures)
+    first = to_unit(system, problem.truth) if problem.truth is not None else None
+    return SampleResult(_table(system, first, to_unit(system, seen), values, mean, deviation), arrays, figures)
 
 
-def _as_image(run: Experiment, task: str, operator: Operator, y: np.ndarray) -> np.ndarray:
+def _as_image(system: Diffusion, task: str, operator: Operator, y: np.ndarray) -> np.ndarray:
     """A measurement as something to look at, in the network's range: itself if it is an image, else A^+ y."""
     if task == "reconstruct":
         return np.asarray(operator.pseudo_inverse(jnp.asarray(y)))
@@ -150,7 +151,7 @@ def _as_image(run: Experiment, task: str, operator: Operator, y: np.ndarray) -> 
 
 
 def _table(
-    run: Experiment,
+    system: Diffusion,
     truth: np.ndarray | None,
     seen: np.ndarray,
     samples: np.ndarray,
@@ -158,7 +159,7 @@ def _table(
     deviation: np.ndarray,
 ) -> np.ndarray:
     """A row for each image: input, measurement, samples, mean, deviation (white: the largest of all)."""
-    H, W, C = run.test.shape
+    H, W, C = system.spec.shape
     enlarged = seen.repeat(H // seen.shape[1], axis=1).repeat(W // seen.shape[2], axis=2)
     shown = np.broadcast_to(enlarged, (len(seen), H, W, C))
     columns = ([] if truth is None else [truth]) + [shown, *np.moveaxis(samples[:, :SHOWN], 1, 0), mean]
@@ -167,7 +168,15 @@ def _table(
     return grid(np.round(255 * np.clip(cells, 0, 1)).astype(np.uint8), len(columns), scale=max(1, 64 // H))
 
 
-def _variance(run: Experiment) -> float:
-    """Variance of the data as the network sees them, of a fixed part of the training split."""
-    source = run.train
-    return float(to_data(run, source.fetch(np.arange(min(NUM_TUNING, len(source))))["x"]).var())
+def _variance(system: Diffusion) -> float:
+    """Variance of the data as the network sees them, of a fixed part of the training split, where it is used."""
+    if system.config.restore.prior_variance is not None:
+        return math.nan  # the setting is used instead
+    try:
+        source = system.context.splits.train
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"config.restore.prior_variance is not set, so the variance of the training images is needed, but {error}; "
+            "set it to their variance in [0, 1]."
+        ) from error
+    return float(to_data(system, source.fetch(np.arange(min(NUM_TUNING, len(source))))["x"]).var())

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-import main
+from core.errors import ExitCode
 from tests.support.paths import ROOT
 
 
@@ -17,7 +17,7 @@ def test_a_published_key_that_does_not_exist_here_is_one_sentence_with_the_neare
     )
     command = [sys.executable, "main.py", f"--config={config}", f"--workdir={tmp_path / 'run'}", "--mode=train"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.returncode == ExitCode.USER_ERROR
     assert done.stderr.strip() == (
         f"error: {config}, line 6: config.model.attention_type is not a setting; "
         "the nearest is config.model.embedding_type."

@@ -9,7 +9,7 @@ import pytest
 import run_lib
 from builders.process import make_sde
 from configs import default
-from programs.experiment import Experiment
+from programs.run import Run
 from tests.support.configs import PUBLISHED, load
 
 
@@ -70,7 +70,7 @@ def test_the_small_experiments_are_as_various_as_the_published_ones():
 @pytest.mark.parametrize("paths", GROUPS.values(), ids=lambda paths: paths[0])
 def test_it_takes_two_steps_samples_and_has_a_likelihood(paths, tmp_path):
     config = shrunken(paths[0])
-    run = Experiment(config, str(tmp_path), jax.devices()[:1])
+    run = Run(config, str(tmp_path), jax.devices()[:1])
     run_lib.train(run)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]

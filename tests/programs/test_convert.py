@@ -18,11 +18,12 @@ from builders.objective import make_objective
 from builders.optimizer import make_ema, make_optimizer
 from builders.score import example_inputs, make_network
 from configs import default
+from core.errors import ExitCode
 from interop import base
 from interop.load import load
 from interop.names.order import outline
 from programs import convert
-from programs.experiment import Experiment
+from programs.run import Run
 from tests.support import torch_files
 from tests.support.configs import load as load_config
 from tests.support.paths import ROOT
@@ -99,7 +100,7 @@ def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
     config = load_config("configs/vp/smoke.py")
     config.training.update(snapshot_freq=5, snapshot_sampling=False, eval_freq=0)
-    run_lib.train(Experiment(config, str(workdir), jax.devices()[:1]))
+    run_lib.train(Run(config, str(workdir), jax.devices()[:1]))
     return config, workdir
 
 
@@ -128,7 +129,7 @@ def test_a_run_continued_from_a_published_file_equals_one_that_never_stopped(kin
         order = published_order(make_network(config))
         torch_files.save(tmp_path / "checkpoint_1", pytorch_contents(parts, order, steps=5))
     assert convert.import_checkpoint(config, tmp_path / "run", tmp_path / "checkpoint_1") == 1
-    run_lib.train(Experiment(config, str(tmp_path / "run"), jax.devices()[:1]))
+    run_lib.train(Run(config, str(tmp_path / "run"), jax.devices()[:1]))
     continued, _ = restore(config, tmp_path / "run", "checkpoints", 2)
     expected, _ = restore(config, workdir, "checkpoints", 2)
     jax.tree.map(np.testing.assert_array_equal, continued, expected)
@@ -181,10 +182,10 @@ def command(monkeypatch, tmp_path, capsys):
 def test_an_import_writes_a_workdir_once(command, tmp_path):
     assert command("import", str(golden_file(NAMES[0]))) == (0, "")
     code, error = command("import", str(golden_file(NAMES[0])))
-    assert code == main.EXIT_RUN_ERROR and "has checkpoints already; import into another --workdir" in error
+    assert code == ExitCode.RUN_ERROR and "has checkpoints already; import into another --workdir" in error
     assert command("export", str(tmp_path / "ema.npz")) == (0, "")
     code, error = command("export", str(tmp_path / "ema.npz"))
-    assert code == main.EXIT_USER_ERROR and "exists already" in error
+    assert code == ExitCode.USER_ERROR and "exists already" in error
 
 
 @pytest.mark.parametrize("name", NAMES[::2])
@@ -199,7 +200,7 @@ def test_a_failed_import_is_one_line_and_an_exit_code_and_writes_nothing(name, c
         (None, ""),
     ):
         code, error = command("import", str(path), config)
-        assert code == main.EXIT_USER_ERROR and error.startswith("error: ") and error.count("\n") == 1
+        assert code == ExitCode.USER_ERROR and error.startswith("error: ") and error.count("\n") == 1
         assert not (tmp_path / "run").exists()
 
 
@@ -228,6 +229,6 @@ def test_the_whole_command_refuses_a_bomb_and_runs_nothing(tmp_path):
     arguments = [f"--workdir={workdir}", "--mode=import", f"--checkpoint={file}"]
     line = [sys.executable, str(ROOT / "main.py"), f"--config={ROOT}/configs/vp/smoke.py", *arguments]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.returncode == ExitCode.USER_ERROR
     assert "asks for posix.system, which no checkpoint needs; nothing in it was executed." in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1.pth"]

@@ -9,10 +9,11 @@ import pytest
 
 import main
 from builders.devices import make_devices
+from builders.state import abstract_state
+from core.errors import ExitCode
 from core.keys import fold_in
 from data.prefetch import DataError, Feed
-from programs import restore_run
-from programs.experiment import Experiment
+from programs.run import Run
 from tests.support.configs import load
 from training.accumulation import gradients
 from training.checkpoint import Checkpoints
@@ -53,7 +54,7 @@ class Trained:
         monkeypatch.setattr(
             jax.stages.Lowered, "compile", lambda self: compiled_steps.append(compile_step(self)) or compiled_steps[-1]
         )
-        self.run = Experiment(config, str(workdir))
+        self.run = Run(config, str(workdir))
         self.state = self.run.state()
         compiled = compile_all(self.run, self.state)
         self.memory = compiled_steps[-1].memory_analysis()
@@ -129,7 +130,7 @@ def test_a_checkpoint_of_four_shares_is_read_by_any_number_and_back(trained, tmp
 def test_the_state_of_the_largest_published_model_takes_an_eighth_of_its_bytes_on_eight_devices():
     """1024 pixels: parameters, their average and two moments; 12 bytes more for three counts of steps."""
     config = load("configs/ve/celebahq_ncsnpp_continuous.py")
-    state = restore_run.abstract(config)
+    state = abstract_state(config)
     assert config.data.image_size == 1024
     sizes = {}
     for shares in (1, 8):
@@ -149,7 +150,7 @@ def test_a_config_is_checked_before_a_processor_is_divided_by_it(monkeypatch, ca
     config.training[key] = 0
     monkeypatch.setattr(main, "FLAGS", types.SimpleNamespace(config=config, mode="eval", cpu_devices=None))
     monkeypatch.delenv("XLA_FLAGS")
-    assert main.launch(["main.py"]) == main.EXIT_USER_ERROR
+    assert main.launch(["main.py"]) == ExitCode.USER_ERROR
     assert capsys.readouterr().err == f"error: config.training.{key} = 0, but it must be positive.\n"
 
 

@@ -14,9 +14,8 @@ import types
 import numpy as np
 import pytest
 
-import main
 import run_lib
-from core.errors import RunError
+from core.errors import ExitCode, RunError
 from core.files import STALE_SECONDS, remove_stale
 from evaluation.metrics import table
 from evaluation.rounds import run_task
@@ -205,7 +204,7 @@ def test_a_worker_ends_with_a_reason_and_a_code_of_its_own_where_the_trainer_die
         "--config.eval.enable_bpd=False",
     ]
     ended = subprocess.run([*command, "--mode=eval", *asked], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == main.EXIT_NO_CHECKPOINT == 4
+    assert ended.returncode == ExitCode.NO_CHECKPOINT == 4
     last = ended.stderr.strip().splitlines()[-1]
     assert (
         last.startswith(f"error: Checkpoint {newest + 1} is not in ") and "waited 3 s; the trainer's last line" in last

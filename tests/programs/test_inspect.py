@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.distance import pdist
 
-import main
 from configs import default
+from core.errors import ExitCode
 from data import stock
-from programs import inspect
+from programs import commands, inspect
 from tests.support.paths import ROOT
 
 
@@ -86,11 +86,12 @@ def test_only_what_the_sde_and_the_parameterization_have_is_suggested():
     assert suggested("vesde", continuous=False) == {"model.sigma_max"}
 
 
-def test_the_last_line_names_the_picture(tmp_path, monkeypatch, capsys):
+def test_the_last_line_names_the_picture(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((20, 4, 4, 1), np.uint8))
-    given = types.SimpleNamespace(config=config_of(f"npy:{tmp_path}/x.npy"), workdir=str(tmp_path / "run"))
-    monkeypatch.setattr(main, "FLAGS", given)
-    assert main.look() == 0
+    given = types.SimpleNamespace(
+        mode="inspect", config=config_of(f"npy:{tmp_path}/x.npy"), workdir=str(tmp_path / "run")
+    )
+    commands.prepare(given)()
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"-> {tmp_path}/run/inspect/examples.png" and (tmp_path / "run/inspect/examples.png").is_file()
 
@@ -116,7 +117,7 @@ def test_the_program_prints_a_table_without_a_workdir_and_names_what_is_not_ther
         for name in ("x", "y")
     ]
     assert run[0].returncode == 0 and b"18 to train on, 2 for testing" in run[0].stdout
-    assert run[1].returncode == main.EXIT_USER_ERROR
+    assert run[1].returncode == ExitCode.USER_ERROR
     assert run[1].stderr.decode() == (
         f"error: {tmp_path}/y.npy does not exist; config.data.dataset must name an .npy file.\n"
     )

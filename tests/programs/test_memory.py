@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from absl import flags
 
-import main
 import run_lib
 from core.keys import example_keys
-from programs.experiment import Experiment
+from programs.run import Run
+from runtime.compile_cache import use_compile_cache
 from runtime.memory import MemoryBoundedSampler, largest_batch
 from tests.support.configs import load
 from tests.support.paths import ROOT
@@ -70,9 +70,7 @@ def test_compiled_programs_are_kept_unless_told_otherwise(flag, environment, exp
     if environment:
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", environment)
     try:
-        arguments = [f"--compilation_cache={flag}"] if flag else []
-        with flagged(arguments):
-            main.keep_compiled()
+        use_compile_cache(flag)
         assert jax.config.jax_compilation_cache_dir == expected
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
@@ -112,7 +110,7 @@ def test_a_run_with_a_divided_state_and_accumulated_gradients_has_the_figures_of
         config.data.data_dir = data_dir
         config.model.nf = 32
         config.training.update(**settings)
-        run = Experiment(config, str(tmp_path / name))
+        run = Run(config, str(tmp_path / name))
         run_lib.train(run)
         lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         losses = [line[key] for line in lines for key in ("loss", "test_loss") if key in line]
@@ -132,11 +130,11 @@ def test_bits_per_dim_of_one_model_in_float32_and_bfloat16_agree(data_dir, tmp_p
     config.training.update(n_iters=200, snapshot_freq=200, snapshot_freq_for_preemption=200, eval_freq=0)
     config.training.snapshot_sampling = False
     config.eval.update(begin_ckpt=1, end_ckpt=1, enable_loss=False, enable_sampling=False)
-    run_lib.train(Experiment(config, str(tmp_path), jax.devices()[:1]))
+    run_lib.train(Run(config, str(tmp_path), jax.devices()[:1]))
     means = {}
     for dtype in ("float32", "bfloat16"):
         config.eval.bpd_dtype = dtype
-        (path,) = run_lib.evaluate(Experiment(config, str(tmp_path), jax.devices()[:1]), f"eval_{dtype}")
+        (path,) = run_lib.evaluate(Run(config, str(tmp_path), jax.devices()[:1]), f"eval_{dtype}")
         means[dtype] = json.loads(path.read_text())["results"]["bits_per_dim"]["mean"]
     assert means["float32"] < 4.0  # it has learned: uniform pixels have log2 17 = 4.09
     assert abs(means["bfloat16"] - means["float32"]) < 0.01
@@ -146,6 +144,7 @@ FAULTS = """
 import resource
 import sys
 import allocation
+from runtime.compile_cache import use_compile_cache
 if sys.argv[1] == "keep":
     assert allocation.keep_memory()
 def faults():

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import main
 import run_lib
 from evaluation import rounds
 from evaluation.metrics import table
-from evaluation.rounds import Worker
-from programs import metrics
+from evaluation.rounds import Worker, worker_of
+from reports import report
 from tests.support.runs import compared, untrained
 
 
@@ -62,17 +61,13 @@ def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_pat
     assert black["precision"]["value"] == 0 and black["kid"]["value"] > 10 * abs(found["kid"]["value"])
 
 
-def test_the_program_metrics_says_which_errors_are_deviations(monkeypatch, capsys):
+def test_the_program_metrics_says_which_errors_are_deviations():
     kid = {"value": 0.03, "error": 0.005, "error_from": "standard deviation over 100 subsets of 150"}
     figures = {
         "kid": {**kid, "standard_deviation": 0.005},
         "fid": {"value": 4.5, "error": 0.2, "error_from": "jackknife"},
     }
-    monkeypatch.setattr(metrics, "of_files", lambda *given: {"samples": figures})
-    given = types.SimpleNamespace(mode="metrics", samples="x.npz", stats=None, output=None)
-    monkeypatch.setattr(main, "FLAGS", given)
-    assert main.compare(None) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    first, second = report.figures(figures).splitlines()
     assert first == "kid             0.03 +- 0.005  (+- standard deviation over 100 subsets of 150)"
     assert second == "fid             4.5 +- 0.2"
 
@@ -95,7 +90,7 @@ def test_samples_of_another_size_are_refused(run, tmp_path):
         ({"features": "classifier"}, "needs config.eval.classifier_workdir"),
         ({"features": "pixel"}, "config.eval.features = 'pixel' is not known; .*nearest: pixels"),
         ({"features": "nothing.at_all:here"}, "nothing.at_all cannot be imported"),
-        ({"features": "classifier", "classifier_workdir": "nowhere"}, "There is no checkpoint in nowhere"),
+        ({"features": "classifier", "classifier_workdir": "nowhere"}, "No checkpoint was found in nowhere"),
     ],
 )
 def test_features_that_cannot_be_had_are_told_in_one_sentence(tmp_path, settings, message):
@@ -177,12 +172,12 @@ def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, 
 def test_a_worker_is_told_by_flags_or_by_a_slurm_array(monkeypatch, flags, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
-    assert main.worker_of(*flags) == expected
+    assert worker_of(*flags) == expected
 
 
 def test_a_worker_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="--eval_worker=4 --eval_workers=4: workers are numbered from 0 to 3"):
-        main.worker_of(4, 4)
+        worker_of(4, 4)
 
 
 def test_a_metric_that_the_features_do_not_allow_is_told_before_anything_is_drawn(run):

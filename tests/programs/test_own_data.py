@@ -15,7 +15,7 @@ from configs import default
 from configs.vp import smoke
 from data import shapes
 from programs import inspect
-from programs.experiment import Experiment
+from programs.run import Run
 from tests.support.configs import load
 
 
@@ -72,7 +72,7 @@ def config_of(case, path):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
-    run = Experiment(config_of(case, tmp_path / "x.npz"), str(tmp_path / "run"), jax.devices()[:1])
+    run = Run(config_of(case, tmp_path / "x.npz"), str(tmp_path / "run"), jax.devices()[:1])
     assert shapes.data_shape(run.config) == run.train.shape == case.shape
     run_lib.train(run)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -104,12 +104,12 @@ def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
         config = config_of(case, tmp_path / "x.npz")
         np.savez(tmp_path / "x.npz", x=factor * values(case))
         config.data.update(offset=3.0 * factor, scale=factor)
-        run = Experiment(config, str(tmp_path), jax.devices()[:1])
+        run = Run(config, str(tmp_path), jax.devices()[:1])
         batch = run.test.fetch(np.arange(4))
         keys = jax.random.split(jax.random.key(0), 4)
         gaussian = lambda x, t: -x  # noqa: E731 (the score of a standard normal, whatever the time)
-        found.append(run.measure_bits_per_dim(gaussian, keys, batch["x"])["nats_per_dim"])
-        np.testing.assert_allclose(run.quantize(to_model(config, 0)(batch["x"])), batch["x"], rtol=1e-5)
+        found.append(run.system.measure_bits_per_dim(gaussian, keys, batch["x"])["nats_per_dim"])
+        np.testing.assert_allclose(run.system.to_data(to_model(config, 0)(batch["x"])), batch["x"], rtol=1e-5)
     np.testing.assert_allclose(found[1] - found[0], np.log(10), rtol=1e-4)  # float32 and the solver's own steps
     x = values(case)[:: NUM // 4][:4].reshape(4, -1) - 3
     expected = 0.5 * np.log(2 * np.pi) + 0.5 * (x**2).mean(axis=1)
@@ -144,13 +144,13 @@ def test_settings_that_do_not_suit_the_data_are_named(tmp_path, settings, messag
         section, name = key.split(".")
         config[section][name] = value
     with pytest.raises(ValueError) as error:
-        Experiment(config, str(tmp_path), jax.devices()[:1])
+        Run(config, str(tmp_path), jax.devices()[:1])
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
 def test_a_config_without_data_of_its_own_says_how_to_give_them(tmp_path):
     config = load("configs/subvp/pictures_ddpmpp_continuous.py")
-    for program in (lambda: Experiment(config, str(tmp_path), jax.devices()[:1]), lambda: inspect.inspect(config)):
+    for program in (lambda: Run(config, str(tmp_path), jax.devices()[:1]), lambda: inspect.inspect(config)):
         with pytest.raises(ValueError, match="is empty, .* give --config.data.dataset=folder:YOUR_FOLDER, .* or zip:"):
             program()
 
@@ -159,7 +159,7 @@ def test_floats_refuse_what_needs_levels(tmp_path):
     config = config_of(Case((2, 2, 1), "float32"), tmp_path / "x.npz")
     config.eval.dequantization = "variational"
     with pytest.raises(ValueError, match="'variational' .* but the data are floats, which are not dequantised"):
-        Experiment(config, str(tmp_path), jax.devices()[:1])
+        Run(config, str(tmp_path), jax.devices()[:1])
 
 
 def test_the_config_is_completed_once_and_stays(tmp_path):

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import main
 import run_lib
 from configs import default
-from core.errors import RunError
+from core.errors import ExitCode, RunError
 from core.files import write_atomically
 from evaluation import rounds
-from programs.experiment import Experiment
+from programs.run import Run
 from tests.support.configs import load
 from tests.support.paths import ROOT
 from training.checkpoint import CheckpointError, Checkpoints
@@ -33,7 +32,7 @@ def config(data_dir):
 
 
 def experiment(config, workdir, devices=ONE_DEVICE):
-    return Experiment(config, str(workdir), jax.devices()[devices])
+    return Run(config, str(workdir), jax.devices()[devices])
 
 
 def leaves(workdir, folder, number, run):
@@ -130,7 +129,7 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(trained, confi
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     config.training.update(n_iters=20, eval_freq=0, snapshot_sampling=False)
     run = experiment(config, tmp_path)
-    per_example = run.per_example_loss
+    per_example = run.system.objective
     poison = jnp.asarray([[jnp.nan]])
 
     def poisoned(params, keys, batch, dropout_key):
@@ -224,7 +223,7 @@ def test_images_of_another_size_are_refused(config, tmp_path):
 def test_flags_that_are_wrong_are_one_line_and_an_exit_code(arguments, message, tmp_path):
     command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train"]
     done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.returncode == ExitCode.USER_ERROR
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
@@ -234,7 +233,7 @@ def test_a_wrong_name_is_one_line_and_an_exit_code_before_compilation(tmp_path):
     done = subprocess.run(
         [*command, "--config.training.sde=vpsd"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.returncode == ExitCode.USER_ERROR
     assert done.stderr.strip() == (
         "error: config.training.sde = 'vpsd' is not known; "
         "choose one of cosine, edm, subvpsde, vesde, vpsde (nearest: vpsde)."
@@ -245,7 +244,7 @@ def test_a_wrong_name_is_one_line_and_an_exit_code_before_compilation(tmp_path):
 def test_a_config_file_that_does_not_exist_is_one_line(tmp_path):
     command = [sys.executable, "main.py", "--config=configs/vp/nothing.py", f"--workdir={tmp_path}", "--mode=train"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.returncode == ExitCode.USER_ERROR
     assert "configs/vp/nothing.py" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 

@@ -15,7 +15,7 @@ from builders.score import _condition, make_network
 from configs import default
 from core.keys import example_keys
 from programs import sample
-from programs.experiment import Experiment
+from programs.run import Run
 from programs.tasks.base import Request
 from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
 from tests.support.configs import load
@@ -49,7 +49,7 @@ def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
     config = config_of(kind)
     if kind == "vectors":
         config.data.data_dir = str(tmp_path / "data")
-    run = Experiment(config, str(tmp_path / "run"), jax.devices()[:1])
+    run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
     run_lib.train(run)
     (path,) = run_lib.evaluate(run)
     results, samples = json.loads(path.read_text())["results"], np.load(path.with_name("samples.npz"))["arr_0"]
@@ -102,7 +102,7 @@ def test_settings_of_data_that_do_not_fit_are_refused_by_name(kind, changes, mes
 def test_tasks_for_images_and_features_of_images_are_refused_by_name(tmp_path):
     config = config_of("series")
     config.eval.features = "inception"
-    run = Experiment(config, str(tmp_path), jax.devices()[:1])
+    run = Run(config, str(tmp_path), jax.devices()[:1])
     with pytest.raises(ValueError, match=r"--task=colorize is for images \(H, W, C\), but examples have .* \(16, 2\)"):
         sample.prepare(run, Request("colorize", input="test:0"))
     with pytest.raises(ValueError, match=r"'inception' is for images .* use 'pixels'"):

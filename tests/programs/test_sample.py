@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import main
 import run_lib
 from configs import presets
+from core.errors import ExitCode
 from programs import restore_run, sample
 from programs.tasks import latent, restore
 from programs.tasks.base import Request, in_batches
@@ -194,7 +194,7 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
         config.sampling.update(guidance_scale=scale, **settings)
         run = untrained(config, workdir)
         _, state = restore_run.restore(config, workdir)
-        return np.asarray(jax.jit(run.guide.score_of(state.ema_params, run.guide.params, labels))(x, t))
+        return np.asarray(jax.jit(run.system.guide.score_of(state.ema_params, run.system.guide.params, labels))(x, t))
 
     alone = score(plain, 1.0)
     guided = {"guidance": "classifier", "guide_workdir": str(tmp_path / "classifier")}
@@ -218,8 +218,12 @@ REFUSED = {
     "no such file": ({"task": "inpaint", "input": "nothing.png"}, {}, "the input nothing.png does not exist"),
     "no such test image": ({"task": "inpaint", "input": "test:128"}, {}, "there are the test images 0 to 127"),
     "no number": ({"task": "inpaint", "input": "test:a"}, {}, "give numbers of test images"),
-    "no class": ({"task": "class"}, {}, "--task=class needs a model that knows classes"),
-    "another class": ({"task": "inpaint", "input": "test:0", "labels": (3,)}, {}, "this model knows no classes"),
+    "no class": ({"task": "class"}, {}, "--task=class needs a class-conditional model"),
+    "another class": (
+        {"task": "inpaint", "input": "test:0", "labels": (3,)},
+        {},
+        "this model is not class-conditional",
+    ),
     "a mask for nothing": ({"task": "colorize", "mask": "a.png"}, {}, "--mask has no meaning for --task=colorize"),
     "no samples": ({"task": "unconditional", "num_samples": 0}, {}, "the first must be at least 1"),
     "noise": ({"task": "encode", "input": "test:0"}, {}, "'pc' cannot be inverted; add --config.sampling.method=ode"),
@@ -289,7 +293,7 @@ def test_a_classifier_draws_nothing(tmp_path):
     with pytest.raises(ValueError, match="snapshot_sampling = True, but the network 'wideresnet' is a classifier"):
         untrained(config, tmp_path)
     presets.classifier(config)
-    with pytest.raises(ValueError, match="is a classifier and draws no images"):
+    with pytest.raises(ValueError, match="is a classifier, which generates no samples"):
         sample.prepare(untrained(config, tmp_path), Request("unconditional"))
 
 
@@ -316,6 +320,6 @@ def test_from_the_command_line_an_error_is_one_line_and_an_exit_code(tmp_path):
     command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=sample"]
     command += [f"--config.data.data_dir={tmp_path}", "--task=inpaint", "--input=nothing.png"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.returncode == ExitCode.USER_ERROR
     assert done.stderr.strip().startswith("error: the input nothing.png does not exist")
     assert len(done.stderr.strip().splitlines()) == 1

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-import main
 import run_lib
-from programs.experiment import Experiment
+from core.errors import ExitCode
+from programs.run import Run
 from tests.support.configs import load
 from tests.support.paths import DEVICES, ROOT, XLA_FLAGS
 
@@ -46,14 +46,14 @@ def assert_same(workdir, whole, steps=STEPS):
 def one(data_dir, tmp_path_factory):
     """All steps by one process with one device."""
     workdir = tmp_path_factory.mktemp("distributed") / "one"
-    run_lib.train(Experiment(config_of(data_dir, STEPS), str(workdir), jax.devices()[:1]))
+    run_lib.train(Run(config_of(data_dir, STEPS), str(workdir), jax.devices()[:1]))
     return workdir
 
 
 def test_a_run_that_moves_between_one_two_and_eight_devices_has_the_losses_of_one(one, data_dir, tmp_path):
     for end, count in ((10, 8), (20, 1), (30, 2), (40, 8), (STEPS, 1)):
         config = config_of(data_dir, end)
-        run_lib.train(Experiment(config, str(tmp_path), jax.devices()[:count]))
+        run_lib.train(Run(config, str(tmp_path), jax.devices()[:count]))
     assert_same(tmp_path, one)
 
 
@@ -122,7 +122,7 @@ def test_two_processes_with_four_devices_each_have_the_losses_of_one_and_only_th
     assert "loss" in messages(two, 0) and "loss" not in messages(two, 1)
     assert (two / "samples" / "snapshot_1.png").exists()
     # One process goes on where two were, and two where one was.
-    run_lib.train(Experiment(config_of(data_dir, 40), str(two), jax.devices()[:1]))
+    run_lib.train(Run(config_of(data_dir, 40), str(two), jax.devices()[:1]))
     run(two, data_dir, 2, 4, NO_SAMPLES, steps=STEPS)
     assert_same(two, one)
 
@@ -147,8 +147,8 @@ def test_a_process_that_dies_ends_the_run_with_a_reason(data_dir, tmp_path):
     several[1].wait()
     said = messages(workdir, 0).strip().splitlines()
     # Whoever notices first: the collective operation, or JAX's own service, which aborts the process.
-    assert code in (main.EXIT_PEER_GONE, -signal.SIGABRT), said[-5:]
-    if code == main.EXIT_PEER_GONE:
+    assert code in (ExitCode.PEER_GONE, -signal.SIGABRT), said[-5:]
+    if code == ExitCode.PEER_GONE:
         assert any(
             line.startswith("error: Another process of this run is gone, or cannot be reached (") for line in said
         )
@@ -157,13 +157,13 @@ def test_a_process_that_dies_ends_the_run_with_a_reason(data_dir, tmp_path):
 def test_processes_that_do_not_come_are_told_after_the_time_out(data_dir, tmp_path):
     workdir = tmp_path / "run"
     first = next(processes(workdir, data_dir, 2, 1, "--peer_timeout=3"))
-    assert first.wait(timeout=120) in (main.EXIT_PEER_GONE, -signal.SIGABRT), messages(workdir, 0)
+    assert first.wait(timeout=120) in (ExitCode.PEER_GONE, -signal.SIGABRT), messages(workdir, 0)
 
 
 def test_flags_of_processes_go_together(tmp_path):
     command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train"]
     done = subprocess.run([*command, "--process_id=1"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.returncode == ExitCode.USER_ERROR
     assert done.stderr.strip() == (
         "error: --coordinator, --num_processes and --process_id go together; give all three, or --distributed where "
         "JAX can find them."
@@ -173,7 +173,7 @@ def test_flags_of_processes_go_together(tmp_path):
 def test_a_machine_that_is_no_cluster_is_told_before_anything_begins(tmp_path):
     command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train"]
     done = subprocess.run([*command, "--distributed"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == main.EXIT_USER_ERROR
+    assert done.returncode == ExitCode.USER_ERROR
     assert done.stderr.strip() == (
         "error: --distributed: JAX finds no cluster here (Slurm, Open MPI, Kubernetes, TPU); give --coordinator, "
         "--num_processes and --process_id instead."

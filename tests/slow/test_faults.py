@@ -18,13 +18,12 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-import main
 import run_lib
 from configs import default
 from core import files
-from core.errors import RunError, Stopped
+from core.errors import ExitCode, RunError, Stopped
 from data.pipeline import examples_of_step
-from programs.experiment import Experiment
+from programs.run import Run
 from runtime.lock import workdir_lock
 from runtime.signals import SIGNALS, StopRequest, report_on_signal
 from tests.support.configs import load
@@ -152,7 +151,7 @@ def test_the_second_trainer_on_a_workdir_is_refused_until_the_first_has_ended(tm
     ) as first:
         assert first.stdout.readline() == "x\n"
         pattern = (
-            rf"^Another trainer is at work in {tmp_path} \(process {first.pid} on .*\); "
+            rf"^Another trainer is running in {tmp_path} \(process {first.pid} on .*\); "
             r"wait for it, stop it, or give another --workdir\.$"
         )
         with pytest.raises(RunError, match=pattern), workdir_lock(tmp_path):
@@ -200,7 +199,8 @@ def test_the_first_signal_is_noted_and_the_second_ends_the_process_at_once():
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_sampling_that_is_ended_by_a_signal_says_what_is_left_of_it(tmp_path, number, code):
     script = (
-        f"import os, time, main\nmain.work = lambda: os.kill(os.getpid(), {number:d}) or time.sleep(60)\n"
+        "import os, time, main\n"
+        f"main.commands.Run.of_checkpoint = lambda *_: os.kill(os.getpid(), {number:d}) or time.sleep(60)\n"
         f"words = ['main.py', '--config=configs/vp/smoke.py', '--mode=sample', '--workdir={tmp_path}']\n"
         "main.app.run(main.main, words, flags_parser=main.parse)"
     )
@@ -248,7 +248,7 @@ def config(data_dir):
 
 
 def experiment(config, workdir):
-    return Experiment(config, str(workdir), jax.devices()[:1])
+    return Run(config, str(workdir), jax.devices()[:1])
 
 
 def final(workdir, number=15):
@@ -335,7 +335,7 @@ def test_a_run_that_is_stopped_between_two_lines_of_metrics_goes_on_as_if_it_had
 def poisoned(config, workdir, index):
     """An experiment whose example `index` has a loss that is not a number."""
     run = experiment(config, workdir)
-    fetch, loss = run.train.fetch, run.per_example_loss
+    fetch, loss = run.train.fetch, run.system.objective
 
     def fetch_poison(indices):
         batch = fetch(indices)
@@ -346,7 +346,7 @@ def poisoned(config, workdir, index):
         return loss(params, keys, batch, dropout_key) + jnp.where(bad, jnp.nan, 0.0)
 
     run.train = dataclasses.replace(run.train, fetch=fetch_poison)
-    run.per_example_loss = poison
+    run.system.objective = poison
     return run
 
 
@@ -391,8 +391,8 @@ def test_a_batch_whose_loss_is_not_finite_is_told_and_the_policy_decides(whole, 
 def test_after_too_many_bad_batches_the_run_stops(config, tmp_path):
     config.training.update(on_nonfinite="skip", max_nonfinite=1)
     run = poisoned(config, tmp_path, -1)
-    loss = run.per_example_loss
-    run.per_example_loss = lambda *args: loss(*args) * jnp.nan
+    loss = run.system.objective
+    run.system.objective = lambda *args: loss(*args) * jnp.nan
     with pytest.raises(run_lib.NonFiniteLossError, match=r"in step 2, .* \(1 batches were left out before\)"):
         run_lib.train(run)
 
@@ -486,10 +486,10 @@ def test_the_exit_codes_of_faults_are_as_documented(whole, data_dir, tmp_path):
     data = f"--config.data.data_dir={data_dir}"
     with workdir_lock(tmp_path / "held"):
         code, lines = start(tmp_path / "held", data)
-        assert code == main.EXIT_RUN_ERROR and lines[-1].startswith("error: Another trainer is at work in")
+        assert code == ExitCode.RUN_ERROR and lines[-1].startswith("error: Another trainer is running in")
     (tmp_path / "file").write_text("")
     code, lines = start(tmp_path / "file" / "below", data)
-    assert code == main.EXIT_RUN_ERROR
+    assert code == ExitCode.RUN_ERROR
     assert lines[-1] == (
         f"error: The workdir {tmp_path / 'file' / 'below'} cannot be written (Not a directory); "
         "make it writable, or give another --workdir."
@@ -498,10 +498,10 @@ def test_the_exit_codes_of_faults_are_as_documented(whole, data_dir, tmp_path):
     for number in ("10", "15"):
         flip_a_bit(damaged / "checkpoints-meta" / number)
     code, lines = start(damaged, data)
-    assert code == main.EXIT_RUN_ERROR and lines[-1].startswith("error: Checkpoint 15 in")
+    assert code == ExitCode.RUN_ERROR and lines[-1].startswith("error: Checkpoint 15 in")
     code, lines = start(whole, data, "--config.model.dropout=0.3")
-    assert code == main.EXIT_RUN_ERROR and "model.dropout: was 0.0, is 0.3" in lines[-1]
+    assert code == ExitCode.RUN_ERROR and "model.dropout: was 0.0, is 0.3" in lines[-1]
     code, lines = start(tmp_path / "new", "--config.data.dataset=folder", f"--config.data.data_dir={tmp_path}/gone")
-    assert code == main.EXIT_USER_ERROR and f"{tmp_path}/gone" in lines[-1]
+    assert code == ExitCode.USER_ERROR and f"{tmp_path}/gone" in lines[-1]
     code, lines = start(tmp_path / "nan", data, "--config.optim.lr=1e38", "--config.optim.warmup=0")
-    assert code == main.EXIT_RUN_ERROR and lines[-1].startswith("error: The loss became non-finite in step")
+    assert code == ExitCode.RUN_ERROR and lines[-1].startswith("error: The loss became non-finite in step")

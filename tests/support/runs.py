@@ -5,7 +5,7 @@ import numpy as np
 
 from configs import default
 from programs import restore_run
-from programs.experiment import Experiment
+from programs.run import Run
 from tests.support.configs import load
 from training.checkpoint import Checkpoints
 
@@ -29,7 +29,7 @@ def compared(**settings):
 
 def untrained(config, workdir, num_devices=1):
     """An experiment whose checkpoint 1 holds random parameters."""
-    run = Experiment(config, str(workdir), jax.devices()[:num_devices])
+    run = Run(config, str(workdir), jax.devices()[:num_devices])
     if not (workdir / restore_run.FOLDER).exists():
         draw = np.random.default_rng(0)
         state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), run.abstract_state())

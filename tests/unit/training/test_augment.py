@@ -9,7 +9,7 @@ import run_lib
 from configs import default
 from configs.vp import smoke
 from programs import restore_run
-from programs.experiment import Experiment
+from programs.run import Run
 from training import augment
 from training.objectives.score_matching import independent, make_per_example_loss
 
@@ -132,7 +132,7 @@ def test_a_network_learns_from_what_it_is_told_of_augmentations(data_dir, tmp_pa
     config.data.update(data_dir=data_dir, augment=0.5)
     config.model.augment_dim = augment.NUM_LABELS
     config.training.update(n_iters=5, snapshot_sampling=False)
-    run = Experiment(config, str(tmp_path), jax.devices()[:1])
+    run = Run(config, str(tmp_path), jax.devices()[:1])
     run_lib.train(run)
     _, state = restore_run.restore(config, tmp_path)
     assert np.all(state.params["augment"]["kernel"] != 0)  # where it starts

@@ -11,7 +11,7 @@ from builders.optimizer import make_averages
 from configs import default
 from interop import load as interop
 from programs import convert, restore_run
-from programs.experiment import Experiment
+from programs.run import Run
 from tests.support.configs import load
 from training.ema import EMA, PowerEMA, exponent
 from training.posthoc_ema import Profile, coefficients, combine
@@ -134,7 +134,7 @@ def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(
     for settings, widths, folder in ((config, (0.05, 0.1), "stored"), (config, (0.075,), "tracked")):
         settings.model.ema_sigma_rels = widths
         settings.model.ema_rates = (0.99,)
-        run_lib.train(Experiment(settings, str(tmp_path / folder), jax.devices()[:1]))
+        run_lib.train(Run(settings, str(tmp_path / folder), jax.devices()[:1]))
     _, state = restore_run.restore(config, tmp_path / "tracked")
     config.model.ema_sigma_rels = (0.05, 0.1)
     convert.export_checkpoint(config, tmp_path / "stored", tmp_path / "average.npz", sigma_rel=0.075)

@@ -1,0 +1,24 @@
+"""The training state that a config describes."""
+
+import jax
+from jax.sharding import Sharding, SingleDeviceSharding
+from ml_collections import ConfigDict
+
+from builders.optimizer import make_averages, make_optimizer
+from builders.score import example_inputs, make_network
+from core.arrays import Array
+from training.state import TrainState, initial_state
+
+
+def make_state(config: ConfigDict, key: Array) -> TrainState:
+    """The state at step 0; trace it abstractly for its shapes."""
+    tx, _ = make_optimizer(config)
+    params = make_network(config).init({"params": key}, *example_inputs(config))["params"]
+    return initial_state(params, tx, make_averages(config))
+
+
+def abstract_state(config: ConfigDict, sharding: Sharding | None = None) -> TrainState:
+    """Shapes, dtypes and shardings (one device unless given) of the state, without computing it."""
+    sharding = sharding or SingleDeviceSharding(jax.devices()[0])
+    shapes = jax.eval_shape(lambda: make_state(config, jax.random.key(0)))
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), shapes)

@@ -1,0 +1,210 @@
+"""The program evaluate: checkpoints as they come, their tasks in rounds, and one report for each."""
+
+import contextlib
+import errno
+import itertools
+import json
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import default
+from core.errors import RunError
+from core.files import remove_stale, write_json
+from evaluation import sample_files
+from evaluation.rounds import Rounds, Worker, run_task
+from programs import metrics, restore_run
+from programs.run import Run
+from programs.train import FINISHED
+from reports import overview, report
+from reports.provenance import provenance
+from reports.sheets import sample_grid, to_uint8, write_gif, write_png
+from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
+from training.state import TrainState
+
+GRID = 100  # samples in the grid of a checkpoint
+# What the system says of a disk that is full or read-only.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+SWITCHES = {"loss": "enable_loss", "bits_per_dim": "enable_bpd", "samples": "enable_sampling"}  # settings of `eval`
+
+
+def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
+    """The run to evaluate, with the data of what is enabled opened and the features of metrics tried.
+
+    The config is that of the first checkpoint, where it is there already; otherwise as given, and checked when a
+    checkpoint comes. Errors: ValueError, FileNotFoundError, ConfigMismatchError.
+    """
+    numbers = (config.eval.begin_ckpt, None)
+    there = [number for number in numbers if restore_run.has_checkpoint(workdir, number)]
+    run = Run.of_checkpoint(config, workdir, there[0]) if there else Run(config, workdir)
+    if "loss" in enabled(run):
+        run.splits.named("test")
+    if "bits_per_dim" in enabled(run):
+        run.splits.named(run.config.eval.bpd_dataset)
+    if run.config.eval.enable_metrics:
+        metrics.check(run)
+        metrics.check_numbers(run)
+    return run
+
+
+def enabled(run: Run) -> list[str]:
+    """The evaluations of the run's system that its config asks for."""
+    return [name for name in run.system.evaluations if run.config.eval[SWITCHES[name]]]
+
+
+def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> list[pathlib.Path]:  # noqa: B008
+    """Evaluates checkpoints `eval.begin_ckpt` to `eval.end_ckpt`, waiting for those to come; the reports' paths.
+
+    Everything lies in `workdir/eval_folder/ckpt_<number>/`; rounds that exist there are not computed again. Several
+    workers share them, each with its own first; whoever finds all rounds done writes the report, the same for all, and
+    the overview of all reports. Errors: CheckpointMissingError for a checkpoint that does not come, CheckpointError for
+    one that cannot be read, RunError where the files cannot be written; finished rounds stay.
+    """
+    if not run.workdir.is_dir():
+        raise CheckpointError(f"--workdir={run.workdir} does not exist; give the folder of a training run.")
+    kept = Checkpoints(run.workdir / "checkpoints")
+    reports: list[pathlib.Path] = []
+    told: set[str] = set()
+    for number in range(run.config.eval.begin_ckpt, run.config.eval.end_ckpt + 1):
+        _wait_for(run, kept, number)
+        restore_run.refuse_mismatch(run.config, default.from_json(kept.config(number)), run.workdir)
+        state = kept.restore(number, run.abstract_state())
+        folder = run.workdir / eval_folder
+        with _writing(folder):
+            reports.append(_evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
+            best = overview.rebuild(folder)
+        new = [warning for warning in report.warnings(reports[-1]) if warning not in told]
+        for warning in new:  # most are the same for every checkpoint
+            logging.warning(warning)
+        told.update(new)
+        print(report.summary(reports[-1]))
+        print(f"  overview       {folder / 'report.html'}{f'  (best: {best})' if best else ''}")
+    kept.close()
+    return reports
+
+
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path) -> Iterator[None]:
+    """Tells in one sentence where a disk is full or may not be written. Errors: RunError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise RunError(
+            f"{folder} cannot be written ({os.strerror(error.errno)}); finished rounds are kept: free some space, or "
+            "see to the permissions, and start the same command again."
+        ) from error
+
+
+def _wait_for(run: Run, kept: Checkpoints, number: int) -> None:
+    """Returns once checkpoint `number` is complete; an error where the training has ended, or after the time-out."""
+    deadline = time.monotonic() + run.config.eval.wait_seconds
+    told = False
+    while number not in (available := kept.numbers()):
+        finished = (run.workdir / FINISHED).exists() and number not in kept.numbers()
+        if finished or time.monotonic() > deadline:
+            reason = "training has ended" if finished else f"waited {run.config.eval.wait_seconds:g} s{_silence(run)}"
+            raise CheckpointMissingError(
+                f"Checkpoint {number} is not in {kept.directory} ({reason}); there are {available or 'none'}: "
+                "set config.eval.begin_ckpt and config.eval.end_ckpt."
+            )
+        if not told:
+            logging.info("waiting for checkpoint %d; there are %s", number, available or "none")
+            told = True
+        time.sleep(1)
+
+
+def _silence(run: Run) -> str:
+    """For how long nothing has been heard of the trainer, in words."""
+    try:
+        seconds = time.time() - (run.workdir / "metrics.jsonl").stat().st_mtime
+    except FileNotFoundError:
+        return ""
+    return f"; the trainer's last line of metrics is {seconds:.0f} s old"
+
+
+def _evaluate_checkpoint(
+    run: Run, number: int, state: TrainState, directory: pathlib.Path, worker: Worker
+) -> pathlib.Path:
+    """Runs the tasks of one checkpoint and writes its report."""
+    config = run.config
+    _same_settings(run, directory)
+    results: dict[str, Any] = {}
+    params = run.devices.replicate_params(state.ema_params)
+    for name in enabled(run):
+        with _timed(directory, name, worker):
+            task = run.system.evaluations[name](number, params)
+            results[task.name] = run_task(task, directory, worker)
+        shown = ", ".join(f"{key} {value:.6g}" for key, value in results[task.name].items())
+        logging.info("checkpoint %d  %s: %s", number, task.name, shown)
+    if "samples" in results:
+        _write_samples(run, number, directory)
+    if config.eval.enable_metrics:
+        with _timed(directory, "metrics", worker):
+            results["metrics"] = metrics.of_checkpoint(run, number, directory, worker)
+    remove_stale(directory)
+    return report.write_report(
+        directory,
+        {
+            "checkpoint": number,
+            "step": int(state.step),
+            "results": results,
+            "seed": config.seed,
+            "config": default.to_json(config),
+            **provenance(),
+        },
+    )
+
+
+@contextlib.contextmanager
+def _timed(directory: pathlib.Path, name: str, worker: Worker) -> Iterator[None]:
+    """Adds a line to `wall_seconds.jsonl`; the report has no times, so that it is the same whoever writes it."""
+    began = time.perf_counter()
+    yield
+    seconds = round(time.perf_counter() - began, 3)
+    line = {"task": name, "worker": worker.index, "workers": worker.count, "seconds": seconds}
+    with (directory / "wall_seconds.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    logging.info("%s: %.1f s", name, seconds)
+
+
+def _same_settings(run: Run, directory: pathlib.Path) -> None:
+    """Refuses to mix the rounds of two settings in one folder."""
+    path, now = directory / "config.json", default.to_json(run.config)
+    if not path.exists():
+        write_json(path, now)
+        return
+    changed = default.differences(json.loads(path.read_text(encoding="utf-8")), now)
+    changed = {key: values for key, values in changed.items() if default.changes_evaluation(key)}
+    if changed:
+        listed = "; ".join(f"{key}: was {old}, is {new}" for key, (old, new) in changed.items())
+        raise CheckpointError(
+            f"{directory} was begun with other settings ({listed}); give another --eval_folder, or remove that one."
+        )
+    write_json(path, now)
+
+
+def _write_samples(run: Run, number: int, directory: pathlib.Path) -> None:
+    """The samples in the forms that `eval.sample_format` asks for, and the first as a grid; what exists stays."""
+    rounds = Rounds(run.system.evaluations["samples"](number, None), directory)
+    levels = run.spec.num_levels
+    npz, pictures, form = directory / "samples.npz", directory / "samples_png", run.config.eval.sample_format
+    if form in ("npz", "both") and not npz.exists():
+        sample_files.write_npz(npz, run.config.eval.num_samples, (arrays["samples"] for arrays in rounds))
+    if form in ("png", "both") and not pictures.exists():
+        with contextlib.suppress(FileExistsError):  # another worker was first
+            sample_files.write_png_folder(pictures, (to_uint8(arrays["samples"], levels) for arrays in rounds))
+    if "states" in (first := rounds[0]):
+        write_gif(
+            directory / "samples.gif",
+            [sample_grid(states, levels) for states in np.moveaxis(first["states"][:GRID], 1, 0)],
+        )
+    images = itertools.chain.from_iterable(arrays["samples"] for arrays in rounds)
+    write_png(directory / "samples.png", sample_grid(np.stack(list(itertools.islice(images, GRID))), levels))

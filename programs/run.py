@@ -1,0 +1,96 @@
+"""A run: its config, workdir, keys, devices and data, each made when first used."""
+
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from builders import features
+from builders.data import resolve
+from builders.devices import make_devices
+from builders.optimizer import make_optimizer
+from builders.splits import Splits, spec_without_data
+from builders.state import abstract_state, make_state
+from configs import default
+from core.keys import RunKey
+from data.source import Source
+from data.spec import DataSpec
+from evaluation.features.base import Extractor
+from programs import restore_run
+from runtime.devices import Devices
+from systems.base import Context, System
+from systems.table import make_system
+from training.state import TrainState
+
+
+class Run:
+    """What every program shares. Making one checks the config; a program then pays for what it uses.
+
+    spec: what is known of the data; by default that of a stock data set, or of the training examples.
+    Errors: ValueError, FileNotFoundError for the config and, when they are used, for the data.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: str | pathlib.Path,
+        devices: Sequence[jax.Device] | None = None,
+        spec: DataSpec | None = None,
+    ):
+        default.validate(config)
+        resolve(config, spec)
+        self.config, self.workdir = config, pathlib.Path(workdir)
+        self.devices: Devices = make_devices(config, devices)
+        self.key = jax.random.key(config.seed)
+        self.splits = Splits(config)
+        self.spec = spec or spec_without_data(config) or DataSpec.of(self.splits.train)
+        self.tx, self.schedule = make_optimizer(config)
+        self.system: System = make_system(
+            Context(config, self.spec, self.splits, self.devices, self.key, restore_run.network_of)
+        )
+
+    @classmethod
+    def of_checkpoint(
+        cls,
+        config: ConfigDict,
+        workdir: str | pathlib.Path,
+        number: int | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ) -> "Run":
+        """The run of a checkpoint, by default the newest, as it was trained; `config` says what else to do with it.
+
+        Errors: CheckpointError; ConfigMismatchError where the config describes another model; see `Run`.
+        """
+        workdir = pathlib.Path(workdir)
+        stored, spec = restore_run.config_of(workdir, number), restore_run.spec_of(workdir, number)
+        return cls(restore_run.config_to_use(config, stored, spec, workdir), workdir, devices, spec)
+
+    @property
+    def train(self) -> Source:
+        """The training examples."""
+        return self.splits.train
+
+    @property
+    def test(self) -> Source:
+        """The test examples."""
+        return self.splits.test
+
+    @functools.cached_property
+    def extractor(self) -> Extractor:
+        """The features by which samples are compared with data. Errors: ValueError for missing files or runs."""
+        return features.extractor(self.config, self.spec.num_levels, restore_run.network_of)
+
+    def state(self) -> TrainState:
+        """The state at step 0, sharded as `training.fsdp` says."""
+        key = jax.random.fold_in(self.key, RunKey.INIT)
+        shardings = self.devices.state_shardings(abstract_state(self.config))
+        return jax.jit(lambda: make_state(self.config, key), out_shardings=shardings)()
+
+    def abstract_state(self) -> Any:
+        """Shapes, dtypes and shardings of the state, without computing it."""
+        shapes = abstract_state(self.config)
+        shardings = self.devices.state_shardings(shapes)
+        return jax.tree.map(lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), shapes, shardings)

@@ -1,0 +1,53 @@
+"""Joining the other processes of a run."""
+
+import logging
+
+import jax
+
+from core.errors import PeerError
+
+
+def connect(
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    *,
+    detect: bool = False,
+    timeout_seconds: int = 100,
+) -> None:
+    """Joins the other processes, where the arguments say that there are any; only the first one logs.
+
+    detect: let JAX find the cluster (Slurm, Open MPI, Kubernetes, TPU). timeout_seconds: after which a silent process
+    counts as gone. Errors: ValueError for arguments that do not go together, PeerError where the others do not come.
+    """
+    given = (coordinator, num_processes, process_id)
+    if given == (None, None, None) and not detect:
+        return
+    if not detect and None in given:
+        raise ValueError(
+            "--coordinator, --num_processes and --process_id go together; give all three, or --distributed where JAX "
+            "can find them."
+        )
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from `StopRequest`
+    try:
+        jax.distributed.initialize(
+            *given,
+            initialization_timeout=timeout_seconds,
+            heartbeat_timeout_seconds=timeout_seconds,
+            shutdown_timeout_seconds=timeout_seconds,
+        )
+    except ValueError as error:
+        if None not in given:
+            raise
+        raise ValueError(
+            "--distributed: JAX finds no cluster here (Slurm, Open MPI, Kubernetes, TPU); give --coordinator, "
+            "--num_processes and --process_id instead."
+        ) from error
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or ["no answer"])[0]
+        raise PeerError(
+            f"The processes of this run did not meet within {timeout_seconds} s ({reason}); start all of them, with "
+            "one --coordinator that all can reach."
+        ) from error
+    if jax.process_index() != 0:
+        logging.getLogger().setLevel(logging.WARNING)

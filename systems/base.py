@@ -1,0 +1,104 @@
+"""What a kind of model is to the programs that train, evaluate and sample it."""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from builders.guidance import LoadNetwork
+from builders.objective import make_objective
+from builders.splits import Splits
+from core.arrays import Array
+from core.keys import RunKey, example_keys, fold_in, keys_at
+from core.tables import choose
+from data.pipeline import eval_batch
+from data.source import Source
+from data.spec import DataSpec
+from evaluation.metrics.table import METRICS
+from evaluation.rounds import Task
+from evaluation.tasks.per_example import loss_task
+from runtime.devices import Devices
+from training.objectives.score_matching import Batch
+
+Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, averaged parameters) -> task
+Generate = Callable[[Any, Array, Array | None], dict[str, Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a system is built from.
+
+    `load_network` reads the checkpoint of another run, such as a guide's.
+    """
+
+    config: ConfigDict
+    spec: DataSpec
+    splits: Splits
+    devices: Devices
+    key: Array
+    load_network: LoadNetwork
+
+
+class System(abc.ABC):
+    """A kind of model. Building one checks every setting it reads; data and other runs are read when first used.
+
+    `objective(params, keys [B], batch, dropout_key) -> [B]` is the training loss of each example.
+    """
+
+    def __init__(self, context: Context):
+        config = context.config
+        self.context, self.config, self.spec = context, config, context.spec
+        self.devices, self.key = context.devices, context.key
+        for name in ("bpd_dataset", "reference_dataset"):
+            choose(f"eval.{name}", config.eval[name], {"train": "train", "test": "test"})
+        choose("eval.sample_format", config.eval.sample_format, dict.fromkeys(("npz", "png", "both")))
+        for metric in config.eval.metrics:
+            choose("eval.metrics", metric, METRICS)
+        self.objective = make_objective(config, context.spec.num_levels, context.devices.gather_params)
+
+    @property
+    @abc.abstractmethod
+    def evaluations(self) -> Mapping[str, Evaluation]:
+        """What can be evaluated, by the name under which a report has it."""
+
+    @property
+    def generate(self) -> Generate | None:
+        """`(params, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`; None without samples."""
+        return None
+
+    def labels(self, start: int, num: int) -> Array | None:
+        """The class labels of samples start ... start + num - 1; None where the model is not class-conditional."""
+        return None
+
+    def sample_keys(self, checkpoint: int, start: int, num: int) -> Array:
+        """The keys of samples start ... start + num - 1 of a checkpoint, sharded over the devices."""
+        key = fold_in(fold_in(self.key, RunKey.SAMPLE), checkpoint)
+        return self.devices.shard_rows(example_keys(key, num, start))
+
+    @functools.cached_property
+    def evaluation_loss(self) -> Callable[[Any, Array, Batch], Array]:
+        """`(params, keys [B], batch) -> [B]`: the training loss without dropout, compiled."""
+        return jax.jit(lambda params, keys, batch: self.objective(params, keys, batch, None))
+
+    def loss_task(self, number: int, params: Any) -> Task:
+        """The training loss of each test example, at a time and noise of its own."""
+        key = fold_in(self.key, RunKey.LOSS)
+
+        def losses(batch: dict[str, Any]) -> Array:
+            return self.evaluation_loss(params, keys_at(key, batch["index"]), self.on_devices(batch))
+
+        return loss_task(*self.batches(self.context.splits.test), losses)
+
+    def batches(self, source: Source) -> tuple[int, int, Callable[[int], dict]]:
+        """Number of examples, size of a batch, and the batch of a round."""
+        size = self.config.eval.batch_size
+        return source.num_examples, size, lambda turn: eval_batch(source, turn, size)
+
+    def on_devices(self, batch: Mapping[str, np.ndarray]) -> Batch:
+        """Data and labels of a batch, sharded over the devices."""
+        return self.devices.shard_batch({name: batch[name] for name in ("x", "label")})

@@ -1,0 +1,24 @@
+"""A classifier of noisy data, for guidance and as features of metrics."""
+
+from collections.abc import Mapping
+
+from systems.base import Context, Evaluation, System
+
+
+class Classifier(System):
+    """A network that predicts class labels from noisy data; it has a loss, but neither samples nor a likelihood."""
+
+    def __init__(self, context: Context):
+        super().__init__(context)
+        for key in ("training.snapshot_sampling", "eval.enable_bpd", "eval.enable_sampling"):
+            section, name = key.split(".")
+            if context.config[section][name]:
+                raise ValueError(
+                    f"config.{key} = True, but the network {context.config.model.name!r} is a classifier, which has "
+                    "no samples and no likelihood; set it to False."
+                )
+
+    @property
+    def evaluations(self) -> Mapping[str, Evaluation]:
+        """The loss alone."""
+        return {"loss": self.loss_task}

@@ -1,0 +1,129 @@
+"""Score-based generative models of SDEs: objective, samples, likelihood."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from builders import data, guidance, likelihood
+from builders.guidance import Guide
+from builders.process import make_sde
+from builders.sampler import make_sampler
+from builders.score import make_score_of
+from core.arrays import Array
+from core.keys import RunKey, fold_in, keys_at
+from evaluation.rounds import Task
+from evaluation.tasks.per_example import per_example_task, samples_task
+from runtime.memory import MemoryBoundedSampler, free_bytes
+from systems.base import Context, Evaluation, Generate, System
+from training.objectives.score_matching import Batch
+
+
+class Diffusion(System):
+    """A score model: its SDE, score function, sampler and likelihood, as the config describes them."""
+
+    def __init__(self, context: Context):
+        super().__init__(context)
+        config, num_levels = context.config, context.spec.num_levels
+        if config.eval.enable_metrics and not config.eval.enable_sampling:
+            raise ValueError(
+                "config.eval.enable_metrics = True compares samples with data, but config.eval.enable_sampling = False "
+                "makes none; set both."
+            )
+        if config.eval.sample_format != "npz" and not (num_levels and self.spec.shape[2:] in ((1,), (3,))):
+            raise ValueError(
+                f"config.eval.sample_format = {config.eval.sample_format!r} writes images, but {config.data.dataset} "
+                f"has examples of {self.spec.dtype} {self.spec.shape}; use 'npz'."
+            )
+        self.sde = make_sde(config)
+        self.score_of, self.sampler = make_score_of(config, config.eval.bpd_dtype), make_sampler(config)
+        self.measure_bits_per_dim = likelihood.bits_per_dim(config, self.sde, num_levels)
+        self.fit_dequantization = likelihood.fit_dequantization(config, self.sde, num_levels)
+        self.to_model, self.to_data = data.to_model(config, num_levels), data.to_data(config, num_levels)
+
+    @property
+    def evaluations(self) -> Mapping[str, Evaluation]:
+        """Loss, bits (or nats) per dimension, samples."""
+        return {"loss": self.loss_task, "bits_per_dim": self.bits_per_dim_task, "samples": self.samples_task}
+
+    @functools.cached_property
+    def guide(self) -> Guide:
+        """What guides the sampler; reads the checkpoint of the guiding network, where there is one."""
+        return guidance.guide(self.config, self.devices.replicated, self.context.load_network)
+
+    @functools.cached_property
+    def generate(self) -> Generate:
+        """`(params, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`, compiled.
+
+        One program for all samples, or for as many at a time as fit into a device that reports its memory.
+        With `sampling.trajectory = K` also "states" [num, K, ...]: states along the way.
+        """
+        trajectory = self.config.sampling.trajectory
+
+        def fn(params: Any, guide_params: Any, keys: Array, labels: Array | None) -> dict[str, Array]:
+            score_fn = self.guide.score_of(params, guide_params, labels)
+            sampled = self.sampler(keys, score_fn, (len(keys), *self.spec.shape), trajectory=trajectory)
+            states = {} if sampled.states is None else {"states": self.to_data(jnp.moveaxis(sampled.states, 0, 1))}
+            return {"samples": self.to_data(sampled.x), "num_evals": sampled.num_evals, **states}
+
+        device = self.devices.mesh.devices.flat[0]
+        alone = jax.process_count() == 1  # several processes would have to agree
+        compiled = MemoryBoundedSampler(jax.jit(fn), self.devices.count, lambda: free_bytes(device) if alone else 0)
+        return lambda params, keys, labels: compiled(params, self.guide.params, keys, labels)
+
+    def labels(self, start: int, num: int) -> Array | None:
+        """The class labels of samples start ... start + num - 1, each class in turn; None without classes."""
+        if not self.guide.num_labels:
+            return None
+        return jnp.arange(start, start + num) % self.guide.num_labels
+
+    def samples_task(self, number: int, params: Any) -> Task:
+        """Samples 0 ... eval.num_samples - 1 of a checkpoint."""
+        settings = self.config.eval
+        size = self.devices.round_up(min(settings.batch_size, settings.num_samples))
+
+        def sample(start: int, count: int) -> dict[str, np.ndarray]:
+            keys, labels = self.sample_keys(number, start, count), self.labels(start, count)
+            return jax.device_get(self.generate(params, keys, labels))
+
+        return samples_task(settings.num_samples, size, sample)
+
+    def bits_per_dim_task(self, number: int, params: Any) -> Task:
+        """Bits (or nats) per dimension of each example, exactly once (times `eval.bpd_repeats`)."""
+        key, source = fold_in(self.key, RunKey.LIKELIHOOD), self.context.splits.named(self.config.eval.bpd_dataset)
+        learned = functools.cache(lambda: self.learned_dequantization(params))  # not where all rounds are done
+
+        def evaluate(batch: dict[str, Any]) -> dict[str, Array]:
+            keys = keys_at(fold_in(key, batch["repeat"]), batch["index"])
+            return self.bits_per_dim(params, keys, self.on_devices(batch), learned())
+
+        name, repeats = likelihood.quantity(source.num_levels), self.config.eval.bpd_repeats
+        return per_example_task(name, *self.batches(source), evaluate, quantity=name, repeats=repeats)
+
+    @functools.cached_property
+    def bits_per_dim(self) -> Callable[[Any, Array, Batch, Any], dict[str, Array]]:
+        """`(params, keys [B], batch, learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`, compiled.
+
+        "nats_per_dim" instead for values without levels. `learned`: parameters of the dequantization, or None. With
+        several probes also "probe_standard_error" [B], in bits/dim; see `builders.likelihood.bits_per_dim`.
+        """
+        measure = self.measure_bits_per_dim
+        return jax.jit(
+            lambda params, keys, batch, learned: measure(self.score_of(params, batch, None), keys, batch["x"], learned)
+        )
+
+    def learned_dequantization(self, params: Any) -> Any:
+        """Parameters of the dequantization that suits a model best, or None; learned on training images, each time."""
+        size = self.config.training.batch_size
+
+        def batches(step: int) -> Array:
+            train = self.context.splits.train
+            draw = np.random.default_rng([self.config.seed, step])
+            return jnp.asarray(train.fetch(draw.integers(0, len(train), size))["x"])
+
+        return self.fit_dequantization(
+            lambda weights: self.score_of(weights, {}, None), params, fold_in(self.key, RunKey.DEQUANTIZE), batches
+        )
