@@ -209,7 +209,7 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
         score(plain, 1.0, guidance="classifier", guide_workdir=str(plain))
     with pytest.raises(ValueError, match="model.num_labels is 10, but 0 in the run that guides"):
         score(by_class, 1.0, guidance="autoguidance", guide_workdir=str(plain))
-    with pytest.raises(ValueError, match="There is no checkpoint 5 in"):
+    with pytest.raises(ValueError, match="No checkpoint 5 was found in"):
         score(plain, 1.0, guide_checkpoint=5, **guided)
 
 
@@ -300,7 +300,7 @@ def test_a_classifier_draws_nothing(tmp_path):
 def test_a_checkpoint_that_is_not_there_is_told(plain, tmp_path):
     run = untrained(tiny(), plain)
     request = Request("unconditional", number=7, output=str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"There is no checkpoint 7 in .*; there are: 1"):
+    with pytest.raises(CheckpointError, match=r"No checkpoint 7 was found in .*; there are: 1"):
         sample.execute(run, request, sample.prepare(run, request))
 
 
