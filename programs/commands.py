@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import default
 from core.files import write_json
 from evaluation.rounds import worker_of
 from programs import convert, evaluate, inspect, metrics, restore_run, sample, train
@@ -15,6 +16,7 @@ from programs.tasks.base import Request
 from reports import report
 from runtime.distributed import connect
 from runtime.signals import StopRequest, report_on_signal
+from training.checkpoint import CheckpointError, peek_config
 
 Command = Callable[[], object]
 STORED = ("eval", "sample", "export")  # programs that use the config of a checkpoint
@@ -39,9 +41,13 @@ def stored_config(argv: Sequence[str]) -> ConfigDict | None:
         return None
     number = first if mode == "eval" else number
     asked = int(number) if number is not None and number.isdecimal() else None
-    if mode == "eval" and not restore_run.has_checkpoint(pathlib.Path(workdir), asked):
-        asked = None  # it is waited for; any other says what the model is
-    return restore_run.config_of(pathlib.Path(workdir), asked)
+    folder = pathlib.Path(workdir) / restore_run.FOLDER
+    try:
+        return default.from_json(peek_config(folder, asked))
+    except CheckpointError:
+        if mode != "eval":
+            raise
+        return default.from_json(peek_config(folder))  # it is waited for; any other says what the model is
 
 
 def _value(argv: Sequence[str], name: str) -> str | None:

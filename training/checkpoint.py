@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from core.errors import ExitCode, RunError
+from core.files import read_json
 from training.checksums import checksum_of_json, checksums, damaged
 from training.state import TrainState
 
@@ -171,6 +172,26 @@ class Checkpoints:
             f"{what} could not be written to {self.directory} ({reason}; intact: {left}); "
             f"{'free some space' if full else 'see to that'} and start the same command again."
         )
+
+
+def peek_config(directory: pathlib.Path, number: int | None = None) -> dict[str, Any]:
+    """The config of checkpoint `number`, by default the newest, as JSON; uses no device and verifies no checksum.
+
+    For what has to be known before JAX's devices are set up; `Checkpoints.config` is the verified one.
+    Errors: CheckpointError where it does not exist or cannot be read.
+    """
+    complete = [path for path in directory.glob("*/config/metadata") if path.parts[-3].isdecimal()]
+    found = {int(path.parts[-3]): path for path in complete if (path.parents[1] / "_CHECKPOINT_METADATA").exists()}
+    if not found or (number is not None and number not in found):
+        raise CheckpointError(
+            f"No checkpoint{'' if number is None else f' {number}'} was found in {directory}; "
+            f"there are: {', '.join(map(str, sorted(found))) or 'none'}."
+        )
+    path = found[max(found) if number is None else number]
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({_reason(error)}); delete that checkpoint.") from error
 
 
 def _reason(error: Exception) -> str:
