@@ -143,10 +143,9 @@ def test_bits_per_dim_of_one_model_in_float32_and_bfloat16_agree(data_dir, tmp_p
 FAULTS = """
 import resource
 import sys
-import allocation
-from runtime.compile_cache import use_compile_cache
+from runtime import malloc
 if sys.argv[1] == "keep":
-    assert allocation.keep_memory()
+    assert malloc.keep_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     b"x" * 2**26  # 16,384 pages, written and given back

@@ -437,7 +437,7 @@ def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config,
 
         return compile_all(run, state)._replace(advance=advance)
 
-    monkeypatch.setattr("run_train.compile_all", exhausted)
+    monkeypatch.setattr("programs.train.compile_all", exhausted)
     message = (
         r"^The device ran out of memory \(a training step of 16 images on 1 device\(s\) needs about \d+ MiB of each\); "
         r"set config.model.remat, raise config.training.grad_accumulation, lower config.training.batch_size, "
