@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sampling import grids
-from sampling.inverse.methods import METHODS
-from sampling.inverse.operators.base import mask
+from sampling.inverse.methods import METHODS, MethodSettings
+from sampling.inverse.operators.mask import mask
 from sampling.pc import PC
 from sampling.steps.langevin import langevin
 from sampling.steps.none import none
@@ -41,14 +41,7 @@ SDES: dict[str, tuple[SDE, float]] = {  # with the time at which samplers end
     "cosine": (Cosine(), 1e-3),
 }
 NUM_STEPS = (25, 100, 400)
-DEFAULTS = {
-    "prior_variance": 1.05,
-    "covariance": "isotropic",
-    "num_iterations": 10,
-    "limit": 2.0,
-    "zeta": 1.0,
-    "form": "score",
-}
+DEFAULTS = MethodSettings(prior_variance=1.05, limit=2.0, form="score")
 
 
 class Way(NamedTuple):
@@ -121,7 +114,9 @@ class Laboratory:
         noise = np.random.default_rng(1).normal(size=series.shape)
         measured = (series + self.noise_std * noise) * known
         y = jnp.asarray(np.repeat(measured, self.num_samples, axis=0), jnp.float32)
-        part = METHODS[way.method](sde, mask((48,), known), y, self.noise_std, **(DEFAULTS | dict(way.settings)))
+        part = METHODS[way.method](
+            sde, mask((48,), known), y, self.noise_std, dataclasses.replace(DEFAULTS, **dict(way.settings))
+        )
         corrector = langevin(snr=way.snr) if way.corrections else none()
         sampler = PC(sde, part.wrap_step(reverse_diffusion()), corrector, times, way.corrections)
         score_fn = part.wrap_score(prior.score_fn(sde))

@@ -10,10 +10,14 @@ from ml_collections import ConfigDict
 from core.arrays import Array
 from core.tables import choose
 from sampling.base import Sampler, Samples
-from sampling.inverse.methods import METHODS, Conditioned, unchanged
-from sampling.inverse.operators.averages import downsample, gray
-from sampling.inverse.operators.base import Operator, mask
-from sampling.inverse.operators.spectra import fourier, gaussian_blur
+from sampling.inverse.base import Conditioned, unchanged
+from sampling.inverse.methods import METHODS, MethodSettings
+from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.blur import gaussian_blur
+from sampling.inverse.operators.downsample import downsample
+from sampling.inverse.operators.fourier import fourier
+from sampling.inverse.operators.grayscale import grayscale
+from sampling.inverse.operators.mask import mask
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
 from sde.base import SDE, ScoreFn
@@ -35,14 +39,14 @@ def draw(config: ConfigDict, process: SDE, sampler: Sampler, data_variance: floa
     restore = config.restore
     method = choose("restore.method", restore.method, METHODS)
     unit = 2.0 if config.data.centered else 1.0  # of the network's range, in that of the data
-    settings: dict[str, Any] = {
-        "prior_variance": data_variance if restore.prior_variance is None else restore.prior_variance * unit**2,
-        "covariance": restore.covariance,
-        "num_iterations": restore.num_iterations,
-        "limit": restore.limit,
-        "zeta": restore.zeta,
-        "form": restore.dps_form,
-    }
+    settings = MethodSettings(
+        prior_variance=data_variance if restore.prior_variance is None else restore.prior_variance * unit**2,
+        covariance=restore.covariance,
+        num_iterations=restore.num_iterations,
+        limit=restore.limit,
+        zeta=restore.zeta,
+        form=restore.dps_form,
+    )
     if restore.method == "projection" and isinstance(sampler, ProbabilityFlow):
         raise ValueError(
             "config.restore.method = 'projection' changes x at every step, which the adaptive solver of "
@@ -54,7 +58,7 @@ def draw(config: ConfigDict, process: SDE, sampler: Sampler, data_variance: floa
         )
 
     def restored(keys: Array, score_fn: ScoreFn, operator: Operator, y: Array) -> Samples:
-        changes: Conditioned = method(process, operator, y, restore.noise_std * unit, **settings)
+        changes: Conditioned = method(process, operator, y, restore.noise_std * unit, settings)
         changed = sampler
         if changes.wrap_step is not unchanged:
             assert isinstance(sampler, PC)  # refused above
@@ -81,7 +85,7 @@ def known_pixels(config: ConfigDict, task: str, shape: Sequence[int]) -> np.ndar
 
 OPERATORS: dict[str, Callable[[ConfigDict, Sequence[int], Any], Operator]] = {
     "inpaint": lambda config, shape, known: mask(shape, known),
-    "colorize": lambda config, shape, known: gray(shape),
+    "colorize": lambda config, shape, known: grayscale(shape),
     "superresolve": lambda config, shape, known: downsample(shape, config.restore.factor),
     "deblur": lambda config, shape, known: gaussian_blur(shape, config.restore.blur_width),
     "reconstruct": lambda config, shape, known: fourier(shape, known),

@@ -1,30 +1,37 @@
-"""Conditional samples by projection: what is measured is replaced, on the way, by noisy data of the right time.
+"""Projection: the measured coordinates of every sample are replaced by noisy data at the same time.
 
-A projection is a `Constrain` hook of the sampling loop, for any linear measurement. It asks nothing of the score, and
-the state knows of a measurement only what the last step brought in: corrector steps let the rest follow.
+A projection is the `constrain` hook of the sampling loop, for any linear measurement, and does not use the score. The
+rest of the sample learns of the measurement only through the steps; corrector steps make it follow.
 """
 
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
 from sampling.base import Constrain, Sample
-from sampling.inverse.operators.averages import gray
-from sampling.inverse.operators.base import Operator, mask
+from sampling.inverse.base import Conditioned
+from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.grayscale import grayscale
+from sampling.inverse.operators.mask import mask
 from sde.base import SDE
 
 
+def projection(sde: SDE, operator: Operator, y: Array, noise_std: float = 0.0) -> Conditioned:
+    """The projection of Song et al. 2021 (see `project`) as a method, for samplers that support a constraint."""
+    return Conditioned(constrain=project(sde, operator, y, noise_std))
+
+
 def project(sde: SDE, operator: Operator, y: Array, noise_std: float = 0.0) -> Constrain:
-    """Replaces the measured coordinates of a sample at time t by those of noisy data.
+    """Replaces the measured coordinates of a sample at time t by those of noisy data at time t.
 
     c_i <- m y_i / s_i + sqrt(std^2 - (m noise_std / s_i)^2) z_i    for s_i > 0; for `mean` without z
     c = V^T x,  A = U S V^T,  y_i = (U^T y)_i,  m = mean_coeff(t), std = std(t)
 
-    The others stay as they are. `y` [B, *measurement_shape]; `noise_std`: of the measurement, in its units. Without
-    it the sampler's result, at time 0, explains y exactly; with it a coordinate is free from where the state is less
-    noisy than its measurement.
+    The other coordinates are unchanged. `y` [B, *measurement_shape]; `noise_std` is the standard deviation of its
+    noise, in its units. Without noise the sampler's result, at time 0, agrees with y exactly; with noise a coordinate
+    is left alone as soon as the sample is less noisy than its measurement.
     Source: Song et al. 2021, appendix I.2 and I.3, in the basis of Kawar et al., NeurIPS 2022 (DDRM), section 3.
-    Notes: the published code throws the denoised values of what is not known away, and noises what is known for the
-    time before the step; here `mean` is kept, and t is the time at which the sample lives.
+    Notes: the published code discards the posterior mean of the unknown part, and noises the known part for the time
+    before the step; here `mean` is kept, and t is the time of the sample.
     """
     known, s = operator.estimate(y), operator.singular_values
     measured = operator.measured
@@ -43,10 +50,10 @@ def project(sde: SDE, operator: Operator, y: Array, noise_std: float = 0.0) -> C
 
 
 def inpaint(sde: SDE, image: Array, known: Array) -> Constrain:
-    """Fills in `image` [B, ...] where `known` (see `mask`) is zero; the rest is kept."""
+    """Fills in `image` [B, ...] where `known` (see `mask`) is zero, and keeps the rest."""
     return project(sde, mask(image.shape[1:], known), image)
 
 
 def colorize(sde: SDE, image: Array) -> Constrain:
-    """Colours for grey images [B, H, W, 1], which the mean of the channels of the samples will equal."""
-    return project(sde, gray((*image.shape[1:3], 3)), image)
+    """Colors for grayscale images [B, H, W, 1], which will equal the mean of the channels of the samples."""
+    return project(sde, grayscale((*image.shape[1:3], 3)), image)

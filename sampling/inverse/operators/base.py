@@ -1,20 +1,17 @@
-"""Linear measurements y = A x + noise, each by its singular value decomposition A = U S V^T.
+"""Linear measurements y = A x + noise, each through its singular value decomposition A = U S V^T.
 
-The operators of imaging have a cheap orthonormal transform V^T, under which A is element-wise. An operator gives that
-transform, its singular values (zero: not measured) and U, which leads from coordinates to the natural form of y: a
-small image, a grey image, Fourier coefficients. All else, written once, follows. x is [B, *shape], y is
-[B, *measurement_shape], coordinates have as many numbers as x. U is orthonormal on what is measured, so that white
-noise of y is white noise of its coordinates. Operators are pytrees: a jitted function takes them as arguments.
+The operators of imaging have a cheap orthonormal transform V^T that makes A element-wise. An operator provides that
+transform, its singular values (zero: not measured) and U, which maps coordinates to the natural form of y: a small
+image, a grayscale image, Fourier coefficients. Everything else is written once, here. x is [B, *shape], y is
+[B, *measurement_shape], and there are as many coordinates as numbers in x. U is orthonormal on what is measured, so
+white noise of y is white noise of its coordinates. Operators are pytrees: jitted functions take them as arguments.
 """
 
 import abc
 import dataclasses
-import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from core.arrays import Array, broadcast_to_rank
@@ -22,9 +19,9 @@ from core.arrays import Array, broadcast_to_rank
 
 @dataclasses.dataclass(frozen=True)
 class Operator(abc.ABC):
-    """A linear map A = U S V^T of x [B, *shape] with a cheap V; a concrete class gives S, V, U and the shape of y.
+    """A linear map A = U S V^T of x [B, *shape] with a cheap V; a subclass defines S, V, U and the shape of y.
 
-    Errors: ValueError where x or y has another shape than the operator's.
+    Errors: ValueError if the shape of x or y is not that of the operator.
     """
 
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
@@ -32,7 +29,7 @@ class Operator(abc.ABC):
     @property
     @abc.abstractmethod
     def singular_values(self) -> Array:
-        """S >= 0, of the rank of coordinates and broadcastable to them; 0 where nothing is measured."""
+        """S >= 0, with the rank of coordinates and broadcastable to them; 0 where nothing is measured."""
 
     @property
     def measurement_shape(self) -> tuple[int, ...]:
@@ -45,15 +42,15 @@ class Operator(abc.ABC):
 
     @abc.abstractmethod
     def from_basis(self, c: Array) -> Array:
-        """V c: the x [B, *shape] of these coordinates."""
+        """V c: x [B, *shape] from its coordinates."""
 
     @abc.abstractmethod
     def to_spectrum(self, y: Array) -> Array:
-        """U^T y: coordinates of a measurement; what they are where S = 0 has no meaning."""
+        """U^T y: coordinates of a measurement; meaningless where S = 0."""
 
     @abc.abstractmethod
     def from_spectrum(self, c: Array) -> Array:
-        """U c: the measurement of coordinates c, of which those where S = 0 are ignored."""
+        """U c: the measurement with coordinates c, ignoring those where S = 0."""
 
     def measure(self, x: Array) -> Array:
         """A x = U S V^T x: [B, *measurement_shape]."""
@@ -64,14 +61,14 @@ class Operator(abc.ABC):
         return self.from_basis(self.singular_values * self.coordinates(y))
 
     def observe(self, z: Array, x: Array, noise_std: Array | float) -> Array:
-        """A x + noise of `noise_std` (scalar or [B]), made of standard normal noise z, like x [B, *shape]."""
+        """A x + noise of standard deviation `noise_std` (scalar or [B]), from standard normal noise z [B, *shape]."""
         c = self.to_basis(x)
         return self.from_spectrum(
             self.singular_values * c + broadcast_to_rank(jnp.asarray(noise_std), c) * self.to_basis(z)
         )
 
     def pseudo_inverse(self, y: Array) -> Array:
-        """A^+ y = V S^+ U^T y: the smallest x [B, *shape] that explains y best."""
+        """A^+ y = V S^+ U^T y: the least-squares solution x [B, *shape] of smallest norm."""
         return self.from_basis(self.estimate(y))
 
     def invert(self, y: Array, prior_var: Array | float, noise_var: Array | float) -> Array:
@@ -80,19 +77,19 @@ class Operator(abc.ABC):
 
     @property
     def measured(self) -> Array:
-        """Which coordinates are measured, S > 0: bool, of the shape of `singular_values`."""
+        """Which coordinates are measured, S > 0: bool, with the shape of `singular_values`."""
         return self.singular_values > 0
 
     def coordinates(self, y: Array) -> Array:
         """U^T y of a measurement [B, *measurement_shape], zero where nothing is measured."""
         if y.shape[1:] != self.measurement_shape:
             raise ValueError(
-                f"The measurement has shape {y.shape}, but this operator gives [B, *{self.measurement_shape}]."
+                f"The measurement has shape {y.shape}, but this operator produces [B, *{self.measurement_shape}]."
             )
         return jnp.where(self.measured, self.to_spectrum(y), 0.0)
 
     def estimate(self, y: Array) -> Array:
-        """S^+ U^T y: what a measurement says of the coordinates of x, zero where it says nothing."""
+        """S^+ U^T y: the coordinates of x that a measurement implies, zero where nothing is measured."""
         return self.coordinates(y) / jnp.where(self.measured, self.singular_values, 1.0)
 
     def gain(self, prior_var: Array | float, noise_var: Array | float) -> Array:
@@ -107,97 +104,15 @@ class Operator(abc.ABC):
         return x
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Mask(Operator):
-    """Some entries of x: V = U = I, S = 1 where known; y is x with zeros for what is not known. See `mask`."""
-
-    known: Array  # bool, [1 or B, ...], broadcastable to x
-
-    @property
-    def singular_values(self) -> Array:
-        """1 where known, else 0."""
-        return self.known.astype(jnp.float32)
-
-    def to_basis(self, x: Array) -> Array:
-        """x itself."""
-        return self._checked(x)
-
-    def from_basis(self, c: Array) -> Array:
-        """The coordinates themselves."""
-        return c
-
-    def to_spectrum(self, y: Array) -> Array:
-        """y itself."""
-        return y
-
-    def from_spectrum(self, c: Array) -> Array:
-        """The coordinates, with zeros for what is not known."""
-        return jnp.where(self.known, c, 0.0)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Dense(Operator):
-    """A matrix A [M, D], applied to x flattened to [B, D]; y is [B, M]. See `dense`."""
-
-    U: Array  # [M, R], R = min(M, D)
-    s: Array  # [R]
-    Vt: Array  # [D, D], the right singular vectors and then a basis of the rest
-
-    @property
-    def singular_values(self) -> Array:
-        """S [1, D], filled with zeros."""
-        return jnp.pad(self.s, (0, self.Vt.shape[0] - self.s.shape[0]))[None]
-
-    @property
-    def measurement_shape(self) -> tuple[int, ...]:
-        """(M,)."""
-        return (self.U.shape[0],)
-
-    def to_basis(self, x: Array) -> Array:
-        """V^T x."""
-        return jnp.matmul(self._checked(x).reshape(x.shape[0], -1), self.Vt.T, precision="highest")
-
-    def from_basis(self, c: Array) -> Array:
-        """V c."""
-        return jnp.matmul(c, self.Vt, precision="highest").reshape(-1, *self.shape)
-
-    def to_spectrum(self, y: Array) -> Array:
-        """U^T y, filled with zeros."""
-        c = jnp.matmul(y, self.U, precision="highest")
-        return jnp.pad(c, ((0, 0), (0, self.Vt.shape[0] - c.shape[1])))
-
-    def from_spectrum(self, c: Array) -> Array:
-        """U c."""
-        c = jnp.where(self.measured, c, 0.0)[:, : self.s.shape[0]]
-        return jnp.matmul(c, self.U.T, precision="highest")
-
-
-def mask(shape: Sequence[int], known: ArrayLike) -> Mask:
-    """Inpainting: the entries of x [B, *shape] where `known` is not zero.
-
-    `known`: [*shape] or, one for each example, [B, *shape]; axes of length 1 (such as the channels of [H, W, 1]) count
-    for all. Errors: ValueError where it does not fit.
-    """
-    return Mask(tuple(shape), fitted_mask(tuple(shape), known))
-
-
-def dense(shape: Sequence[int], matrix: ArrayLike, rtol: float = 1e-6) -> Dense:
-    """Any matrix A [M, D] on x [B, *shape] of D numbers, decomposed here, once.
-
-    `rtol`: singular values below this part of the largest count as zero. Errors: ValueError where D is another.
-    """
-    A = np.asarray(matrix)
-    if A.ndim != 2 or A.shape[1] != math.prod(shape):
-        raise ValueError(f"The matrix has shape {A.shape}, but x {tuple(shape)} needs [M, {math.prod(shape)}].")
-    U, s, Vt = np.linalg.svd(A.astype(np.float64))
-    s = np.where(s > rtol * s.max(initial=0.0), s, 0.0)
-    return Dense(tuple(shape), *(jnp.asarray(part, jnp.float32) for part in (U[:, : len(s)], s, Vt)))
+def checked_image(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(H, W, C). Errors: ValueError unless `shape` has three axes."""
+    if len(shape) != 3:
+        raise ValueError(f"This operator measures images of shape (H, W, C), not {tuple(shape)}.")
+    return shape[0], shape[1], shape[2]
 
 
 def fitted_mask(shape: tuple[int, ...], known: ArrayLike) -> Array:
-    """`known` as bool [1 or B, ...] that broadcasts to x [B, *shape]. Errors: ValueError where it does not."""
+    """`known` as bool [1 or B, ...] that broadcasts to x [B, *shape]. Errors: ValueError if it does not."""
     known = jnp.asarray(known) != 0
     if known.ndim == len(shape):
         known = known[None]

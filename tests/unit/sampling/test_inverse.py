@@ -1,5 +1,6 @@
 """Inverse problems with a Gaussian prior, whose posterior is known: scores, samples, and the seasonal laboratory."""
 
+import dataclasses
 import functools
 import math
 
@@ -12,10 +13,15 @@ from benchmarks import inverse as benchmark
 from sampling import grids
 from sampling.base import posterior_mean
 from sampling.coefficients import METHODS as SOLVERS
-from sampling.inverse.methods import METHODS, Conditioned, conjugate_gradients, ddnm, dps, pigdm, unchanged
-from sampling.inverse.operators.averages import downsample
-from sampling.inverse.operators.base import dense, mask
-from sampling.inverse.operators.spectra import gaussian_blur
+from sampling.inverse.base import Conditioned, unchanged
+from sampling.inverse.ddnm import ddnm
+from sampling.inverse.dps import dps
+from sampling.inverse.methods import METHODS, MethodSettings
+from sampling.inverse.operators.blur import gaussian_blur
+from sampling.inverse.operators.dense import dense
+from sampling.inverse.operators.downsample import downsample
+from sampling.inverse.operators.mask import mask
+from sampling.inverse.pigdm import conjugate_gradients, pigdm
 from sampling.multistep import Multistep
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
@@ -34,14 +40,7 @@ each = pytest.mark.parametrize("name", SDES)
 slow = pytest.mark.slow
 DATA = correlated(4, shift=0.5)
 MATRIX = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
-SETTINGS = {
-    "prior_variance": 0.5,
-    "covariance": "jacobian",
-    "num_iterations": 8,
-    "limit": math.inf,
-    "zeta": 1.0,
-    "form": "score",
-}
+SETTINGS = MethodSettings(prior_variance=0.5, covariance="jacobian", num_iterations=8, form="score")
 KEY = jax.random.key(2)
 T = jnp.array([0.05, 0.3, 0.6])
 
@@ -102,7 +101,7 @@ def test_one_measurement_of_each_example_is_its_own():
 
     @jax.jit
     def guided(operator, y, x, t):
-        parts = [METHODS[name](VP(), operator, y, 0.1, **SETTINGS) for name in ("ddnm", "pigdm", "dps")]
+        parts = [METHODS[name](VP(), operator, y, 0.1, SETTINGS) for name in ("ddnm", "pigdm", "dps")]
         return jnp.stack([part.wrap_score(DATA.score_fn(VP()))(x, t) for part in parts], axis=1)
 
     def alone(i):
@@ -189,7 +188,7 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
     def draw():
         samples = {}
         for method, make in METHODS.items():
-            part = make(sde, operator, y, noise_std, **SETTINGS)
+            part = make(sde, operator, y, noise_std, SETTINGS)
             sampler = PC(sde, part.wrap_step(ancestral()), none(), times)
             score_fn = part.wrap_score(DATA.score_fn(sde))
             samples[method] = sampler(KEY, score_fn, (num, 4), constrain=part.constrain).x
@@ -271,14 +270,19 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="form = 'loop'"):
         dps(VP(), operator, y, form="loop")
     with pytest.raises(ValueError, match="measurement has shape"):
-        METHODS["projection"](VP(), operator, jnp.ones((1, 5)), 0.0, **SETTINGS)
+        METHODS["projection"](VP(), operator, jnp.ones((1, 5)), 0.0, SETTINGS)
+
+
+def test_a_misspelled_setting_is_refused():
+    with pytest.raises(TypeError, match="covarience"):
+        MethodSettings(covarience="jacobian")
 
 
 def test_a_method_changes_only_its_own_part():
     operator, y = mask((4,), np.ones(4)), jnp.ones((1, 4))
     blank = Conditioned()
     assert blank.wrap_score is blank.wrap_step is unchanged
-    parts = {name: make(VP(), operator, y, 0.0, **SETTINGS) for name, make in METHODS.items()}
+    parts = {name: make(VP(), operator, y, 0.0, SETTINGS) for name, make in METHODS.items()}
     changed = {
         name: [f for f in blank._fields if getattr(part, f) is not getattr(blank, f)] for name, part in parts.items()
     }
@@ -288,4 +292,4 @@ def test_a_method_changes_only_its_own_part():
         "pigdm": ["wrap_score"],
         "dps": ["wrap_score"],
     }
-    assert METHODS["dps"](VP(), operator, y, 0.0, **{**SETTINGS, "form": "step"}).wrap_step is not unchanged
+    assert METHODS["dps"](VP(), operator, y, 0.0, dataclasses.replace(SETTINGS, form="step")).wrap_step is not unchanged

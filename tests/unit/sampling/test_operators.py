@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sampling.inverse.operators.averages import COLOR_BASIS, cosine_basis, downsample, gray
-from sampling.inverse.operators.base import dense, mask
-from sampling.inverse.operators.spectra import blur, fourier, gaussian_blur
+from sampling.inverse.operators.blur import blur, gaussian_blur
+from sampling.inverse.operators.dense import dense
+from sampling.inverse.operators.downsample import cosine_basis, downsample
+from sampling.inverse.operators.fourier import fourier
+from sampling.inverse.operators.grayscale import COLOR_BASIS, grayscale
+from sampling.inverse.operators.mask import mask
 
 SHAPE = (6, 4, 3)
 NUM = 72
@@ -19,7 +22,7 @@ OPERATORS = {
     "mask": lambda: mask(SHAPE, PIXELS),
     "mask_of_each_entry": lambda: mask(SHAPE, RNG.random(SHAPE) < 0.5),
     "downsample": lambda: downsample(SHAPE, 2),
-    "gray": lambda: gray(SHAPE),
+    "grayscale": lambda: grayscale(SHAPE),
     "blur": lambda: blur(SHAPE, KERNEL),
     "gaussian_blur": lambda: gaussian_blur(SHAPE, 1.0, rtol=0.05),
     "fourier": lambda: fourier(SHAPE, PIXELS),
@@ -121,7 +124,7 @@ def test_measurements_are_what_they_say():
     x = np.random.default_rng(2).normal(size=(2, *SHAPE)).astype(np.float32)
     expected = {
         "mask": x * PIXELS,
-        "gray": x.mean(axis=-1, keepdims=True),
+        "grayscale": x.mean(axis=-1, keepdims=True),
         "downsample": x.reshape(2, 3, 2, 2, 2, 3).mean(axis=(2, 4)),
         "blur": sum(KERNEL[i, j] * np.roll(x, (i - 1, j - 1), axis=(1, 2)) for i in range(3) for j in range(2)),
         "dense": x.reshape(2, -1) @ MATRIX.T,
@@ -184,13 +187,13 @@ def test_bases_are_those_of_their_papers(golden):
         (lambda: mask(SHAPE, np.ones((6, 4))), "does not fit"),
         (lambda: downsample(SHAPE, 4), "factor = 4 does not divide"),
         (lambda: downsample((6, 4), 2), r"\(H, W, C\), not \(6, 4\)"),
-        (lambda: gray((6, 4, 1)), "three channels"),
+        (lambda: grayscale((6, 4, 1)), "three channels"),
         (lambda: blur(SHAPE, np.ones((7, 1))), r"kernel has shape \(7, 1\)"),
         (lambda: gaussian_blur(SHAPE, 0.0), "width = 0.0"),
         (lambda: fourier(SHAPE, np.ones((6, 5, 1))), "does not fit"),
         (lambda: dense(SHAPE, np.ones((2, 71))), r"needs \[M, 72\]"),
-        (lambda: downsample(SHAPE, 2).adjoint(jnp.ones((1, *SHAPE))), r"gives \[B, \*\(3, 2, 3\)\]"),
-        (lambda: gray(SHAPE).measure(jnp.ones((1, 4, 6, 3))), r"measures \[B, \*\(6, 4, 3\)\]"),
+        (lambda: downsample(SHAPE, 2).adjoint(jnp.ones((1, *SHAPE))), r"produces \[B, \*\(3, 2, 3\)\]"),
+        (lambda: grayscale(SHAPE).measure(jnp.ones((1, 4, 6, 3))), r"measures \[B, \*\(6, 4, 3\)\]"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(make, message):

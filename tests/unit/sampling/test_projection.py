@@ -12,9 +12,10 @@ from core.arrays import broadcast_to_rank
 from core.keys import SampleKey, draw_normal, example_keys, fold_in
 from sampling import grids
 from sampling.base import Sample
-from sampling.inverse.operators.averages import downsample, gray
-from sampling.inverse.operators.base import mask
-from sampling.inverse.operators.spectra import fourier
+from sampling.inverse.operators.downsample import downsample
+from sampling.inverse.operators.fourier import fourier
+from sampling.inverse.operators.grayscale import grayscale
+from sampling.inverse.operators.mask import mask
 from sampling.inverse.projection import colorize, inpaint, project
 from sampling.pc import PC
 from sampling.steps.ancestral import ancestral
@@ -56,7 +57,7 @@ def task_of(g, task, sde):
     """Constraint, what of a sample is known, and the noise of the constraint as an image."""
     if task == "inpaint":
         return inpaint(sde, jnp.asarray(g["data"]), jnp.asarray(g["mask"])), mask(SHAPE, g["mask"]), lambda z: z
-    return colorize(sde, jnp.asarray(g["gray"])[..., :1]), gray(SHAPE), gray(SHAPE).from_basis
+    return colorize(sde, jnp.asarray(g["gray"])[..., :1]), grayscale(SHAPE), grayscale(SHAPE).from_basis
 
 
 def moves_of(num_scales):
@@ -143,7 +144,7 @@ def white(sde):
 
 MEASUREMENTS = {
     "vp": mask((4, 4, 3), np.random.default_rng(0).random((2, 4, 4, 1)) < 0.5),
-    "ve": gray((4, 4, 3)),
+    "ve": grayscale((4, 4, 3)),
     "subvp": downsample((4, 4, 3), 2),
     "edm": fourier((4, 4, 3), np.eye(4)[..., None]),
 }

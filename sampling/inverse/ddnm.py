@@ -1,0 +1,35 @@
+"""DDNM: the posterior mean of the data, corrected to agree with the measurement."""
+
+from core.arrays import Array, broadcast_to_rank
+from sampling.base import posterior_mean
+from sampling.inverse.base import Conditioned, adjoint_of_coordinates, posterior_variance, residual
+from sampling.inverse.operators.base import Operator
+from sde.base import SDE, ScoreFn
+
+
+def ddnm(sde: SDE, operator: Operator, y: Array, noise_std: float = 0.0, *, prior_variance: float = 1.0) -> Conditioned:
+    """Replaces the posterior mean x0 by one that agrees with the measurement. Works with every sampler.
+
+        x0 <- x0 + A^+ (y - A x0)                                               without noise
+        x0 <- x0 + r^2 A^T (r^2 A A^T + noise_std^2)^-1 (y - A x0)              with noise
+        score <- score + (m r^2 / std^2) A^T (r^2 A A^T + noise_std^2)^-1 U e   either, as a change of the score
+
+    This is the posterior mean if x_0 given x_t is N(x0, r^2 I), so it is exact for data N(0, prior_variance I).
+    `prior_variance`: variance of the data, per dimension; it has no effect without noise. r^2 and e are those of
+    `posterior_variance` and `residual`.
+    Source: Wang et al., "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model", ICLR 2023, section 3.
+    Notes: their noisy variant trusts y fully as long as the sampler's own step adds more noise than y has, so it must
+    know the step. Here the trust is that of the Gaussian above, which holds for every sampler.
+    """
+
+    def wrap_score(score_fn: ScoreFn) -> ScoreFn:
+        def guided(x: Array, t: Array) -> Array:
+            score = score_fn(x, t)
+            variance = posterior_variance(sde, t, prior_variance)
+            e = residual(operator, y, posterior_mean(lambda x, t: score, sde, x, t))
+            weight = broadcast_to_rank(sde.mean_coeff(t) * variance / sde.std(t) ** 2, x)
+            return score + weight * adjoint_of_coordinates(operator, operator.gain(variance, noise_std**2) * e)
+
+        return guided
+
+    return Conditioned(wrap_score=wrap_score)

@@ -1,0 +1,56 @@
+"""The methods for linear inverse problems by name; see `sampling.inverse.base` for how a sampler uses them."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from core.arrays import Array
+from sampling.inverse.base import Conditioned
+from sampling.inverse.ddnm import ddnm
+from sampling.inverse.dps import dps
+from sampling.inverse.operators.base import Operator
+from sampling.inverse.pigdm import pigdm
+from sampling.inverse.projection import projection
+from sde.base import SDE
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodSettings:
+    """Settings of all methods; each uses those it has. See the functions of the same arguments."""
+
+    prior_variance: float = 1.0
+    covariance: Literal["isotropic", "jacobian"] = "isotropic"
+    num_iterations: int = 10
+    limit: float = math.inf
+    zeta: float = 1.0
+    form: Literal["step", "score"] = "step"
+
+
+Method = Callable[[SDE, Operator, Array, float, MethodSettings], Conditioned]
+
+METHODS: dict[str, Method] = {
+    "projection": lambda sde, operator, y, noise_std, settings: projection(sde, operator, y, noise_std),
+    "ddnm": lambda sde, operator, y, noise_std, settings: ddnm(
+        sde, operator, y, noise_std, prior_variance=settings.prior_variance
+    ),
+    "pigdm": lambda sde, operator, y, noise_std, settings: pigdm(
+        sde,
+        operator,
+        y,
+        noise_std,
+        prior_variance=settings.prior_variance,
+        covariance=settings.covariance,
+        num_iterations=settings.num_iterations,
+        limit=settings.limit,
+    ),
+    "dps": lambda sde, operator, y, noise_std, settings: dps(
+        sde,
+        operator,
+        y,
+        noise_std,
+        prior_variance=settings.prior_variance,
+        zeta=settings.zeta,
+        form=settings.form,
+    ),
+}
