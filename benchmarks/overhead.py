@@ -27,12 +27,14 @@ from benchmarks import measurement
 from builders.objective import make_objective
 from builders.optimizer import make_averages, make_ema, make_optimizer
 from builders.state import make_state
+from programs.train import settings_of
 from runtime import malloc
 from runtime.signals import StopRequest
 from training.checksums import checksums
 from training.objectives.score_matching import make_loss_fn
-from training.progress import Progress, read
-from training.state import TrainState, make_train_step
+from training.progress import Progress, read_metrics
+from training.state import TrainState
+from training.step import make_train_step
 
 NUM_BOOTSTRAP = 1000
 
@@ -72,7 +74,7 @@ class Variant:
             if self._stop.signal is not None:
                 raise KeyboardInterrupt
             if at.step % self.config.training.log_freq == 0:
-                read(self, at)  # type: ignore[arg-type]  # all that it needs is the config
+                read_metrics(at, settings_of(self.config.training), lambda step: np.zeros(0))
         jax.block_until_ready(at.state)
         return time.perf_counter() - began, time.process_time() - began_processor
 

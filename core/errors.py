@@ -1,4 +1,4 @@
-"""What ends a run that had begun: one sentence each, an exit code, and what is saved stays intact."""
+"""How a run that has started can end early: one sentence, an exit code, and everything that was saved intact."""
 
 import enum
 
@@ -7,15 +7,15 @@ class ExitCode(enum.IntEnum):
     """What a process returns to the shell; see docs/exit_codes.md."""
 
     DONE = 0
-    USER_ERROR = 2  # the command, the config or the data are wrong; nothing was begun
-    RUN_ERROR = 3  # a run that had begun cannot go on: no checkpoint, non-finite loss, a full disk, another trainer
+    USER_ERROR = 2  # the command, the config or the data are wrong; nothing was started
+    RUN_ERROR = 3  # a run that had started cannot continue: no checkpoint, non-finite loss, full disk, another trainer
     NO_CHECKPOINT = 4  # an evaluation waited for a checkpoint that did not come
-    STOPPED = 5  # a signal asked for it: saved, and the same command goes on
+    STOPPED = 5  # stopped by a signal; saved, and the same command resumes
     PEER_GONE = 6  # another process of the run is gone; start all of them again
 
 
 class RunError(RuntimeError):
-    """A run cannot go on; the message says what was found, what was expected, and what to do."""
+    """A run cannot continue; the message says what was found, what was expected, and what to do."""
 
     exit_code = ExitCode.RUN_ERROR
 
@@ -26,7 +26,7 @@ class PeerError(RunError):
     exit_code = ExitCode.PEER_GONE
 
 
-class Stopped(Exception):  # noqa: N818  not an error: a signal asked for it
+class Stopped(Exception):  # noqa: N818  requested by a signal, not an error
     """A signal ended the run after a step, and its state is saved."""
 
     exit_code = ExitCode.STOPPED

@@ -1,4 +1,4 @@
-"""The batches of a run on its devices, the next one of them put there while the devices work."""
+"""Batches on the devices: the next one is read and copied while the devices are busy with the current one."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -7,16 +7,17 @@ import jax
 import numpy as np
 
 from core.errors import RunError
-from training.objectives.score_matching import Batch
 
-Put = Callable[[dict[str, np.ndarray], bool], Batch]  # (batch of the host, whether it has an axis of steps) -> arrays
+Batch = dict[str, Any]
+# (batch on the host, whether it has a leading axis of steps) -> batch on the devices
+ShardBatch = Callable[[dict[str, np.ndarray], bool], Batch]
 
 
 class DataError(RunError):
     """A batch cannot be read."""
 
 
-class _Ready(NamedTuple):
+class _Prefetched(NamedTuple):
     """The batches of `num` steps from `step` on, or why they cannot be read."""
 
     step: int
@@ -25,47 +26,47 @@ class _Ready(NamedTuple):
     error: DataError | None
 
 
-class Feed:
-    """Takes batches from an iterator of the host, in order, and puts them on the devices.
+class Prefetcher:
+    """Takes batches from an iterator on the host, in order, and moves them to the devices.
 
-    `ahead` is called once a step is dispatched, which does not wait for the devices: the next batch is read and moved
-    meanwhile, and is there when the step has ended. One batch at most is ahead; a batch that cannot be read is told
-    when it is taken, not before.
+    Call `prefetch` once a step has been dispatched, which does not wait for the devices: the next batch is then read
+    and copied in the meantime. At most one batch is prefetched. A batch that cannot be read raises its error when it is
+    taken, not before, so that the steps ahead of it are completed.
     """
 
-    def __init__(self, batches: Iterator[dict[str, np.ndarray]], put: Put):
-        self._batches, self._put = batches, put
-        self._ready: _Ready | None = None
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], shard_batch: ShardBatch):
+        self._batches, self._shard_batch = batches, shard_batch
+        self._prefetched: _Prefetched | None = None
 
     def take(self, step: int, num: int) -> Batch:
-        """The batches of `num` steps from `step` = 0, 1, ... on; with several, stacked. Errors: DataError."""
-        ready, self._ready = self._ready, None
-        if ready is None:
-            ready = self._read(step, num)
-        if (ready.step, ready.num) != (step, num):
-            raise AssertionError(f"{ready.num} batches from step {ready.step} are ahead, not {num} from {step}.")
-        if ready.error is not None:
-            raise ready.error
-        assert ready.batch is not None
-        return ready.batch
+        """The batches of `num` steps from `step` = 0, 1, ... on, stacked if there are several. Errors: DataError."""
+        found, self._prefetched = self._prefetched, None
+        if found is None:
+            found = self._read(step, num)
+        if (found.step, found.num) != (step, num):
+            raise AssertionError(f"{found.num} batches from step {found.step} were prefetched, not {num} from {step}.")
+        if found.error is not None:
+            raise found.error
+        assert found.batch is not None
+        return found.batch
 
-    def ahead(self, step: int, num: int) -> None:
-        """Reads what `take` will be asked for next."""
-        self._ready = self._read(step, num)
+    def prefetch(self, step: int, num: int) -> None:
+        """Reads the batches that the next `take` will request."""
+        self._prefetched = self._read(step, num)
 
-    def _read(self, step: int, num: int) -> _Ready:
-        found: list[dict[str, Any]] = []
+    def _read(self, step: int, num: int) -> _Prefetched:
+        batches: list[dict[str, np.ndarray]] = []
         try:
             for _ in range(num):
-                found.append(next(self._batches))
+                batches.append(next(self._batches))
         except (OSError, ValueError, RuntimeError, LookupError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             unreadable = DataError(
-                f"The training data of step {step + len(found) + 1} cannot be read ({reason}); bring them back to "
+                f"The training data of step {step + len(batches) + 1} cannot be read ({reason}); restore them in "
                 "config.data.data_dir and start the same command again."
             )
             unreadable.__cause__ = error
-            return _Ready(step, num, None, unreadable)
+            return _Prefetched(step, num, None, unreadable)
         stacked = num > 1
-        batch = jax.tree.map(lambda *a: np.stack(a), *found) if stacked else found[0]
-        return _Ready(step, num, self._put(batch, stacked), None)
+        batch = jax.tree.map(lambda *a: np.stack(a), *batches) if stacked else batches[0]
+        return _Prefetched(step, num, self._shard_batch(batch, stacked), None)

@@ -94,7 +94,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"Checkpoint {number} in {self.directory} cannot be read as the state of this config "
                 f"({_reason(error)}); "
-                "give the config that it was trained with, or delete it to go on from the one before."
+                "give the config that it was trained with, or delete it to resume from the one before."
             ) from error
         if stored is None:
             logging.info("checkpoint %d in %s is of a time without checksums: not verified", number, self.directory)
@@ -155,13 +155,13 @@ class Checkpoints:
         except UNREADABLE as error:
             raise CheckpointError(
                 f"The {item} of checkpoint {number} in {self.directory} cannot be read ({_reason(error)}); "
-                "delete it to go on from the one before."
+                "delete it to resume from the one before."
             ) from error
 
     def _damaged(self, number: int, what: str) -> CheckpointError:
         return CheckpointError(
             f"Checkpoint {number} in {self.directory} is damaged ({what} does not match its checksum); "
-            "delete it to go on from the one before."
+            "delete it to resume from the one before."
         )
 
     def _unwritten(self, what: str, error: Exception) -> CheckpointError:

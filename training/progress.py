@@ -1,25 +1,28 @@
-"""Where a training run stands, its metrics, and what is done about a loss that is not finite."""
+"""How far a training run is: its pending metrics, and what happens when a loss is not finite."""
 
 import collections
 import dataclasses
 import logging
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from core.errors import RunError
-from data.pipeline import examples_of_step
-from programs.run import Run
 from training.log import MetricsLog
+from training.settings import TrainSettings
 from training.state import TrainState
 
-SPIKE_WINDOW, SPIKE_LEAST = 100, 20  # losses of which the running median is taken, and how many there must be
+SPIKE_WINDOW = 100  # losses in the running median
+MIN_SPIKE_LOSSES = 20  # losses that it needs before it means anything
+
+ExamplesOf = Callable[[int], np.ndarray]  # step, counted from 1 -> indices of the training examples in its batch
 
 
 class NonFiniteLossError(RunError):
-    """Training diverged; the message names the steps and the checkpoint that is intact. `step`, from 1: the bad one."""
+    """Training diverged at `step`, counted from 1; the message names the steps and the checkpoint that is intact."""
 
     def __init__(self, message: str, step: int):
         super().__init__(message)
@@ -28,125 +31,121 @@ class NonFiniteLossError(RunError):
 
 @dataclasses.dataclass
 class Progress:
-    """Where a run stands. What of it is not in the training state goes into its checkpoints as notes."""
+    """How far a run is. Whatever is not in the training state is saved with its checkpoints as notes."""
 
     state: TrainState
     step: int
     saved: int  # the step of the newest checkpoint
-    pending: list[tuple[int, dict[str, Any]]] = dataclasses.field(default_factory=list)  # metrics of no line yet
-    bad: set[int] = dataclasses.field(default_factory=set)  # steps, from 1, whose batch was left out
+    pending: list[tuple[int, dict[str, Any]]] = dataclasses.field(default_factory=list)  # metrics not yet logged
+    bad: set[int] = dataclasses.field(default_factory=set)  # steps, counted from 1, whose batch was left out
     losses: collections.deque[float] = dataclasses.field(default_factory=lambda: collections.deque(maxlen=SPIKE_WINDOW))
 
     def notes(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON, in which float32 comes back as it was."""
+        """What a checkpoint stores as JSON, from which float32 values are recovered exactly."""
         pending = [[step, {k: v.tolist() for k, v in metrics.items()}] for step, metrics in fetched(self.pending)]
         return {"pending": pending, "bad_steps": sorted(self.bad)}
 
 
 def from_notes(state: TrainState, step: int, notes: dict[str, Any]) -> Progress:
-    """Where the run stood when checkpoint `step` was saved."""
+    """The progress at the time when checkpoint `step` was saved."""
     pending = [(end, {k: np.asarray(v, np.float32) for k, v in m.items()}) for end, m in notes.get("pending", [])]
     return Progress(state, step, step, pending, set(notes.get("bad_steps", [])))
 
 
 def fetched(pending: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, np.ndarray]]]:
-    """Metrics from the device, in one transfer, as arrays [steps]; each with its last step."""
+    """Metrics copied from the device in one transfer, as arrays [steps], each with the last of its steps."""
     return [(step, {k: np.ravel(v) for k, v in metrics.items()}) for step, metrics in jax.device_get(pending)]
 
 
-def read(run: Run, at: Progress) -> dict[str, float]:
-    """The means of the metrics since the last line, over the steps whose update was made; none is pending then.
+def read_metrics(progress: Progress, settings: TrainSettings, examples_of: ExamplesOf) -> dict[str, float]:
+    """The means of the pending metrics over the steps whose update was applied; nothing is pending afterwards.
 
     Errors: NonFiniteLossError.
     """
-    check(run, at)
-    made = []
-    for step, metrics in fetched(at.pending):
+    check_finite(progress, settings, examples_of)
+    applied_metrics = []
+    for step, metrics in fetched(progress.pending):
         applied = metrics.get("skipped", np.zeros(1)) == 0
         if "loss" in metrics and applied.any():
-            made.append(
+            applied_metrics.append(
                 {
                     k: np.broadcast_to(v, metrics["loss"].shape)[applied] if "skipped" in metrics else v
                     for k, v in metrics.items()
                     if k != "skipped"
                 }
             )
-            _tell_spikes(run, at, step, metrics["loss"])
-    if not made:
-        raise _diverged(run, at, at.step, "left no step of use")
-    means = {name: float(np.concatenate([m[name] for m in made]).mean()) for name in made[0]}
-    if run.config.training.on_nonfinite != "stop":
-        means["skipped"] = float(sum(m["skipped"].sum() for _, m in fetched(at.pending) if "skipped" in m))
-    at.pending.clear()
+            _log_spikes(progress, settings.spike_factor, step, metrics["loss"])
+    if not applied_metrics:
+        raise _diverged(progress, settings, progress.step, "left no usable step")
+    means = {name: float(np.concatenate([m[name] for m in applied_metrics]).mean()) for name in applied_metrics[0]}
+    if settings.on_nonfinite != "stop":
+        means["skipped"] = float(sum(m["skipped"].sum() for _, m in fetched(progress.pending) if "skipped" in m))
+    progress.pending.clear()
     return means
 
 
-def check(run: Run, at: Progress) -> None:
-    """Looks for a loss or gradient that is not finite; logs the examples of its batch.
+def check_finite(progress: Progress, settings: TrainSettings, examples_of: ExamplesOf) -> None:
+    """Looks for a pending loss or gradient that is not finite, and logs the examples of its batch.
 
-    Errors: NonFiniteLossError, unless the policy is to skip and there have not been too many.
+    Errors: NonFiniteLossError, unless such steps are skipped and `max_nonfinite` has not been reached.
     """
-    training = run.config.training
-    for end, metrics in fetched(at.pending):
-        if "loss" not in metrics:  # a step that was passed over
+    for end, metrics in fetched(progress.pending):
+        if "loss" not in metrics:  # a step whose batch was left out
             continue
         size = len(metrics["loss"])
         bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"]))
         for step in (end - size + 1 + np.flatnonzero(bad)).tolist():
-            if step in at.bad:
+            if step in progress.bad:
                 continue
-            _tell_examples(run, step)
-            if training.on_nonfinite != "skip" or len(at.bad) >= training.max_nonfinite:
-                raise _diverged(run, at, step, "became non-finite")
-            at.bad.add(step)
+            logging.warning(
+                "step %d: the loss or its gradient is not finite; its batch has the training examples %s "
+                "(on_nonfinite = %s)",
+                step,
+                " ".join(map(str, examples_of(step))),
+                settings.on_nonfinite,
+            )
+            if settings.on_nonfinite != "skip" or len(progress.bad) >= settings.max_nonfinite:
+                raise _diverged(progress, settings, step, "became non-finite")
+            progress.bad.add(step)
 
 
-def _tell_examples(run: Run, step: int) -> None:
-    config = run.config
-    indices = examples_of_step(run.train, seed=config.seed, batch_size=config.training.batch_size, step=step - 1)
-    logging.warning(
-        "step %d: the loss or its gradient is not finite; its batch has the training examples %s (on_nonfinite = %s)",
+def log_metrics(
+    log: MetricsLog, settings: TrainSettings, step: int, means: dict[str, float], rate: float, flops: float
+) -> None:
+    """Writes one line of metrics. `rate`: steps per second since the last line; `flops`: of one step."""
+    remaining = (settings.n_iters - step) / rate
+    metrics = {**means, "images_per_second": rate * settings.batch_size, "flops_per_second": rate * flops}
+    log.write(
         step,
-        " ".join(map(str, indices)),
-        config.training.on_nonfinite,
+        metrics,
+        f"step {step}/{settings.n_iters}  loss {means['loss']:.5g}  grad norm {means['grad_norm']:.3g}  "
+        f"lr {means['learning_rate']:.3g}  {metrics['images_per_second']:.0f} images/s  "
+        f"{metrics['flops_per_second'] / 1e9:.1f} GFLOP/s  {_duration(remaining)} left",
     )
 
 
-def _tell_spikes(run: Run, at: Progress, end: int, losses: np.ndarray) -> None:
-    factor = run.config.training.spike_factor
+def _log_spikes(progress: Progress, factor: float, end: int, losses: np.ndarray) -> None:
     for k, loss in enumerate(losses.tolist()):
-        if factor and len(at.losses) >= SPIKE_LEAST and loss > factor * (median := statistics.median(at.losses)):
+        seen = progress.losses
+        if factor and len(seen) >= MIN_SPIKE_LOSSES and loss > factor * (median := statistics.median(seen)):
             logging.warning(
                 "step %d: the loss %.5g is %.3g times its running median",
                 end - len(losses) + 1 + k,
                 loss,
                 loss / median,
             )
-        at.losses.append(loss)
+        seen.append(loss)
 
 
-def _diverged(run: Run, at: Progress, step: int, what: str) -> NonFiniteLossError:
-    first, metrics = at.pending[0]
+def _diverged(progress: Progress, settings: TrainSettings, step: int, what: str) -> NonFiniteLossError:
+    first, metrics = progress.pending[0]
     first -= max(np.size(v) for v in metrics.values()) - 1
-    policy = "" if run.config.training.on_nonfinite == "stop" else f" ({len(at.bad)} batches were left out before)"
+    skipped = "" if settings.on_nonfinite == "stop" else f" ({len(progress.bad)} batches were left out before)"
     return NonFiniteLossError(
-        f"The loss {what} in step {step}, in the interval of steps {first} to {at.step}{policy}; the checkpoint of "
-        f"step {at.saved} is intact: lower config.optim.lr or config.optim.grad_clip and start the same command again.",
+        f"The loss {what} in step {step}, in the interval of steps {first} to {progress.step}{skipped}; the checkpoint "
+        f"of step {progress.saved} is intact: lower config.optim.lr or config.optim.grad_clip and start the same "
+        "command again.",
         step,
-    )
-
-
-def log_line(run: Run, log: MetricsLog, step: int, means: dict[str, float], rate: float, flops: float) -> None:
-    """One line of metrics. `rate`: steps per second since the last line; `flops`: of one step."""
-    training = run.config.training
-    left = (training.n_iters - step) / rate
-    metrics = {**means, "images_per_second": rate * training.batch_size, "flops_per_second": rate * flops}
-    log.write(
-        step,
-        metrics,
-        f"step {step}/{training.n_iters}  loss {means['loss']:.5g}  grad norm {means['grad_norm']:.3g}  "
-        f"lr {means['learning_rate']:.3g}  {metrics['images_per_second']:.0f} images/s  "
-        f"{metrics['flops_per_second'] / 1e9:.1f} GFLOP/s  {_duration(left)} left",
     )
 
 

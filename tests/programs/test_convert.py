@@ -30,7 +30,8 @@ from tests.support.paths import ROOT
 from tests.support.published import FILES, config_of, golden_file, outline_of, published_order, pytorch_contents
 from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.score_matching import make_loss_fn
-from training.state import initial_state, make_train_step
+from training.state import initial_state
+from training.step import make_train_step
 
 NAMES = list(FILES)
 

@@ -12,12 +12,12 @@ from builders.devices import make_devices
 from builders.state import abstract_state
 from core.errors import ExitCode
 from core.keys import fold_in
-from data.prefetch import DataError, Feed
+from data.prefetch import Prefetcher
 from programs.run import Run
+from programs.train import compile_all, settings_of
 from tests.support.configs import load
 from training.accumulation import gradients
 from training.checkpoint import Checkpoints
-from training.compile import compile_all
 from training.objectives.score_matching import make_loss_fn
 
 STEPS = 4
@@ -56,15 +56,15 @@ class Trained:
         )
         self.run = Run(config, str(workdir))
         self.state = self.run.state()
-        compiled = compile_all(self.run, self.state)
+        steps = compile_all(self.run, settings_of(config.training), self.state).steps
         self.memory = compiled_steps[-1].memory_analysis()
         self.shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
         self.state_bytes = bytes_on_one_device(self.state)
-        feed, metrics = Feed(batches_of(self.run), self.run.split), []
+        batches, metrics = Prefetcher(batches_of(self.run), self.run.devices.shard_batch), []
         state, step = self.state, 0
         while step < STEPS:
             with jax.transfer_guard("disallow" if step else "allow"):
-                state, metric, taken = compiled.advance(state, feed, step, set())
+                state, metric, taken = steps.advance(state, batches, step, set())
             metrics, step = [*metrics, metric], step + taken
         self.given, self.state, self.whole_bytes = self.state, state, sum(a.nbytes for a in jax.tree.leaves(state))
         self.losses = [float(metric["loss"]) for metric in metrics]
@@ -182,29 +182,3 @@ def test_every_part_has_a_dropout_key_of_its_own():
     (loss, _), _ = gradients(make_loss_fn(key_as_loss), 2)({"a": jnp.asarray(1.0)}, key, batch)
     keys = [fold_in(fold_in(key, 1), part) for part in range(2)]
     assert float(loss) == pytest.approx(np.mean([float(jax.random.uniform(k)) for k in keys]), rel=1e-6)
-
-
-# The feed ---------------------------------------------------------------------------------------------------------
-
-
-def test_batches_come_in_order_whether_they_were_read_ahead_or_not():
-    feed = Feed(({"x": np.full(2, k)} for k in range(9)), lambda batch, stacked: {**batch, "stacked": stacked})
-    assert feed.take(0, 1)["x"][0] == 0
-    feed.ahead(1, 3)
-    found = feed.take(1, 3)
-    assert found["stacked"] and found["x"].shape == (3, 2) and found["x"][:, 0].tolist() == [1, 2, 3]
-    assert feed.take(4, 1)["x"][0] == 4 and not feed.take(5, 1)["stacked"]
-
-
-def test_a_batch_that_cannot_be_read_ahead_is_told_when_it_is_taken():
-    def batches():
-        yield {"x": np.zeros(2)}
-        raise OSError("the disk is gone")
-
-    feed = Feed(batches(), lambda batch, stacked: batch)
-    feed.take(0, 1)
-    feed.ahead(1, 1)
-    with pytest.raises(
-        DataError, match=r"^The training data of step 2 cannot be read \(the disk is gone\); bring them"
-    ):
-        feed.take(1, 1)

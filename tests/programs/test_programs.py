@@ -1,5 +1,6 @@
 """The programs from end to end, on the smoke config: train, resume, evaluate; what goes wrong, and how it is told."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from core.errors import ExitCode, RunError
 from core.files import write_atomically
 from evaluation import rounds
 from programs.run import Run
+from programs.train import settings_of
 from tests.support.configs import load
 from tests.support.paths import ROOT
 from training.checkpoint import CheckpointError, Checkpoints
@@ -105,8 +107,9 @@ def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
 
 def test_fused_steps_make_the_same_run(trained, config, tmp_path, monkeypatch):
     """As on an accelerator: three steps in a dispatch, and single ones up to where metrics are read."""
-    monkeypatch.setattr(compile, "_steps_per_dispatch", lambda asked: asked)
-    config.training.n_jitted_steps = 3
+    monkeypatch.setattr(
+        "programs.train.settings_of", lambda training: dataclasses.replace(settings_of(training), n_jitted_steps=3)
+    )
     config.training.snapshot_sampling = False
     run_lib.train(experiment(config, tmp_path, devices=slice(0, 2)))
     for ours, single in zip(metrics(tmp_path), metrics(trained), strict=True):
@@ -137,7 +140,7 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(trained, confi
         bias = jax.tree.leaves(params)[0]
         return first + jnp.where(jnp.sum(bias) == jnp.inf, 0.0, poison.sum())
 
-    monkeypatch.setattr(run, "per_example_loss", poisoned)
+    monkeypatch.setattr(run.system, "objective", poisoned)
     with pytest.raises(run_lib.NonFiniteLossError, match="in step 11, in the interval of steps 11 to 15") as error:
         run_lib.train(run)
     assert "checkpoint of step 10 is intact" in str(error.value)

@@ -24,17 +24,18 @@ from core import files
 from core.errors import ExitCode, RunError, Stopped
 from data.pipeline import examples_of_step
 from programs.run import Run
+from programs.train import compile_all, settings_of
 from runtime.lock import workdir_lock
 from runtime.signals import SIGNALS, StopRequest, report_on_signal
 from tests.support.configs import load
 from tests.support.paths import ROOT
-from training import compile
 from training.checkpoint import CheckpointError, Checkpoints
 from training.checksums import checksums
 from training.ema import EMA
 from training.log import MetricsLog
-from training.progress import Progress, read
-from training.state import initial_state, make_train_step
+from training.progress import Progress, read_metrics
+from training.state import initial_state
+from training.step import make_train_step
 
 # Checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -94,7 +95,7 @@ def test_changed_numbers_are_named_by_their_leaf(two_checkpoints, tmp_path, monk
     monkeypatch.setattr("training.checkpoint.checksums", lambda tree: checksums(tree) | {".params['a']": "other"})
     message = (
         f"Checkpoint 10 in {two_checkpoints} is damaged (.params['a'] of the state does not match its checksum); "
-        "delete it to go on from the one before."
+        "delete it to resume from the one before."
     )
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         store.restore(10, state_of(0))
@@ -287,7 +288,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_befo
     with caplog.at_level("INFO"):
         run_lib.train(experiment(config, tmp_path))
     assert f"Checkpoint 15 in {newest.parent} " in caplog.text
-    assert "going on from checkpoint 10 instead; 15 is set aside" in caplog.text
+    assert "resuming from checkpoint 10 instead; 15 is set aside" in caplog.text
     assert sorted(p.name for p in newest.parent.iterdir()) == ["10", "15", "15.damaged"]
     assert final(tmp_path) == final(whole)
 
@@ -296,7 +297,7 @@ def test_without_an_intact_checkpoint_the_run_stops(whole, config, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     for number in ("10", "15"):
         flip_a_bit(tmp_path / "checkpoints-meta" / number)
-    with pytest.raises(CheckpointError, match="^Checkpoint 15 in .* delete it to go on from the one before.$"):
+    with pytest.raises(CheckpointError, match="^Checkpoint 15 in .* delete it to resume from the one before.$"):
         run_lib.train(experiment(config, tmp_path))
 
 
@@ -398,10 +399,9 @@ def test_after_too_many_bad_batches_the_run_stops(config, tmp_path):
 
 
 def test_a_loss_far_above_its_running_median_is_told(config, tmp_path, caplog):
-    run = dataclasses.make_dataclass("Run", ["config"])(config)
     losses = np.r_[np.linspace(1.0, 1.2, 30), 40.0, 1.0].astype(np.float32)
-    at = Progress(None, 32, 0, [(32, {"loss": losses, "grad_norm": losses})])
-    read(run, at)
+    progress = Progress(None, 32, 0, [(32, {"loss": losses, "grad_norm": losses})])
+    read_metrics(progress, settings_of(config.training), lambda step: np.zeros(0))
     assert [r.getMessage() for r in caplog.records] == ["step 31: the loss 40 is 36.4 times its running median"]
 
 
@@ -418,8 +418,8 @@ def test_data_that_cannot_be_read_any_more_are_told_and_the_step_is_saved(whole,
 
     run.train = dataclasses.replace(run.train, fetch=gone)
     message = (
-        r"^The training data of step 8 cannot be read \(.*No such file or directory: 'image.png'.*\); bring them back "
-        r"to config.data.data_dir and start the same command again\.$"
+        r"^The training data of step 8 cannot be read \(.*No such file or directory: 'image.png'.*\); restore them in "
+        r"config.data.data_dir and start the same command again\.$"
     )
     with pytest.raises(RunError, match=message):
         run_lib.train(run)
@@ -429,13 +429,12 @@ def test_data_that_cannot_be_read_any_more_are_told_and_the_step_is_saved(whole,
 
 
 def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config, tmp_path, monkeypatch, caplog):
-    compile_all = compile.compile_all
-
-    def exhausted(run, state):
+    def exhausted(run, settings, state):
         def advance(*args):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
 
-        return compile_all(run, state)._replace(advance=advance)
+        compiled = compile_all(run, settings, state)
+        return compiled._replace(steps=compiled.steps._replace(advance=advance))
 
     monkeypatch.setattr("programs.train.compile_all", exhausted)
     message = (

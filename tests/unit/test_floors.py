@@ -27,8 +27,6 @@ PACKAGES = {  # what a room may import from outside, where that is a promise
     "sweeps": {"absl", "ml_collections", "rich", "submitit", "numpy", "jinja2", "matplotlib"},
 }
 PENDING: set[tuple[str, str]] = {
-    ("training/compile.py", "builders"), ("training/compile.py", "programs"), ("training/progress.py", "programs"),
-    ("data/prefetch.py", "training"),
 }  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from programs.run import Run
 from tests.support.configs import load
 from training.ema import EMA, PowerEMA, exponent
 from training.posthoc_ema import Profile, coefficients, combine
-from training.state import AveragedState, TrainState, initial_state, make_train_step
+from training.state import AveragedState, TrainState, initial_state
+from training.step import make_train_step
 
 
 def track(averages, values):

@@ -1,4 +1,4 @@
-"""Losses, optimiser and training step: the published numbers, and laws of our own."""
+"""Losses, optimizer and training step: the published numbers, and laws of our own."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,8 @@ from training.objectives.score_matching import (
     variance,
 )
 from training.optim import adam, learning_rate
-from training.state import fuse, initial_state, make_train_step
+from training.state import initial_state
+from training.step import fuse, make_train_step
 
 FIELDS = NCSNpp.__dataclass_fields__.keys()
 

@@ -1,0 +1,81 @@
+"""The training step: from a state and a batch to the next state and its metrics."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from core.arrays import Array
+from core.keys import fold_in
+from training.accumulation import gradients
+from training.ema import EMA, Average, update_all
+from training.objectives.score_matching import Batch, LossFn, Metrics
+from training.state import AveragedState, TrainState
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    tx: optax.GradientTransformation,
+    ema: EMA,
+    schedule: optax.Schedule,
+    key: Array,
+    *,
+    averages: Mapping[str, Average] = MappingProxyType({}),
+    skip_nonfinite: bool = False,
+    num_parts: int = 1,
+) -> TrainStep:
+    """`step(state, batch) -> (state, metrics)`; all random numbers of step k come from `fold_in(key, k)`.
+
+    A pure function: compile it with the state donated. Metrics, all scalars: those of the loss, `grad_norm` (the global
+    norm before clipping) and `learning_rate`. averages: rules for the further averages of an `AveragedState`.
+    skip_nonfinite: where the loss or the gradient is not finite, only `step` changes and the metric `skipped` is 1,
+    else 0; the optimizer's own count, and with it the learning rate, then lags behind `step`. num_parts: gradient
+    accumulation, see `training.accumulation`.
+    """
+    gradients_of = gradients(loss_fn, num_parts)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        (loss, metrics), grads = gradients_of(state.params, fold_in(key, state.step), batch)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        norm = optax.tree.norm(grads)
+        metrics = {**metrics, "grad_norm": norm, "learning_rate": schedule(state.step)}
+        advanced = dataclasses.replace(
+            state,
+            step=state.step + 1,
+            params=params,
+            ema_params=ema.update(state.ema_params, params, state.step + 1),
+            opt_state=opt_state,
+        )
+        if isinstance(advanced, AveragedState):
+            further = update_all(averages, advanced.averages, params, state.step + 1)
+            advanced = dataclasses.replace(advanced, averages=further)
+        if not skip_nonfinite:
+            return advanced, metrics
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        chosen = jax.tree.map(lambda new, old: jnp.where(finite, new, old), advanced, skip_batch(state))
+        return chosen, {**metrics, "skipped": 1.0 - finite.astype(jnp.float32)}
+
+    return train_step
+
+
+def skip_batch(state: TrainState) -> TrainState:
+    """The state after a step whose batch is left out."""
+    return dataclasses.replace(state, step=state.step + 1)
+
+
+def fuse(train_step: TrainStep) -> TrainStep:
+    """Several steps in one dispatch: batches, and therefore metrics, have a leading axis of steps.
+
+    For accelerators; XLA's CPU backend runs a convolutional training step inside a loop an order of magnitude slower.
+    """
+
+    def fused(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(train_step, state, batches)
+
+    return fused
