@@ -1,20 +1,22 @@
 """Random access to the TFRecord files of CelebA-HQ and FFHQ, one file for each resolution, without TensorFlow.
 
-A file is a sequence of records: the length of the payload (u64), a check sum of that length (u32), the payload, its
-check sum (u32), all little-endian. A payload is a protobuf `tf.train.Example` with two features: `shape`, the int64
+A file is a sequence of records: the length of the payload (u64), a checksum of that length (u32), the payload, its
+checksum (u32), all little-endian. A payload is a protobuf `tf.train.Example` with two features: `shape`, the int64
 [C, H, W], and `data`, the bytes of the image in that order. The files are named `<name>-r<log2 of the side>.tfrecords`.
 """
 
 import dataclasses
+import math
 import pathlib
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message, message_factory
 
-_HEADER = struct.Struct("<QI")  # length of the payload, its check sum
-_FOOTER_BYTES = 4  # check sum of the payload, not read: it would cost more than reading
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
+_HEADER = struct.Struct("<QI")  # length of the payload, its checksum
+_FOOTER_BYTES = 4  # checksum of the payload, which is skipped: computing it would take longer than reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,21 +31,21 @@ class TFRecords:
         return len(self.offsets)
 
     def read(self, indices: np.ndarray) -> Iterator[np.ndarray]:
-        """The images [H, W, C] uint8 of `indices` [n], one after the other; ValueError for one that is damaged."""
+        """The images [H, W, C] uint8 of `indices` [n], one at a time. Errors: ValueError for a damaged record."""
         with self.path.open("rb") as file:
             for index in indices:
                 file.seek(int(self.offsets[index]))
                 payload = file.read(int(self.lengths[index]))
                 try:
                     yield parse_image(payload)
-                except (IndexError, KeyError, ValueError, struct.error) as error:
+                except (ValueError, message.DecodeError) as error:
                     raise ValueError(f"record {index} of {self.path} is not an image: {error}") from error
 
 
 def find(root: pathlib.Path, size: int) -> pathlib.Path | None:
-    """The file of images of `size` pixels: `root` itself if it is a file, else from that folder; None without any.
+    """The file of images of `size` pixels: `root` itself if it is a file, otherwise one in that folder, or None.
 
-    Raises FileNotFoundError where the folder has files of other sizes only.
+    Errors: FileNotFoundError if the folder has files of other sizes only.
     """
     if root.is_file():
         return root
@@ -54,14 +56,14 @@ def find(root: pathlib.Path, size: int) -> pathlib.Path | None:
     chosen = [file for file in files if file.name.endswith(suffix)] if size == 1 << (size.bit_length() - 1) else []
     if len(chosen) != 1:
         raise FileNotFoundError(
-            f"{len(chosen)} files for images of {size} pixels were found in {root}, where one name must end with "
-            f"{suffix}; there are {', '.join(file.name for file in files)}"
+            f"{len(chosen)} files for images of {size} pixels were found in {root}, where exactly one name must end with "
+            f"{suffix}; it contains {', '.join(file.name for file in files)}"
         )
     return chosen[0]
 
 
 def open_records(path: pathlib.Path) -> TFRecords:
-    """Finds where the records are, once, from their headers alone. Raises ValueError for a file of another kind."""
+    """Locates the records from their headers alone. Errors: ValueError for a damaged file or one of another kind."""
     offsets: list[int] = []
     lengths: list[int] = []
     position, end = 0, path.stat().st_size
@@ -73,7 +75,7 @@ def open_records(path: pathlib.Path) -> TFRecords:
                 raise ValueError(f"{path} is cut off at byte {position}, in record {len(offsets)}")
             length, checksum = _HEADER.unpack(header)
             if masked_crc32c(header[:8]) != checksum:
-                raise ValueError(f"{path} is not a TFRecord file, or damaged at byte {position}")
+                raise ValueError(f"{path} is not a TFRecord file, or is damaged at byte {position}")
             offsets.append(position + _HEADER.size)
             lengths.append(length)
             position += _HEADER.size + length + _FOOTER_BYTES
@@ -83,79 +85,64 @@ def open_records(path: pathlib.Path) -> TFRecords:
 
 
 def parse_image(payload: bytes) -> np.ndarray:
-    """The image [H, W, C] uint8 of a serialised `tf.train.Example`."""
-    features: dict[str, bytes] = {}
-    for _, feature_map in _fields(payload):
-        for _, entry in _fields(_bytes(feature_map)):
-            parts = dict(_fields(_bytes(entry)))
-            features[_bytes(parts[1]).decode()] = _bytes(parts[2])
-    shape = _int64s(_of_kind(features["shape"], 3))
-    data = np.frombuffer(_bytes(dict(_fields(_of_kind(features["data"], 1)))[1]), np.uint8)
-    if len(shape) != 3 or data.size != np.prod(shape):
+    """The image [H, W, C] uint8 of a serialized `tf.train.Example`.
+
+    Errors: ValueError, DecodeError for anything else.
+    """
+    features = _EXAMPLE.FromString(payload).features.feature
+    missing = [name for name in ("shape", "data") if name not in features]
+    if missing:
+        raise ValueError(f"it has no {' and no '.join(missing)}")
+    shape, planes = list(features["shape"].int64_list.value), features["data"].bytes_list.value
+    data = np.frombuffer(b"".join(planes), np.uint8)
+    if len(shape) != 3 or min(shape) < 1 or data.size != math.prod(shape):
         raise ValueError(f"{data.size} bytes of data do not have the shape {shape}")
     return data.reshape(shape).transpose(1, 2, 0)
 
 
-def _of_kind(feature: bytes, kind: int) -> bytes:
-    """The list in a `Feature`: 1 of bytes, 3 of int64."""
-    return _bytes(dict(_fields(feature))[kind])
+def _example_type() -> type[Any]:
+    """`tf.train.Example`, restricted to the kinds of features that these files use: lists of bytes and of int64."""
 
-
-def _int64s(message: bytes) -> list[int]:
-    """An `Int64List`, packed or not."""
-    values: list[int] = []
-    for _, value in _fields(message):
-        if isinstance(value, int):
-            values.append(value)
-            continue
-        position = 0
-        while position < len(value):
-            number, position = _varint(value, position)
-            values.append(number)
-    return values
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(number, value) of the fields of a protobuf message; fields of fixed width are passed over."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        number, wire = tag >> 3, tag & 7
-        if wire == _VARINT:
-            value, position = _varint(message, position)
-            yield number, value
-        elif wire == _BYTES:
-            length, position = _varint(message, position)
-            if position + length > len(message):
-                raise ValueError(f"a field of {length} bytes is longer than its message")
-            yield number, message[position : position + length]
-            position += length
-        elif wire in (_FIXED32, _FIXED64):
-            position += 4 if wire == _FIXED32 else 8
+    def field(name: str, number: int, kind: str, **options: Any) -> dict[str, Any]:
+        if kind.startswith("."):
+            options |= {"type": "TYPE_MESSAGE", "type_name": kind}
         else:
-            raise ValueError(f"wire type {wire} does not exist")
+            options["type"] = f"TYPE_{kind.upper()}"
+        return {"name": name, "number": number, "label": "LABEL_OPTIONAL"} | options
+
+    many = {"label": "LABEL_REPEATED"}
+    entry = {
+        "name": "FeatureEntry",
+        "field": [field("key", 1, "string"), field("value", 2, ".tf.Feature")],
+        "options": {"map_entry": True},
+    }
+    messages = [
+        {"name": "BytesList", "field": [field("value", 1, "bytes", **many)]},
+        {"name": "Int64List", "field": [field("value", 1, "int64", **many)]},
+        {
+            "name": "Feature",
+            "field": [field("bytes_list", 1, ".tf.BytesList"), field("int64_list", 3, ".tf.Int64List")],
+        },
+        {
+            "name": "Features",
+            "field": [field("feature", 1, ".tf.Features.FeatureEntry", **many)],
+            "nested_type": [entry],
+        },
+        {"name": "Example", "field": [field("features", 1, ".tf.Features")]},
+    ]
+    file = {"name": "example.proto", "package": "tf", "syntax": "proto3", "message_type": messages}
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(json_format.ParseDict(file, descriptor_pb2.FileDescriptorProto()))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tf.Example"))
 
 
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = message[position]
-        value, position, shift = value | (byte & 0x7F) << shift, position + 1, shift + 7
-        if byte < 0x80:
-            return value, position
+_EXAMPLE = _example_type()
 
 
-def _bytes(value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        raise ValueError("a number stands where a message should be")
-    return value
-
-
-def masked_crc32c(message: bytes) -> int:
-    """The check sum of TFRecord files: CRC-32C (Castagnoli), rotated by 15 bits, plus a constant."""
+def masked_crc32c(data: bytes) -> int:
+    """The checksum of TFRecord files: CRC-32C (Castagnoli), rotated by 15 bits, plus a constant."""
     crc = 0xFFFFFFFF
-    for byte in message:
+    for byte in data:
         crc = _CRC_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
     crc ^= 0xFFFFFFFF
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -50,7 +50,7 @@ def folder(tmp_path, images):
     return tmp_path
 
 
-def test_the_check_sum_is_the_castagnoli_one():
+def test_the_checksum_is_the_castagnoli_one():
     """RFC 3720, B.4: 32 zero bytes have the CRC 0x8a9136aa; the mask is undone first."""
     unmasked = (published.masked_crc32c(bytes(32)) - 0xA282EAD8) & 0xFFFFFFFF
     assert (unmasked << 15 | unmasked >> 17) & 0xFFFFFFFF == 0x8A9136AA
@@ -67,13 +67,13 @@ def test_the_file_of_the_wanted_size_is_read_by_number(folder, images, dataset):
     np.testing.assert_array_equal(half, images[3, ::2, ::2])
 
 
-def test_a_file_that_is_named_itself_is_brought_to_the_size(folder):
+def test_a_file_that_is_named_itself_is_resized(folder):
     source = stock.load("FFHQ", "train", str(folder / "faces-r04.tfrecords"), 4)
     assert source.fetch(np.arange(5))["x"].shape == (5, 4, 4, 3)
 
 
 @pytest.mark.parametrize("size", [32, 12])
-def test_a_size_without_a_file_is_told_with_those_that_are_there(folder, size):
+def test_a_size_without_a_file_is_an_error_that_names_the_others(folder, size):
     with pytest.raises(FileNotFoundError, match=f"0 files for images of {size} pixels .*faces-r03.tfrecords, faces-r0"):
         stock.load("FFHQ", "train", str(folder), size)
 
@@ -88,7 +88,7 @@ def test_an_image_folder_beside_it_needs_no_tfrecords(tmp_path):
     [
         (lambda content: content[:-7], "is cut off in its last record"),
         (lambda content: content + content[:5], "is cut off at byte"),
-        (lambda content: b"\x01" + content[1:], "is not a TFRecord file, or damaged at byte 0"),
+        (lambda content: b"\x01" + content[1:], "is not a TFRecord file, or is damaged at byte 0"),
         (lambda content: b"", "is empty"),
     ],
 )
