@@ -1,19 +1,28 @@
-"""One picture file: what its header says, and its pixels, cropped and resized on the way."""
+"""Images: files of them and what their headers say, crops, resizes and flips, and images or arrays given as input.
 
+Shapes are [H, W, C] for one image and [n, H, W, C] for a batch. The crops and resizes of stock data sets are those of
+the published data pipeline. It kept CelebA and LSUN at 128 pixels as floats after resizing; here every image is rounded
+to 8 bits, as the images of the other data sets always were.
+"""
+
+import pathlib
+from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data import transform
-
 ERRORS = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError)
+RESIZES = ("crop", "stretch")
 FORMATS = ("JPEG", "PNG", "WEBP")
-_ORIENTATION = 0x0112  # the EXIF tag that says which way up a photograph is: 1 as it is, 5 to 8 lying on its side
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+ARRAY_SUFFIXES = (".npy", ".npz")
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_ORIENTATION = 0x0112  # the EXIF tag of a photograph's orientation: 1 is upright, 5 to 8 are rotated by 90 degrees
 
 
 class Header(NamedTuple):
-    """Pixels along each axis, 1 or 3 channels, and the type of their values."""
+    """Pixels along each axis, 1 or 3 channels, and the dtype of their values."""
 
     height: int
     width: int
@@ -21,8 +30,8 @@ class Header(NamedTuple):
     dtype: str
 
 
-class Form(NamedTuple):
-    """What all pictures are brought to; `resize` is None, "crop" or "stretch"."""
+class Format(NamedTuple):
+    """The size, channels and dtype that all images of a data set are decoded to; resize: None, "crop" or "stretch"."""
 
     height: int
     width: int
@@ -31,45 +40,241 @@ class Form(NamedTuple):
     resize: str | None
 
 
-def header(raw: BinaryIO) -> Header:
-    """What the header of a file says, without its pixels. Errors: those of `ERRORS`, with a reason."""
+# Decoding ---------------------------------------------------------------------------------------------------------
+
+
+def read_header(raw: BinaryIO) -> Header:
+    """What the header of an image file says, without reading pixels. Errors: those of `ERRORS`, with a reason."""
     with Image.open(raw, formats=FORMATS) as file:
         depth = str(file.tile[0][3]) if file.tile else ""
         if file.mode not in ("I;16", "I;16B", "I", "I;16L") and "16" in depth:
-            raise ValueError("it has 16 bits for each of several channels, which are given as .npy or .npz")
+            raise ValueError("it has several channels of 16 bits, which must be given as .npy or .npz")
         width, height = file.size if _orientation(file) < 5 else file.size[::-1]
         if file.mode.startswith("I"):
             return Header(height, width, 1, "uint16")
         return Header(height, width, 1 if file.mode in ("1", "L", "LA") else 3, "uint8")
 
 
-def decode(raw: BinaryIO, form: Form) -> np.ndarray:
-    """The pixels [height, width, channels] of a file as `form` wants them. Errors: those of `ERRORS`.
+def decode(raw: BinaryIO, target: Format) -> np.ndarray:
+    """The pixels [H, W, C] of an image file in the `target` format. Errors: those of `ERRORS`.
 
-    Alpha is dropped, palettes are looked up, photographs are turned the right way up. "crop" keeps the largest central
-    part of the wanted proportions, "stretch" all; both resize with an antialiased bicubic filter.
+    Alpha is dropped, palettes are resolved, photographs are turned upright. "crop" keeps the largest central part with
+    the target's proportions, "stretch" the whole image; both resize with an antialiased bicubic filter.
     """
     with Image.open(raw, formats=FORMATS) as file:
-        picture = file if _orientation(file) == 1 else ImageOps.exif_transpose(file)
-        wanted = {"uint16": picture.mode, "uint8": "L" if form.channels == 1 else "RGB"}[form.dtype]
-        if picture.mode != wanted:
-            picture = picture.convert(wanted)
-        if form.resize is None or picture.size == (form.width, form.height):
-            pixels = np.asarray(picture)
-        elif form.dtype == "uint16":
-            pixels = transform.fit(np.asarray(picture)[..., None], form.height, form.width, form.resize)
+        upright = file if _orientation(file) == 1 else ImageOps.exif_transpose(file)
+        mode = {"uint16": upright.mode, "uint8": "L" if target.channels == 1 else "RGB"}[target.dtype]
+        if upright.mode != mode:
+            upright = upright.convert(mode)
+        if target.resize is None or upright.size == (target.width, target.height):
+            pixels = np.asarray(upright)
+        elif target.dtype == "uint16":
+            pixels = resize_by(target.resize, np.asarray(upright)[..., None], target.height, target.width)
         else:
-            box = transform.central_box(picture.height, picture.width, form.height, form.width, form.resize)
-            pixels = np.asarray(picture.crop(box).resize((form.width, form.height), Image.Resampling.BICUBIC))
-    if pixels.shape[:2] != form[:2]:
-        raise ValueError(f"it is {pixels.shape[0]}x{pixels.shape[1]}, not {form.height}x{form.width}")
-    return pixels.astype(form.dtype, copy=False).reshape(form.height, form.width, form.channels)
+            box = central_box(upright.height, upright.width, target.height, target.width, target.resize)
+            pixels = np.asarray(upright.crop(box).resize((target.width, target.height), Image.Resampling.BICUBIC))
+    if pixels.shape[:2] != target[:2]:
+        raise ValueError(f"it is {pixels.shape[0]}x{pixels.shape[1]}, not {target.height}x{target.width}")
+    return pixels.astype(target.dtype, copy=False).reshape(target.height, target.width, target.channels)
 
 
 def reason(error: Exception) -> str:
-    """The first line of what an error says."""
+    """The first line of an error's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].replace("<_io.BytesIO object", "<file")
 
 
 def _orientation(file: Image.Image) -> int:
     return file.getexif().get(_ORIENTATION, 1) if "exif" in file.info else 1
+
+
+# Flips, crops and resizes -----------------------------------------------------------------------------------------
+
+
+def flip(x: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Mirrors left and right the examples of `x` [n, H, W, C] whose entry in `bits` [n] is not zero."""
+    mirrored = x.copy()
+    for row in np.flatnonzero(bits):
+        for channel in range(x.shape[3]):  # NumPy then copies lines instead of pixels: eight times as fast
+            mirrored[row, :, :, channel] = x[row, :, ::-1, channel]
+    return mirrored
+
+
+def central_crop(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The central `height` x `width` pixels of `image` [H, W, C]; an odd remainder leaves one more at the far side.
+
+    Errors: ValueError if the image is smaller.
+    """
+    if image.shape[0] < height or image.shape[1] < width:
+        raise ValueError(
+            f"an image of {image.shape[0]}x{image.shape[1]} pixels has no central crop of {height}x{width}; "
+            "resize it first or choose a smaller crop"
+        )
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+def resize(image: np.ndarray, height: int, width: int, method: str = "bilinear") -> np.ndarray:
+    """`image` [H, W, C] uint8 or uint16 resized to `height` x `width`, antialiased, by "bilinear" or "bicubic"."""
+    if image.shape[:2] == (height, width):
+        return image
+    if image.dtype != np.uint8:  # Pillow filters 16 bits only as floats
+        planes = [np.ascontiguousarray(image[..., c], np.float32) for c in range(image.shape[2])]
+        floats = [np.asarray(Image.fromarray(plane).resize((width, height), FILTERS[method])) for plane in planes]
+        limits = np.iinfo(image.dtype)
+        return np.clip(np.round(np.stack(floats, axis=2)), limits.min, limits.max).astype(image.dtype)
+    if image.shape[2] == 3:
+        return np.asarray(Image.fromarray(image).resize((width, height), FILTERS[method]))
+    resized = [Image.fromarray(plane).resize((width, height), FILTERS[method]) for plane in np.moveaxis(image, 2, 0)]
+    return np.stack([np.asarray(plane) for plane in resized], axis=2)
+
+
+def resize_square(image: np.ndarray, size: int) -> np.ndarray:
+    """The whole image resized to `size` x `size`, whatever its proportions (CIFAR-10 and SVHN)."""
+    return resize(image, size, size)
+
+
+def crop_face(image: np.ndarray, size: int) -> np.ndarray:
+    """The central 140x140 pixels resized to `size` x `size` (CelebA)."""
+    return resize(central_crop(image, 140, 140), size, size)
+
+
+def crop_square(image: np.ndarray, size: int) -> np.ndarray:
+    """The largest central square resized to `size` x `size`, bicubic (LSUN at 256 pixels, folders of images)."""
+    side = min(image.shape[:2])
+    return resize(central_crop(image, side, side), size, size, "bicubic")
+
+
+def crop_scene(image: np.ndarray, size: int) -> np.ndarray:
+    """LSUN: at 128 pixels the shorter side is resized and the center kept; at other sizes `crop_square`."""
+    if size != 128:
+        return crop_square(image, size)
+    ratio = size / min(image.shape[:2])
+    height, width = (round(side * ratio) for side in image.shape[:2])
+    return central_crop(resize(image, height, width), size, size)
+
+
+def central_box(height: int, width: int, target_height: int, target_width: int, rule: str) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the part to resize: the whole image for "stretch", the center for "crop".
+
+    The center is the largest central part with the target's proportions, to the nearest pixel.
+    """
+    if rule == "stretch":
+        return 0, 0, width, height
+    ratio = min(height / target_height, width / target_width)
+    kept_height, kept_width = round(ratio * target_height), round(ratio * target_width)
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return left, top, left + kept_width, top + kept_height
+
+
+def resize_by(rule: str, image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`image` [H, W, C] resized to `height` x `width`, bicubic, by the rule "crop" or "stretch"; see `central_box`."""
+    left, top, right, bottom = central_box(image.shape[0], image.shape[1], height, width, rule)
+    return resize(image[top:bottom, left:right], height, width, "bicubic")
+
+
+# Input of the sampling tasks --------------------------------------------------------------------------------------
+
+
+def read_examples(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> tuple[list[str], np.ndarray]:
+    """Names [N] and examples [N, *shape] of a file, or of all files directly in a folder.
+
+    An image file is read as gray or RGB, as C says, and its 256 values become `num_levels` levels; an array contains
+    levels, or floats if `num_levels` is 0, as [N, *shape] or as one example of that shape.
+    Errors: ValueError that names a file that is missing, unreadable, or of another shape or type.
+    """
+    names, examples = [], []
+    for file in _files(path):
+        is_array = file.suffix.lower() in ARRAY_SUFFIXES
+        found = _levels(file, shape, num_levels) if is_array else _image(file, shape, num_levels)
+        names += [file.stem] if len(found) == 1 else [f"{file.stem} {i}" for i in range(len(found))]
+        examples.append(found)
+    return names, np.concatenate(examples)
+
+
+def read_array(path: pathlib.Path, name: str = "arr_0") -> np.ndarray:
+    """The array of an .npy file, or the only one, or the one called `name`, of an .npz file. Errors: ValueError."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            if name not in loaded.files and len(loaded.files) != 1:
+                raise ValueError(f"it contains {', '.join(loaded.files)}; give one array, or one called {name}")
+            return loaded[name if name in loaded.files else loaded.files[0]]
+    except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
+        raise ValueError(f"{path} cannot be read as an array: {reason(error)}") from error
+
+
+def read_mask(path: pathlib.Path, shape: Sequence[int]) -> np.ndarray:
+    """The mask of known pixels, bool [H, W, 1]: where an image is not black or an array not zero.
+
+    shape: (H, W, C) of the images. Errors: ValueError that names a file that is unreadable or of another shape.
+    """
+    height, width = shape[:2]
+    if not path.is_file():
+        raise ValueError(f"the mask {path} does not exist.")
+    values = read_array(path) if path.suffix.lower() in ARRAY_SUFFIXES else _pixels(path, 1)[..., 0]
+    values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    if values.shape != (height, width):
+        raise ValueError(f"the mask {path} has shape {values.shape}, but the images are {height}x{width}.")
+    return values[..., None] != 0
+
+
+def _files(path: pathlib.Path) -> list[pathlib.Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"the input {path} does not exist; give an image, an .npy or .npz file, or a folder of them.")
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES)
+    if not files:
+        raise ValueError(f"the folder {path} has no {', '.join(SUFFIXES + ARRAY_SUFFIXES)} file.")
+    return files
+
+
+def _image(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:
+    """One example [1, *shape] of an image file."""
+    if not num_levels or len(shape) != 3:
+        raise ValueError(f"{path} is an image, but the data are not images with levels; give .npy or .npz.")
+    pixels = _pixels(path, shape[-1])
+    if pixels.shape != tuple(shape):
+        height, width, _ = pixels.shape
+        raise ValueError(
+            f"{path} is {height}x{width}, but images of {shape[0]}x{shape[1]} are needed; resize it first."
+        )
+    return np.round(pixels.astype(np.float32) * ((num_levels - 1) / 255)).astype(_dtype(num_levels))[None]
+
+
+def _pixels(path: pathlib.Path, channels: int) -> np.ndarray:
+    """The pixels [H, W, channels] uint8 of an image file."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path} is not a file that can be read; use {', '.join(SUFFIXES + ARRAY_SUFFIXES)}.")
+    if channels not in (1, 3):
+        raise ValueError(f"{path} is an image, with 1 or 3 channels, but {channels} are needed; use .npy or .npz.")
+    try:
+        with Image.open(path) as file:
+            pixels = np.asarray(file.convert("L" if channels == 1 else "RGB"))
+    except ERRORS as error:
+        raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _levels(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:
+    """Examples [N, *shape] of a file of arrays."""
+    values = read_array(path)
+    values = values[None] if values.ndim == len(shape) else values
+    kind, what = (np.integer, "levels, integers") if num_levels else (np.floating, "floats")
+    if values.shape[1:] != tuple(shape) or not len(values) or not np.issubdtype(values.dtype, kind):
+        raise ValueError(
+            f"{path} contains {values.dtype} {values.shape}, but {what} [N, {', '.join(map(str, shape))}], are needed."
+        )
+    if not num_levels:
+        return values.astype(np.float32)
+    if values.min() < 0 or values.max() >= num_levels:
+        raise ValueError(
+            f"{path} has levels from {values.min()} to {values.max()}, but the data have 0 to {num_levels - 1}."
+        )
+    return values.astype(_dtype(num_levels))
+
+
+def _dtype(num_levels: int) -> type:
+    return np.uint8 if num_levels <= 2**8 else np.uint16

@@ -1,7 +1,7 @@
 """Batches of examples in an order that is a pure function of (seed, step), for any number of processes.
 
-Indices are shuffled and batched first; a process then fetches only its own rows. So starting at step k reads nothing
-that comes before it, and the processes' batches laid end to end are the batch that one process alone would see.
+Indices are shuffled and batched first; each process then fetches only its own rows. Starting at step k therefore reads
+nothing of earlier steps, and the batches of all processes, concatenated, are the batch of a single process.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,16 +10,16 @@ from types import TracebackType
 import grain
 import numpy as np
 
-from data.stock import Source
-from data.transform import flip
+from data.images import flip
+from data.source import Source
 
 Batch = dict[str, np.ndarray]
 
 
 class Batches(Iterator[Batch]):
-    """An endless iterator of batches; `close()`, or leaving it as a context manager, ends its threads and processes.
+    """An endless iterator of batches; `close()`, or leaving its `with` block, ends its threads and processes.
 
-    Worker w of n processes makes the batches w, w + n, ...; they come in order.
+    Worker w of n processes makes the batches w, w + n, ...; they arrive in order.
     """
 
     def __init__(self, batches: grain.MapDataset, num_threads: int, num_workers: int = 0):
@@ -48,13 +48,14 @@ class Batches(Iterator[Batch]):
 
 
 def _check(seed: int, batch_size: int, start_step: int, process_count: int, num_threads: int) -> None:
-    """Raises ValueError for arguments of `train_batches` that cannot be served."""
+    """Errors: ValueError for invalid arguments of `train_batches`."""
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(
-            f"batch_size {batch_size} cannot be shared by {process_count} processes; use a positive multiple of it"
+            f"batch_size {batch_size} cannot be divided among {process_count} processes; use a positive multiple of "
+            f"{process_count}"
         )
     if not 0 <= seed < 2**32:
-        raise ValueError(f"seed {seed} is not in 0 ... 2**32 - 1, which the shuffle needs; choose one that is")
+        raise ValueError(f"seed {seed} is not in 0 ... 2**32 - 1, the range of the shuffle; choose one in it")
     if start_step < 0 or num_threads < 1:
         raise ValueError(
             f"start_step {start_step} and num_threads {num_threads} were given; use at least 0 and at least 1"
@@ -64,7 +65,7 @@ def _check(seed: int, batch_size: int, start_step: int, process_count: int, num_
 def _rows(
     source: Source, seed: int, batch_size: int, random_flip: bool, rows: slice
 ) -> Callable[[int, np.ndarray], Batch]:
-    """A function of (step, all indices of the step) that fetches, and may flip, the given `rows` of the batch."""
+    """A function of (step, all indices of the step) that fetches, and possibly flips, the given `rows` of the batch."""
 
     def fetch(step: int, indices: np.ndarray) -> Batch:
         batch = source.fetch(indices[rows])
@@ -83,7 +84,7 @@ def _indices(source: Source, seed: int, batch_size: int) -> grain.MapDataset:
 
 
 def examples_of_step(source: Source, *, seed: int, batch_size: int, step: int) -> np.ndarray:
-    """Which examples, [batch_size], the batch of `step` = 0, 1, ... holds: as `train_batches` gives them."""
+    """The indices [batch_size] of the examples in the batch of `step` = 0, 1, ... of `train_batches`."""
     return np.asarray(_indices(source, seed, batch_size)[step])
 
 
@@ -101,14 +102,15 @@ def train_batches(
 ) -> Batches:
     """Endless batches {"x": [b, ...], "label": int32 [b]} with `b = batch_size // process_count`.
 
-    `batch_size` counts the examples of all processes; process p gets rows `p b ... (p + 1) b - 1` of each batch. Every
-    epoch has its own order, and a batch may hold the end of one epoch and the start of the next. The first batch is
-    that of `start_step`. `num_threads` threads read ahead, or `num_workers` processes where that is not 0.
-    Raises ValueError for sizes that do not fit.
+    batch_size: examples of all processes together; process p gets rows `p b ... (p + 1) b - 1` of each batch. Every
+        epoch has its own order, and a batch may span the end of one epoch and the start of the next.
+    start_step: the step of the first batch. num_threads, num_workers: threads that read ahead, or processes if
+        `num_workers` is not 0.
+    Errors: ValueError for sizes that do not fit.
     """
     _check(seed, batch_size, start_step, process_count, num_threads)
     if random_flip and len(source.shape) != 3:
-        raise ValueError(f"random_flip mirrors images [H, W, C], but {source.name} has {source.shape}; leave it out")
+        raise ValueError(f"random_flip mirrors images [H, W, C], but {source.name} has {source.shape}; set it to False")
     share = batch_size // process_count
     rows = slice(process_index * share, (process_index + 1) * share)
     batches = _indices(source, seed, batch_size).map_with_index(_rows(source, seed, batch_size, random_flip, rows))
@@ -116,20 +118,20 @@ def train_batches(
 
 
 def num_rounds(num_examples: int, batch_size: int) -> int:
-    """How many batches of `batch_size` hold `num_examples` examples, the last one padded."""
+    """How many batches of `batch_size` cover `num_examples` examples, the last one padded."""
     return -(-num_examples // batch_size)
 
 
 def eval_batch(source: Source, round_number: int, batch_size: int) -> Batch:
     """Examples `round_number B ... (round_number + 1) B - 1` of a split, so that each counts exactly once.
 
-    Returns "x" [B, H, W, C] uint8, "label" [B] int32, "index" [B] int32 and "mask" [B] float32; past the end the last
-    example is repeated, with mask 0. Raises ValueError for a round that does not exist.
+    Returns "x" [B, ...], "label" [B] int32, "index" [B] int32 and "mask" [B] float32; past the end the last example is
+    repeated, with mask 0. Errors: ValueError for a round that does not exist.
     """
     rounds = num_rounds(len(source), batch_size)
     if not 0 <= round_number < rounds:
         raise ValueError(
-            f"round {round_number} was asked of {len(source)} examples in batches of {batch_size}; "
+            f"round {round_number} was requested, but there are {len(source)} examples in batches of {batch_size}; "
             f"use a round from 0 to {rounds - 1}"
         )
     position = np.arange(round_number * batch_size, (round_number + 1) * batch_size)

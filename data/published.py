@@ -16,7 +16,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message, message_factory
 
 _HEADER = struct.Struct("<QI")  # length of the payload, its checksum
-_FOOTER_BYTES = 4  # checksum of the payload, which is skipped: computing it would take longer than reading
+_FOOTER_BYTES = 4  # checksum of the payload, skipped: verifying it would take longer than reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def find(root: pathlib.Path, size: int) -> pathlib.Path | None:
     chosen = [file for file in files if file.name.endswith(suffix)] if size == 1 << (size.bit_length() - 1) else []
     if len(chosen) != 1:
         raise FileNotFoundError(
-            f"{len(chosen)} files for images of {size} pixels were found in {root}, where exactly one name must end with "
+            f"{len(chosen)} files for images of {size} pixels were found in {root}, where one name must end with "
             f"{suffix}; it contains {', '.join(file.name for file in files)}"
         )
     return chosen[0]

@@ -1,4 +1,4 @@
-"""What a data set is to the rest: a `Source`, which fetches any examples by their index."""
+"""The interface of a data set: a `Source`, which fetches any examples by their index."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,16 +6,16 @@ from collections.abc import Callable
 import numpy as np
 
 Examples = dict[str, np.ndarray]
-CACHE_BYTES = 2**30  # a data set up to this size stays in memory once decoded: CIFAR-10 takes 150 MB
+CACHE_BYTES = 2**30  # data sets up to this size stay in memory once decoded; CIFAR-10 takes 150 MB
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Examples by index, and what a model needs to know of them.
+    """Examples by index, and what a model needs to know about them.
 
-    `fetch(indices [n])` returns "x" [n, *shape] of `dtype`, and "label" [n] int32, which is 0 throughout where
-    `num_classes` is 0. Integers are levels below `num_levels`; floats have no levels, `num_levels` is 0. It may be
-    called from several threads, and be sent to other processes. `class_names` may be empty.
+    fetch: `fetch(indices [n])` returns "x" [n, *shape] of `dtype`, and "label" [n] int32, all zeros if `num_classes` is
+        0. It may be called from several threads and be sent to other processes.
+    num_levels: integers are levels below it; 0 for floats. class_names: may be empty.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Source:
 
     @property
     def num_bytes(self) -> int:
-        """What all examples take in memory."""
+        """The memory that all examples take."""
         return self.num_examples * int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How data given by a path are read; the keys of `config.data` of the same names say what each means."""
+    """How data given by a path are read; see the keys of the same names in `config.data`."""
 
     shape: tuple[int, ...] = ()
     image_size: int = 32
@@ -51,7 +51,7 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class Cached:
-    """A `fetch` that keeps in memory every example that it has read once; sent to another process it begins anew."""
+    """A `fetch` that keeps every example it has read in memory; a copy sent to another process starts empty."""
 
     source: Source
     images: np.ndarray
@@ -61,22 +61,22 @@ class Cached:
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]."""
         missing = np.unique(indices[~self.known[indices]])
-        if missing.size:  # two threads may fetch one example: both write the same
+        if missing.size:  # two threads may fetch the same example; both write the same values
             fresh = self.source.fetch(missing)
             self.images[missing], self.labels[missing] = fresh["x"], fresh["label"]
             self.known[missing] = True
         return {"x": self.images[indices], "label": self.labels[indices]}
 
     def __reduce__(self) -> tuple:
-        return _remembering, (self.source,)
+        return _empty_cache, (self.source,)
 
 
 def cached(source: Source) -> Source:
-    """The same source, which keeps in memory every example that it has fetched once."""
-    return dataclasses.replace(source, fetch=_remembering(source))
+    """The same source, which keeps every example it has fetched in memory."""
+    return dataclasses.replace(source, fetch=_empty_cache(source))
 
 
-def _remembering(source: Source) -> Cached:
+def _empty_cache(source: Source) -> Cached:
     images = np.empty((len(source), *source.shape), source.dtype)
     return Cached(source, images, np.empty(len(source), np.int32), np.zeros(len(source), bool))
 
@@ -103,11 +103,9 @@ def from_arrays(
 
 
 def in_split(num: int, split: str, test_every: int) -> np.ndarray:
-    """Which of `num` examples in order belong to a split, [n]: every `test_every`-th is a test example, 0 the first.
+    """The indices [n] of a split of `num` examples: every `test_every`-th is a test example, starting with example 0.
 
-    With `test_every` = 0 both splits are the whole.
+    With `test_every` = 0 both splits contain all examples.
     """
-    everything = np.arange(num)
-    if not test_every:
-        return everything
-    return everything[(everything % test_every == 0) == (split == "test")]
+    indices = np.arange(num)
+    return indices[(indices % test_every == 0) == (split == "test")] if test_every else indices

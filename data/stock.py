@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data import published, transform
+from data import images, published
 from data.readers import own
 from data.sets import blobs, co2, digits, photos, tumors
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
@@ -137,12 +137,12 @@ def _records(name: str, records: Any, size: int, channels: int, recipe: Recipe) 
     shape = (size, size, channels)
 
     def fetch(indices: np.ndarray) -> Examples:
-        images = np.empty((len(indices), *shape), np.uint8)
+        x = np.empty((len(indices), *shape), np.uint8)
         labels = np.zeros(len(indices), np.int32)
         for i, record in enumerate(records.__getitems__([int(index) for index in indices])):
-            images[i] = recipe.resize(record["image"], size)
+            x[i] = recipe.resize(record["image"], size)
             labels[i] = record["label"] if recipe.num_classes else 0
-        return {"x": images, "label": labels}
+        return {"x": x, "label": labels}
 
     return Source(name, len(records), shape, 256, recipe.num_classes, fetch)
 
@@ -197,11 +197,11 @@ def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Sourc
         raise FileNotFoundError(f"no .png or .jpg file was found below {root}; set data_dir to where the images are")
 
     def fetch(indices: np.ndarray) -> Examples:
-        images = np.empty((len(indices), size, size, 3), np.uint8)
+        x = np.empty((len(indices), size, size, 3), np.uint8)
         for i, index in enumerate(indices):
             with Image.open(files[index]) as file:
-                images[i] = recipe.resize(np.asarray(file.convert("RGB")), size)
-        return {"x": images, "label": np.zeros(len(indices), np.int32)}
+                x[i] = recipe.resize(np.asarray(file.convert("RGB")), size)
+        return {"x": x, "label": np.zeros(len(indices), np.int32)}
 
     return Source(name or "folder", len(files), (size, size, 3), 256, 0, fetch)
 
@@ -211,22 +211,22 @@ def _tfrecords(name: str, path: pathlib.Path, size: int, recipe: Recipe) -> Sour
     records = published.open_records(path)
 
     def fetch(indices: np.ndarray) -> Examples:
-        images = np.empty((len(indices), size, size, 3), np.uint8)
+        x = np.empty((len(indices), size, size, 3), np.uint8)
         for i, image in enumerate(records.read(indices)):
-            images[i] = recipe.resize(image, size)
-        return {"x": images, "label": np.zeros(len(indices), np.int32)}
+            x[i] = recipe.resize(image, size)
+        return {"x": x, "label": np.zeros(len(indices), np.int32)}
 
     return Source(name, len(records), (size, size, 3), 256, 0, fetch)
 
 
 # The published experiments evaluate CelebA and LSUN on "validation"; CelebA-HQ and FFHQ have one split only.
 RECIPES: dict[str, Recipe] = {
-    "cifar10": Recipe("cifar10", ("train", "test"), "test", 32, transform.resize_square, 10),
-    "svhn": Recipe("svhn_cropped", ("train", "test", "extra"), "test", 32, transform.resize_square, 10),
-    "celeba": Recipe("celeb_a", ("train", "validation", "test"), "validation", 64, transform.crop_face),
-    "lsun": Recipe("lsun/{category}", ("train", "validation"), "validation", 256, transform.crop_scene),
-    "celebahq": Recipe("celeb_a_hq/{size}", ("train",), "train", 256, transform.resize_square),
-    "ffhq": Recipe("", ("train",), "train", 256, transform.crop_square),
+    "cifar10": Recipe("cifar10", ("train", "test"), "test", 32, images.resize_square, 10),
+    "svhn": Recipe("svhn_cropped", ("train", "test", "extra"), "test", 32, images.resize_square, 10),
+    "celeba": Recipe("celeb_a", ("train", "validation", "test"), "validation", 64, images.crop_face),
+    "lsun": Recipe("lsun/{category}", ("train", "validation"), "validation", 256, images.crop_scene),
+    "celebahq": Recipe("celeb_a_hq/{size}", ("train",), "train", 256, images.resize_square),
+    "ffhq": Recipe("", ("train",), "train", 256, images.crop_square),
 }
 TFRECORDS = ("celebahq", "ffhq")
 EMBEDDED: dict[str, Callable[[str], Source]] = {

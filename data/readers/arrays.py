@@ -1,7 +1,8 @@
-"""Arrays that a user gives as .npy or .npz files, [N, ...] of any rank; nothing in them is executed.
+"""A user's arrays in .npy or .npz files, [N, ...] of any rank; nothing in the files is executed.
 
-An .npy file stays on disk and is read where it is needed; an .npz file is read whole, once. Examples are x, arr_0 or
-the only array of an .npz file, labels y or labels, and for .npy those of a second file, `npy:IMAGES.npy,LABELS.npy`.
+An .npy file stays on disk and only the rows needed are read; an .npz file is read into memory once. In an .npz file the
+examples are x, arr_0 or the only array, and the labels are y or labels; the labels of an .npy file are in a second
+file, `npy:IMAGES.npy,LABELS.npy`.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ EXAMPLES, LABELS = ("x", "arr_0"), ("y", "labels", "label")
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """A `fetch` of the rows `chosen` of an array; floats become float32, integers levels of `dtype`."""
+    """A `fetch` of the rows `chosen` of an array; floats become float32, integers become levels of `dtype`."""
 
     name: str
     array: np.ndarray
@@ -34,18 +35,20 @@ class Rows:
         return self.__dict__ | ({"array": array.filename} if isinstance(array, np.memmap) else {})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """In another process, which opens a file that stays on disk for itself."""
+        """Opens a memory-mapped file again, in another process."""
         array = state["array"]
         self.__dict__.update(state)
         if not isinstance(array, np.ndarray):
             self.__dict__["array"] = np.load(array, mmap_mode="r", allow_pickle=False)
 
     def __call__(self, indices: np.ndarray) -> Examples:
-        """The examples `indices` [n]. Errors: ValueError that names a row whose values are not what they should be."""
+        """The examples `indices` [n]. Errors: ValueError that names a row with invalid values."""
         rows = self.chosen[indices]
         found = np.asarray(self.array[rows]).reshape(len(rows), *self.shape)
         if self.num_levels:
-            wrong = (found < 0) | (found >= self.num_levels) if self.num_levels != _natural(found.dtype) else None
+            wrong = (
+                (found < 0) | (found >= self.num_levels) if self.num_levels != _implied_levels(found.dtype) else None
+            )
         else:
             wrong = ~np.isfinite(found)
         if wrong is not None and wrong.any():
@@ -81,9 +84,9 @@ def open_npz(given: str, split: str, reading: Reading) -> Source:
     return _source(f"npz:{given}", given, array, labels, split, reading)
 
 
-@functools.lru_cache(maxsize=2)  # both splits read one file
+@functools.lru_cache(maxsize=2)  # both splits read the same file
 def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Examples and labels of an .npz file; time and size of the file are there to notice another one."""
+    """Examples and labels of an .npz file; its time and size are arguments so that a changed file is read again."""
     del mtime_ns, size
     archive = _loaded(path, "an .npz file")
     if isinstance(archive, np.ndarray):
@@ -93,12 +96,12 @@ def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> tuple[np.ndarray,
         chosen = next((name for name in EXAMPLES if name in names), names[0] if len(names) == 1 else None)
         if chosen is None:
             raise ValueError(
-                f"{path} holds {', '.join(archive.files) or 'nothing'}; name the examples x (or arr_0) and their "
+                f"{path} contains {', '.join(archive.files) or 'nothing'}; name the examples x (or arr_0) and their "
                 "labels y (or labels)."
             )
-        labelled = next((name for name in LABELS if name in archive.files), None)
+        labeled = next((name for name in LABELS if name in archive.files), None)
         try:
-            return archive[chosen], None if labelled is None else archive[labelled]
+            return archive[chosen], None if labeled is None else archive[labeled]
         except (OSError, ValueError, EOFError) as error:
             raise _unreadable(path, error) from error
 
@@ -113,20 +116,20 @@ def _loaded(path: pathlib.Path, what: str) -> np.ndarray | np.lib.npyio.NpzFile:
 
 
 def _source(name: str, file: str, array: np.ndarray, labels: np.ndarray | None, split: str, reading: Reading) -> Source:
-    """The split of an array. Errors: ValueError, one sentence, for what is not examples or labels."""
+    """The split of an array. Errors: ValueError for arrays that cannot be examples or labels."""
     if reading.resize:
         raise ValueError(
-            f"config.data.resize = {reading.resize!r} resizes pictures, but {name} holds arrays; leave it unset."
+            f"config.data.resize = {reading.resize!r} resizes image files, but {name} contains arrays; leave it unset."
         )
     if array.ndim < 2 or not len(array):
         raise ValueError(
-            f"{file} holds {array.dtype} {array.shape}, but examples [N, ...] are expected; give vectors as [N, D]."
+            f"{file} contains {array.dtype} {array.shape}, but examples [N, ...] are expected; give vectors as [N, D]."
         )
     shape = reading.shape or array.shape[1:]
     if math.prod(shape) != math.prod(array.shape[1:]):
         raise ValueError(
-            f"config.data.shape = {tuple(shape)}, but {file} holds examples of {array.shape[1:]}; leave it unset, or "
-            "give a shape of as many values."
+            f"config.data.shape = {tuple(shape)}, but {file} contains examples of {array.shape[1:]}; leave it unset, "
+            "or give a shape with the same number of values."
         )
     num_levels, dtype = _levels(file, array.dtype, reading.num_levels)
     num_classes = 0 if labels is None else _count_classes(file, labels, len(array))
@@ -141,36 +144,36 @@ def _source(name: str, file: str, array: np.ndarray, labels: np.ndarray | None, 
 
 
 def _levels(file: str, dtype: np.dtype, asked: int | None) -> tuple[int, str]:
-    """Number of levels (0 for floats) and the type in which examples are handed on."""
+    """(number of levels, 0 for floats; dtype of the examples)."""
     if np.issubdtype(dtype, np.floating):
         if asked:
             raise ValueError(
-                f"config.data.num_levels = {asked}, but {file} holds {dtype}, which has no levels; leave it unset, or "
-                "give integers."
+                f"config.data.num_levels = {asked}, but {file} contains {dtype}, which has no levels; leave it unset, "
+                "or give integers."
             )
         return 0, "float32"
-    natural = _natural(dtype)
-    if not (np.issubdtype(dtype, np.integer) or natural):
-        raise ValueError(f"{file} holds {dtype}; use integers (levels) or floats.")
-    num_levels = asked or natural
+    implied = _implied_levels(dtype)
+    if not (np.issubdtype(dtype, np.integer) or implied):
+        raise ValueError(f"{file} contains {dtype}; use integers (levels) or floats.")
+    num_levels = asked or implied
     if not num_levels or num_levels > 2**16:
         raise ValueError(
-            f"{file} holds {dtype}, which does not tell the number of levels; set config.data.num_levels (at most "
-            "65536), or give uint8, uint16 or floats."
+            f"{file} contains {dtype}, which does not determine the number of levels; set config.data.num_levels (at "
+            "most 65536), or give uint8, uint16 or floats."
         )
     return num_levels, "uint8" if num_levels <= 2**8 else "uint16"
 
 
-def _natural(dtype: np.dtype) -> int:
-    """The number of levels that a type says by itself, or 0."""
+def _implied_levels(dtype: np.dtype) -> int:
+    """The number of levels that a dtype implies, or 0."""
     return {"bool": 2, "uint8": 2**8, "uint16": 2**16}.get(dtype.name, 0)
 
 
 def _count_classes(file: str, labels: np.ndarray, num: int) -> int:
-    """Errors: ValueError for labels that are not integers 0 ... K - 1, each there, one for an example."""
+    """The number of classes. Errors: ValueError unless labels are integers 0 ... K - 1, all used, one per example."""
     if labels.shape != (num,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"the labels of {file} are {labels.dtype} {labels.shape}, but integers ({num},) are expected, one for each "
+            f"the labels of {file} are {labels.dtype} {labels.shape}, but integers ({num},) are expected, one per "
             "example."
         )
     values, counts = np.unique(labels, return_counts=True)

@@ -1,7 +1,7 @@
-"""CIFAR-10 from its own archive: `cifar-10-python.tar.gz`, `cifar-10-binary.tar.gz`, or the folder that is in them.
+"""CIFAR-10 from its own archive: `cifar-10-python.tar.gz`, `cifar-10-binary.tar.gz`, or the folder in them.
 
-The Python batches are pickles. They are read by an unpickler that knows no name but those which NumPy arrays need, so
-that nothing in a file is executed; anything else in it is refused. The binary batches are rows of a label and 3,072
+The Python batches are pickles. They are read by an unpickler that knows only the names that NumPy arrays need, so that
+nothing in a file is executed; anything else in it is refused. The binary batches are rows of a label and 3,072
 pixels, plane by plane.
 
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, and the page of the data set.
@@ -27,13 +27,13 @@ _PIXELS = 3 * 32 * 32
 
 
 def _encoded(text: Any, encoding: Any) -> bytes:
-    """What Python 3 writes for bytes in the protocols of Python 2."""
+    """Bytes, which Python 3 writes as text in the pickle protocols of Python 2."""
     if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-        raise pickle.UnpicklingError("it has text that is not what bytes become")
+        raise pickle.UnpicklingError("it has bytes in an unknown encoding")
     return text.encode("latin1")
 
 
-# What pickled NumPy arrays are made of, under the names of Python 2 and 3, of NumPy before and after version 2.
+# The names in pickled NumPy arrays, of Python 2 and 3, and of NumPy before and after version 2.
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -43,10 +43,10 @@ _ALLOWED = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes numbers, strings, lists, dictionaries and NumPy arrays, and nothing else."""
+    """An unpickler of numbers, strings, lists, dictionaries and NumPy arrays, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Errors: pickle.UnpicklingError for any name that arrays do not need."""
+        """Errors: pickle.UnpicklingError for a name that arrays do not need."""
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not executed")
         return _ALLOWED[module, name]
@@ -54,12 +54,12 @@ class _Unpickler(pickle.Unpickler):
 
 def open_cifar10(given: str, split: str, reading: Reading) -> Source:
     """The train (50,000 images) or test split (10,000). Errors: FileNotFoundError, ValueError that name the file."""
-    del reading  # the archive says everything
+    del reading  # there is nothing to choose
     path = pathlib.Path(given)
     if not path.exists():
         raise FileNotFoundError(
             f"{path} does not exist; config.data.dataset = 'cifar10:PATH' names cifar-10-python.tar.gz, "
-            "cifar-10-binary.tar.gz, or the folder that is in them."
+            "cifar-10-binary.tar.gz, or the folder in them."
         )
     info = path.stat()
     images, labels = _read(path, split, info.st_mtime_ns)
@@ -70,11 +70,11 @@ def open_cifar10(given: str, split: str, reading: Reading) -> Source:
 @functools.lru_cache(maxsize=4)
 def _read(path: pathlib.Path, split: str, mtime_ns: int) -> tuple[np.ndarray, np.ndarray]:
     """Images [N, 32, 32, 3] uint8 and labels [N] of a split."""
-    del mtime_ns  # another file under the name
+    del mtime_ns  # so that a changed file is read again
     found = dict(_contents(path, split))
     missing = [name for name in BATCHES[split] if name not in found]
     if missing:
-        raise ValueError(f"{path} has no {missing[0]}; give CIFAR-10's own archive, or the folder that is in it.")
+        raise ValueError(f"{path} has no {missing[0]}; give CIFAR-10's own archive, or the folder in it.")
     parts = [_batch(path, name, *found[name]) for name in BATCHES[split]]
     images = np.concatenate([images for images, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
@@ -82,7 +82,7 @@ def _read(path: pathlib.Path, split: str, mtime_ns: int) -> tuple[np.ndarray, np
 
 
 def _contents(path: pathlib.Path, split: str) -> Iterator[tuple[str, tuple[bytes, bool]]]:
-    """(name of a batch, (its bytes, whether it is binary)) of the batches of a split that are there."""
+    """(name of a batch, (its bytes, whether it is binary)) of the batches of a split that exist."""
     if path.is_dir():
         inner = [folder for folder in path.glob("cifar-10-batches-*") if folder.is_dir()]
         for batch in sorted((inner or [path])[0].iterdir()):
@@ -96,7 +96,7 @@ def _contents(path: pathlib.Path, split: str) -> Iterator[tuple[str, tuple[bytes
                 if name.stem in BATCHES[split] and (file := archive.extractfile(member)):
                     yield name.stem, (file.read(), name.suffix == ".bin")
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read as an archive ({error}); download it once more.") from error
+        raise ValueError(f"{path} cannot be read as an archive ({error}); download it again.") from error
 
 
 def _batch(path: pathlib.Path, name: str, content: bytes, is_binary: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -111,8 +111,8 @@ def _batch(path: pathlib.Path, name: str, content: bytes, is_binary: bool) -> tu
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
-    except Exception as error:  # a damaged pickle fails in any way
-        raise ValueError(f"{name} of {path} cannot be read ({error}); download it once more.") from error
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise ValueError(f"{name} of {path} cannot be read ({error}); download it again.") from error
     return _checked(path, name, pixels, labels)
 
 
@@ -120,6 +120,6 @@ def _checked(path: pathlib.Path, name: str, pixels: np.ndarray, labels: np.ndarr
     good = pixels.dtype == np.uint8 and pixels.ndim == 2 and pixels.shape[1] == _PIXELS
     if not good or labels.shape != (len(pixels),) or not np.isin(labels, range(len(CLASSES))).all():
         raise ValueError(
-            f"{name} of {path} holds {pixels.dtype} {pixels.shape} with labels {labels.shape}, not images of CIFAR-10."
+            f"{name} of {path} contains {pixels.dtype} {pixels.shape} with labels {labels.shape}, not CIFAR-10 images."
         )
     return pixels, labels.astype(np.int32)

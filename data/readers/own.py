@@ -17,7 +17,7 @@ FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
 
 
 def is_own(dataset: str) -> bool:
-    """Whether a name is a form and a path."""
+    """Whether a data set is given as a form and a path."""
     return ":" in dataset
 
 

@@ -1,7 +1,7 @@
-"""Decoded examples on disk: one array_record file, written in one pass and read at random without decoding anything.
+"""A cache of decoded examples on disk: one array_record file, written in one pass and read in any order.
 
-A record is the label, int32, and the values of an example. The name of the file holds a hash of what it was made
-from, so that a file which is there is right; it gets that name when it is complete.
+A record is the label, int32, followed by the values of an example. The name of the file contains a hash of what it was
+made from, and the file gets that name only when it is complete, so an existing file is always valid.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ from array_record.python import array_record_module
 from core.files import temporary_file
 from data.source import Examples, Source
 
-_OPTIONS = "group_size:1,uncompressed"  # every example can be reached alone; noise does not compress
+_OPTIONS = "group_size:1,uncompressed"  # each example can be read alone; compressing images would gain little
 _BATCH = 64  # examples decoded at once while writing
 
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A `fetch` of the examples of one file; every process opens it for itself."""
+    """A `fetch` of the examples of one file; each process opens it for itself."""
 
     path: pathlib.Path
     shape: tuple[int, ...]
@@ -44,10 +44,10 @@ def _reader(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
 
 
 def cached_on_disk(source: Source, stem: pathlib.Path) -> Source:
-    """The same source, its examples in `stem`.array_record, which is written where it is not there yet.
+    """The same source with its examples in `stem`.array_record, which is written if it does not exist.
 
-    Processes that write at once write files of their own; who comes second replaces the first one's with the same.
-    Errors: ValueError where the folder cannot be written.
+    Processes that write at the same time each write their own file; the last one replaces the others' by the same.
+    Errors: ValueError if the folder cannot be written.
     """
     path = stem.with_name(f"{stem.name}.array_record")
     if not path.exists():
@@ -56,7 +56,7 @@ def cached_on_disk(source: Source, stem: pathlib.Path) -> Source:
             _write(source, path)
         except OSError as error:
             raise ValueError(
-                f"config.data.cache_dir = {path.parent} cannot be written ({error}); give another, or none."
+                f"config.data.cache_dir = {path.parent} cannot be written ({error}); give another folder, or none."
             ) from error
     return dataclasses.replace(source, fetch=Records(path, source.shape, source.dtype))
 

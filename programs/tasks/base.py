@@ -11,7 +11,7 @@ import numpy as np
 
 from builders.data import to_model
 from core.arrays import Array
-from data import files
+from data.images import read_array, read_examples
 from systems.diffusion import Diffusion
 
 TEST = "test:"  # an input "test:3,7" is images 3 and 7 of the test split
@@ -64,7 +64,7 @@ def images(system: Diffusion, request: Request) -> tuple[list[str], np.ndarray]:
     if not given.startswith(TEST):
         if not system.spec.num_levels:
             return _values(system, pathlib.Path(given))
-        return files.read_images(pathlib.Path(given), system.spec.shape, system.spec.num_levels)
+        return read_examples(pathlib.Path(given), system.spec.shape, system.spec.num_levels)
     try:
         indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
     except ValueError:
@@ -76,7 +76,7 @@ def images(system: Diffusion, request: Request) -> tuple[list[str], np.ndarray]:
 
 def _values(system: Diffusion, path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     """Names and values [N, ...] float32 of an array file. Errors: ValueError for another shape or type."""
-    values = files.read_array(path)
+    values = read_array(path)
     values = values[None] if values.ndim == len(system.spec.shape) else values
     if values.shape[1:] != system.spec.shape or not len(values) or not np.issubdtype(values.dtype, np.floating):
         wanted = ", ".join(map(str, system.spec.shape))

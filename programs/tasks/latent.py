@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
-from data import files
+from data.images import read_array
 from programs.tasks.base import (
     Request,
     SampleFn,
@@ -59,7 +59,7 @@ def decoding(system: Diffusion, request: Request) -> SampleFn:
     """The images of codes, their temperature changed. Errors: ValueError for what does not fit."""
     _flow(system, request)
     path = pathlib.Path(input_of(request))
-    codes = files.read_array(path, "latents")
+    codes = read_array(path, "latents")
     if codes.shape[1:] != system.spec.shape:
         raise ValueError(
             f"{path} holds codes {codes.shape}, but [N, {', '.join(map(str, system.spec.shape))}] are needed."

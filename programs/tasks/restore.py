@@ -12,7 +12,7 @@ import numpy as np
 from builders import inverse
 from core.arrays import Array
 from core.keys import RestorationKey, RunKey, draw_normal, fold_in, keys_at
-from data import files
+from data.images import read_array, read_examples, read_mask
 from data.shapes import check_images
 from evaluation.metrics.restoration import BASELINES, psnr_db
 from programs.tasks.base import (
@@ -49,7 +49,7 @@ def restoration(system: Diffusion, request: Request) -> SampleFn:
     task, shape = request.task, system.spec.shape
     check_images(shape, f"--task={task}", "use unconditional, class, interpolate, encode or decode")
     if request.mask is not None:
-        known = files.read_mask(pathlib.Path(request.mask), shape)
+        known = read_mask(pathlib.Path(request.mask), shape)
         known = np.fft.ifftshift(known, axes=(0, 1)) if task == "reconstruct" else known
     else:
         known = inverse.known_pixels(system.config, task, shape)
@@ -67,14 +67,14 @@ def _problem(system: Diffusion, request: Request, operator: Operator, known: np.
     path = pathlib.Path(input_of(request))
     shape = operator.measurement_shape
     if request.task == "reconstruct":
-        y = files.read_array(path)
+        y = read_array(path)
         y = y[None] if y.ndim == len(shape) else y
         if y.shape[1:] != shape or not np.issubdtype(y.dtype, np.complexfloating):
             raise ValueError(
                 f"{path} holds {y.dtype} {y.shape}, but complex [N, {', '.join(map(str, shape))}] is needed."
             )
         return Problem([f"{path.stem} {i}" for i in range(len(y))], None, y.astype(np.complex64), known)
-    names, levels = files.read_images(path, shape, system.spec.num_levels)
+    names, levels = read_examples(path, shape, system.spec.num_levels)
     return Problem(names, None, to_data(system, levels), known)
 
 

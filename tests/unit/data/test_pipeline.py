@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from data.pipeline import eval_batch, examples_of_step, num_rounds, train_batches
-from data.stock import Source
+from data.source import Source
 
 N = 30
 
 
 def counted(num_examples=N):
-    """A source whose images tell their index (left pixel; the right one is 255), and the list of what was read."""
+    """A source whose images contain their index (left pixel; the right one is 255), and the list of indices read."""
     read = []
 
     def fetch(indices):
@@ -42,14 +42,14 @@ def test_starting_at_a_step_equals_skipping_to_it(num_threads):
 
 
 @pytest.mark.parametrize("process_count", [2, 4])
-def test_processes_share_the_batch_that_one_would_have(process_count):
+def test_processes_divide_the_batch_of_a_single_process(process_count):
     x, label = take(9, random_flip=True)
     parts = [take(9, random_flip=True, process_index=p, process_count=process_count) for p in range(process_count)]
     np.testing.assert_array_equal(np.concatenate([part[0] for part in parts], axis=1), x)
     np.testing.assert_array_equal(np.concatenate([part[1] for part in parts], axis=1), label)
 
 
-def test_every_epoch_sees_each_example_once_in_an_order_of_its_own():
+def test_every_epoch_has_each_example_once_in_its_own_order():
     epochs = take(15)[1].reshape(4, N)  # 15 batches of 8 are 4 epochs of 30
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(N))
@@ -73,7 +73,7 @@ def test_flips_are_a_fair_coin_for_each_example_and_step():
     assert not (take(20)[0][..., 0, 0, 0] == 255).any()
 
 
-def test_resuming_reads_nothing_that_comes_before():
+def test_resuming_reads_nothing_of_earlier_steps():
     order = take(60)[1]
     source, read = counted()
     with train_batches(source, seed=5, batch_size=8, start_step=40) as batches:
@@ -113,7 +113,7 @@ def test_a_failing_read_reaches_the_caller():
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 24])
-def test_evaluation_rounds_hold_each_example_once(size):
+def test_evaluation_rounds_contain_each_example_once(size):
     source, _ = counted(size)
     rounds = [eval_batch(source, i, 8) for i in range(num_rounds(size, 8))]
     assert len(rounds) == -(-size // 8)
@@ -125,19 +125,19 @@ def test_evaluation_rounds_hold_each_example_once(size):
         np.testing.assert_array_equal(batch["index"][batch["mask"] == 0], size - 1)  # padding repeats the last
         seen.extend(batch["index"][batch["mask"] == 1])
     np.testing.assert_array_equal(seen, np.arange(size))
-    with pytest.raises(ValueError, match=f"round {len(rounds)} was asked of {size} examples in batches of 8"):
+    with pytest.raises(ValueError, match=f"round {len(rounds)} was requested, but there are {size} examples"):
         eval_batch(source, len(rounds), 8)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 6, "process_count": 4}, "batch_size 6 cannot be shared by 4 processes"),
-        ({"batch_size": 0}, "batch_size 0 cannot be shared by 1 processes"),
+        ({"batch_size": 6, "process_count": 4}, "batch_size 6 cannot be divided among 4 processes"),
+        ({"batch_size": 0}, "batch_size 0 cannot be divided among 1 processes"),
         ({"seed": -1}, "seed -1 is not in 0"),
         ({"start_step": -1}, "start_step -1 and num_threads 1"),
     ],
 )
-def test_what_cannot_be_served_is_said(options, message):
+def test_invalid_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         train_batches(counted()[0], **{"seed": 0, "batch_size": 8, **options})

@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from data import images
 from data import stock as sources
-from data import transform
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_stock_data_sets_are_read_by_their_published_names(stock, dataset, split
 def test_cifar10_passes_unchanged_and_celeba_is_cropped(stock):
     for name, dataset, change in [
         ("cifar10", "CIFAR10", lambda image: image),
-        ("celeb_a", "CELEBA", lambda image: transform.resize(image[39:179, 19:159], 64, 64)),
+        ("celeb_a", "CELEBA", lambda image: images.resize(image[39:179, 19:159], 64, 64)),
     ]:
         records = tfds.builder(name).as_data_source(split="train")
         batch = sources.load(dataset, "train").fetch(np.array([4, 1]))
@@ -150,8 +150,8 @@ def test_a_cached_source_reads_each_example_once():
 @pytest.mark.parametrize(("dataset", "below"), [("FFHQ", "ffhq"), ("folder", "")])
 def test_a_folder_of_images_is_read_in_the_order_of_its_paths(tmp_path, dataset, below):
     (tmp_path / below).mkdir(exist_ok=True)
-    for name, grey in [("b.png", 200), ("a.png", 100)]:
-        Image.fromarray(np.full((6, 9), grey, np.uint8)).save(tmp_path / below / name)
+    for name, gray in [("b.png", 200), ("a.png", 100)]:
+        Image.fromarray(np.full((6, 9), gray, np.uint8)).save(tmp_path / below / name)
     source = sources.load(dataset, "train", str(tmp_path), 4)
     assert len(source) == 2 and source.shape == (4, 4, 3)
     np.testing.assert_array_equal(source.fetch(np.array([1, 0]))["x"][:, 0, 0], [[200] * 3, [100] * 3])

@@ -1,0 +1,80 @@
+"""Folders and zip archives behind one interface: which files they contain, and how one is opened."""
+
+import dataclasses
+import functools
+import io
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from data import images
+
+
+class Entry(NamedTuple):
+    """A file below the root, as a path with slashes; its size in bytes; what changes when its contents do."""
+
+    name: str
+    size: int
+    changed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """The files below a folder."""
+
+    root: pathlib.Path
+
+    def entries(self) -> Iterator[Entry]:
+        """All files, in no particular order."""
+        for path in self.root.rglob("*"):
+            if path.is_file():
+                info = path.stat()
+                yield Entry(path.relative_to(self.root).as_posix(), info.st_size, info.st_mtime_ns)
+
+    def folders(self, below: str) -> list[str]:
+        """The names of the folders directly below one."""
+        return sorted(path.name for path in (self.root / below).iterdir() if path.is_dir())
+
+    def open(self, name: str) -> BinaryIO:
+        """A file, opened for reading."""
+        return open(f"{self.root}/{name}", "rb")  # joining paths would take half as long again
+
+
+@dataclasses.dataclass(frozen=True)
+class Zip:
+    """The files in a zip archive; each process opens it for itself."""
+
+    root: pathlib.Path
+
+    def entries(self) -> Iterator[Entry]:
+        """All files, in no particular order."""
+        for info in _opened(self.root).infolist():
+            if not info.is_dir():
+                yield Entry(info.filename, info.file_size, info.CRC)
+
+    def folders(self, below: str) -> list[str]:
+        """The names of the folders directly below one."""
+        prefix = f"{below}/" if below else ""
+        inside = [name.removeprefix(prefix) for name in _opened(self.root).namelist() if name.startswith(prefix)]
+        return sorted({name.split("/")[0] for name in inside if "/" in name})
+
+    def open(self, name: str) -> BinaryIO:
+        """A file, opened for reading. Errors: OSError if it is damaged."""
+        try:
+            return io.BytesIO(_opened(self.root).read(name))
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise OSError(str(error)) from error
+
+
+Container = Folder | Zip
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: pathlib.Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a zip archive ({images.reason(error)}); create it again."
+        ) from error
