@@ -1,4 +1,4 @@
-"""Pictures a second from a folder of JPEG files, beside a torch.utils.data.DataLoader that does the same work.
+"""ImageFiles a second from a folder of JPEG files, beside a torch.utils.data.DataLoader that does the same work.
 
     python -m benchmarks.data [--workers 2] [--repeats 3] [--sizes 32 256]
 
@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from data.pipeline import train_batches
-from data.readers.folders import Folder, Pictures, open_folder
+from data.readers.folders import Folder, ImageFiles, open_folder
 from data.source import Reading, Source
 
 BATCH = 64
@@ -102,7 +102,7 @@ def decoding(root: pathlib.Path, size: int) -> Source:
     source = opened(root, size)
     fetch: Any = source.fetch
     fetch = getattr(fetch, "source", source).fetch
-    assert isinstance(fetch, Pictures) and isinstance(fetch.files, Folder)
+    assert isinstance(fetch, ImageFiles) and isinstance(fetch.files, Folder)
     return Source(source.name, len(source), source.shape, source.num_levels, source.num_classes, fetch)
 
 
