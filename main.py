@@ -138,7 +138,7 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
     try:
         if (stored := commands.stored_config(argv)) is not None:
             delattr(FLAGS, "config")
-            config_flags.DEFINE_config_dict("config", stored, lock_config=True)
+            config_flags.DEFINE_config_dict("config", stored, lock_config=True, flag_values=FLAGS, sys_argv=[*argv])
         rest = FLAGS(argv)
         if FLAGS.config is None:
             raise ValueError(
