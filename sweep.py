@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.live import Live
 
 from core.files import locked
-from sweeps import launch_local, plan, report, table
+from sweeps import launch_local, plan, table
 from sweeps.runs import Run, State, Status, num_snapshots, status_of
 
 FLAGS = flags.FLAGS
@@ -84,6 +84,8 @@ def look(root: pathlib.Path, console: Console) -> int:
         except ValueError as error:  # the files tell the rest
             print(f"warning: {error}", file=sys.stderr)
     if FLAGS.report:
+        from sweeps import report  # matplotlib and jinja2 are needed only here
+
         for path in report.write(root, statuses):
             print(f"-> {path}")
         return DONE

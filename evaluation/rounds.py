@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from core.files import UNREADABLE, write_atomically
+from reports.records import Column
 
 Arrays = dict[str, np.ndarray]
 
@@ -21,13 +22,15 @@ Arrays = dict[str, np.ndarray]
 class Task(NamedTuple):
     """An evaluation of `num_rounds` rounds.
 
-    `run(round)` is pure in the round number; `summarize` turns the results of all rounds, in order, into numbers.
+    `run(round)` is pure in the round number; `summarize` turns the results of all rounds, in order, into numbers, and
+    `columns` say how those are presented, by their names in the summary.
     """
 
     name: str
     num_rounds: int
     run: Callable[[int], Arrays]
     summarize: Callable[[Sequence[Arrays]], dict[str, float]]
+    columns: tuple[Column, ...] = ()
 
 
 class Rounds(Sequence[Arrays]):

@@ -13,7 +13,7 @@ from evaluation.rounds import worker_of
 from programs import convert, evaluate, inspect, metrics, restore_run, sample, train
 from programs.run import Run
 from programs.tasks.base import Request
-from reports import report
+from reports import console
 from runtime.distributed import connect
 from runtime.signals import StopRequest, report_on_signal
 from training.checkpoint import CheckpointError, peek_config
@@ -141,7 +141,7 @@ def _metrics(given: Any) -> Command:
     def command() -> None:
         if given.output:
             write_json(pathlib.Path(given.output) / "metrics.json", figures)
-        print(report.figures(figures["samples"]))
+        print(console.figures(figures))
 
     return command
 

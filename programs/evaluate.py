@@ -22,8 +22,9 @@ from evaluation.rounds import Rounds, Worker, run_task
 from programs import metrics, restore_run
 from programs.run import Run
 from programs.train import FINISHED
-from reports import overview, report
+from reports import console, overview
 from reports.provenance import provenance
+from reports.records import Column, write_report
 from reports.sheets import sample_grid, to_uint8, write_gif, write_png
 from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
 from training.state import TrainState
@@ -79,11 +80,11 @@ def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> 
         with _writing(folder):
             reports.append(_evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
             best = overview.rebuild(folder)
-        new = [warning for warning in report.warnings(reports[-1]) if warning not in told]
+        new = [warning for warning in console.warnings(reports[-1]) if warning not in told]
         for warning in new:  # most are the same for every checkpoint
             logging.warning(warning)
         told.update(new)
-        print(report.summary(reports[-1]))
+        print(console.summary(reports[-1]))
         print(f"  overview       {folder / 'report.html'}{f'  (best: {best})' if best else ''}")
     kept.close()
     return reports
@@ -137,11 +138,13 @@ def _evaluate_checkpoint(
     config = run.config
     _same_settings(run, directory)
     results: dict[str, Any] = {}
+    columns: list[Column] = []
     params = run.devices.replicate_params(state.ema_params)
     for name in enabled(run):
         with _timed(directory, name, worker):
             task = run.system.evaluations[name](number, params)
             results[task.name] = run_task(task, directory, worker)
+        columns += [column.below(task.name) for column in task.columns]
         shown = ", ".join(f"{key} {value:.6g}" for key, value in results[task.name].items())
         logging.info("checkpoint %d  %s: %s", number, task.name, shown)
     if "samples" in results:
@@ -149,13 +152,16 @@ def _evaluate_checkpoint(
     if config.eval.enable_metrics:
         with _timed(directory, "metrics", worker):
             results["metrics"] = metrics.of_checkpoint(run, number, directory, worker)
+        columns += metrics.columns(run)
     remove_stale(directory)
-    return report.write_report(
+    return write_report(
         directory,
         {
             "checkpoint": number,
             "step": int(state.step),
             "results": results,
+            "columns": [column.to_dict() for column in columns],
+            "grid": "samples.png" if "samples" in results else None,
             "seed": config.seed,
             "config": default.to_json(config),
             **provenance(),

@@ -1,6 +1,6 @@
-"""The programs stats and metrics, and the metrics of an evaluation: samples compared with data, by features of both.
+"""The programs stats and metrics, and the metrics of an evaluation: samples compared with data by their features.
 
-Features are rounds like everything that is evaluated, so that workers share them and a killed one costs one round.
+Features are computed in rounds like every evaluation: workers share them, and a killed worker costs one round.
 """
 
 import hashlib
@@ -8,12 +8,12 @@ import json
 import logging
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.files import write_json
+from core.files import read_json, write_json
 from data.pipeline import eval_batch, num_rounds
 from data.stock import Source
 from evaluation import sample_files
@@ -24,26 +24,26 @@ from evaluation.metrics.moments import GroupedMoments
 from evaluation.rounds import Arrays, Rounds, Task, Worker
 from evaluation.tasks.per_example import features_task
 from programs.run import Run
-from reports.estimate import warnings_of
 from reports.provenance import provenance
+from reports.records import Column, Estimate, warnings
 
-NUM_GROUPS = 2  # of the moments of a data set: their distance is the floor
+NUM_GROUPS = 2  # of the moments of a data set
 
 
 def check(run: Run) -> None:
-    """Tries the features on one example. Errors: ValueError for what is not there, and for what a metric cannot use."""
+    """Tries the features on one example. Errors: ValueError if they are unavailable, or lack what a metric needs."""
     extractor = run.extractor
     found = extractor(_real(run).fetch(np.arange(1))["x"])
-    wanting = [name for name in run.config.eval.metrics if "logits" in table.METRICS[name].needs]
-    if wanting and "logits" not in found:
+    missing = [name for name in run.config.eval.metrics if "logits" in table.METRICS[name].needs]
+    if missing and "logits" not in found:
         raise ValueError(
-            f"config.eval.metrics has {', '.join(wanting)}, which needs logits, but the features {extractor.name!r} "
+            f"config.eval.metrics has {', '.join(missing)}, which needs logits, but the features {extractor.name!r} "
             "have none; leave it out, or set config.eval.features to a classifier or inception."
         )
 
 
 def check_numbers(run: Run) -> None:
-    """Errors: ValueError where there are too few samples, or data for the two halves of a floor, for a metric."""
+    """Errors: ValueError if there are too few samples for a metric, or too few data for the halves of its baseline."""
     num_samples, num_real = run.config.eval.num_samples, len(_real(run))
     for name in run.config.eval.metrics:
         fewest = table.METRICS[name].fewest
@@ -56,23 +56,23 @@ def check_numbers(run: Run) -> None:
 
 
 def of_checkpoint(run: Run, number: int, directory: pathlib.Path, worker: Worker) -> dict[str, Any]:
-    """The metrics of a checkpoint's samples, whose rounds are all there, and those of data against data."""
+    """The metrics of a checkpoint's samples, whose rounds are all done, and of real examples against real ones."""
     extractor = run.extractor
     found = gather(_sample_features(run, number, directory, extractor), directory, worker)
-    shared = _reference_folder(run, directory.parent, extractor)
+    shared = reference_folder(run, directory.parent, extractor)
     real = gather(_real_features(run, extractor), shared, worker)
     names = list(run.config.eval.metrics)
-    figures = table.measure(found, real, names=names, seed=run.config.seed)
-    return {
-        "features": extractor.name,
-        "features_hash": extractor.hash,
-        "samples": {name: figure.to_dict() for name, figure in figures.items()},
-        "data_against_data": _floor(real, names, run.config.seed, shared),
-    }
+    measured = table.measure(found, real, names=names, seed=run.config.seed)
+    return _result(extractor, measured) | {table.BASELINE: baseline(real, names, run.config.seed, shared)}
+
+
+def columns(run: Run) -> list[Column]:
+    """How the metrics of a report are presented."""
+    return [column.below("metrics") for column in table.columns(run.config.eval.metrics)]
 
 
 def write_statistics(run: Run, path: pathlib.Path) -> None:
-    """Mean and covariance of the features of a data set, with what they are of; features are never all in memory."""
+    """Writes mean and covariance of a data set's features, which are never all in memory, with their provenance."""
     source, extractor = _real(run), run.extractor
     moments: GroupedMoments | None = None
     for turn in range(num_rounds(len(source), run.config.eval.batch_size)):
@@ -85,40 +85,59 @@ def write_statistics(run: Run, path: pathlib.Path) -> None:
 
 
 def of_files(run: Run, samples: pathlib.Path, stats: pathlib.Path | None) -> dict[str, Any]:
-    """The metrics of anybody's samples, a folder of pictures or an .npz file, against the data or their statistics.
+    """The metrics of any samples, a folder of images or an .npz file, against the data or statistics of data.
 
-    Features lie in the system's folder for temporary files (TMPDIR), 8 kB an image for 2048 of them. Errors:
+    Features are kept in the system's folder for temporary files (TMPDIR), 8 kB per image for 2048 features. Errors:
     ValueError for files that cannot be read, and for statistics of other features or data, by name.
     """
     extractor, source = run.extractor, _real(run)
     expected = None if stats is None else reference.load(stats, _provenance(run, extractor))
     names = list(run.config.eval.metrics)
-    with tempfile.TemporaryDirectory(prefix="features_") as drawn, tempfile.TemporaryDirectory(prefix="data_") as data:
-        found = spool((extractor(levels) for levels in _levels(run, samples)), drawn)
+    with tempfile.TemporaryDirectory(prefix="features_") as first, tempfile.TemporaryDirectory(prefix="data_") as second:
+        found = spool((extractor(levels) for levels in read_levels(run, samples)), first)
         if expected is not None:
             names = [name for name in names if "real" not in table.METRICS[name].needs]
-            figures = table.measure(found, reference=expected, names=names, seed=run.config.seed)
+            measured = table.measure(found, reference=expected, names=names, seed=run.config.seed)
         else:
             turns = range(num_rounds(len(source), run.config.eval.batch_size))
-            real = spool((_of_round(run, source, extractor, turn) for turn in turns), data)
-            figures = table.measure(found, real, names=names, seed=run.config.seed)
-    measured = {
-        "features": extractor.name,
-        "features_hash": extractor.hash,
-        "samples": {name: figure.to_dict() for name, figure in figures.items()},
-    }
-    for warning in warnings_of(measured):
+            real = spool((_of_round(run, source, extractor, turn) for turn in turns), second)
+            measured = table.measure(found, real, names=names, seed=run.config.seed)
+    result, shown = _result(extractor, measured), table.columns(names)
+    for warning in warnings(result, shown):
         logging.warning(warning)
-    return measured | provenance()
+    return result | {"columns": [column.to_dict() for column in shown]} | provenance()
 
 
-def _levels(run: Run, path: pathlib.Path) -> Iterator[np.ndarray]:
-    """The grey levels of samples; pictures have 256 shades, whatever the data have."""
+def read_levels(run: Run, path: pathlib.Path) -> Iterator[np.ndarray]:
+    """Batches of samples from files, as levels of the data set; the 256 values of image files are rescaled to them."""
     scale = (run.spec.num_levels - 1) / 255 if path.is_dir() else 1
     for images in sample_files.read_batches(path, run.config.eval.batch_size):
         if images.shape[1:] != run.spec.shape:
             raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {run.spec.shape}.")
         yield np.round(images * scale).astype(np.uint8)
+
+
+def reference_folder(run: Run, folder: pathlib.Path, extractor: Extractor) -> pathlib.Path:
+    """The folder for the features of the data; its name depends on their provenance and on how rounds are divided."""
+    key = {**_provenance(run, extractor), "num_examples": len(_real(run)), "batch_size": run.config.eval.batch_size}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    return folder / f"features_{run.config.eval.reference_dataset}_{name}"
+
+
+def baseline(real: Mapping[str, np.ndarray], names: Sequence[str], seed: int, folder: pathlib.Path) -> dict[str, Any]:
+    """Metrics of real examples against real ones, computed once for all checkpoints: `folder` keeps them by a hash."""
+    inputs = f"{content_hash(real)} {list(names)} {seed}"
+    path = folder / f"floor_{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        measured = table.baseline(real, names=names, seed=seed)
+        write_json(path, {name: estimate.to_dict() for name, estimate in measured.items()})
+    return read_json(path)
+
+
+def _result(extractor: Extractor, measured: Mapping[str, Estimate]) -> dict[str, Any]:
+    """The metrics of samples as a report holds them, with the features that they are computed from."""
+    estimates = {name: estimate.to_dict() for name, estimate in measured.items()}
+    return {"features": extractor.name, "features_hash": extractor.hash, table.SAMPLES: estimates}
 
 
 def _provenance(run: Run, extractor: Extractor) -> dict[str, Any]:
@@ -144,13 +163,6 @@ def _of_round(run: Run, source: Source, extractor: Extractor, turn: int) -> Arra
     return {**extractor(batch["x"][real]), "index": batch["index"][real]}
 
 
-def _reference_folder(run: Run, folder: pathlib.Path, extractor: Extractor) -> pathlib.Path:
-    """Where the features of the data are, named by what they are of and how they are cut into rounds."""
-    key = {**_provenance(run, extractor), "num_examples": len(_real(run)), "batch_size": run.config.eval.batch_size}
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
-    return folder / f"features_{run.config.eval.reference_dataset}_{name}"
-
-
 def _real_features(run: Run, extractor: Extractor) -> Task:
     source = _real(run)
     turns = num_rounds(len(source), run.config.eval.batch_size)
@@ -158,23 +170,13 @@ def _real_features(run: Run, extractor: Extractor) -> Task:
 
 
 def _sample_features(run: Run, number: int, directory: pathlib.Path, extractor: Extractor) -> Task:
-    """A round for each round of samples; those are read from their files."""
+    """A round for each round of samples, which are read from their files."""
     samples = run.system.evaluations["samples"](number, None)
     rounds = Rounds(samples, directory)
 
     def features(turn: int) -> Arrays:
-        drawn = rounds[turn]
-        return {**extractor(drawn["samples"]), "index": drawn["index"]}
+        arrays = rounds[turn]
+        return {**extractor(arrays["samples"]), "index": arrays["index"]}
 
     name = f"features_{extractor.hash[:8]}"
     return features_task(name, run.config.eval.num_samples, samples.num_rounds, features)
-
-
-def _floor(real: dict[str, np.ndarray], names: list[str], seed: int, folder: pathlib.Path) -> dict[str, Any]:
-    """What data reach against data, computed once for all checkpoints: kept in `folder` under a hash of the inputs."""
-    inputs = f"{content_hash(real)} {names} {seed}"
-    path = folder / f"floor_{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.json"
-    if not path.exists():
-        figures = table.floor(real, names=names, seed=seed)
-        write_json(path, {name: figure.to_dict() for name, figure in figures.items()})
-    return json.loads(path.read_text(encoding="utf-8"))

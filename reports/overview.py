@@ -1,16 +1,17 @@
 """All checkpoints of an evaluation at a glance: a table, curves, a page, and which checkpoint is best.
 
-A pure function of the reports and pictures that are there: whoever makes it last, it is the same to the last byte.
+A pure function of the reports and grids of samples that exist: whichever worker writes it, the bytes are the same.
 """
 
 import csv
 import io
 import os
 import pathlib
+from collections.abc import Sequence
 
-from core.files import locked, remove_stale, write_atomically, write_json
-from reports import page, plots
-from reports.records import CRITERIA, Best, Checkpoint, best_of, read
+from core.files import locked, remove_stale, write_atomically, write_json, write_text
+from reports import html, plots
+from reports.records import BASELINE, Best, Checkpoint, best_of, merged, read
 
 LOCK = ".overview.lock"
 
@@ -18,27 +19,26 @@ LOCK = ".overview.lock"
 def rebuild(folder: str | os.PathLike) -> Best | None:
     """Writes `report.csv`, `report.png`, `report.html` and `best.json` of all `ckpt_*/report.json` in `folder`.
 
-    Each file is whole or the one before. One worker at a time: a slower one cannot put back what it has read earlier.
-    Returns the best checkpoint; None where no report has a finite number to compare by, and where there is only one:
-    `best.json` names it all the same, for programs, and the page and a person are not told that it is the best.
+    Each file is complete, or the previous version. Workers take turns, so that a slow one cannot restore what it read
+    earlier. Returns the best checkpoint; None if no report has a number to compare by, and if there is only one report:
+    `best.json` names its checkpoint all the same, for programs, but the page does not call it the best.
     """
     folder = pathlib.Path(folder)
     with locked(folder / LOCK):
         checkpoints = read(folder)
         best = best_of(checkpoints)
-        write_atomically(folder / "report.csv", lambda file: file.write(table(checkpoints).encode()))
-        series = _series(checkpoints)
-        write_atomically(folder / "report.png", lambda file: file.write(plots.draw(series, "png")))
+        panels = curves(checkpoints)
         chosen = best if len(checkpoints) > 1 else None
-        html = page.render(checkpoints, chosen, plots.draw(series, "svg").decode())
-        write_atomically(folder / "report.html", lambda file: file.write(html.encode()))
+        write_text(folder / "report.csv", table(checkpoints))
+        write_atomically(folder / "report.png", lambda file: file.write(plots.draw(panels, "png")))
+        write_text(folder / "report.html", html.evaluation(checkpoints, chosen, plots.draw(panels, "svg")))
         write_json(folder / "best.json", {} if best is None else best._asdict())
         remove_stale(folder)
     return chosen
 
 
-def table(checkpoints: list[Checkpoint]) -> str:
-    """All numbers as CSV: a row for each checkpoint, a column for each name; empty where there is no such number."""
+def table(checkpoints: Sequence[Checkpoint]) -> str:
+    """All numbers as CSV: a row for each checkpoint, a column for each name; empty where a checkpoint lacks it."""
     names = sorted({name for checkpoint in checkpoints for name in checkpoint.numbers})
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -49,13 +49,16 @@ def table(checkpoints: list[Checkpoint]) -> str:
     return text.getvalue()
 
 
-def _series(checkpoints: list[Checkpoint]) -> list[plots.Series]:
-    """What is drawn against steps: of each criterion the values with their errors, and the floor where there is one."""
-    drawn = []
-    for title, names in CRITERIA.items():
-        points = [(c.report["step"], c.numbers) for c in checkpoints if names.value in c.numbers]
-        if points:
-            steps, numbers = zip(*points, strict=True)
-            values, errors = [n[names.value] for n in numbers], [n.get(names.error, 0.0) for n in numbers]
-            drawn.append(plots.Series(title, list(steps), values, errors, numbers[-1].get(names.floor)))
-    return drawn
+def curves(checkpoints: Sequence[Checkpoint]) -> list[plots.Panel]:
+    """A panel against steps for each column of which it is known which values are better."""
+    panels = []
+    for column in merged(checkpoint.columns for checkpoint in checkpoints):
+        points = [(c.report["step"], c.numbers) for c in checkpoints if column.path in c.numbers]
+        if not points or not column.better:
+            continue
+        steps, numbers = zip(*points, strict=True)
+        values, errors = [n[column.path] for n in numbers], [n.get(column.error or "", 0.0) for n in numbers]
+        baseline = numbers[-1].get(column.baseline or "")
+        curve = plots.Curve(steps, values, errors, marker="o")
+        panels.append(plots.Panel(column.heading, [curve], baseline, BASELINE))
+    return panels

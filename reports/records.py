@@ -1,22 +1,102 @@
-"""The reports of all checkpoints of an evaluation, and which checkpoint is best."""
+"""What a report holds: estimates with error bars and columns; how reports are written, read and compared.
 
+The report of a checkpoint, `report.json`, has the results of its tasks below "results" and, below "columns", how to
+present them. Consoles, pages, tables and curves render any columns: they know no task and no metric by name.
+"""
+
+import dataclasses
 import json
 import math
+import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from core.files import write_json
+
+REPORT = "report.json"
+Better = Literal["lower", "higher"]
+BASELINE = "real vs. real"  # what baselines are called
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A metric's value, its error bar and what that is, the numbers of examples, and a warning where they are few.
+
+    value: the metric. error: one standard deviation, or NaN if unknown. error_from: where the error bar comes from, in
+    words. num_samples, num_real: numbers of examples; 0 where none are used, None if unknown. warning: a sentence, or
+    empty; remedy: what to do about it, or empty. details: further numbers by name, including "standard_deviation" where
+    the error is not a standard error but, as published, the deviation over parts.
+    """
+
+    value: float
+    error: float
+    error_from: str
+    num_samples: int | None
+    num_real: int | None
+    warning: str = ""
+    remedy: str = ""
+    details: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for a report: `details` beside the other fields; `warning`, with the remedy, only where one is."""
+        fields = dataclasses.asdict(self)
+        details, warning = fields.pop("details"), "; ".join(filter(None, (fields.pop("warning"), fields.pop("remedy"))))
+        return fields | ({"warning": warning} if warning else {}) | details
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One number of a result: where it is, what it is called, and how it is read.
+
+    path: dotted names below the result of the task that declares the column; in a report, below "results". heading: its
+    name in tables. better: which values are, if that is known. error: the path of its error bar, one standard
+    deviation. baseline: the path of the same number for real examples against real ones, whose error bar has the same
+    name as that of `path`. digits: a format specification, for consoles. rank: the column of the highest rank in which
+    there are values, and of which it is known which are better, decides which checkpoint or run is best.
+    """
+
+    path: str
+    heading: str
+    better: Better | None = None
+    error: str | None = None
+    baseline: str | None = None
+    digits: str = ".4g"
+    rank: int = 0
+
+    def below(self, name: str) -> "Column":
+        """The same column of a result that is stored as `name`."""
+
+        def moved(path: str | None) -> str | None:
+            return path and f"{name}.{path}"
+
+        return dataclasses.replace(
+            self, path=f"{name}.{self.path}", error=moved(self.error), baseline=moved(self.baseline)
+        )
+
+    @property
+    def baseline_error(self) -> str | None:
+        """Where the error bar of the baseline is."""
+        if self.baseline is None or self.error is None:
+            return None
+        return f"{self.baseline.rpartition('.')[0]}.{self.error.rpartition('.')[2]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The column as a report stores it."""
+        return dataclasses.asdict(self)
 
 
 class Checkpoint(NamedTuple):
-    """The report of a checkpoint, its numbers by dotted names, and its grid of samples as a PNG file, if it has one."""
+    """The report of a checkpoint, its numbers by dotted name, its columns, and its grid of samples, a PNG file."""
 
     report: dict[str, Any]
     numbers: dict[str, float]
-    picture: bytes | None
+    columns: tuple[Column, ...]
+    grid: bytes | None
 
 
 class Best(NamedTuple):
-    """The best checkpoint, after how many steps, and by what: a key of `CRITERIA` and its value."""
+    """The best checkpoint, after how many steps, by which column (its heading), and the value there."""
 
     checkpoint: int
     step: int
@@ -27,47 +107,108 @@ class Best(NamedTuple):
         return f"checkpoint {self.checkpoint}, after {self.step:,} steps, by {self.by}: {self.value:.4g}"
 
 
-class Names(NamedTuple):
-    """Where a report has a value, its error, and what data reach against data."""
+def write_report(directory: str | os.PathLike, report: Mapping[str, Any]) -> pathlib.Path:
+    """Writes `report` to `report.json` in `directory` and returns its path; see `core.files.write_json`."""
+    path = pathlib.Path(directory) / REPORT
+    write_json(path, report)
+    return path
 
-    value: str
-    error: str
-    floor: str = ""
+
+def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """The report at `path`, with the grid of samples that it names."""
+    path = pathlib.Path(path)
+    report = json.loads(path.read_text(encoding="utf-8"))
+    grid = path.with_name(report["grid"]) if report.get("grid") else None
+    content = grid.read_bytes() if grid and grid.exists() else None
+    return Checkpoint(report, dict(flatten(report["results"])), columns_of(report), content)
 
 
 def read(folder: pathlib.Path) -> list[Checkpoint]:
-    """What the finished checkpoints say, in the order of their numbers."""
-    found = []
-    for path in folder.glob("ckpt_*/report.json"):
-        report = json.loads(path.read_text(encoding="utf-8"))
-        picture = path.with_name("samples.png")
-        content = picture.read_bytes() if "samples" in report["results"] and picture.exists() else None
-        found.append(Checkpoint(report, dict(_numbers(report["results"])), content))
+    """The reports of all finished checkpoints in `folder`, by checkpoint number."""
+    found = [read_checkpoint(path) for path in folder.glob(f"ckpt_*/{REPORT}")]
     return sorted(found, key=lambda checkpoint: checkpoint.report["checkpoint"])
 
 
+def columns_of(report: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The columns of a report; none where it has been written without."""
+    return tuple(Column(**entry) for entry in report.get("columns", ()))
+
+
+def merged(columns: Iterable[Iterable[Column]]) -> list[Column]:
+    """The columns of several reports, each path once, in the order of their first appearance."""
+    found: dict[str, Column] = {}
+    for each in columns:
+        for column in each:
+            found.setdefault(column.path, column)
+    return list(found.values())
+
+
+def by_rank(columns: Iterable[Column]) -> list[Column]:
+    """The columns of which it is known which values are better, the ones that decide first."""
+    return sorted((column for column in columns if column.better), key=lambda column: -column.rank)
+
+
+def best_index(column: Column, values: Mapping[int, float]) -> int:
+    """The key of the best of `values`; of equal ones, the first."""
+    sign = -1 if column.better == "higher" else 1
+    return min(sorted(values), key=lambda key: sign * values[key])
+
+
 def best_of(checkpoints: Sequence[Checkpoint]) -> Best | None:
-    """The checkpoint with the least FID, else bits/dim, else loss; of equal ones the first."""
-    for by, names in CRITERIA.items():
-        having = [(c.numbers[names.value], c.report["checkpoint"], c) for c in checkpoints if names.value in c.numbers]
-        if having:
-            value, number, best = min(having, key=lambda one: one[:2])
-            return Best(number, best.report["step"], by, value)
+    """The best checkpoint by the column of the highest rank that any of them has; of equal ones, the first."""
+    by_number = {checkpoint.report["checkpoint"]: checkpoint for checkpoint in checkpoints}
+    for column in by_rank(merged(checkpoint.columns for checkpoint in checkpoints)):
+        values = {n: c.numbers[column.path] for n, c in by_number.items() if column.path in c.numbers}
+        if values:
+            number = best_index(column, values)
+            return Best(number, by_number[number].report["step"], column.heading, values[number])
     return None
 
 
-def _numbers(results: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def entry(results: Mapping[str, Any], path: str | None) -> Mapping[str, Any]:
+    """What is stored beside the number at `path`: its error, numbers of examples, a warning; empty if it is missing."""
+    for name in path.split(".")[:-1] if path else ():
+        results = results.get(name, {})
+    return results if path else {}
+
+
+def notes(results: Mapping[str, Any], column: Column) -> list[str]:
+    """What the error bar of a column is, and from how many examples its value comes."""
+    beside = entry(results, column.path)
+    counts = (("num_examples", "examples"), ("num_samples", "samples"), ("num_real", "real examples"))
+    counted = [f"{beside[key]:,} {noun}" for key, noun in counts if beside.get(key)]
+    return [*filter(None, [beside.get("error_from")]), *counted]
+
+
+def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What results say in words, such as by which features samples were compared."""
+    nested = (result for result in results.values() if isinstance(result, Mapping))
+    return [(name, value) for result in nested for name, value in result.items() if isinstance(value, str)]
+
+
+def is_deviation(results: Mapping[str, Any], path: str | None) -> bool:
+    """Whether an error bar is the standard deviation over parts, as published, and not a standard error."""
+    return "standard_deviation" in entry(results, path)
+
+
+def warnings(results: Mapping[str, Any], columns: Iterable[Column]) -> list[str]:
+    """The warnings of the columns, each sentence once, since several columns may share one.
+
+    Of baselines, only those of columns that have no warning of their own.
+    """
+    own, others = [], []
+    for column in columns:
+        if warning := entry(results, column.path).get("warning"):
+            own.append(warning)
+        elif warning := entry(results, column.baseline).get("warning"):
+            others.append(warning)
+    return list(dict.fromkeys([*own, *others]))
+
+
+def flatten(results: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """("bits_per_dim.mean", 3.2) for every finite number."""
     for name, value in results.items():
         if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         elif isinstance(value, int | float) and math.isfinite(value):
             yield f"{prefix}{name}", value
-
-
-# By what checkpoints are compared, the first that any of them has; the least is the best.
-CRITERIA = {
-    "FID": Names("metrics.samples.fid.value", "metrics.samples.fid.error", "metrics.data_against_data.fid.value"),
-    "bits/dim": Names("bits_per_dim.mean", "bits_per_dim.standard_error"),
-    "loss": Names("loss.mean", "loss.standard_error"),
-}

@@ -11,6 +11,7 @@ from typing import Any
 
 from configs import default
 from core.files import is_locked, read_json
+from reports.records import Column, columns_of, flatten
 
 PROGRAM = pathlib.Path(__file__).parent.parent / "main.py"
 # Exit codes of main.py (docs/exit_codes.md); a process that a signal ended counts as 128 + its number, as in a shell.
@@ -80,8 +81,8 @@ class Status:
     step: int
     loss: float | None
     seconds_left: float | None  # of training, at the speed of the last line
-    bits_per_dim: float | None
-    fid: float | None
+    numbers: Mapping[str, float]  # of the newest report, by dotted name
+    columns: tuple[Column, ...]  # how they are presented
 
 
 def status_of(run: Run, with_eval: bool, queued: bool = False) -> Status:
@@ -99,7 +100,7 @@ def status_of(run: Run, with_eval: bool, queued: bool = False) -> Status:
         state = State.WRONG if code == USER_ERROR else State.FAILED
     else:
         state = State.WAITING
-    results = newest_report(run)
+    report = newest_report(run)
     return Status(
         run=run,
         state=state,
@@ -108,8 +109,8 @@ def status_of(run: Run, with_eval: bool, queued: bool = False) -> Status:
         step=line.get("step", 0),
         loss=line.get("loss"),
         seconds_left=_seconds_left(run, line) if mode == "train" and state is State.RUNNING else None,
-        bits_per_dim=results.get("bits_per_dim", {}).get("mean"),
-        fid=results.get("metrics", {}).get("samples", {}).get("fid", {}).get("value"),
+        numbers=dict(flatten(report.get("results", {}))),
+        columns=columns_of(report),
     )
 
 
@@ -150,8 +151,8 @@ def reports(run: Run) -> dict[int, dict[str, Any]]:
 
 
 def newest_report(run: Run) -> dict[str, Any]:
-    """The results of the newest checkpoint that has been evaluated; nothing where there is none."""
-    return next((report["results"] for report in reversed(reports(run).values())), {})
+    """The report of the newest checkpoint that has been evaluated; empty if there is none."""
+    return next(reversed(reports(run).values()), {})
 
 
 def num_snapshots(config: Mapping[str, Any]) -> int:
@@ -165,16 +166,23 @@ def _trained(run: Run) -> bool:
 
 
 def _evaluated(run: Run) -> bool:
-    """Whether all reports are there, of these settings, with all that they ask for."""
+    """Whether all checkpoints have a report of these settings, with every task that the config enables.
+
+    A report is written when all tasks of its own config are done.
+    """
     found, config = reports(run), run.config
-    asked = [name for name, key in EVALUATIONS.items() if config[f"eval.{key}"]]
     for number in range(config["eval.begin_ckpt"], config["eval.end_ckpt"] + 1):
         report = found.get(number)
-        if report is None or not set(asked) <= report["results"].keys():
+        if report is None or not _tasks(config) <= _tasks(dict(default.flatten(report["config"]))):
             return False
         if any(map(default.changes_evaluation, default.differences(report["config"], dict(config)))):
             return False
     return True
+
+
+def _tasks(config: Mapping[str, Any]) -> set[str]:
+    """The settings that enable a task and are on, such as eval.enable_loss."""
+    return {key for key, value in config.items() if key.startswith("eval.enable_") and value}
 
 
 def _seconds_left(run: Run, line: Mapping[str, Any]) -> float | None:
@@ -224,11 +232,3 @@ def log_tail(status: Status, num: int = 8) -> list[str]:
     with logs[-1].open("rb") as file:
         file.seek(max(0, logs[-1].stat().st_size - _TAIL))
         return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()][-num:]
-
-
-EVALUATIONS = {
-    "loss": "enable_loss",
-    "bits_per_dim": "enable_bpd",
-    "samples": "enable_sampling",
-    "metrics": "enable_metrics",
-}

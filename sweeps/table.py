@@ -1,4 +1,4 @@
-"""Where the runs of a sweep stand, for the console."""
+"""The state of the runs of a sweep, for the console."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from reports.records import merged
 from sweeps.runs import State, Status, log_tail
 
 STYLES = {
@@ -21,11 +22,12 @@ STYLES = {
 
 
 def table(statuses: Sequence[Status]) -> Table:
-    """A row for each run."""
+    """A row for each run: its state, its training loss, and every column of its newest report."""
+    columns = merged(status.columns for status in statuses)
     shown = Table(box=None, header_style="bold", pad_edge=False, caption=summary(statuses), caption_justify="left")
     shown.add_column("run", overflow="fold")
     shown.add_column("state")
-    for name in ("step", "loss", "bits/dim", "FID", "ETA"):
+    for name in ("step", "loss", *(column.heading for column in columns), "ETA"):
         shown.add_column(name, justify="right", no_wrap=True)
     for status in statuses:
         state = f"{status.state} ({status.code})" if status.code is not None else str(status.state)
@@ -34,15 +36,14 @@ def table(statuses: Sequence[Status]) -> Table:
             Text(f"{state}, {status.mode}" if status.state is State.RUNNING else state, STYLES[status.state]),
             f"{status.step}/{status.run.config['training.n_iters']}",
             number(status.loss),
-            number(status.bits_per_dim),
-            number(status.fid),
+            *(number(status.numbers.get(column.path)) for column in columns),
             duration(status.seconds_left),
         )
     return shown
 
 
 def failures(statuses: Sequence[Status]) -> Group:
-    """What the runs that have failed said last."""
+    """The ends of the logs of failed runs."""
     parts = []
     for status in statuses:
         if status.state in (State.FAILED, State.WRONG):
@@ -53,18 +54,18 @@ def failures(statuses: Sequence[Status]) -> Group:
 
 
 def summary(statuses: Sequence[Status]) -> str:
-    """How many runs are in which state: `4 finished, 2 running`."""
+    """How many runs are in each state: `4 finished, 2 running`."""
     count = Counter(status.state for status in statuses)
     return ", ".join(f"{count[state]} {state}" for state in State if count[state])
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Four digits; nothing for what is not known."""
+    """Four significant digits; empty if unknown."""
     return "" if value is None else f"{value:.{digits}g}"
 
 
 def duration(seconds: float | None) -> str:
-    """Hours, minutes and seconds; nothing for what is not known."""
+    """Hours, minutes and seconds; empty if unknown."""
     if seconds is None:
         return ""
     minutes, left = divmod(round(seconds), 60)

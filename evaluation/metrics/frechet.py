@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluation.metrics import moments
+from evaluation.metrics.base import Inputs, Metric, column
 from evaluation.metrics.moments import Moments
 from evaluation.metrics.reference import Statistics, statistics
-from reports.estimate import Estimate
+from reports.records import Estimate
 
 
 def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:
@@ -141,3 +142,17 @@ def _warning(samples: Statistics, real: Statistics) -> tuple[str, str]:
         "too large"
     )
     return warning, "; ".join(remedies)
+
+
+def _fid(given: Inputs) -> dict[str, Estimate]:
+    assert given.statistics is not None  # it is among the needs
+    return {"fid": fid_of_groups(moments.in_groups(given.samples["features"]), given.statistics)}
+
+
+def _fid_infinity(given: Inputs) -> dict[str, Estimate]:
+    assert given.statistics is not None
+    return {"fid_infinity": fid_infinity(given.samples["features"], given.statistics, seed=given.seed)}
+
+
+FID = Metric(_fid, ("features", "statistics"), 2, column("FID", "lower", rank=3))
+FID_INFINITY = Metric(_fid_infinity, ("features", "statistics"), 4, column("FID∞", "lower"))

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
-from reports.estimate import Estimate
+from evaluation.metrics.base import Inputs, Metric, column
+from reports.records import Estimate
 
 
 def inception_score(logits: np.ndarray, *, num_splits: int = 10, seed: int = 2020) -> Estimate:
@@ -44,3 +45,11 @@ def _score(logits: np.ndarray) -> float:
     log_q = logsumexp(log_p, axis=0) - np.log(len(log_p))
     divergence = (np.exp(log_p) * (log_p - log_q[None, :])).sum(1)
     return float(np.exp(divergence.mean()))
+
+
+def _inception_score(given: Inputs) -> dict[str, Estimate]:
+    num_splits = min(10, len(given.samples["logits"]))
+    return {"inception_score": inception_score(given.samples["logits"], num_splits=num_splits)}
+
+
+INCEPTION_SCORE = Metric(_inception_score, ("logits",), 1, column("IS", "higher"))

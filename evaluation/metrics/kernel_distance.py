@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from reports.estimate import Estimate
+from evaluation.metrics.base import Inputs, Metric, column
+from reports.records import Estimate
 
 Indices = list[tuple[np.ndarray, np.ndarray]]
 
@@ -83,3 +84,10 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     base /= x.shape[1]
     base += 1
     return base * base * base
+
+
+def _kid(given: Inputs) -> dict[str, Estimate]:
+    return {"kid": kid(given.samples["features"], given.real["features"])}
+
+
+KID = Metric(_kid, ("features", "real"), 4, column("KID", "lower"))

@@ -1,11 +1,12 @@
-"""Fidelity and diversity from nearest neighbours: precision, recall, density and coverage."""
+"""Fidelity and diversity from nearest neighbors: precision, recall, density and coverage."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from reports.estimate import Estimate
+from evaluation.metrics.base import Inputs, Metric, column
+from reports.records import Estimate
 
 BLOCK = 4096  # columns that are brought to double precision at a time
 FEW = 1000  # below, a figure comes with a warning
@@ -13,19 +14,19 @@ SLACK = 1e-12  # squared distances that differ by less, against the variance of 
 
 
 class Balls(NamedTuple):
-    """Squared radii of the balls around real examples [M], to the k-th and the k'-th neighbour, and samples [N]."""
+    """Squared radii of the balls around real examples [M], to the k-th and the k'-th neighbor, and samples [N]."""
 
     real: np.ndarray
     real_density: np.ndarray
     samples: np.ndarray
 
 
-def neighbours(
+def neighbors(
     samples: np.ndarray, real: np.ndarray, *, k: int = 3, k_density: int = 5, chunk_bytes: int = 2**27
 ) -> dict[str, Estimate]:
     """Precision, recall, density and coverage of features [N, D] against real ones [M, D].
 
-    B_k(x) is the closed ball around x that reaches to its k-th neighbour in its own set, x itself not counted.
+    B_k(x) is the closed ball around x that reaches to its k-th neighbor in its own set, x itself not counted.
 
         precision = share of samples in some B_k(real)         recall = share of real examples in some B_k(sample)
         density   = mean over samples of |{B_k'(real) that hold it}| / k'
@@ -43,13 +44,13 @@ def neighbours(
         raise ValueError(f"features {samples.shape} and {real.shape} do not compare; give [N, D] and [M, D]")
     if k < 1 or k_density < 1 or min(len(samples), len(real)) <= max(k, k_density):
         raise ValueError(
-            f"neighbours {k} and {k_density} of {len(samples)} samples and {len(real)} real examples were asked for; "
-            "there must be more examples than neighbours"
+            f"neighbors {k} and {k_density} of {len(samples)} samples and {len(real)} real examples were asked for; "
+            "there must be more examples than neighbors"
         )
-    centre = np.mean([block.mean(0) for block in _blocks(real)], axis=0)  # near it, distances lose no digits
-    radius, radius_density = _radii(real, centre, (k, k_density), chunk_bytes)
-    balls = Balls(radius, radius_density, _radii(samples, centre, (k,), chunk_bytes)[0])
-    hits = _hits(samples, real, centre, balls, chunk_bytes)
+    center = np.mean([block.mean(0) for block in _blocks(real)], axis=0)  # near it, distances lose no digits
+    radius, radius_density = _radii(real, center, (k, k_density), chunk_bytes)
+    balls = Balls(radius, radius_density, _radii(samples, center, (k,), chunk_bytes)[0])
+    hits = _hits(samples, real, center, balls, chunk_bytes)
     hits["density"] = hits["density"] / k_density
     warning = _warning(len(samples), len(real))
     return {name: _mean(values, len(samples), len(real), *warning) for name, values in hits.items()}
@@ -60,7 +61,7 @@ def _warning(num_samples: int, num_real: int) -> tuple[str, str]:
     if min(num_samples, num_real) >= FEW:
         return "", ""
     warning = (
-        f"{num_samples} samples and {num_real} real examples are few for nearest neighbours: precision, recall, "
+        f"{num_samples} samples and {num_real} real examples are few for nearest neighbors: precision, recall, "
         "density and coverage depend on these numbers"
     )
     remedy = "compare only with figures of as many" if num_real < FEW else f"draw at least {FEW} samples"
@@ -68,13 +69,13 @@ def _warning(num_samples: int, num_real: int) -> tuple[str, str]:
 
 
 def _hits(
-    samples: np.ndarray, real: np.ndarray, centre: np.ndarray, balls: Balls, chunk_bytes: int
+    samples: np.ndarray, real: np.ndarray, center: np.ndarray, balls: Balls, chunk_bytes: int
 ) -> dict[str, np.ndarray]:
     """What is averaged: of each sample (precision, density) or real example (recall, coverage)."""
-    slack = SLACK * sum(float(((block - centre[None, :]) ** 2).sum()) for block in _blocks(real)) / len(real)
+    slack = SLACK * sum(float(((block - center[None, :]) ** 2).sum()) for block in _blocks(real)) / len(real)
     precise, counts = np.zeros(len(samples), bool), np.zeros(len(samples), np.int64)
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for rows, distances in _distances(real, samples, centre, chunk_bytes):
+    for rows, distances in _distances(real, samples, center, chunk_bytes):
         precise |= (distances <= balls.real[rows, None] + slack).any(0)
         recalled[rows] = (distances <= balls.samples[None, :] + slack).any(1)
         inside = distances <= balls.real_density[rows, None] + slack
@@ -83,10 +84,10 @@ def _hits(
     return {"precision": precise, "recall": recalled, "density": counts, "coverage": covered}
 
 
-def _radii(x: np.ndarray, centre: np.ndarray, ks: tuple[int, ...], chunk_bytes: int) -> list[np.ndarray]:
-    """Squared distances of each x [N, D] from its k-th neighbours, [N] for each k."""
+def _radii(x: np.ndarray, center: np.ndarray, ks: tuple[int, ...], chunk_bytes: int) -> list[np.ndarray]:
+    """Squared distances of each x [N, D] from its k-th neighbors, [N] for each k."""
     radii = [np.empty(len(x)) for _ in ks]
-    for rows, distances in _distances(x, x, centre, chunk_bytes):
+    for rows, distances in _distances(x, x, center, chunk_bytes):
         nearest = np.partition(distances, sorted(set(ks)), axis=1)  # the nearest is x itself
         for radius, k in zip(radii, ks, strict=True):
             radius[rows] = nearest[:, k]
@@ -94,15 +95,15 @@ def _radii(x: np.ndarray, centre: np.ndarray, ks: tuple[int, ...], chunk_bytes: 
 
 
 def _distances(
-    x: np.ndarray, y: np.ndarray, centre: np.ndarray, chunk_bytes: int
+    x: np.ndarray, y: np.ndarray, center: np.ndarray, chunk_bytes: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Squared distances |x|^2 - 2 x . y + |y|^2 between some rows of x and all of y, [rows, len(y)], chunk by chunk."""
     num_rows = max(1, chunk_bytes // (8 * len(y)))
     for start in range(0, len(x), num_rows):
-        a = x[start : start + num_rows].astype(np.float64) - centre[None, :]
+        a = x[start : start + num_rows].astype(np.float64) - center[None, :]
         distances = np.empty((len(a), len(y)))
         for i, block in enumerate(_blocks(y)):
-            b = block - centre[None, :]
+            b = block - center[None, :]
             distances[:, i * BLOCK : (i + 1) * BLOCK] = (a**2).sum(1)[:, None] - 2 * (a @ b.T) + (b**2).sum(1)[None, :]
         yield slice(start, start + len(a)), np.maximum(distances, 0, out=distances)
 
@@ -117,3 +118,15 @@ def _mean(values: np.ndarray, num_samples: int, num_real: int, warning: str, rem
     """The mean of `values` [n] with its standard error."""
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
     return Estimate(float(values.mean()), error, "standard error of the mean", num_samples, num_real, warning, remedy)
+
+
+def _neighbors(given: Inputs) -> dict[str, Estimate]:
+    return neighbors(given.samples["features"], given.real["features"])
+
+
+def _metric(heading: str) -> Metric:
+    """One of the four: computing one of them gives all."""
+    return Metric(_neighbors, ("features", "real"), 6, column(heading, "higher"))
+
+
+PRECISION, RECALL, DENSITY, COVERAGE = map(_metric, ("precision", "recall", "density", "coverage"))

@@ -1,30 +1,18 @@
 """All metrics of one set of samples, and what the same metrics say of real examples against real examples."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 
 from evaluation.features.files import Rows
-from evaluation.metrics import moments
-from evaluation.metrics.frechet import fid_infinity, fid_of_groups
-from evaluation.metrics.inception_score import inception_score
-from evaluation.metrics.kernel_distance import kid
-from evaluation.metrics.neighbors import neighbours
+from evaluation.metrics import frechet, inception_score, kernel_distance, moments, neighbors
+from evaluation.metrics.base import Arrays, Inputs, Metric
 from evaluation.metrics.reference import Statistics, statistics
-from reports.estimate import Estimate
+from reports.records import Column, Estimate
 
-Arrays = Mapping[str, np.ndarray]  # "features" [N, D], perhaps "logits" [N, K]
-
-
-class Inputs(NamedTuple):
-    """What a metric is computed from: samples, real examples, and the statistics of real examples."""
-
-    samples: Arrays
-    real: Arrays
-    statistics: Statistics | None
-    seed: int
+SAMPLES, BASELINE = "samples", "data_against_data"  # in a report: metrics of samples, and of real against real examples
 
 
 def measure(
@@ -60,11 +48,21 @@ def measure(
     return {name: figures[name] for name in METRICS if name in chosen}
 
 
-def floor(real: Arrays, *, names: Sequence[str] | None = None, seed: int = 0) -> dict[str, Estimate]:
+def columns(names: Iterable[str]) -> tuple[Column, ...]:
+    """The columns of a result that holds the metrics `names` of samples and, perhaps, their baselines."""
+    found = {name: METRICS[name].column.below(f"{SAMPLES}.{name}") for name in METRICS if name in set(names)}
+    return tuple(
+        dataclasses.replace(column, baseline=f"{BASELINE}.{name}.{METRICS[name].column.path}")
+        for name, column in found.items()
+    )
+
+
+def baseline(real: Arrays, *, names: Sequence[str] | None = None, seed: int = 0) -> dict[str, Estimate]:
     """The same metrics of one half of the real examples against the other: what a perfect model would reach.
 
-    The halves are drawn from `seed`; each has N // 2 examples, as `num_samples` says: the floor of FID falls with more.
-    The Inception score is that of real examples. A warning says that it is of halves; nobody can draw more of them.
+    The halves are random, from `seed`; each has N // 2 examples, as `num_samples` says, and FID falls with more of
+    them. The Inception score is that of real examples. Warnings say that they are about halves, without a remedy: there
+    are no more real examples.
     """
     first, second = split_halves(len(real["features"]), seed)
 
@@ -76,7 +74,7 @@ def floor(real: Arrays, *, names: Sequence[str] | None = None, seed: int = 0) ->
 
 
 def _of_halves(figure: Estimate) -> Estimate:
-    warning = f"data against data, one half as samples of the other: {figure.warning}"
+    warning = f"real vs. real, one half of the data against the other: {figure.warning}"
     return dataclasses.replace(figure, warning=warning, remedy="")
 
 
@@ -118,44 +116,14 @@ def _missing(name: str, given: Inputs) -> str | None:
     return None
 
 
-def _fid(given: Inputs) -> dict[str, Estimate]:
-    assert given.statistics is not None  # see _missing
-    return {"fid": fid_of_groups(moments.in_groups(given.samples["features"]), given.statistics)}
-
-
-def _fid_infinity(given: Inputs) -> dict[str, Estimate]:
-    assert given.statistics is not None
-    return {"fid_infinity": fid_infinity(given.samples["features"], given.statistics, seed=given.seed)}
-
-
-def _kid(given: Inputs) -> dict[str, Estimate]:
-    return {"kid": kid(given.samples["features"], given.real["features"])}
-
-
-def _inception_score(given: Inputs) -> dict[str, Estimate]:
-    num_splits = min(10, len(given.samples["logits"]))
-    return {"inception_score": inception_score(given.samples["logits"], num_splits=num_splits)}
-
-
-def _neighbours(given: Inputs) -> dict[str, Estimate]:
-    return neighbours(given.samples["features"], given.real["features"])
-
-
-class Metric(NamedTuple):
-    """How a metric is computed, perhaps together with others, what it needs, and of how many examples on each side."""
-
-    compute: Callable[[Inputs], dict[str, Estimate]]
-    needs: tuple[str, ...]
-    fewest: int
-
-
+# By name. Each file of this folder defines its metrics beside their formulas.
 METRICS: dict[str, Metric] = {
-    "fid": Metric(_fid, ("features", "statistics"), 2),
-    "fid_infinity": Metric(_fid_infinity, ("features", "statistics"), 4),
-    "kid": Metric(_kid, ("features", "real"), 4),
-    "inception_score": Metric(_inception_score, ("logits",), 1),
-    "precision": Metric(_neighbours, ("features", "real"), 6),
-    "recall": Metric(_neighbours, ("features", "real"), 6),
-    "density": Metric(_neighbours, ("features", "real"), 6),
-    "coverage": Metric(_neighbours, ("features", "real"), 6),
+    "fid": frechet.FID,
+    "fid_infinity": frechet.FID_INFINITY,
+    "kid": kernel_distance.KID,
+    "inception_score": inception_score.INCEPTION_SCORE,
+    "precision": neighbors.PRECISION,
+    "recall": neighbors.RECALL,
+    "density": neighbors.DENSITY,
+    "coverage": neighbors.COVERAGE,
 }

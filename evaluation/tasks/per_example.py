@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.rounds import Arrays, Task
+from reports.records import Column
 
 Fetch = Callable[[int], Mapping[str, Any]]  # round -> batch with "index" [B] and "mask" [B], 0 for padding
 Evaluate = Callable[[dict[str, Any]], Mapping[str, Any]]  # batch -> quantities, each [B] or one number for the batch
@@ -21,6 +22,8 @@ def per_example_task(
     *,
     quantity: str,
     repeats: int = 1,
+    heading: str | None = None,
+    rank: int = 2,
 ) -> Task:
     """Evaluates every example exactly once, padding left out; its value is the mean of `repeats` evaluations.
 
@@ -52,7 +55,9 @@ def per_example_task(
         _check_coverage(name, columns.pop("index"), num_examples)
         return _statistics(columns.pop(quantity)) | {f"{key}_mean": float(v.mean()) for key, v in columns.items()}
 
-    return Task(name, -(-num_examples // batch_size), run, summarize)
+    shown = heading or quantity.replace("_per_", "/")  # bits/dim, nats/dim
+    column = Column("mean", shown, "lower", error="standard_error", digits=".4f", rank=rank)
+    return Task(name, -(-num_examples // batch_size), run, summarize, (column,))
 
 
 def loss_task(
@@ -66,7 +71,15 @@ def loss_task(
 ) -> Task:
     """The mean of `losses(batch)` [B] over a data set; see `per_example_task`."""
     return per_example_task(
-        name, num_examples, batch_size, fetch, lambda b: {"loss": losses(b)}, quantity="loss", repeats=repeats
+        name,
+        num_examples,
+        batch_size,
+        fetch,
+        lambda batch: {"loss": losses(batch)},
+        quantity="loss",
+        repeats=repeats,
+        heading="test loss",
+        rank=1,
     )
 
 
@@ -97,7 +110,7 @@ def samples_task(num_samples: int, batch_size: int, generate: Generate, *, name:
         _check_coverage(name, np.concatenate(indices), num_samples)
         return {"num_samples": num_samples, "num_evals": float(np.mean(evaluations))}
 
-    return Task(name, -(-num_samples // batch_size), run, summarize)
+    return Task(name, -(-num_samples // batch_size), run, summarize, (Column("num_evals", "NFE"),))
 
 
 def features_task(name: str, num_examples: int, num_rounds: int, extract: Callable[[int], Arrays]) -> Task:

@@ -11,7 +11,8 @@ import run_lib
 from evaluation import rounds
 from evaluation.metrics import table
 from evaluation.rounds import Worker, worker_of
-from reports import report
+from programs import metrics
+from reports import console
 from tests.support.runs import compared, untrained
 
 
@@ -22,27 +23,27 @@ def run(tmp_path):
 
 def test_data_are_as_far_from_their_statistics_as_numbers_allow(run, tmp_path):
     """192 numbers of 512 uniform images: as samples of themselves they are at distance 0."""
-    table.write_statistics(run, tmp_path / "stats.npz")
+    metrics.write_statistics(run, tmp_path / "stats.npz")
     images = run.train.fetch(np.arange(len(run.train)))["x"]
     np.savez(tmp_path / "samples.npz", images)
-    found = table.of_files(run, tmp_path / "samples.npz", tmp_path / "stats.npz")["samples"]
+    found = metrics.of_files(run, tmp_path / "samples.npz", tmp_path / "stats.npz")["samples"]
     assert list(found) == ["fid"]  # all that statistics alone allow
     assert found["fid"]["value"] == pytest.approx(0, abs=1e-6) and found["fid"]["num_samples"] == 512
     black = np.zeros((64, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "black.npz", black)
-    far = table.of_files(run, tmp_path / "black.npz", tmp_path / "stats.npz")["samples"]["fid"]["value"]
+    far = metrics.of_files(run, tmp_path / "black.npz", tmp_path / "stats.npz")["samples"]["fid"]["value"]
     values = images.reshape(512, -1) / 255
     # Of a point at 0: |mean|^2 + the trace of the covariance.
     assert far == pytest.approx((values.mean(0) ** 2).sum() + values.var(0, ddof=1).sum(), rel=1e-5)
 
 
 def test_statistics_of_other_features_or_data_are_refused_by_name(run, tmp_path):
-    table.write_statistics(run, tmp_path / "stats.npz")
+    metrics.write_statistics(run, tmp_path / "stats.npz")
     np.savez(tmp_path / "samples.npz", np.zeros((8, 8, 8, 3), np.uint8))
     other = untrained(compared(reference_dataset="test"), tmp_path / "run")
     other.config.eval.reference_dataset = "test"
     with pytest.raises(ValueError, match="split.*train.*test"):
-        table.of_files(other, tmp_path / "samples.npz", tmp_path / "stats.npz")
+        metrics.of_files(other, tmp_path / "samples.npz", tmp_path / "stats.npz")
 
 
 def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_path, caplog):
@@ -50,14 +51,14 @@ def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_pat
     folder.mkdir()
     for number, image in enumerate(run.test.fetch(np.arange(100))["x"]):
         Image.fromarray(image).save(folder / f"{number}.png")
-    found = table.of_files(run, folder, None)["samples"]
+    found = metrics.of_files(run, folder, None)["samples"]
     assert found.keys() == {"fid", "kid", "precision", "recall"}
     told = [record.getMessage() for record in caplog.records]
     assert told == [found[name]["warning"] for name in ("fid", "kid", "precision")]  # that of recall is the same
     # Images of the same law: KID is unbiased, so near 0 by its error; black ones are far.
     assert abs(found["kid"]["value"]) < 5 * found["kid"]["error"]
     np.savez(tmp_path / "black.npz", np.zeros((100, 8, 8, 3), np.uint8))
-    black = table.of_files(run, tmp_path / "black.npz", None)["samples"]
+    black = metrics.of_files(run, tmp_path / "black.npz", None)["samples"]
     assert black["precision"]["value"] == 0 and black["kid"]["value"] > 10 * abs(found["kid"]["value"])
 
 
@@ -67,15 +68,17 @@ def test_the_program_metrics_says_which_errors_are_deviations():
         "kid": {**kid, "standard_deviation": 0.005},
         "fid": {"value": 4.5, "error": 0.2, "error_from": "jackknife"},
     }
-    first, second = report.figures(figures).splitlines()
-    assert first == "kid             0.03 +- 0.005  (+- standard deviation over 100 subsets of 150)"
-    assert second == "fid             4.5 +- 0.2"
+    columns = [column.to_dict() for column in table.columns(figures)]
+    first, second = console.figures({"samples": figures, "columns": columns}).splitlines()
+    assert first.split() == ["FID", "4.5", "±", "0.2"]
+    assert second.split()[:4] == ["KID", "0.03", "±", "0.005"]
+    assert second.endswith("  ± standard deviation over 100 subsets of 150")
 
 
 def test_samples_of_another_size_are_refused(run, tmp_path):
     np.savez(tmp_path / "samples.npz", np.zeros((8, 4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match=r"has images \(4, 4, 3\), but the data are \(8, 8, 3\)"):
-        table.of_files(run, tmp_path / "samples.npz", None)
+        metrics.of_files(run, tmp_path / "samples.npz", None)
 
 
 @pytest.mark.parametrize(
@@ -115,17 +118,17 @@ def test_too_few_examples_are_told_before_anything_is_drawn(name):
     examples = np.random.default_rng(0).normal(size=(2 * max(fewest, 2), 3))
     found = {"features": examples, "logits": examples}
     table.measure({key: value[:fewest] for key, value in found.items()}, found, names=[name])
-    table.floor(found, names=[name])
+    table.baseline(found, names=[name])
 
     def run(num_samples, num_real):
         config = compared(num_samples=num_samples)
         config.eval.metrics = (name,)
         return types.SimpleNamespace(config=config, train=range(num_real))
 
-    table.check_numbers(run(fewest, len(examples)))
+    metrics.check_numbers(run(fewest, len(examples)))
     for few in (run(fewest, len(examples) - 1), run(fewest - 1, len(examples))):
         with pytest.raises(ValueError, match=f"config.eval.metrics has {name}, which takes at least {fewest} samples"):
-            table.check_numbers(few)
+            metrics.check_numbers(few)
 
 
 def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, monkeypatch):
@@ -181,7 +184,7 @@ def test_a_worker_that_there_is_not_is_refused():
 
 
 def test_a_metric_that_the_features_do_not_allow_is_told_before_anything_is_drawn(run):
-    table.check(run)
+    metrics.check(run)
     run.config.eval.metrics = ("fid", "inception_score")
     with pytest.raises(ValueError, match="config.eval.metrics has inception_score, which needs logits, .* 'pixels'"):
-        table.check(run)
+        metrics.check(run)

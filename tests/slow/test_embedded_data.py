@@ -6,7 +6,7 @@ import sys
 
 def test_embedded_data_need_neither_tensorflow_nor_pytorch_nor_tfds():
     program = (
-        "import sys; from data.stock import load; import reports.report, evaluation.tasks.per_example, data.pipeline\n"
+        "import sys; from data.stock import load; import reports.records, evaluation.tasks.per_example, data.pipeline\n"
         "print('examples', len(load('digits', 'train')))\n"
         "found = {name.split('.')[0] for name in sys.modules} & {'tensorflow', 'torch', 'tensorflow_datasets'}\n"
         "assert not found, f'not needed: {found}'"

@@ -1,17 +1,24 @@
-"""Finished evaluations of made-up numbers, as the program leaves them."""
+"""The folder of an evaluated checkpoint, as the program eval leaves it, with made-up results."""
 
 import numpy as np
 
-from reports import report
+from evaluation.metrics import table
+from reports.records import Column, write_report
 from reports.sheets import grid, write_png
+
+METRICS = ("fid", "kid", "inception_score", "precision", "recall")
+LOSS = Column("loss.mean", "test loss", "lower", error="loss.standard_error", digits=".4f", rank=1)
+BITS = Column("bits_per_dim.mean", "bits/dim", "lower", error="bits_per_dim.standard_error", digits=".4f", rank=2)
+EVALUATIONS = Column("samples.num_evals", "NFE")
 
 
 def figure(value, error=0.05, **more):
+    """An estimate, as a report holds it."""
     return {"value": value, "error": error, "error_from": "a test", "num_samples": 600, "num_real": 1497, **more}
 
 
 def results_of(number, metrics=True, bits=True):
-    """Figures that fall with the checkpoints up to the third, and rise after it."""
+    """Results that fall with the checkpoints up to the third, and rise after it."""
     height = 0.4 + 0.3 * abs(number - 3)
     results = {
         "loss": {"mean": 0.1 * height, "standard_error": 0.01, "num_examples": 300, "num_nonfinite": 0},
@@ -41,8 +48,14 @@ def results_of(number, metrics=True, bits=True):
     return results
 
 
-def evaluated(folder, number, **kwargs):
-    """The folder of a checkpoint, as the program leaves it."""
+def columns_of(metrics=True, bits=True):
+    """The columns of these results."""
+    measured = [column.below("metrics") for column in table.columns(METRICS)] if metrics else []
+    return [LOSS, *([BITS] if bits else []), EVALUATIONS, *measured]
+
+
+def evaluated(folder, number, results=None, columns=None, **kwargs):
+    """Writes the report and the grid of samples of checkpoint `number`."""
     directory = folder / f"ckpt_{number}"
     images = np.random.default_rng(number).integers(0, 256, (100, 8, 8, 1), np.uint8)
     write_png(directory / "samples.png", grid(images, scale=4))
@@ -50,7 +63,9 @@ def evaluated(folder, number, **kwargs):
         "checkpoint": number,
         "step": 50_000 * number,
         "seed": 42,
-        "results": results_of(number, **kwargs),
+        "results": results_of(number, **kwargs) if results is None else results,
+        "columns": [column.to_dict() for column in (columns_of(**kwargs) if columns is None else columns)],
+        "grid": "samples.png",
         "config": {
             "data": {"dataset": "digits"},
             "model": {"name": "ncsnpp"},
@@ -63,4 +78,4 @@ def evaluated(folder, number, **kwargs):
         "num_devices": 1,
         "num_processes": 1,
     }
-    report.write_report(directory, content)
+    return write_report(directory, content)

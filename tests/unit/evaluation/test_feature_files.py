@@ -91,7 +91,7 @@ def test_rows_of_an_array_on_disk_are_measured_as_the_array_is(gathered):
     halves = [{name: array[rows] for name, array in whole.items()} for rows in (first, second)]
     names = [name for name in table.METRICS if name != "kid"]
     expected = table.measure(*halves, names=names, seed=3)
-    found = table.floor(gathered, names=names, seed=3)
+    found = table.baseline(gathered, names=names, seed=3)
     assert list(found) == names and numbers(found) == numbers(expected)
     rows = Rows(whole["features"], second)
     assert len(rows) == 500 and rows.shape == (500, WIDTH) and rows.dtype == np.float32
@@ -116,7 +116,7 @@ def test_features_of_many_images_are_never_held_all_together(tmp_path):
         found = gather(task, tmp_path, Worker())
         real = {"features": found["features"]}
         table.measure(real, reference=statistics(moments.of(real["features"])), names=["fid"])
-        table.floor(real, names=["fid"])
+        table.baseline(real, names=["fid"])
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -9,9 +9,9 @@ from evaluation.metrics import frechet, moments, table
 from evaluation.metrics.frechet import fid, fid_infinity, fid_of_groups, frechet_distance
 from evaluation.metrics.inception_score import inception_score
 from evaluation.metrics.kernel_distance import kid, squared_discrepancy
-from evaluation.metrics.neighbors import neighbours
+from evaluation.metrics.neighbors import neighbors
 from evaluation.metrics.reference import Statistics, statistics
-from reports.estimate import warnings_of
+from reports.records import warnings
 from tests.support import metric_fixtures as recipe
 
 FIGURES = json.loads((recipe.FOLDER / "figures.json").read_text())
@@ -160,7 +160,7 @@ def test_inception_score_is_one_for_a_guess_and_the_number_of_classes_for_certai
 
 def test_precision_and_recall_equal_torch_fidelity():
     for k, name in ((3, "neighbours"), (5, "neighbours_five")):
-        figures = neighbours(SAMPLES, REAL, k=k)
+        figures = neighbors(SAMPLES, REAL, k=k)
         for figure in ("precision", "recall"):
             assert figures[figure].value == pytest.approx(FIGURES[name][figure], **EQUAL)
 
@@ -170,12 +170,12 @@ def test_density_and_coverage_are_their_definitions():
     distances = np.linalg.norm(y[:, None] - x[None, :], axis=-1)
     radii = np.sort(np.linalg.norm(y[:, None] - y[None, :], axis=-1), axis=1)[:, 5]
     inside = distances <= radii[:, None]
-    figures = neighbours(x, y)
+    figures = neighbors(x, y)
     assert figures["density"].value == pytest.approx(inside.sum() / (5 * 30), rel=1e-12)
     assert figures["coverage"].value == pytest.approx(inside.any(1).mean(), rel=1e-12)
     spread = (inside.sum(0) / 5).std(ddof=1) / np.sqrt(30)
     assert figures["density"].error == pytest.approx(spread, rel=1e-12)
-    assert "few for nearest neighbours" in figures["density"].warning
+    assert "few for nearest neighbors" in figures["density"].warning
 
 
 def test_what_is_few_is_told_once_and_only_what_can_be_done_about_it():
@@ -185,31 +185,31 @@ def test_what_is_few_is_told_once_and_only_what_can_be_done_about_it():
         kind: {name: figure.to_dict() for name, figure in figures.items()}
         for kind, figures in (
             ("samples", table.measure(samples, real, names=names)),
-            ("data_against_data", table.floor(real, names=names)),
+            ("data_against_data", table.baseline(real, names=names)),
         )
     }
-    few, subsets, halves = sorted(warnings_of(measured))
-    assert few.startswith("200 samples and 30 real examples are few for nearest neighbours: precision, recall, density")
+    few, subsets, halves = sorted(warnings(measured, table.columns(names)))
+    assert few.startswith("200 samples and 30 real examples are few for nearest neighbors: precision, recall, density")
     assert few.endswith("; compare only with figures of as many") and "1000" not in few
     assert subsets.startswith("KID is the mean over subsets of 15,") and "1000" not in subsets
     # 15 examples in each half, 16 features: the FID of the samples, of 30, has no warning.
-    assert halves.startswith("data against data, one half as samples of the other: FID compares 16 features of 15 sam")
+    assert halves.startswith("real vs. real, one half of the data against the other: FID compares 16 features of 15 ")
     assert halves.endswith("the distance is too large")  # halves cannot be larger
-    many = neighbours(SAMPLES[:200], draw(0, 1000, SAMPLES.shape[1]))
+    many = neighbors(SAMPLES[:200], draw(0, 1000, SAMPLES.shape[1]))
     assert many["recall"].remedy == "draw at least 1000 samples"
 
 
 def test_a_set_is_all_of_itself_and_nothing_of_a_far_one():
     x = draw(0, 50)
-    for name, figure in neighbours(x, x).items():
+    for name, figure in neighbors(x, x).items():
         assert figure.value == pytest.approx(6 / 5 if name == "density" else 1)  # each ball holds its centre too
-    assert all(figure.value == 0 for figure in neighbours(x + 1e3, x).values())
+    assert all(figure.value == 0 for figure in neighbors(x + 1e3, x).values())
 
 
 def test_copies_lie_on_the_border_of_the_balls_that_reach_to_them():
     """With k = 1 every ball's border goes through another real example, and a copy of it is inside, rounding or not."""
     real = draw(0, 200, 3) / 255 + 100.0
-    figures = neighbours(real[:100], real, k=1, k_density=1)
+    figures = neighbors(real[:100], real, k=1, k_density=1)
     distances = np.linalg.norm(real[:, None] - real[None, :], axis=-1)
     np.fill_diagonal(distances, np.inf)
     held = np.arange(200)[:, None] == np.arange(100)[None, :]  # a ball holds a copy of its centre, and ...
@@ -218,7 +218,7 @@ def test_copies_lie_on_the_border_of_the_balls_that_reach_to_them():
 
 
 def test_figures_do_not_depend_on_the_size_of_chunks():
-    whole, piecewise = neighbours(SAMPLES, REAL), neighbours(SAMPLES, REAL, chunk_bytes=8 * 1200 * 7)
+    whole, piecewise = neighbors(SAMPLES, REAL), neighbors(SAMPLES, REAL, chunk_bytes=8 * 1200 * 7)
     assert {name: f.value for name, f in whole.items()} == {name: f.value for name, f in piecewise.items()}
 
 
@@ -249,7 +249,7 @@ def test_only_what_the_inputs_allow_is_measured():
 
 
 def test_the_floor_is_what_real_examples_reach_against_real_ones():
-    figures = table.floor({"features": REAL}, names=["fid", "kid", "precision", "coverage"])
+    figures = table.baseline({"features": REAL}, names=["fid", "kid", "precision", "coverage"])
     assert figures["fid"].num_samples == figures["fid"].num_real == 550
     assert 0 < figures["fid"].value < FIGURES["fid"]["frechet_inception_distance"]
     assert abs(figures["kid"].value) < 4 * figures["kid"].error  # zero is expected
@@ -257,7 +257,7 @@ def test_the_floor_is_what_real_examples_reach_against_real_ones():
     first, second = table.split_halves(1101, seed=3)
     assert len(first) == len(second) == 550 and not set(first) & set(second)
     with pytest.raises(ValueError, match="3 real examples cannot be split"):
-        table.floor({"features": REAL[:3]})
+        table.baseline({"features": REAL[:3]})
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_the_floor_is_what_real_examples_reach_against_real_ones():
     [
         (lambda: fid(of(SAMPLES), of(REAL[:, :3])), "of different features"),
         (lambda: kid(SAMPLES, REAL[:, :3]), "do not compare"),
-        (lambda: neighbours(SAMPLES, REAL[:, :3]), "do not compare"),
-        (lambda: neighbours(SAMPLES[:5], REAL), "more examples than neighbours"),
+        (lambda: neighbors(SAMPLES, REAL[:, :3]), "do not compare"),
+        (lambda: neighbors(SAMPLES[:5], REAL), "more examples than neighbors"),
         (lambda: table.measure({"features": SAMPLES * np.inf}), "features of the samples are not finite from row 0"),
         (lambda: table.measure({"features": SAMPLES}, {"features": REAL[0]}), r"shape \(16,\); give \[N, D\]"),
         (lambda: inception_score(LOGITS[:3]), "one sample for each split"),

@@ -2,19 +2,20 @@
 
 import csv
 import fcntl
-import html.parser
 import io
 import json
 import re
 import shutil
 import subprocess
 import threading
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from reports import overview, page, plots, records
+from reports import console, html, overview, plots, records
+from reports.records import Column
 from tests.support.evaluations import evaluated, results_of
 
 
@@ -37,7 +38,7 @@ def contents(folder):
 def test_the_table_has_every_number_of_every_report(evaluation):
     rows = list(csv.DictReader(io.StringIO((evaluation[0] / "report.csv").read_text())))
     assert [row["checkpoint"] for row in rows] == ["1", "2", "3", "4", "10"]  # by number, not by name
-    expected = dict(records._numbers(results_of(2)))
+    expected = dict(records.flatten(results_of(2)))
     assert len(expected) > 40 and rows[1].keys() == expected.keys() | {"checkpoint", "step"}
     assert {name: float(rows[1][name]) for name in expected if rows[1][name]} == expected
     assert rows[1]["step"] == "100000" and float(rows[1]["metrics.data_against_data.fid.error"]) == 0.03
@@ -52,7 +53,7 @@ def test_the_best_checkpoint_is_that_of_the_least_fid_else_of_bits_per_dim_else_
         return records.best_of(records.read(tmp_path))
 
     evaluated(tmp_path, 2, metrics=False, bits=False)
-    assert best() == records.Best(2, 100_000, "loss", pytest.approx(0.07))
+    assert best() == records.Best(2, 100_000, "test loss", pytest.approx(0.07))
     evaluated(tmp_path, 4, metrics=False)
     assert best()[:3] == (4, 200_000, "bits/dim")  # the first has none
     evaluated(tmp_path, 1)
@@ -62,11 +63,17 @@ def test_the_best_checkpoint_is_that_of_the_least_fid_else_of_bits_per_dim_else_
 
 def test_of_equal_checkpoints_the_first_is_best_and_what_is_not_finite_is_none():
     def checkpoint(number, loss):
-        return records.Checkpoint({"checkpoint": number, "step": number}, {"loss.mean": loss} if loss else {}, None)
+        numbers = {"loss.mean": loss} if loss else {}
+        return records.Checkpoint({"checkpoint": number, "step": number}, numbers, (column,), None)
 
+    column = Column("loss.mean", "loss", "lower")
     assert records.best_of([checkpoint(2, 0.5), checkpoint(1, 0.5), checkpoint(3, 0.6)]).checkpoint == 1
+    column = Column("loss.mean", "loss", "higher")
+    assert records.best_of([checkpoint(2, 0.6), checkpoint(1, 0.5), checkpoint(3, 0.6)]).checkpoint == 2
+    column = Column("loss.mean", "loss")
+    assert records.best_of([checkpoint(2, 0.6), checkpoint(1, 0.5)]) is None
     assert records.best_of([checkpoint(1, None)]) is None and records.best_of([]) is None
-    assert dict(records._numbers({"loss": {"mean": None, "n": 3, "of": "words"}})) == {"loss.n": 3}
+    assert dict(records.flatten({"loss": {"mean": None, "n": 3, "of": "words"}})) == {"loss.n": 3}
 
 
 def test_the_overview_is_the_same_to_the_last_byte_whoever_makes_it_last(evaluation, tmp_path):
@@ -109,17 +116,18 @@ def test_a_half_written_report_is_not_read(evaluation, tmp_path):
 def test_nothing_evaluated_yet_is_a_page_too(tmp_path):
     assert overview.rebuild(tmp_path) is None
     assert "nothing yet" in (tmp_path / "report.html").read_text()
+    assert "no results yet" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "report.csv").read_text() == "checkpoint,step\n"
 
 
-def test_the_curves_are_a_picture_with_a_panel_for_each_figure(evaluation):
+def test_the_curves_have_a_panel_for_each_column(evaluation):
     with Image.open(evaluation[0] / "report.png") as picture:
         assert picture.size[0] > 3 * 400 and len(picture.convert("RGB").getcolors(10**6)) > 50
-    drawn = plots.draw([plots.Series("loss", [1], [0.5], [0.1], None)], "svg").decode()
-    assert "loss" in drawn and "FID" not in drawn and "data against data" not in drawn
+    drawn = plots.draw([plots.Panel("$loss$ <1>", [plots.Curve([1], [0.5], [0.1])])], "svg").decode()
+    assert "$loss$ &lt;1&gt;" in drawn and "FID" not in drawn and "real vs. real" not in drawn
 
 
-class Resources(html.parser.HTMLParser):
+class Resources(HTMLParser):
     """Notes every tag, and all that a browser would fetch."""
 
     def __init__(self, text):
@@ -140,7 +148,7 @@ def test_the_page_needs_nothing_from_elsewhere(evaluation):
     assert "@import" not in text and not re.search(r"url\((?!#)", text)
 
 
-def test_the_page_tells_figures_errors_floors_and_where_they_come_from(evaluation):
+def test_the_page_has_results_error_bars_baselines_and_provenance(evaluation):
     text = (evaluation[0] / "report.html").read_text()
     for expected in (
         "Best: checkpoint 3, after 150,000 steps, by FID: 0.4",
@@ -148,15 +156,17 @@ def test_the_page_tells_figures_errors_floors_and_where_they_come_from(evaluatio
         "<td>0.400<small>± 0.094</small></td>",
         "<td>−0.0009<small>± 0.0037 (deviation)</small></td>",
         "<td>0.93</td>",
-        '<th colspan="2">data against data</th>',
+        '<th colspan="2">real vs. real</th>',
         "<td>0.423<small>± 0.030</small></td>",
         '<p class="warning">FID compares &lt;few&gt; samples.</p>',  # not only where one has to look for it
         '<p class="warning">750 &lt;halves&gt; are few.</p>',
-        "FID: a test; 600 samples, 1,497 data.",
-        "Bits/dim: 300 images.",
+        "FID: a test; 600 samples; 1,497 real examples.",
+        "<li>bits/dim: 300 examples.</li>",
+        "<th>FID ↓</th>",
+        "<th>IS ↑</th>",
         "abababab",
         "0.10.2",
-        "Checkpoint 10 · 500,000 steps · 201 evaluations",
+        "Checkpoint 10 · 500,000 steps<",
     ):
         assert expected in text, expected
     assert text.count("&lt;few&gt;") == text.count("&lt;halves&gt;") == 1
@@ -172,6 +182,67 @@ def test_one_checkpoint_is_not_the_best(tmp_path):
     assert overview.rebuild(tmp_path).checkpoint == 2
 
 
+MADE_UP = (
+    Column("zeal.rate", "zeal <%>", "higher", error="zeal.wobble", baseline="calm.rate", rank=9),
+    Column("zeal.drift", "drift"),
+)
+
+
+def test_a_made_up_task_appears_everywhere_without_an_edit(tmp_path):
+    for number, rate in ((1, 0.25), (2, 0.75), (3, 0.5)):
+        results = {"zeal": {"rate": rate, "wobble": 0.0125, "drift": 17}, "calm": {"rate": 0.9, "wobble": 0.02}}
+        path = evaluated(tmp_path, number, results, MADE_UP)
+    assert overview.rebuild(tmp_path) == records.Best(2, 100_000, "zeal <%>", 0.75)
+    header, row, *_ = (tmp_path / "report.csv").read_text().splitlines()
+    assert header == "checkpoint,step,calm.rate,calm.wobble,zeal.drift,zeal.rate,zeal.wobble"
+    assert row == "1,50000,0.9,0.02,17,0.25,0.0125"
+    page = (tmp_path / "report.html").read_text()
+    for expected in (
+        "<th>zeal &lt;%&gt; ↑</th><th>drift</th>",
+        "<td>0.250<small>± 0.013</small></td><td>17</td>",
+        '<th colspan="2">real vs. real</th><td>0.900<small>± 0.020</small></td><td></td>',
+        "zeal &lt;%&gt;</text>",  # the curve
+    ):
+        assert expected in page, expected
+    assert "drift</text>" not in page  # no curve of what is neither good nor bad
+    lines = console.summary(path).splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["real", "vs.", "real"],
+        ["zeal", "<%>", "0.5", "±", "0.013", "0.9"],
+        ["drift", "17"],
+    ]
+
+
+def test_the_console_shows_values_error_bars_baselines_and_numbers_of_examples(tmp_path):
+    path = evaluated(tmp_path, 3)
+    words = [line.split() for line in console.summary(path).splitlines()]
+    assert words == [
+        ["Checkpoint", "3,", "after", "150000", "steps"],
+        ["real", "vs.", "real"],
+        ["test", "loss", "0.0400", "±", "0.0100", "300", "examples"],
+        ["bits/dim", "2.4000", "±", "0.0142", "300", "examples"],
+        ["NFE", "201", "600", "samples"],
+        ["FID", "0.4", "±", "0.094", "0.4231", "600", "samples"],
+        ["KID", "-0.00089", "±", "0.0037", "0.0015", "±", "standard", "deviation", "over", "parts"],
+        ["IS", "6.021", "±", "0.33", "7.249", "600", "samples"],
+        ["precision", "0.76", "±", "0.017", "0.9", "600", "samples"],
+        ["recall", "0.93", "0.9", "600", "samples"],
+        ["features", "classifier"],
+        ["samples", str(tmp_path / "ckpt_3" / "samples.png")],
+        ["report", str(path)],
+    ]
+    assert console.warnings(path) == ["FID compares <few> samples", "750 <halves> are few"]
+    values = [line.index("0.4231") for line in console.summary(path).splitlines() if "0.4231" in line]
+    assert values == [console.summary(path).splitlines()[1].index("real vs. real")]  # columns are aligned
+
+
+def test_a_report_without_columns_is_still_a_row_of_the_csv(tmp_path):
+    evaluated(tmp_path, 1, columns=())
+    overview.rebuild(tmp_path)
+    assert "bits_per_dim.mean" in (tmp_path / "report.csv").read_text()
+    assert json.loads((tmp_path / "best.json").read_text()) == {}
+
+
 @pytest.mark.parametrize(
     ("value", "error", "expected"),
     [
@@ -184,7 +255,7 @@ def test_one_checkpoint_is_not_the_best(tmp_path):
     ],
 )
 def test_a_number_has_the_digits_that_its_error_leaves(value, error, expected):
-    assert page.shown(value, error) == expected
+    assert html.shown(value, error) == expected
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from PIL import Image
 
 from core.files import write_json
 from reports.provenance import provenance
-from reports.report import write_report
+from reports.records import write_report
 from reports.sheets import grid, write_png
 
 

@@ -1,0 +1,115 @@
+"""Pages that need nothing else: no script, no font and no image from elsewhere. The markup is in `templates/`."""
+
+import base64
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from reports.records import BASELINE, Best, Checkpoint, Column, facts, is_deviation, merged, notes, warnings
+
+SUBJECT = ("data.dataset", "model.name", "training.sde")  # keys of the config
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ARROWS = {"lower": " ↓", "higher": " ↑", None: ""}
+
+
+class Cell(NamedTuple):
+    """A number as it is shown, its error bar, and whether that is a deviation over parts."""
+
+    value: str = ""
+    error: str = ""
+    is_deviation: bool = False
+
+
+def render(template: str, **content: Any) -> str:
+    """A template of `templates/`, filled in; everything but `Markup` is escaped."""
+    return TEMPLATES.get_template(template).render(**content)
+
+
+def evaluation(checkpoints: Sequence[Checkpoint], best: Best | None, drawing: bytes) -> str:
+    """The page of an evaluation. `drawing`: the curves, an SVG document."""
+    numbered = [checkpoint.numbers for checkpoint in checkpoints]
+    columns = [c for c in merged(c.columns for c in checkpoints) if any(c.path in numbers for numbers in numbered)]
+    last = checkpoints[-1] if checkpoints else None
+    return render(
+        "evaluation.html",
+        subject=_subject(last.report["config"]) if last else "nothing yet",
+        best=best,
+        curves=inline_svg(drawing),
+        headings=[heading(column) for column in columns],
+        rows=[(checkpoint, _cells(checkpoint, columns)) for checkpoint in checkpoints],
+        baseline=BASELINE,
+        baselines=_baselines(last, columns) if last else [],
+        warnings=warnings(last.report["results"], columns) if last else [],
+        notes=[(c.heading, found) for c in columns if last and (found := notes(last.report["results"], c))],
+        grids=[(checkpoint.report, data_uri(checkpoint.grid)) for checkpoint in checkpoints if checkpoint.grid],
+        provenance=_provenance(last.report) if last else [],
+        config=json.dumps(last.report["config"], indent=2, sort_keys=True, ensure_ascii=False) if last else "",
+    )
+
+
+def heading(column: Column) -> str:
+    """The heading of a column, with an arrow towards the better values."""
+    return f"{column.heading}{ARROWS[column.better]}"
+
+
+def inline_svg(drawing: bytes) -> Markup:
+    """The element of an SVG document, without what precedes it."""
+    text = drawing.decode()
+    return Markup(text[text.index("<svg") :])
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG file as part of a page."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def shown(value: float, error: float | None) -> tuple[str, str]:
+    """A number with the digits that its error leaves, and the error with two: ("0.481", "0.094")."""
+    if error is None or not 0 < error < math.inf:
+        return f"{value:.4g}", ""
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return (f"{value:.{digits}f}", f"{error:.{digits}f}") if digits <= 6 else (f"{value:.4g}", f"{error:.2g}")
+
+
+def cell(numbers: Mapping[str, float], path: str | None, error_path: str | None, is_deviation: bool = False) -> Cell:
+    """The number at `path` with its error bar; empty if it is missing."""
+    if path is None or path not in numbers:
+        return Cell()
+    value, error = shown(numbers[path], numbers.get(error_path or ""))
+    return Cell(value.replace("-", "−"), error, is_deviation)
+
+
+def _cells(checkpoint: Checkpoint, columns: Sequence[Column]) -> list[Cell]:
+    results = checkpoint.report["results"]
+    return [cell(checkpoint.numbers, c.path, c.error, is_deviation(results, c.path)) for c in columns]
+
+
+def _baselines(checkpoint: Checkpoint, columns: Sequence[Column]) -> list[Cell]:
+    """The last row of the table; nothing where no column has a baseline."""
+    results = checkpoint.report["results"]
+    cells = [cell(checkpoint.numbers, c.baseline, c.baseline_error, is_deviation(results, c.baseline)) for c in columns]
+    return cells if any(each.value for each in cells) else []
+
+
+def _subject(config: Mapping[str, Any]) -> str:
+    """Data, network and SDE, as far as the config has them."""
+    sections = (key.split(".") for key in SUBJECT)
+    return " · ".join(str(config[section][name]) for section, name in sections if name in config.get(section, {}))
+
+
+def _provenance(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Device, seed, what the results say of themselves, and the versions of libraries."""
+    device = f"{report['num_devices']} × {report['device_kind']} ({report['backend']})"
+    described = [(name.replace("_", " "), value) for name, value in facts(report["results"])]
+    return [("device", device), ("seed", report["seed"]), *described, *sorted(report["versions"].items())]
