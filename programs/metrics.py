@@ -93,7 +93,10 @@ def of_files(run: Run, samples: pathlib.Path, stats: pathlib.Path | None) -> dic
     extractor, source = run.extractor, _real(run)
     expected = None if stats is None else reference.load(stats, _provenance(run, extractor))
     names = list(run.config.eval.metrics)
-    with tempfile.TemporaryDirectory(prefix="features_") as first, tempfile.TemporaryDirectory(prefix="data_") as second:
+    with (
+        tempfile.TemporaryDirectory(prefix="features_") as first,
+        tempfile.TemporaryDirectory(prefix="data_") as second,
+    ):
         found = spool((extractor(levels) for levels in read_levels(run, samples)), first)
         if expected is not None:
             names = [name for name in names if "real" not in table.METRICS[name].needs]
