@@ -35,10 +35,10 @@ from scipy.integrate import solve_ivp
 from benchmarks import measurement
 from builders.process import make_sde
 from builders.score import example_inputs, make_network, make_score_of
+from builders.shape import data_shape
 from configs import default, presets
 from core.arrays import Array
 from core.keys import example_keys, fold_in
-from data.shapes import data_shape
 from likelihood import dequantize
 from likelihood.divergence import Divergence, Hutchinson, draw_probes, hutchinson, hutchpp
 from likelihood.ode import drift_and_divergence, log_likelihood

@@ -28,8 +28,8 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from builders.shape import data_shape
 from configs import default
-from data.shapes import data_shape
 
 MIB = 2**20
 SIZES = {"cpu": (2048, 4)}  # side of the matrices of the peak, and products in one program

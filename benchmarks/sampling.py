@@ -19,8 +19,8 @@ from benchmarks import measurement
 from builders.devices import make_devices, set_num_cpu_devices
 from builders.sampler import make_sampler
 from builders.score import example_inputs, make_network, make_score_of
+from builders.shape import data_shape
 from core.keys import example_keys
-from data.shapes import data_shape
 from runtime import malloc
 
 

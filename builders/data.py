@@ -1,4 +1,4 @@
-"""The part of the composition root that reads `data`: what an example looks like, and where examples come from."""
+"""The data of a config: the source of examples, and how their values are scaled for the network and back."""
 
 import logging
 import math
@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from builders.shape import data_shape
 from core.arrays import Array
 from data.readers.own import FORMS, is_own
-from data.shapes import check_images, check_source, data_shape
+from data.shapes import check_images
 from data.spec import DataSpec
 from data.stock import EMBEDDED, Reading, Source, eval_split, load
 from likelihood import dequantize
@@ -21,8 +22,8 @@ def resolve(config: ConfigDict, spec: DataSpec | None = None) -> None:
 
     spec: what is known of them, as a checkpoint has it; otherwise they are read.
 
-    Sets `data.shape`, `image_size`, `num_channels`, `num_levels`; `random_flip` is taken back for what is no image.
-    Another call changes nothing. Errors: ValueError, FileNotFoundError for data that cannot be read.
+    Sets `data.shape`, `image_size`, `num_channels` and `num_levels`, and unsets `random_flip` for data that are not
+    images. It is idempotent. Errors: ValueError, FileNotFoundError for data that cannot be read.
     """
     _check_given(config)
     data = config.data
@@ -37,58 +38,67 @@ def resolve(config: ConfigDict, spec: DataSpec | None = None) -> None:
         data.num_levels = found.num_levels
     else:
         data.uniform_dequantization, data.centered = False, True
-        logging.info("%s are floats: not dequantised, the network sees (x - %g) / %g", data.dataset, *affine(config, 0))
+        logging.info(
+            "%s are floats: they are not dequantized, and the network sees (x - %g) / %g",
+            data.dataset,
+            *affine(config, 0),
+        )
     if len(found.shape) != 3 and data.random_flip:
         data.random_flip = False
-        logging.info("%s are no images [H, W, C]: config.data.random_flip is set to False", data.dataset)
+        logging.info("%s are not images [H, W, C]: config.data.random_flip is set to False", data.dataset)
 
 
 def source(config: ConfigDict, split: str) -> Source:
-    """The examples of `train`, or of `test`: what the published experiments evaluate on."""
+    """The data split `train`, or `test`, which is what the published experiments evaluate on.
+
+    Errors: ValueError, FileNotFoundError for data that cannot be found, or whose shape, levels or classes are not those
+    of the config.
+    """
     data = config.data
     examples = _load(config, split)
     if examples.shape != data_shape(config):
         raise ValueError(
-            f"config.data says examples of {data_shape(config)}, but {data.dataset} has {examples.shape}; "
+            f"config.data describes examples of {data_shape(config)}, but {data.dataset} has {examples.shape}; "
             f"set config.data.shape = {examples.shape}."
         )
-    check_source(config, examples.num_levels)
+    _check_values(config, examples.num_levels)
     if config.model.num_labels not in (0, examples.num_classes):
         raise ValueError(
             f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "
-            f"{examples.num_classes} classes; "
-            f"set it to {examples.num_classes}, or to 0 for a network that knows no classes."
+            f"{examples.num_classes} classes; set it to {examples.num_classes}, or to 0 for a network without classes."
         )
     return examples
 
 
 def unchecked(config: ConfigDict, split: str) -> Source:
-    """The examples of `train` or `test`, whether the rest of the config suits them or not."""
+    """The data split `train` or `test`, whether or not the rest of the config suits it."""
     return _load(config, split, any_size=True)
 
 
 def augmentation(config: ConfigDict) -> Augment | None:
-    """EDM's augmentation with probability `data.augment`, if that is not 0.
+    """EDM's augmentation with probability `data.augment`; None if that is 0.
 
-    Errors: ValueError for what is no image, and for a network that is not told: its samples would be changed too.
+    Errors: ValueError for data that are not images, and for a network that is not conditioned on the augmentation:
+    its samples would look augmented, too.
     """
     probability = config.data.augment
     if not probability:
         return None
     check_images(data_shape(config), "config.data.augment", "set it to 0")
-    told = config.model.get("augment_dim", 0)
-    if told != augment.NUM_LABELS:
+    dim = config.model.get("augment_dim", 0)
+    if dim != augment.NUM_LABELS:
         raise ValueError(
-            f"config.data.augment = {probability} changes images in ways that the network has to be told, but "
-            f"config.model.augment_dim = {told}; set it to {augment.NUM_LABELS}, or data.augment to 0."
+            f"config.data.augment = {probability} needs a network that is conditioned on the augmentation, but "
+            f"config.model.augment_dim = {dim}; set it to {augment.NUM_LABELS}, or data.augment to 0."
         )
     return lambda keys, x: augment.augment(keys, x, probability)
 
 
 def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
-    """(offset, scale): of floats the network sees (x - offset) / scale.
+    """(offset, scale) of floats, of which the network sees (x - offset) / scale.
 
-    Errors: ValueError for data with levels, which `data.centered` scales, and for a scale that is not positive.
+    Errors: ValueError for data with levels, which `data.centered` scales, and unless both are finite and the scale is
+    positive.
     """
     offset, scale = config.data.offset, config.data.scale
     if num_levels and (offset, scale) != (0.0, 1.0):
@@ -105,17 +115,20 @@ def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
 
 
 def _check_given(config: ConfigDict) -> None:
-    """Errors: ValueError where a config leaves the data to the command, and the command does not say them."""
+    """Errors: ValueError if neither the config nor the command line names a data set."""
     if not config.data.dataset:
         others = " or ".join(f"{form}:YOUR_FILE" for form in FORMS if form not in ("folder", "cifar10"))
         raise ValueError(
-            "config.data.dataset is empty, but this config has no data of its own: give "
-            f"--config.data.dataset=folder:YOUR_FOLDER, the folder of your pictures, or {others}."
+            "config.data.dataset is empty, because this config is for your own data: give "
+            f"--config.data.dataset=folder:YOUR_FOLDER, the folder of your images, or {others}."
         )
 
 
 def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
-    """Errors: ValueError, FileNotFoundError; not for embedded data of another size, where `any_size` will do."""
+    """A data split; with `any_size`, embedded data sets may have another size than the config says.
+
+    Errors: ValueError, FileNotFoundError.
+    """
     _check_given(config)
     data = config.data
     return load(
@@ -139,7 +152,7 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
 
 
 def prepare(config: ConfigDict, num_levels: int) -> Prepare:
-    """From a batch as loaded, grey levels or floats (`num_levels` 0), to the scaled data that are trained on."""
+    """`(keys, batch) -> x`: scales a training batch as loaded, integer levels or floats (`num_levels` 0)."""
     centered, (offset, scale) = config.data.centered, affine(config, num_levels)
     if not num_levels:
         return lambda keys, batch: (batch["x"] - offset) / scale
@@ -149,9 +162,10 @@ def prepare(config: ConfigDict, num_levels: int) -> Prepare:
 
 
 def to_model(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
-    """From grey levels to data without noise: the middle of a level's cell, if it was trained on dequantised data.
+    """From values of the data, integer levels or floats, to values as the network sees them, without noise.
 
-    Floats, without levels, are shifted and scaled as `data.offset` and `data.scale` say.
+    For a model trained on dequantized data, a level becomes the middle of its cell. Floats are shifted and scaled as
+    `data.offset` and `data.scale` say.
     """
     data = config.data
     if not num_levels:
@@ -162,8 +176,27 @@ def to_model(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
 
 
 def to_data(config: ConfigDict, num_levels: int) -> Callable[[Array], Array]:
-    """From values as the network sees them to those of the data: grey levels, or floats; inverts `to_model`."""
+    """From values as the network sees them to values of the data, levels or floats; the inverse of `to_model`."""
     if not num_levels:
         offset, factor = affine(config, num_levels)
         return lambda x: x * factor + offset
     return lambda x: dequantize.quantize(x, num_levels, centered=config.data.centered)
+
+
+def _check_values(config: ConfigDict, num_levels: int) -> None:
+    """Errors: ValueError for settings of `data` that need images or levels, where the data have none (0 levels)."""
+    data = config.data
+    if data.random_flip:
+        check_images(data_shape(config), "config.data.random_flip = True", "set it to False")
+    if num_levels:
+        return
+    if data.uniform_dequantization:
+        raise ValueError(
+            f"config.data.uniform_dequantization = True adds noise within a level, but {data.dataset} has values "
+            "without levels; set it to False."
+        )
+    if not data.centered:
+        raise ValueError(
+            f"config.data.centered = False is for data in [0, 1], but {data.dataset} has values without levels, which "
+            "are not scaled to that range; set it to True."
+        )

@@ -13,8 +13,9 @@ from builders import network as build_network
 from builders.data import to_model
 from builders.guidance import LoadNetwork
 from builders.score import make_network
+from builders.shape import data_shape
 from core.tables import choose
-from data.shapes import check_images, data_shape
+from data.shapes import check_images
 from evaluation.features.base import Extractor
 from evaluation.features.imported import imported
 from evaluation.features.network import network, padded_batches

@@ -1,4 +1,4 @@
-"""How bits per dimension are measured, from the config: the part of the composition root that reads `eval`."""
+"""The likelihood of a config: dequantization, ODE or variational bound, and the units of the result."""
 
 import math
 from collections.abc import Callable
@@ -9,52 +9,52 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from builders import data
+from builders.shape import data_shape
 from core.arrays import Array
 from core.keys import LikelihoodKey, draw_normal, fold_in
 from core.tables import choose
-from data.shapes import data_shape
 from likelihood import dequantize, variational
 from likelihood.bound import variational_bound
 from likelihood.decoder import decode
 from likelihood.divergence import DIVERGENCES, PROBES, Exact
 from likelihood.ode import log_likelihood
 from sde.base import SDE, ScoreFn
-from sde.chain import DiscreteChain
 from sde.flow import SOLVERS
 
 
 class LogDensity(NamedTuple):
-    """Log-density [B] of dequantised data and its standard error [B], NaN where unknown, in nats; evaluations."""
+    """Log-density of dequantized data and its standard error (NaN if unknown), [B] in nats; function evaluations."""
 
     nats: Array
     standard_error_nats: Array
     num_evals: Array
 
 
-# learned parameters or None, keys [B], levels [B, ...] -> x [B, ...], log-density [B] over the uniform one's, in nats
+# (learned parameters or None, keys [B], levels [B, ...]) -> x [B, ...], log of the ratio of the dequantization's density
+# to the uniform one's [B], in nats
 Dequantize = Callable[[Any, Array, Array], tuple[Array, Array]]
-# keys [B], levels [B, ...], learned parameters of the dequantisation where it has some
+# (score_fn, keys [B], levels [B, ...], learned parameters of the dequantization or None) -> results by name
 BitsPerDim = Callable[..., dict[str, Array]]
-Measure = Callable[[ScoreFn, Array, Array], LogDensity]  # score function, keys [B], x [B, ...]
+Measure = Callable[[ScoreFn, Array, Array], LogDensity]  # (score_fn, keys [B], x [B, ...])
 
 
 def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
     """`(score_fn, keys [B], levels [B, ...], learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`.
 
-    As `eval` says; `learned` is what `fit_dequantization` gave, and may be left out where that is nothing. Floats have
-    no levels (`num_levels` 0), so no bits: for them it is "nats_per_dim", -log p / D of the data as given, a density,
-    which depends on their unit and may be negative.
+    `learned`: the result of `fit_dequantization`; may be left out if that is None. Floats have no levels (`num_levels`
+    0) and therefore no bits: their result is "nats_per_dim" = -log p / D of the data in their own units, a density that
+    depends on the units and may be negative.
 
-    "logp_nats" is the log of the model's mean density in the cell of an image, or a lower bound of it. With several
-    probes (times, for method "bound") of one dequantisation there is also "probe_standard_error" [B]: what they leave
-    uncertain about the example's figure.
+    "logp_nats" is the log of the model's average density in the cell of an image, or a lower bound of it. With several
+    probes (for method "bound": times) of one dequantization there is also "probe_standard_error" [B], the uncertainty
+    that is due to the probes.
     """
     settings, centered = config.eval, config.data.centered
     for key, table in CHOICES.items():
         choose(f"eval.{key}", settings[key], table)
-    _refuse_divergence(config)
+    _check_divergence(config)
     make_draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
-    draw = make_draw(config, process, num_levels) if num_levels else _as_they_are(config)
+    draw = make_draw(config, process, num_levels) if num_levels else _scaled_floats(config)
     measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
     num = settings.num_dequantizations
 
@@ -83,14 +83,14 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
 
 
 def quantity(num_levels: int) -> str:
-    """What the likelihood of data with so many levels is called, in reports too; 0: values without levels."""
+    """The name of the likelihood in results and reports, by the number of levels of the data; 0: floats."""
     return "bits_per_dim" if num_levels else "nats_per_dim"
 
 
 def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Callable[..., Any]:
-    """`(score_of, weights, key, batches) -> learned`: what the dequantisation learns from a model; None for most.
+    """`(score_of, weights, key, batches) -> learned`: fits the dequantization to a model; None for most.
 
-    See `likelihood.variational.fit`. The result is a function of the four, of `eval` and of the SDE alone.
+    See `likelihood.variational.fit`. The result depends only on these arguments, on `eval` and on the SDE.
     """
     settings = config.eval
     if settings.dequantization != "variational" or not num_levels:
@@ -104,16 +104,16 @@ def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Cal
     return fit
 
 
-def _refuse_divergence(config: ConfigDict) -> None:
-    """Errors: ValueError for a divergence for which the images are too large, or the products too few."""
+def _check_divergence(config: ConfigDict) -> None:
+    """Errors: ValueError for a divergence that is too expensive for the data, or that has too few products."""
     settings = config.eval
     if settings.bpd_method != "ode":
         return
     num_dims, limit = math.prod(data_shape(config)), Exact().limit
     if settings.divergence == "exact" and num_dims > limit:
         raise ValueError(
-            f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an example of "
-            f"config.data, more than {limit}; use 'hutchinson' or 'hutchpp' with several config.eval.num_probes."
+            f"config.eval.divergence = 'exact' takes a product for each of the {num_dims} dimensions of an example, "
+            f"more than {limit}; use 'hutchinson' or 'hutchpp' with several config.eval.num_probes."
         )
     if settings.divergence == "hutchpp" and settings.num_probes < 3:
         raise ValueError(
@@ -129,16 +129,16 @@ def _has_standard_error(config: ConfigDict) -> bool:
     return settings.num_probes > 1
 
 
-def _as_they_are(config: ConfigDict) -> Dequantize:
-    """Floats, scaled; the ratio of densities is |dx / dlevels| = scale^D, so that the result is of the data as given.
+def _scaled_floats(config: ConfigDict) -> Dequantize:
+    """Floats, scaled; the ratio of densities is |d levels / dx| = scale^D, so that the result is in the data's units.
 
-    Errors: ValueError for settings that only mean something for levels.
+    Errors: ValueError for settings that are only meaningful for levels.
     """
     settings = config.eval
     if settings.dequantization != "uniform" or settings.num_dequantizations > 1:
         raise ValueError(
             f"config.eval.dequantization = {settings.dequantization!r} with num_dequantizations = "
-            f"{settings.num_dequantizations}, but the data are floats, which are not dequantised; use 'uniform' and 1."
+            f"{settings.num_dequantizations}, but the data are floats, which are not dequantized; use 'uniform' and 1."
         )
     offset, scale = data.affine(config, 0)
     return lambda learned, keys, x: (
@@ -159,7 +159,7 @@ def _truncated_normal(config: ConfigDict, process: SDE, num_levels: int) -> Dequ
     settings, centered = config.eval, config.data.centered
     if settings.bpd_method == "bound" or settings.bpd_offset == "decoded":
         raise ValueError(
-            "config.eval.dequantization = 'truncated_normal' draws samples at time bpd_eps, but config.eval.bpd_method "
+            "config.eval.dequantization = 'truncated_normal' samples at time bpd_eps, but config.eval.bpd_method "
             "= 'bound' and config.eval.bpd_offset = 'decoded' start from data; use 'ode' and 'at_eps', or 'uniform'."
         )
 
@@ -175,14 +175,14 @@ def _truncated_normal(config: ConfigDict, process: SDE, num_levels: int) -> Dequ
 
 def _variational(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
     flow, centered = variational.Flow(), config.data.centered
-    if isinstance(process, DiscreteChain):
+    if process.is_discrete:
         raise ValueError(
-            "config.eval.dequantization = 'variational' is trained on a bound in continuous time; "
+            "config.eval.dequantization = 'variational' is fitted to a bound in continuous time; "
             "use config.training.continuous = True, or 'uniform'."
         )
     if len(data_shape(config)) == 1:
         raise ValueError(
-            "config.eval.dequantization = 'variational' is a convolutional flow, which vectors do not have; "
+            "config.eval.dequantization = 'variational' is a convolutional flow, which vectors cannot have; "
             "use 'uniform' or 'truncated_normal'."
         )
     return lambda learned, keys, levels: variational.variational(flow, learned, keys, levels, num_levels, centered)
@@ -208,7 +208,7 @@ def _ode(config: ConfigDict, process: SDE) -> Measure:
 
 def _bound(config: ConfigDict, process: SDE) -> Measure:
     settings = config.eval
-    if isinstance(process, DiscreteChain):
+    if process.is_discrete:
         raise ValueError(
             "config.eval.bpd_method = 'bound' integrates over continuous time; use config.training.continuous = True."
         )

@@ -1,5 +1,6 @@
-"""The part of the composition root that makes networks; only `build` uses it."""
+"""The network of a config: one table has the networks by name, with what each of them can do."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from builders.process import SDE_FAMILIES, sde_family
+from builders.shape import check_halvings, data_shape
 from core.tables import choose
-from data.shapes import check_halvings, check_images, data_shape
+from data.shapes import KINDS
 from models.blocks.layers import ACTIVATIONS
 from models.classifier import WideResnet
 from models.networks import ncsnpp, ncsnv2
@@ -18,51 +21,99 @@ from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
 from sde.base import SDE
-from sde.chain import DiscreteChain
+
+DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def select(config: ConfigDict, process: SDE, dtype: str | None = None) -> nn.Module:
-    """The network `(x, time, cond=None, train=False) -> output`; `process`: the SDE or chain of the experiment.
+@dataclasses.dataclass(frozen=True)
+class NetworkEntry:
+    """A network and its capabilities.
 
-    `dtype`: what it computes in, by default `model.dtype`; its parameters are float32 all the same.
+    `make`: from the config and its SDE or chain.
+    `ranks`: the number of axes of the examples that it takes: 1 vectors, 2 series, 3 images, 4 volumes.
+    `classes`, `augmentation`: whether it can be conditioned on class labels, and on how a batch was augmented.
+    `remat`: whether it has blocks that can be recomputed in the backward pass.
+    `is_classifier`: whether its outputs are logits of classes instead of a prediction of the shape of its input.
     """
-    make = choose("model.name", config.model.name, NETWORKS)
-    if config.model.num_labels and config.model.name not in KNOW_CLASSES:
-        raise ValueError(
-            f"config.model.num_labels = {config.model.num_labels}, but the network {config.model.name!r} cannot be "
-            f"told a class; use {' or '.join(KNOW_CLASSES)}, or num_labels = 0."
-        )
-    if config.model.augment_dim and config.model.name not in KNOW_AUGMENTATION:
-        raise ValueError(
-            f"config.model.augment_dim = {config.model.augment_dim}, but the network {config.model.name!r} cannot be "
-            f"told an augmentation; use {' or '.join(KNOW_AUGMENTATION)}, or augment_dim = 0."
-        )
-    if config.model.name not in ANY_RANK:
-        check_images(data_shape(config), f"config.model.name = {config.model.name!r}", "use ncsnpp, ddpm or mlp")
-    if config.model.remat and config.model.name not in HAVE_BLOCKS:
-        raise ValueError(
-            f"config.model.remat = True computes residual blocks again, which the network {config.model.name!r} does "
-            "not have; set it to False."
-        )
-    made, asked = make(config, process), choose("model.dtype", dtype or config.model.dtype, DTYPES)
-    if hasattr(made, "dtype"):
-        return made.copy(dtype=asked)
-    if asked != DTYPES["float32"]:
-        raise ValueError(
-            f"config.model.dtype = {dtype or config.model.dtype!r}, but the network {config.model.name!r} has no field "
-            "`dtype` and computes in float32; use float32, or give it one."
-        )
-    return made
+
+    make: Callable[[ConfigDict, SDE], nn.Module]
+    ranks: tuple[int, ...] = (3,)
+    classes: bool = False
+    augmentation: bool = False
+    remat: bool = True
+    is_classifier: bool = False
 
 
-def computes_in(module: nn.Module) -> Any:
-    """The type in which a network computes: its field `dtype`, float32 where it has none."""
-    return getattr(module, "dtype", jnp.float32)
+def network_entry(config: ConfigDict) -> NetworkEntry:
+    """The row of `model.name`. Errors: ValueError for a name that is not in the table."""
+    return choose("model.name", config.model.name, NETWORKS)
 
 
 def is_classifier(config: ConfigDict) -> bool:
-    """Whether the network tells classes, instead of a score."""
-    return config.model.name == "wideresnet"
+    """Whether the network classifies instead of modeling a score."""
+    return network_entry(config).is_classifier
+
+
+def select(config: ConfigDict, process: SDE, dtype: str | None = None) -> nn.Module:
+    """The network `(x, time, cond=None, train=False) -> output` for the SDE or chain `process`.
+
+    `dtype`: the type it computes in, by default `model.dtype`; its parameters are float32 in any case.
+    Errors: ValueError for settings that the network does not have, or a shape that it cannot take.
+    """
+    entry = network_entry(config)
+    _check_capabilities(config, entry)
+    _check_rank(config, entry)
+    network, name = entry.make(config, process), dtype or config.model.dtype
+    asked = choose("model.dtype", name, DTYPES)
+    if hasattr(network, "dtype"):
+        return network.copy(dtype=asked)
+    if asked != DTYPES["float32"]:
+        raise ValueError(
+            f"config.model.dtype = {name!r}, but the network {config.model.name!r} has no field `dtype` and computes "
+            "in float32; use float32, or add such a field."
+        )
+    return network
+
+
+def computes_in(module: nn.Module) -> Any:
+    """The type in which a network computes: its field `dtype`, or float32 if it has none."""
+    return getattr(module, "dtype", jnp.float32)
+
+
+def _check_capabilities(config: ConfigDict, entry: NetworkEntry) -> None:
+    """Errors: ValueError for a setting that needs a capability which the network does not have."""
+    model = config.model
+    if model.num_labels and not entry.classes:
+        others = " or ".join(name for name, other in NETWORKS.items() if other.classes)
+        raise ValueError(
+            f"config.model.num_labels = {model.num_labels}, but the network {model.name!r} cannot be conditioned on a "
+            f"class; use {others}, or num_labels = 0."
+        )
+    if model.augment_dim and not entry.augmentation:
+        others = " or ".join(name for name, other in NETWORKS.items() if other.augmentation)
+        raise ValueError(
+            f"config.model.augment_dim = {model.augment_dim}, but the network {model.name!r} cannot be conditioned on "
+            f"an augmentation; use {others}, or augment_dim = 0."
+        )
+    if model.remat and not entry.remat:
+        raise ValueError(
+            f"config.model.remat = True recomputes residual blocks, which the network {model.name!r} does not have; set "
+            "it to False."
+        )
+
+
+def _check_rank(config: ConfigDict, entry: NetworkEntry) -> None:
+    """Errors: ValueError if the network does not take examples of the shape of the data."""
+    shape = data_shape(config)
+    if len(shape) in entry.ranks:
+        return
+    others = ", ".join(name for name, e in NETWORKS.items() if len(shape) in e.ranks and not e.is_classifier)
+    if len(shape) == 1:
+        others += f", or config.data.shape = ({shape[0]}, 1) for a sequence"
+    raise ValueError(
+        f"config.model.name = {config.model.name!r} is for {', '.join(KINDS[rank] for rank in entry.ranks)}, but "
+        f"examples have the shape {shape}; use {others}."
+    )
 
 
 def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
@@ -72,6 +123,7 @@ def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
             choose(f"model.{key}", model[key], dict.fromkeys(choices))
     return NCSNpp(
         **_u_net(config, process, takes_sigma=model.embedding_type == "fourier"),
+        **_conditioning(config),
         fir=model.fir,
         fir_kernel=tuple(model.fir_kernel),
         skip_rescale=model.skip_rescale,
@@ -79,36 +131,19 @@ def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
         progressive=model.progressive,
         progressive_input=model.progressive_input,
         progressive_combine=model.progressive_combine,
-        **_told(config),
     )
 
 
 def _mlp(config: ConfigDict, process: SDE) -> MLP:
-    model, shape = config.model, data_shape(config)
-    if len(shape) != 1:
-        raise ValueError(
-            f"config.model.name = 'mlp' is for vectors (D,), but examples have the shape {shape}; use ncsnpp or ddpm."
-        )
+    model = config.model
     choose("model.embedding_type", model.embedding_type, dict.fromkeys(ncsnpp.CHOICES["embedding_type"]))
     return MLP(
-        **_shared(config, process, normalization="GroupNorm", takes_sigma=model.embedding_type == "fourier"),
-        **_told(config),
+        **_common(config, process, normalization="GroupNorm", takes_sigma=model.embedding_type == "fourier"),
+        **_conditioning(config),
         num_res_blocks=model.num_res_blocks,
         dropout=model.dropout,
         conditional=model.conditional,
     )
-
-
-def _told(config: ConfigDict) -> dict[str, Any]:
-    """What the networks that know classes and augmentations have in common."""
-    model = config.model
-    return {
-        "embedding_type": model.embedding_type,
-        "init_scale": model.init_scale,
-        "fourier_scale": model.fourier_scale,
-        "num_classes": model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
-        "augment_dim": model.augment_dim,
-    }
 
 
 def _ddpm(config: ConfigDict, process: SDE) -> DDPM:
@@ -116,16 +151,16 @@ def _ddpm(config: ConfigDict, process: SDE) -> DDPM:
 
 
 def _ncsn(config: ConfigDict, process: SDE) -> NCSN:
-    if not isinstance(process, DiscreteChain):
+    if not process.is_discrete:
         raise ValueError(
-            "config.model.name = 'ncsn' has normalisations of its own for each of model.num_scales noise levels; "
+            "config.model.name = 'ncsn' has its own normalizations for each of model.num_scales noise levels; "
             "use config.training.continuous = False."
         )
     return NCSN(**_refinenet(config, process, size=64), num_classes=config.model.num_scales)
 
 
 def _ncsnv2(size: int) -> Callable[[ConfigDict, SDE], NCSNv2]:
-    """The variant made for `size` pixels."""
+    """The variant for images of `size` pixels."""
     return lambda config, process: NCSNv2(**_refinenet(config, process, size=size), size=size)
 
 
@@ -133,10 +168,10 @@ def _wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
     model = config.model
     if not model.num_labels:
         raise ValueError(
-            "config.model.name = 'wideresnet' tells the class of an image, but config.model.num_labels = 0; set it to "
-            "the number of classes of the data set."
+            "config.model.name = 'wideresnet' predicts the class of an image, but config.model.num_labels = 0; set it "
+            "to the number of classes of the data set."
         )
-    check_halvings(config, 2, "")
+    check_halvings(config, 2)
     return WideResnet(
         num_labels=model.num_labels,
         blocks_per_group=model.blocks_per_group,
@@ -147,16 +182,11 @@ def _wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
 
 
 def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, Any]:
-    """What NCSN++ and DDPM have in common."""
-    model, shape = config.model, data_shape(config)
-    if len(shape) == 1:
-        raise ValueError(
-            f"config.model.name = {model.name!r} is for series, images and volumes, but examples are vectors of the "
-            f"shape {shape}; use 'mlp', or config.data.shape = ({shape[0]}, 1) for data in an order."
-        )
+    """The fields that NCSN++ and DDPM share."""
+    model = config.model
     check_halvings(config, len(model.ch_mult) - 1, " or fewer entries in config.model.ch_mult")
     return {
-        **_shared(config, process, normalization="GroupNorm", takes_sigma=takes_sigma),
+        **_common(config, process, normalization="GroupNorm", takes_sigma=takes_sigma),
         "ch_mult": tuple(model.ch_mult),
         "num_res_blocks": model.num_res_blocks,
         "attn_resolutions": tuple(model.attn_resolutions),
@@ -168,22 +198,34 @@ def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, 
 
 
 def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]:
-    """What NCSN and NCSNv2 have in common."""
-    check_halvings(config, ncsnv2.VARIANTS[size].halvings, "")
-    shared = _shared(config, process, normalization="InstanceNorm++", takes_sigma=True)
-    return {**shared, "remat": config.model.remat}
+    """The fields that NCSN and NCSNv2 share."""
+    check_halvings(config, ncsnv2.VARIANTS[size].halvings)
+    common = _common(config, process, normalization="InstanceNorm++", takes_sigma=True)
+    return {**common, "remat": config.model.remat}
 
 
-def _shared(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:
-    """What all networks have in common; `takes_sigma`: whether it can be told the noise level itself."""
+def _conditioning(config: ConfigDict) -> dict[str, Any]:
+    """The fields of networks that can be conditioned on class labels and augmentations."""
+    model = config.model
+    return {
+        "embedding_type": model.embedding_type,
+        "init_scale": model.init_scale,
+        "fourier_scale": model.fourier_scale,
+        "num_classes": model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
+        "augment_dim": model.augment_dim,
+    }
+
+
+def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:
+    """The fields that all score networks share; `takes_sigma`: whether its time may be the noise level itself."""
     model = config.model
     choose("model.normalization", model.normalization, {normalization: None})
     choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
-    chain = process if isinstance(process, DiscreteChain) else None
-    if model.scale_by_sigma and (config.training.sde != "vesde" or not (chain or takes_sigma)):
+    if model.scale_by_sigma and not (sde_family(config).scale_by_sigma and (process.is_discrete or takes_sigma)):
+        others = " or ".join(name for name, family in SDE_FAMILIES.items() if family.scale_by_sigma)
         raise ValueError(
-            f"config.model.scale_by_sigma = True divides by a noise level, which the network {model.name!r} is not "
-            "told here; use vesde with training.continuous = False or model.embedding_type = 'fourier', or False."
+            f"config.model.scale_by_sigma = True divides by a noise level, which the network {model.name!r} does not "
+            f"receive here; use {others} with training.continuous = False or model.embedding_type = 'fourier', or False."
         )
     return {
         "nf": model.nf,
@@ -192,22 +234,18 @@ def _shared(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
         "scale_by_sigma": model.scale_by_sigma,
         "num_channels": data_shape(config)[-1],
         "centered": config.data.centered,
-        "sigmas": tuple(reversed(chain.stds)) if chain else None,
+        "sigmas": tuple(reversed(process.level_stds)) if process.is_discrete else None,
     }
 
 
-DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-NETWORKS: dict[str, Callable[[ConfigDict, SDE], nn.Module]] = {
-    "ncsnpp": _ncsnpp,
-    "ddpm": _ddpm,
-    "mlp": _mlp,
-    "ncsn": _ncsn,
-    "ncsnv2_64": _ncsnv2(64),
-    "ncsnv2_128": _ncsnv2(128),
-    "ncsnv2_256": _ncsnv2(256),
-    "wideresnet": _wideresnet,
+ANY_GRID = (2, 3, 4)  # series, images and volumes
+NETWORKS: dict[str, NetworkEntry] = {
+    "ncsnpp": NetworkEntry(_ncsnpp, ANY_GRID, classes=True, augmentation=True),
+    "ddpm": NetworkEntry(_ddpm, ANY_GRID),
+    "mlp": NetworkEntry(_mlp, (1,), classes=True, augmentation=True, remat=False),
+    "ncsn": NetworkEntry(_ncsn),
+    "ncsnv2_64": NetworkEntry(_ncsnv2(64)),
+    "ncsnv2_128": NetworkEntry(_ncsnv2(128)),
+    "ncsnv2_256": NetworkEntry(_ncsnv2(256)),
+    "wideresnet": NetworkEntry(_wideresnet, classes=True, is_classifier=True),
 }
-KNOW_CLASSES = ("ncsnpp", "mlp", "wideresnet")
-KNOW_AUGMENTATION = ("ncsnpp", "mlp")
-HAVE_BLOCKS = tuple(name for name in NETWORKS if name != "mlp")
-ANY_RANK = ("ncsnpp", "ddpm", "mlp")  # the others are made for images

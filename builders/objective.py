@@ -1,15 +1,14 @@
-"""The training loss that a config describes."""
+"""The training loss of a config."""
 
 from ml_collections import ConfigDict
 
 from builders import network
 from builders.data import augmentation, prepare
 from builders.process import make_sde
-from builders.score import Collect, as_they_are, log_class_probability, make_score_of
+from builders.score import GatherParams, identity, log_class_probability, make_score_of
 from core.tables import choose
 from sde import times
 from sde.base import SDE
-from sde.chain import DiscreteChain
 from training.objectives.classification import make_cross_entropy
 from training.objectives.score_matching import (
     DrawTimes,
@@ -24,31 +23,32 @@ from training.objectives.score_matching import (
 )
 
 
-def make_objective(config: ConfigDict, num_levels: int, collect: Collect = as_they_are) -> PerExampleLoss:
-    """Denoising score matching on this config's SDE and network; the cross-entropy of a classifier.
+def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> PerExampleLoss:
+    """Denoising score matching for the config's SDE and network; for a classifier, the cross-entropy.
 
-    `collect`: what brings the parameters together where devices share them.
+    `num_levels`: of the data, 0 for floats. `gather_params`: gathers parameters that are sharded over devices.
     """
-    training, process = config.training, make_sde(config)
+    process = make_sde(config)
     if network.is_classifier(config):
         return make_cross_entropy(
-            log_class_probability(config, process, collect),
+            log_class_probability(config, process, gather_params),
             process,
             prepare(config, num_levels),
             _draw_times(config, process),
         )
     return make_per_example_loss(
-        make_score_of(config, collect=collect),
+        make_score_of(config, gather_params=gather_params),
         process,
         prepare(config, num_levels),
         _draw_times(config, process),
         weighting=_weighting(config),
-        reduce_mean=training.reduce_mean,
+        reduce_mean=config.training.reduce_mean,
         augment=augmentation(config),
     )
 
 
 def _draw_times(config: ConfigDict, process: SDE) -> DrawTimes:
+    """The distribution of training times; for a chain, that of its levels."""
     training = config.training
     quantiles = {
         "uniform": lambda: times.uniform(training.eps),
@@ -57,7 +57,7 @@ def _draw_times(config: ConfigDict, process: SDE) -> DrawTimes:
     }
     quantile = choose("training.time_sampling", training.time_sampling, quantiles)
     draw = stratified if training.stratified else independent
-    return draw(times.levels(process) if isinstance(process, DiscreteChain) else quantile())
+    return draw(times.levels(process) if process.is_discrete else quantile())
 
 
 def _weighting(config: ConfigDict) -> Weighting:

@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate and the averages of the parameters that a config describes."""
+"""The optimizer of a config, its learning rate, and the averages of the parameters."""
 
 import optax
 from ml_collections import ConfigDict
@@ -9,7 +9,7 @@ from training.optim import OPTIMIZERS, learning_rate
 
 
 def make_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimiser and its learning rate as a function of the step."""
+    """The optimizer, and its learning rate as a function of the step."""
     optim = config.optim
     decay = choose("optim.schedule", optim.schedule, {"constant": None, "cosine": config.training.n_iters})
     schedule = learning_rate(optim.lr, warmup=optim.warmup, decay_steps=decay)
@@ -26,12 +26,12 @@ def make_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, op
 
 
 def make_ema(config: ConfigDict) -> EMA:
-    """The average of the parameters."""
+    """The average of the parameters with which models are sampled and evaluated."""
     return EMA(config.model.ema_rate, config.model.ema_warmup)
 
 
 def make_averages(config: ConfigDict) -> dict[str, Average]:
-    """The further averages that a run keeps, by their names in its state: none unless the config says so."""
+    """Further averages that a run tracks, by their names in its state; none by default."""
     rates = {f"rate_{k}": EMA(rate, config.model.ema_warmup) for k, rate in enumerate(config.model.ema_rates)}
     powers = {f"power_{k}": PowerEMA(sigma_rel) for k, sigma_rel in enumerate(config.model.ema_sigma_rels)}
     return {**rates, **powers}

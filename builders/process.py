@@ -1,10 +1,13 @@
-"""The SDE or chain that a config describes."""
+"""The SDE or chain of a config: one table has everything that depends on its name, `training.sde`."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 from ml_collections import ConfigDict
 
 from core.tables import choose
+from models.parameterizations import TimeFn, descending_level, noise_level, scaled_time
 from sde.base import SDE
 from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
@@ -14,28 +17,95 @@ from sde.ve import VE
 from sde.vp import VP
 
 
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """The discrete form of an SDE; each field is a function of `config.model`.
+
+    `make`: the chain of `model.num_scales` levels. `network_time`: what its network receives as the time.
+    """
+
+    make: Callable[[ConfigDict], SDE]
+    network_time: Callable[[ConfigDict], TimeFn]
+
+
+@dataclasses.dataclass(frozen=True)
+class SDEFamily:
+    """Everything that depends on which SDE a config names; the defaults are those published for VP and sub-VP.
+
+    `make`: the SDE, from `config.model`.
+    `chain`: its discrete form, for `training.continuous = False`; None if it has none.
+    `network_time`: what the network receives as the time, in continuous time.
+    `scale_by_sigma`: whether `model.scale_by_sigma` is possible, which divides the network's output by the noise level.
+    `parameterization`, `ancestral_variance`: those of the published models.
+    `last_time`: the time at which samplers stop, from `config.model`.
+    """
+
+    make: Callable[[ConfigDict], SDE]
+    chain: Chain | None = None
+    network_time: TimeFn = scaled_time(999)
+    scale_by_sigma: bool = False
+    parameterization: str = "noise"
+    ancestral_variance: Literal["posterior", "transition"] = "transition"
+    last_time: Callable[[ConfigDict], float] = lambda model: 1e-3
+
+
+SDE_FAMILIES: dict[str, SDEFamily] = {
+    "vpsde": SDEFamily(
+        make=lambda model: VP(model.beta_min, model.beta_max),
+        chain=Chain(
+            make=lambda model: ddpm_chain(model.beta_min, model.beta_max, model.num_scales),
+            network_time=lambda model: scaled_time(model.num_scales - 1),
+        ),
+    ),
+    "subvpsde": SDEFamily(make=lambda model: SubVP(model.beta_min, model.beta_max)),
+    "vesde": SDEFamily(
+        make=lambda model: VE(model.sigma_min, model.sigma_max),
+        chain=Chain(
+            make=lambda model: smld_chain(model.sigma_min, model.sigma_max, model.num_scales),
+            network_time=lambda model: descending_level,
+        ),
+        network_time=noise_level,
+        scale_by_sigma=True,
+        parameterization="score",
+        ancestral_variance="posterior",
+        last_time=lambda model: 1e-5,
+    ),
+    "edm": SDEFamily(
+        make=lambda model: EDM(model.sigma_max),
+        network_time=noise_level,
+        parameterization="score",
+        ancestral_variance="posterior",
+        last_time=lambda model: 0.002 / model.sigma_max,  # sigma = 0.002
+    ),
+    "cosine": SDEFamily(make=lambda model: Cosine(model.log_snr_min, model.log_snr_max)),
+}
+
+
+def sde_family(config: ConfigDict) -> SDEFamily:
+    """The row of `training.sde`. Errors: ValueError for a name that is not in the table."""
+    return choose("training.sde", config.training.sde, SDE_FAMILIES)
+
+
 def make_sde(config: ConfigDict) -> SDE:
-    """The SDE of the experiment; with `training.continuous = False` the chain of `model.num_scales` levels."""
-    model = config.model
-    table = SDES if config.training.continuous else CHAINS
-    if not config.training.continuous and config.training.sde == "subvpsde":
-        raise ValueError("config.training.continuous = False has no meaning for subvpsde; use vpsde or vesde, or True.")
-    return choose("training.sde", config.training.sde, table)(model)
+    """The SDE of the config, or its chain of `model.num_scales` levels if `training.continuous` is False.
+
+    Errors: ValueError for an SDE without a chain.
+    """
+    family = sde_family(config)
+    return family.make(config.model) if config.training.continuous else _chain(config).make(config.model)
 
 
-SDES: dict[str, Callable[[ConfigDict], SDE]] = {
-    "vpsde": lambda model: VP(model.beta_min, model.beta_max),
-    "subvpsde": lambda model: SubVP(model.beta_min, model.beta_max),
-    "vesde": lambda model: VE(model.sigma_min, model.sigma_max),
-    "edm": lambda model: EDM(model.sigma_max),
-    "cosine": lambda model: Cosine(model.log_snr_min, model.log_snr_max),
-}
+def network_time(config: ConfigDict) -> TimeFn:
+    """`(sde, t [B]) -> [B]`: what the network receives as the time."""
+    family = sde_family(config)
+    return family.network_time if config.training.continuous else _chain(config).network_time(config.model)
 
 
-NOISE_LEVEL_AS_TIME = ("vesde", "edm")  # their networks are told sigma
-
-
-CHAINS: dict[str, Callable[[ConfigDict], SDE]] = {
-    "vpsde": lambda model: ddpm_chain(model.beta_min, model.beta_max, model.num_scales),
-    "vesde": lambda model: smld_chain(model.sigma_min, model.sigma_max, model.num_scales),
-}
+def _chain(config: ConfigDict) -> Chain:
+    chain = sde_family(config).chain
+    if chain is None:
+        others = " or ".join(name for name, family in SDE_FAMILIES.items() if family.chain)
+        raise ValueError(
+            f"config.training.continuous = False has no meaning for {config.training.sde}; use {others}, or True."
+        )
+    return chain

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 from ml_collections import ConfigDict
 
-from builders.process import make_sde
+from builders.process import make_sde, sde_family
 from core.tables import choose
 from sampling import grids
 from sampling.base import Sampler
@@ -28,10 +27,10 @@ def make_sampler(config: ConfigDict) -> Sampler:
 
 
 def _eps(config: ConfigDict) -> float:
-    """The last time of a sampler, unless set: as published for VP, sub-VP and VE; sigma = 0.002 for EDM."""
+    """The last time of a sampler: `sampling.eps`, or that of the SDE's family."""
     if config.sampling.eps is not None:
         return config.sampling.eps
-    return {"vesde": 1e-5, "edm": 0.002 / config.model.sigma_max}.get(config.training.sde, 1e-3)
+    return sde_family(config).last_time(config.model)
 
 
 def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...]:
@@ -49,10 +48,7 @@ def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
     sampling = config.sampling
     default = process.num_scales if process.is_discrete else config.model.num_scales
     num_steps = sampling.num_steps or default
-    published: Literal["posterior", "transition"] = (
-        "posterior" if config.training.sde in ("vesde", "edm") else "transition"
-    )
-    variance = sampling.ancestral_variance or published
+    variance = sampling.ancestral_variance or sde_family(config).ancestral_variance
     make_predictor = choose("sampling.predictor", sampling.predictor, table.PREDICTORS)
     make_corrector = choose("sampling.corrector", sampling.corrector, table.CORRECTORS)
     _refuse_combinations(config, process)

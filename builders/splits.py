@@ -5,7 +5,7 @@ import functools
 from ml_collections import ConfigDict
 
 from builders import data
-from data.shapes import data_shape
+from builders.shape import data_shape
 from data.source import Source
 from data.spec import DataSpec
 from data.stock import RECIPES

@@ -11,9 +11,9 @@ from PIL import Image
 import run_lib
 from builders import data
 from builders.data import to_model
+from builders.shape import data_shape
 from configs import default
 from configs.vp import smoke
-from data import shapes
 from programs import inspect
 from programs.run import Run
 from tests.support.configs import load
@@ -73,7 +73,7 @@ def config_of(case, path):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
     run = Run(config_of(case, tmp_path / "x.npz"), str(tmp_path / "run"), jax.devices()[:1])
-    assert shapes.data_shape(run.config) == run.train.shape == case.shape
+    assert data_shape(run.config) == run.train.shape == case.shape
     run_lib.train(run)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20] and all(np.isfinite(line["loss"]) for line in lines)
@@ -134,7 +134,7 @@ def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
         ({"data.test_every": -1}, "config.data.test_every = -1, but it must not be negative."),
         (
             {"data.shape": (70,)},
-            "config.model.name = 'ncsnpp' is for series, images and volumes, but examples are vectors",
+            "config.model.name = 'ncsnpp' is for series (L, C), images (H, W, C), volumes (D, H, W, C), but",
         ),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_config_without_data_of_its_own_says_how_to_give_them(tmp_path):
 def test_floats_refuse_what_needs_levels(tmp_path):
     config = config_of(Case((2, 2, 1), "float32"), tmp_path / "x.npz")
     config.eval.dequantization = "variational"
-    with pytest.raises(ValueError, match="'variational' .* but the data are floats, which are not dequantised"):
+    with pytest.raises(ValueError, match="'variational' .* but the data are floats, which are not dequantized"):
         Run(config, str(tmp_path), jax.devices()[:1])
 
 
@@ -170,4 +170,4 @@ def test_the_config_is_completed_once_and_stays(tmp_path):
     data.resolve(config)
     assert default.to_json(config) == first
     again = default.from_json(first)
-    assert shapes.data_shape(again) == (7, 5, 2)
+    assert data_shape(again) == (7, 5, 2)

@@ -11,7 +11,7 @@ import run_lib
 from builders import data as build_data
 from builders import likelihood
 from builders.process import make_sde
-from builders.score import _condition, make_network
+from builders.score import make_condition, make_network
 from configs import default
 from core.keys import example_keys
 from programs import sample
@@ -70,9 +70,9 @@ def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
         ("images", {"data.shape": (4, 7, 3)}, r"\(4, 7, 3\) cannot be halved 1 times; use a multiple of 2 .* 6 or 8"),
         ("images", {"data.shape": (4, 0, 3)}, r"must be positive integers of vectors \(D,\), series"),
         ("series", {"model.name": "mlp"}, r"'mlp' is for vectors \(D,\), but examples have the shape \(16, 2\)"),
-        ("vectors", {"model.name": "ncsnpp"}, r"examples are vectors .* use 'mlp', or config.data.shape = \(30, 1\)"),
+        ("vectors", {"model.name": "ncsnpp"}, r"'ncsnpp' is for series .* have the shape \(30,\); use mlp, or config.data.shape = \(30, 1\)"),
         ("volumes", {"model.name": "ncsnv2_64"}, r"'ncsnv2_64' is for images .* use ncsnpp"),
-        ("images", {"model.name": "ddpm", "model.augment_dim": 3}, "'ddpm' cannot be told an augmentation; use ncsnpp"),
+        ("images", {"model.name": "ddpm", "model.augment_dim": 3}, "'ddpm' cannot be conditioned on an augmentation; use ncsnpp"),
     ],
 )  # fmt: skip
 def test_a_network_that_does_not_fit_the_shape_is_refused_by_name(kind, changes, message):
@@ -112,14 +112,14 @@ def test_tasks_for_images_and_features_of_images_are_refused_by_name(tmp_path):
 def test_a_batch_tells_the_network_how_it_was_augmented():
     config = config_of("vectors")
     config.model.augment_dim = 2
-    labels = _condition(config)
+    labels = make_condition(config)
     x, augment = jnp.zeros((3, 30)), jnp.ones((3, 2))
     assert labels(x, {"augment": augment}, None)["augment"] is augment
     assert labels(x, {}, None) is None
     config.model.update(num_labels=2)
-    assert set(_condition(config)(x, {"augment": augment}, None)) == {"labels", "augment"}
+    assert set(make_condition(config)(x, {"augment": augment}, None)) == {"labels", "augment"}
     config.model.augment_dim = 0
-    assert set(_condition(config)(x, {"augment": augment}, None)) == {"labels"}
+    assert set(make_condition(config)(x, {"augment": augment}, None)) == {"labels"}
 
 
 def test_values_without_levels_have_nats_per_dimension_of_their_density():

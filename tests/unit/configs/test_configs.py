@@ -203,9 +203,9 @@ def test_every_key_is_read_somewhere():
         ("data.image_size", 9, "config.data.image_size = 9 cannot be halved 1 times"),
         ("model.name", "ddpmm", "config.model.name = 'ddpmm' .*nearest: ddpm"),
         ("model.name", "ncsnv2_64", "config.model.normalization = 'GroupNorm' .*choose one of InstanceNorm"),
-        ("model.name", "ncsn", "normalisations of its own .*use config.training.continuous = False"),
+        ("model.name", "ncsn", "its own normalizations .*use config.training.continuous = False"),
         ("model.nonlinearity", "swich", "config.model.nonlinearity = 'swich' .*nearest: swish"),
-        ("model.scale_by_sigma", True, "config.model.scale_by_sigma = True .* 'ncsnpp' is not told"),
+        ("model.scale_by_sigma", True, "config.model.scale_by_sigma = True .* 'ncsnpp' does not receive"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_key_value_and_choices(key, value, message):

@@ -7,7 +7,7 @@ import pytest
 
 from builders.objective import make_objective
 from builders.process import make_sde
-from builders.score import _condition, example_inputs, log_class_probability, make_network
+from builders.score import example_inputs, log_class_probability, make_condition, make_network
 from tests.support.configs import load
 
 
@@ -19,7 +19,7 @@ def config():
 
 
 def test_the_share_of_classes_that_is_withheld_is_that_of_the_config(config):
-    condition = _condition(config)
+    condition = make_condition(config)
     x, labels = jnp.zeros((4000, 1)), jnp.arange(4000) % 10
     told = condition(x, {"label": labels}, jax.random.key(0))["labels"]
     withheld = np.asarray(told) == 10
@@ -29,19 +29,21 @@ def test_the_share_of_classes_that_is_withheld_is_that_of_the_config(config):
 
 
 def test_without_a_dropout_key_all_classes_are_told_and_without_labels_none(config):
-    condition = _condition(config)
+    condition = make_condition(config)
     np.testing.assert_array_equal(condition(jnp.zeros((3, 1)), {"label": jnp.arange(3)}, None)["labels"], [0, 1, 2])
     np.testing.assert_array_equal(condition(jnp.zeros((3, 1)), {}, None)["labels"], [10, 10, 10])
 
 
 def test_a_network_of_no_classes_is_told_nothing(config):
     config.model.num_labels = 0
-    assert _condition(config)(jnp.zeros((3, 1)), {"label": jnp.arange(3)}, jax.random.key(0)) is None
+    assert make_condition(config)(jnp.zeros((3, 1)), {"label": jnp.arange(3)}, jax.random.key(0)) is None
 
 
 def test_a_network_that_cannot_be_told_a_class_is_refused(config):
     config.model.name = "ddpm"
-    with pytest.raises(ValueError, match="the network 'ddpm' cannot be told a class; use ncsnpp or mlp or wideresnet"):
+    with pytest.raises(
+        ValueError, match="the network 'ddpm' cannot be conditioned on a class; use ncsnpp or mlp or wideresnet"
+    ):
         make_network(config)
 
 

@@ -232,7 +232,9 @@ class WithoutType(nn.Module):
 
 
 def test_a_network_without_a_type_of_its_own_computes_in_float32_and_refuses_another(monkeypatch):
-    monkeypatch.setitem(build_network.NETWORKS, "own", lambda config, process: WithoutType())
+    monkeypatch.setitem(
+        build_network.NETWORKS, "own", build_network.NetworkEntry(lambda config, process: WithoutType())
+    )
     config = load("configs/vp/smoke.py")
     config.model.name = "own"
     assert build_network.computes_in(make_network(config)) == jnp.float32
