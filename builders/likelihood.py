@@ -30,8 +30,7 @@ class LogDensity(NamedTuple):
     num_evals: Array
 
 
-# (learned parameters or None, keys [B], levels [B, ...]) -> x [B, ...], log of the ratio of the dequantization's density
-# to the uniform one's [B], in nats
+# (learned parameters or None, keys [B], levels [B, ...]) -> x [B, ...], its log-density relative to uniform noise [B]
 Dequantize = Callable[[Any, Array, Array], tuple[Array, Array]]
 # (score_fn, keys [B], levels [B, ...], learned parameters of the dequantization or None) -> results by name
 BitsPerDim = Callable[..., dict[str, Array]]

@@ -97,8 +97,8 @@ def _check_capabilities(config: ConfigDict, entry: NetworkEntry) -> None:
         )
     if model.remat and not entry.remat:
         raise ValueError(
-            f"config.model.remat = True recomputes residual blocks, which the network {model.name!r} does not have; set "
-            "it to False."
+            f"config.model.remat = True recomputes residual blocks, which the network {model.name!r} does not have; "
+            "set it to False."
         )
 
 
@@ -224,8 +224,9 @@ def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
     if model.scale_by_sigma and not (sde_family(config).scale_by_sigma and (process.is_discrete or takes_sigma)):
         others = " or ".join(name for name, family in SDE_FAMILIES.items() if family.scale_by_sigma)
         raise ValueError(
-            f"config.model.scale_by_sigma = True divides by a noise level, which the network {model.name!r} does not "
-            f"receive here; use {others} with training.continuous = False or model.embedding_type = 'fourier', or False."
+            f"config.model.scale_by_sigma = True divides by a noise level, which the network {model.name!r} does "
+            f"not receive here; use {others} with training.continuous = False or model.embedding_type = 'fourier', or "
+            "False."
         )
     return {
         "nf": model.nf,

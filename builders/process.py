@@ -16,6 +16,8 @@ from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 
+SCALED_TIME = scaled_time(999)
+
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
@@ -42,7 +44,7 @@ class SDEFamily:
 
     make: Callable[[ConfigDict], SDE]
     chain: Chain | None = None
-    network_time: TimeFn = scaled_time(999)
+    network_time: TimeFn = SCALED_TIME
     scale_by_sigma: bool = False
     parameterization: str = "noise"
     ancestral_variance: Literal["posterior", "transition"] = "transition"

@@ -18,7 +18,7 @@ def is_images(shape: tuple[int, ...]) -> bool:
 
 
 def check_images(shape: tuple[int, ...], what: str, instead: str) -> None:
-    """Errors: ValueError if `shape` is not that of images; it says that `what` is for images, and what to do `instead`."""
+    """Errors: ValueError, which says that `what` is for images and what to do `instead`, for any other shape."""
     if not is_images(shape):
         raise ValueError(f"{what} is for images (H, W, C), but examples have the shape {shape}; {instead}.")
 
