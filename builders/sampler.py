@@ -1,4 +1,4 @@
-"""The sampler that a config describes; the part of the composition root that reads `config.sampling`."""
+"""The sampler of a config."""
 
 import math
 from collections.abc import Callable
@@ -18,11 +18,14 @@ from sampling.steps.heun import Churn
 from sde.base import SDE
 from sde.flow import SOLVERS
 
-FEW_STEPS = 20  # of method `solver`, unless sampling.num_steps says otherwise
+DEFAULT_SOLVER_STEPS = 20  # of method `solver`
 
 
 def make_sampler(config: ConfigDict) -> Sampler:
-    """The sampler that `config.sampling` describes, for the SDE of this config."""
+    """The sampler that `config.sampling` describes, for the config's SDE or chain.
+
+    Errors: ValueError for an unknown name, or for settings that cannot be combined.
+    """
     return choose("sampling.method", config.sampling.method, SAMPLERS)(config, make_sde(config))
 
 
@@ -34,7 +37,10 @@ def _eps(config: ConfigDict) -> float:
 
 
 def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...]:
-    """The grid, on which a chain with as many steps as levels goes through all of them."""
+    """The time steps. A chain with as many steps as levels visits all of its levels.
+
+    Errors: ValueError for more steps than levels.
+    """
     sampling = config.sampling
     if process.is_discrete and num_steps > process.num_scales:
         raise ValueError(
@@ -51,7 +57,7 @@ def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
     variance = sampling.ancestral_variance or sde_family(config).ancestral_variance
     make_predictor = choose("sampling.predictor", sampling.predictor, table.PREDICTORS)
     make_corrector = choose("sampling.corrector", sampling.corrector, table.CORRECTORS)
-    _refuse_combinations(config, process)
+    _check_predictor(config, process)
     churn = Churn(
         s_churn=sampling.churn,
         num_steps=num_steps,
@@ -73,8 +79,8 @@ def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
     )
 
 
-def _refuse_combinations(config: ConfigDict, process: SDE) -> None:
-    """Errors: ValueError for a predictor with a setting, or an SDE, that it cannot be used with."""
+def _check_predictor(config: ConfigDict, process: SDE) -> None:
+    """Errors: ValueError for a setting, or a discrete model, that the predictor cannot be used with."""
     sampling = config.sampling
     if sampling.probability_flow and sampling.predictor == "ancestral_sampling":
         raise ValueError(
@@ -88,13 +94,13 @@ def _refuse_combinations(config: ConfigDict, process: SDE) -> None:
         )
     if sampling.eta and sampling.predictor != "ddim":
         raise ValueError(
-            f"config.sampling.eta = {sampling.eta} is of predictor 'ddim', not of {sampling.predictor!r}; "
-            "set config.sampling.predictor = 'ddim', or eta = 0."
+            f"config.sampling.eta = {sampling.eta} is a setting of predictor 'ddim', not of "
+            f"{sampling.predictor!r}; set config.sampling.predictor = 'ddim', or eta = 0."
         )
     if sampling.churn and sampling.predictor != "heun":
         raise ValueError(
-            f"config.sampling.churn = {sampling.churn} is of predictor 'heun', not of {sampling.predictor!r}; "
-            "set config.sampling.predictor = 'heun', or churn = 0."
+            f"config.sampling.churn = {sampling.churn} is a setting of predictor 'heun', not of "
+            f"{sampling.predictor!r}; set config.sampling.predictor = 'heun', or churn = 0."
         )
 
 
@@ -105,7 +111,7 @@ def _multistep(config: ConfigDict, process: SDE) -> Multistep:
             f"config.sampling.corrector = {sampling.corrector!r}, but a multistep solver has no corrector; "
             "set corrector = 'none', or method = 'pc' with predictor ddim or heun."
         )
-    num_steps = sampling.num_steps or FEW_STEPS
+    num_steps = sampling.num_steps or DEFAULT_SOLVER_STEPS
     method = choose("sampling.solver", sampling.solver, METHODS)
     return Multistep(process, method, _times(config, process, num_steps), denoise=sampling.noise_removal)
 

@@ -52,9 +52,9 @@ def restoration(system: Diffusion, request: Request) -> SampleFn:
         known = read_mask(pathlib.Path(request.mask), shape)
         known = np.fft.ifftshift(known, axes=(0, 1)) if task == "reconstruct" else known
     else:
-        known = inverse.known_pixels(system.config, task, shape)
+        known = inverse.default_mask(system.config, task, shape)
     operator = inverse.operator(system.config, task, shape, known[None])
-    draw = inverse.draw(system.config, system.sde, system.sampler, _variance(system), shape)
+    draw = inverse.posterior_sampler(system.config, system.sde, system.sampler, _variance(system), shape)
     problem = _problem(system, request, operator, known)
     return functools.partial(_restored, system, request, problem, draw)
 
@@ -79,7 +79,7 @@ def _problem(system: Diffusion, request: Request, operator: Operator, known: np.
 
 
 def _restored(
-    system: Diffusion, request: Request, problem: Problem, draw: inverse.Draw, params: Any, number: int
+    system: Diffusion, request: Request, problem: Problem, draw: inverse.PosteriorSampler, params: Any, number: int
 ) -> SampleResult:
     """Several samples of each image, given its measurement."""
     config, task, S, N = system.config, request.task, request.num_samples, len(problem.names)
