@@ -121,7 +121,7 @@ def test_a_measurement_may_be_given_instead_of_an_image(plain, tmp_path):
 
 def test_images_of_each_class_asked_for(by_class, tmp_path):
     config = tiny(num_labels=10)
-    config.sampling.update(guidance="classifier_free", guidance_scale=2.0)
+    config.sampling.update(guidance="classifier_free", guidance_scale=20.0)  # the perceptron hardly heeds classes
     run = untrained(config, by_class)
     _, arrays = drawn(run, tmp_path, task="class", labels=(3, 7), num_samples=2)
     np.testing.assert_array_equal(arrays["labels"], [3, 3, 7, 7])
@@ -205,7 +205,7 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
     np.testing.assert_allclose(
         score(plain, 3.0, **guided), alone, rtol=1e-6
     )  # a model that is no better than its guide
-    with pytest.raises(ValueError, match="holds a ncsnpp, which is no classifier"):
+    with pytest.raises(ValueError, match="holds a perceptron, which is no classifier"):
         score(plain, 1.0, guidance="classifier", guide_workdir=str(plain))
     with pytest.raises(ValueError, match="model.num_labels is 10, but 0 in the run that guides"):
         score(by_class, 1.0, guidance="autoguidance", guide_workdir=str(plain))

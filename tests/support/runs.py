@@ -6,15 +6,16 @@ import numpy as np
 from configs import default
 from programs import restore_run
 from programs.run import Run
+from tests.support import perceptron
 from tests.support.configs import load
 from training.checkpoint import Checkpoints
 
 
-def tiny(**model):
+def tiny(name=perceptron.NAME, **model):
     """Six steps of a tiny network on random 8x8 RGB images, some of them by class."""
     config = load("configs/vp/smoke.py")
     config.data.update(dataset="synthetic", num_channels=3)
-    config.model.update(nf=8, ch_mult=(1,), num_scales=6, beta_max=4.0, **model)
+    config.model.update(name=name, nf=8, ch_mult=(1,), num_scales=6, beta_max=4.0, **model)
     config.sampling.update(num_steps=6, predictor="ddim", eta=1.0)
     config.eval.batch_size = 8
     return config
@@ -31,9 +32,9 @@ def untrained(config, workdir, num_devices=1):
     """An experiment whose checkpoint 1 holds random parameters."""
     run = Run(config, str(workdir), jax.devices()[:num_devices])
     if not (workdir / restore_run.FOLDER).exists():
-        draw = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), run.abstract_state())
-        random = jax.tree.map(lambda a: draw.normal(scale=0.2, size=a.shape).astype(a.dtype), state.params)
+        random = jax.tree.map(lambda a: rng.normal(scale=0.2, size=a.shape).astype(a.dtype), state.params)
         store = Checkpoints(workdir / restore_run.FOLDER)
         store.save(1, jax.device_put(state.replace(ema_params=random)), default.to_json(config))
         store.close()

@@ -1,0 +1,59 @@
+"""A network for the tests of programs: a perceptron on the entries of an example of any rank, compiled in a moment."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import pytest
+from ml_collections import ConfigDict
+
+from builders import network
+from core.arrays import Array
+from models.networks.mlp import MLP
+from sde.base import SDE
+
+NAME = "perceptron"
+
+
+class Perceptron(nn.Module):
+    """`MLP` on examples [B, ...] as vectors; the fields are those of `MLP`."""
+
+    nf: int
+    num_res_blocks: int
+    dropout: float = 0.0
+    conditional: bool = True
+    init_scale: float = 0.0
+    num_classes: int = 0
+    augment_dim: int = 0
+    centered: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
+        vectors = x.reshape(len(x), -1)
+        names = [name for name in self.__dataclass_fields__ if name not in ("parent", "name")]
+        mlp = MLP(**{name: getattr(self, name) for name in names}, num_channels=vectors.shape[1])
+        return mlp(vectors, time, cond, train=train).reshape(x.shape)
+
+
+def make(config: ConfigDict, process: SDE) -> Perceptron:
+    """The network of a config, as `builders.network` makes others."""
+    model = config.model
+    return Perceptron(
+        nf=model.nf,
+        num_res_blocks=model.num_res_blocks,
+        dropout=model.dropout,
+        conditional=model.conditional,
+        init_scale=model.init_scale,
+        num_classes=model.num_labels + 1 if model.num_labels else 0,
+        augment_dim=model.augment_dim,
+        centered=config.data.centered,
+    )
+
+
+def register(patch: pytest.MonkeyPatch) -> None:
+    """Adds the network to the tables: a config asks for it by `model.name = NAME`."""
+    patch.setitem(network.NETWORKS, NAME, make)
+    for table in ("KNOW_CLASSES", "KNOW_AUGMENTATION", "ANY_RANK"):
+        patch.setattr(network, table, (*getattr(network, table), NAME))
