@@ -22,7 +22,7 @@ from evaluation.metrics import table
 from evaluation.metrics.moments import GroupedMoments
 from evaluation.metrics.reference import statistics
 from evaluation.rounds import Arrays, Worker
-from evaluation.tasks.per_example import features_task
+from evaluation.tasks.features import features_task
 
 ROUND = 1000
 MIB = 2**20

@@ -115,6 +115,15 @@ def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()
     return task.summarize(Rounds(task, directory))
 
 
+def check_coverage(name: str, index: np.ndarray, size: int) -> None:
+    """Raises ValueError unless `index`, of the examples in all rounds, is 0 ... `size` - 1, each once and in order."""
+    if not np.array_equal(index, np.arange(size)):
+        raise ValueError(
+            f"the rounds of {name} hold {len(index)} entries that are not 0 ... {size - 1} in order; they were written "
+            "with another batch size or another number of examples, so remove them or use another directory"
+        )
+
+
 def _read(path: pathlib.Path) -> Arrays:
     """All arrays of a round's file; never executes what it reads."""
     with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as file:

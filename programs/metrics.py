@@ -22,7 +22,7 @@ from evaluation.features.files import content_hash, gather, spool
 from evaluation.metrics import reference, table
 from evaluation.metrics.moments import GroupedMoments
 from evaluation.rounds import Arrays, Rounds, Task, Worker
-from evaluation.tasks.per_example import features_task
+from evaluation.tasks.features import features_task
 from programs.run import Run
 from reports.provenance import provenance
 from reports.records import Column, Estimate, warnings

@@ -51,7 +51,8 @@ def as_text(results: Mapping[str, Any], columns: Iterable[Column]) -> str:
     for column in shown:
         baseline = [_number(numbers, column.baseline, None, column.digits)] if with_baseline else []
         value = _number(numbers, column.path, column.error, column.digits)
-        table.add_row(column.heading, value, *baseline, _remark(results, column))
+        remark = _remark(results, column, is_deviation(numbers, column.path))
+        table.add_row(column.heading, value, *baseline, remark)
     buffer = io.StringIO()
     Console(file=buffer, width=WIDTH, highlight=False, markup=False).print(Padding(table, (0, 0, 0, 2)))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
@@ -69,9 +70,9 @@ def _number(numbers: Mapping[str, float], path: str | None, error: str | None, d
     return f"{numbers[path]:{digits}}{bar}"
 
 
-def _remark(results: Mapping[str, Any], column: Column) -> str:
-    """The number of examples; where the error bar is not a standard error, what it is."""
+def _remark(results: Mapping[str, Any], column: Column, is_deviation: bool) -> str:
+    """The number of examples; if the error bar is not a standard error, what it is."""
     found = notes(results, column)
-    if is_deviation(results, column.path):
+    if is_deviation:
         return f"± {found[0]}"
     return next((note for note in found if note != entry(results, column.path).get("error_from")), "")

@@ -82,23 +82,21 @@ def shown(value: float, error: float | None) -> tuple[str, str]:
     return (f"{value:.{digits}f}", f"{error:.{digits}f}") if digits <= 6 else (f"{value:.4g}", f"{error:.2g}")
 
 
-def cell(numbers: Mapping[str, float], path: str | None, error_path: str | None, is_deviation: bool = False) -> Cell:
+def cell(numbers: Mapping[str, float], path: str | None, error_path: str | None) -> Cell:
     """The number at `path` with its error bar; empty if it is missing."""
     if path is None or path not in numbers:
         return Cell()
     value, error = shown(numbers[path], numbers.get(error_path or ""))
-    return Cell(value.replace("-", "−"), error, is_deviation)
+    return Cell(value.replace("-", "−"), error, is_deviation(numbers, path))
 
 
 def _cells(checkpoint: Checkpoint, columns: Sequence[Column]) -> list[Cell]:
-    results = checkpoint.report["results"]
-    return [cell(checkpoint.numbers, c.path, c.error, is_deviation(results, c.path)) for c in columns]
+    return [cell(checkpoint.numbers, c.path, c.error) for c in columns]
 
 
 def _baselines(checkpoint: Checkpoint, columns: Sequence[Column]) -> list[Cell]:
-    """The last row of the table; nothing where no column has a baseline."""
-    results = checkpoint.report["results"]
-    cells = [cell(checkpoint.numbers, c.baseline, c.baseline_error, is_deviation(results, c.baseline)) for c in columns]
+    """The last row of the table; empty if no column has a baseline."""
+    cells = [cell(checkpoint.numbers, c.baseline, c.baseline_error) for c in columns]
     return cells if any(each.value for each in cells) else []
 
 

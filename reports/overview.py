@@ -27,11 +27,11 @@ def rebuild(folder: str | os.PathLike) -> Best | None:
     with locked(folder / LOCK):
         checkpoints = read(folder)
         best = best_of(checkpoints)
-        panels = curves(checkpoints)
+        png, svg = plots.draw(curves(checkpoints), "png", "svg")
         chosen = best if len(checkpoints) > 1 else None
         write_text(folder / "report.csv", table(checkpoints))
-        write_atomically(folder / "report.png", lambda file: file.write(plots.draw(panels, "png")))
-        write_text(folder / "report.html", html.evaluation(checkpoints, chosen, plots.draw(panels, "svg")))
+        write_atomically(folder / "report.png", lambda file: file.write(png))
+        write_text(folder / "report.html", html.evaluation(checkpoints, chosen, svg))
         write_json(folder / "best.json", {} if best is None else best._asdict())
         remove_stale(folder)
     return chosen

@@ -15,7 +15,7 @@ LINE, BASELINE, TEXT, RULE = "#1f5fa8", "#8a8f98", "#3c4149", "#dfe2e7"
 # Paul Tol's "muted" scheme, which color-blind readers can tell apart.
 COLORS = ("#332288", "#cc6677", "#117733", "#88ccee", "#ddaa33", "#882255", "#44aa99", "#999933", "#aa4499", "#777777")
 DASHES = ("solid", "dashed", "dotted")  # line styles of matplotlib, and border styles of CSS
-COLUMNS = 4  # panels in a row
+COLUMNS = 3  # panels in a row
 POINTS = 400  # of a curve, at most: more cannot be seen
 METADATA = {"svg": ("Date", "Creator", "Format", "Type"), "png": ("Software",)}  # left out of the files
 STYLE: Any = {
@@ -73,8 +73,8 @@ def thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float
     return [sum(x for x, _ in g) / len(g) for g in groups], [sum(y for _, y in g) / len(g) for g in groups]
 
 
-def draw(panels: Sequence[Panel], form: str, width: float = 3.7, height: float = 2.7) -> bytes:
-    """The panels as a file of the format `form`, png or svg; `width` and `height` of one panel in inches."""
+def draw(panels: Sequence[Panel], *forms: str, width: float = 3.7, height: float = 2.7) -> list[bytes]:
+    """The panels as files of the formats `forms`, png or svg; `width` and `height` of one panel in inches."""
     with mpl.rc_context(STYLE):
         columns = min(COLUMNS, max(1, len(panels)))
         rows = -(-max(1, len(panels)) // columns)
@@ -87,8 +87,12 @@ def draw(panels: Sequence[Panel], form: str, width: float = 3.7, height: float =
                 _draw_panel(axes, panel)
         if not panels:
             figure.text(0.5, 0.5, "no results yet", ha="center", va="center")
-        content = io.BytesIO()
-        figure.savefig(content, format=form, metadata=dict.fromkeys(METADATA[form]))
+        return [_saved(figure, form) for form in forms]
+
+
+def _saved(figure: Figure, form: str) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format=form, metadata=dict.fromkeys(METADATA[form]))
     return content.getvalue()
 
 

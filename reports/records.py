@@ -186,9 +186,9 @@ def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, value) for result in nested for name, value in result.items() if isinstance(value, str)]
 
 
-def is_deviation(results: Mapping[str, Any], path: str | None) -> bool:
+def is_deviation(numbers: Mapping[str, float], path: str) -> bool:
     """Whether an error bar is the standard deviation over parts, as published, and not a standard error."""
-    return "standard_deviation" in entry(results, path)
+    return f"{path.rpartition('.')[0]}.standard_deviation" in numbers
 
 
 def warnings(results: Mapping[str, Any], columns: Iterable[Column]) -> list[str]:

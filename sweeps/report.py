@@ -16,7 +16,7 @@ from sweeps.runs import Run, State, Status, lines
 LAST = 10  # lines of metrics whose mean is the loss of test batches, since a single batch is noisy
 # What the log of training says: whatever has been evaluated decides before it.
 TRAINING = (
-    Column("loss", "loss", "lower", rank=-2),
+    Column("loss", "training loss", "lower", rank=-2),
     Column("test_loss", "loss of test batches", "lower", rank=-1),
 )
 
@@ -92,6 +92,7 @@ def as_csv(statuses: Sequence[Status], numbers: Sequence[Mapping[str, float]]) -
 def as_html(title: str, statuses: Sequence[Status], numbers: Sequence[Mapping[str, float]]) -> str:
     """The page: results, curves of training, samples."""
     winner, keys = best(statuses, numbers), _overridden(statuses)
+    (curves,) = plots.draw(_panels(statuses, winner), "svg", width=5.5, height=3.4)
     columns = [column for column in columns_of(statuses) if any(column.path in each for each in numbers)]
     return html.render(
         "sweep.html",
@@ -101,7 +102,7 @@ def as_html(title: str, statuses: Sequence[Status], numbers: Sequence[Mapping[st
         best=winner and _described(winner, statuses, numbers),
         headings=["", *keys, "state", "step", *(html.heading(column) for column in columns)],
         rows=[_row(k, statuses[k], numbers[k], keys, columns, winner) for k in range(len(statuses))],
-        curves=html.inline_svg(plots.draw(_panels(statuses, winner), "svg", width=5.5, height=3.4)),
+        curves=html.inline_svg(curves),
     )
 
 

@@ -16,7 +16,8 @@ from builders.score import make_score_of
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
 from evaluation.rounds import Task
-from evaluation.tasks.per_example import per_example_task, samples_task
+from evaluation.tasks.per_example import per_example_task
+from evaluation.tasks.samples import samples_task
 from runtime.memory import MemoryBoundedSampler, free_bytes
 from systems.base import Context, Evaluation, Generate, System
 from training.objectives.score_matching import Batch
@@ -101,7 +102,7 @@ class Diffusion(System):
             return self.bits_per_dim(params, keys, self.on_devices(batch), learned())
 
         name, repeats = likelihood.quantity(source.num_levels), self.config.eval.bpd_repeats
-        return per_example_task(name, *self.batches(source), evaluate, quantity=name, repeats=repeats)
+        return per_example_task(name, *self.batches(source), evaluate, quantity=name, repeats=repeats, rank=2)
 
     @functools.cached_property
     def bits_per_dim(self) -> Callable[[Any, Array, Batch, Any], dict[str, Array]]:

@@ -21,7 +21,7 @@ from core.files import STALE_SECONDS, remove_stale
 from evaluation.metrics import table
 from evaluation.rounds import run_task
 from evaluation.sample_files import read_batches
-from evaluation.tasks import per_example
+from evaluation.tasks.samples import samples_task
 from programs import metrics, restore_run
 from tests.support.evaluations import evaluated
 from tests.support.paths import ROOT
@@ -124,7 +124,7 @@ def test_samples_are_left_in_the_form_that_is_asked_for(run, tmp_path, form, mon
     def generate(start, count):
         return {"samples": np.resize(levels, (48, *levels.shape[1:]))[start : start + count], "num_evals": 7}
 
-    task = per_example.samples_task(40, 16, generate)
+    task = samples_task(40, 16, generate)
     run_task(task, tmp_path)
     monkeypatch.setitem(run_lib.TASKS, "samples", lambda *arguments: task)
     monkeypatch.setitem(run.config.eval, "sample_format", form)

@@ -107,7 +107,7 @@ def test_features_that_cannot_be_had_are_told_in_one_sentence(tmp_path, settings
 
 def test_metrics_need_samples(tmp_path):
     config = compared(enable_metrics=True, enable_sampling=False)
-    with pytest.raises(ValueError, match="enable_sampling = False draws none; set both"):
+    with pytest.raises(ValueError, match="enable_sampling = False makes none; set both"):
         untrained(config, tmp_path)
 
 
@@ -123,7 +123,8 @@ def test_too_few_examples_are_told_before_anything_is_drawn(name):
     def run(num_samples, num_real):
         config = compared(num_samples=num_samples)
         config.eval.metrics = (name,)
-        return types.SimpleNamespace(config=config, train=range(num_real))
+        splits = types.SimpleNamespace(named=lambda split: range(num_real))
+        return types.SimpleNamespace(config=config, splits=splits)
 
     metrics.check_numbers(run(fewest, len(examples)))
     for few in (run(fewest, len(examples) - 1), run(fewest - 1, len(examples))):

@@ -10,7 +10,7 @@ from evaluation.features.files import Rows, content_hash, gather, spool
 from evaluation.metrics import moments, table
 from evaluation.metrics.reference import statistics
 from evaluation.rounds import Worker, round_path
-from evaluation.tasks.per_example import features_task
+from evaluation.tasks.features import features_task
 
 NUM, WIDTH, ROUND = 1000, 6, 64
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evaluation.rounds import Rounds, run_task
-from evaluation.tasks.per_example import loss_task, per_example_task, samples_task
+from evaluation.tasks.per_example import loss_task, per_example_task
+from evaluation.tasks.samples import samples_task
 
 
 def fetcher(values, batch_size):
@@ -121,7 +122,7 @@ def test_samples_are_numbered_and_the_surplus_is_cut_off(tmp_path, batch_size):
 
 def test_samples_of_another_number_are_refused(tmp_path):
     task = samples_task(10, 4, lambda start, count: generate(start, 3))
-    with pytest.raises(ValueError, match="generate gave 3 samples where 4 were asked for"):
+    with pytest.raises(ValueError, match="generate returned 3 samples instead of 4"):
         task.run(0)
     run_task(samples_task(10, 4, generate), tmp_path)
     with pytest.raises(ValueError, match="another batch size or another number"):
