@@ -95,7 +95,7 @@ def augmentation(config: ConfigDict) -> Augment | None:
 
 
 def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
-    """(offset, scale) of floats, of which the network sees (x - offset) / scale.
+    """(offset, scale) of floats x, which the network sees as (x - offset) / scale.
 
     Errors: ValueError for data with levels, which `data.centered` scales, and unless both are finite and the scale is
     positive.

@@ -1,4 +1,4 @@
-"""What guides a sampler: the part of the composition root that reads `sampling.guid*`."""
+"""The guidance of a config: the score function of its sampler, with the network that guides it, if any."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ GuidedScoreOf = Callable[[Any, Any, Array | None], ScoreFn]
 
 @dataclasses.dataclass(frozen=True)
 class Guide:
-    """The score function of a sampler, the parameters of the other network in it, the classes that it knows (or 0)."""
+    """The score function of a sampler, the parameters of the guiding network, and the number of classes (0: none)."""
 
     score_of: GuidedScoreOf
     params: Any
@@ -34,27 +34,27 @@ class Guide:
 def guide(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
     """The guidance that `config.sampling` describes.
 
-    load_network: reads the checkpoint of the guiding network, where the guidance has one.
-    Errors: ValueError for settings that do not fit, or a run without the checkpoint.
+    load_network: reads the checkpoint of the guiding network, if the guidance has one.
+    Errors: ValueError for settings that do not fit together, or a run without the checkpoint.
     """
     return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding, load_network)
 
 
 def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Array | None], ScoreFn]:
-    """`(params, labels or None) -> score function` of the network itself, which computes in `dtype`."""
+    """`(params, labels or None) -> score function` of the config's own network, computing in `dtype`."""
     score_of = make_score_of(config, dtype)
     return lambda params, labels: score_of(params, {} if labels is None else {"label": labels}, None)
 
 
 def _interval(config: ConfigDict) -> Interval | None:
-    """The noise levels at which there is guidance; None for all."""
+    """The noise levels with guidance; None for all."""
     low, high = config.sampling.guidance_min_sigma, config.sampling.guidance_max_sigma
     if low == 0 and high is None:
         return None
     if high is not None and low >= high:
         raise ValueError(
-            f"config.sampling.guidance_min_sigma = {low} is not below guidance_max_sigma = {high}; there would be no "
-            "guidance: change one of them."
+            f"config.sampling.guidance_min_sigma = {low} is not below guidance_max_sigma = {high}, so there "
+            "would be no guidance: change one of them."
         )
     return Interval(make_sde(config), low, math.inf if high is None else high)
 
@@ -92,7 +92,7 @@ def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwor
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a {other.model.name}, which is no "
             "classifier; give the run of a wideresnet, or set config.sampling.guidance = 'autoguidance'."
         )
-    _same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered"))
+    _check_same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered"))
     score_of, log_probability = (
         _conditional(config, config.sampling.dtype),
         log_class_probability(other, make_sde(config)),
@@ -120,7 +120,9 @@ def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetw
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} was trained with the SDE "
             f"{make_sde(other)}, this config with {make_sde(config)}; autoguidance needs the same."
         )
-    _same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered", "model.num_labels"))
+    _check_same(
+        config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered", "model.num_labels")
+    )
     score_of, weaker_of = _conditional(config, config.sampling.dtype), _conditional(other, config.sampling.dtype)
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
@@ -131,23 +133,23 @@ def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetw
 
 
 def _other(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> tuple[ConfigDict, Any]:
-    """Config and averaged parameters of the network that guides."""
+    """Config and averaged parameters of the guiding network."""
     sampling = config.sampling
     if sampling.guide_workdir is None:
         raise ValueError(
             f"config.sampling.guidance = {sampling.guidance!r} needs config.sampling.guide_workdir, the --workdir of "
-            "the run that guides."
+            "the guiding network."
         )
     return load_network("sampling.guide_workdir", sampling.guide_workdir, sampling.guide_checkpoint, sharding)
 
 
-def _same(config: ConfigDict, other: ConfigDict, keys: tuple[str, ...]) -> None:
-    """ValueError unless both configs agree on `keys`."""
+def _check_same(config: ConfigDict, other: ConfigDict, keys: tuple[str, ...]) -> None:
+    """Errors: ValueError unless both configs agree on `keys`."""
     for key in keys:
         section, name = key.split(".")
         if config[section][name] != other[section][name]:
             raise ValueError(
-                f"config.{key} is {config[section][name]}, but {other[section][name]} in the run that guides, "
+                f"config.{key} is {config[section][name]}, but {other[section][name]} in the guiding run, "
                 f"{config.sampling.guide_workdir}; give one that was trained on the same data."
             )
 

@@ -52,13 +52,13 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
     for key, table in CHOICES.items():
         choose(f"eval.{key}", settings[key], table)
     _check_divergence(config)
-    make_draw = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
-    draw = make_draw(config, process, num_levels) if num_levels else _scaled_floats(config)
+    make_dequantize = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
+    dequantize_levels = make_dequantize(config, process, num_levels) if num_levels else _scaled_floats(config)
     measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
     num = settings.num_dequantizations
 
     def sample(score_fn: ScoreFn, keys: Array, levels: Array, learned: Any) -> tuple[LogDensity, Array]:
-        x, log_ratio = draw(learned, fold_in(keys, LikelihoodKey.DATA), levels)
+        x, log_ratio = dequantize_levels(learned, fold_in(keys, LikelihoodKey.DATA), levels)
         return measure(score_fn, keys, x), log_ratio
 
     def fn(score_fn: ScoreFn, keys: Array, levels: Array, learned: Any = None) -> dict[str, Array]:
@@ -162,14 +162,14 @@ def _truncated_normal(config: ConfigDict, process: SDE, num_levels: int) -> Dequ
             "= 'bound' and config.eval.bpd_offset = 'decoded' start from data; use 'ode' and 'at_eps', or 'uniform'."
         )
 
-    def draw(learned: Any, keys: Array, levels: Array) -> tuple[Array, Array]:
+    def sample(learned: Any, keys: Array, levels: Array) -> tuple[Array, Array]:
         t = jnp.asarray(settings.bpd_eps)
         x, logq = dequantize.truncated_normal(
             keys, levels, num_levels, centered, mean_coeff=process.mean_coeff(t), std=process.std(t)
         )
         return x, logq - dequantize.uniform_logq_nats(math.prod(levels.shape[1:]), num_levels, centered)
 
-    return draw
+    return sample
 
 
 def _variational(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:

@@ -22,12 +22,12 @@ class Splits:
 
     @functools.cached_property
     def train(self) -> Source:
-        """The examples that are trained on."""
+        """The training data."""
         return data.source(self._config, "train")
 
     @functools.cached_property
     def test(self) -> Source:
-        """The examples that the published experiments evaluate on."""
+        """The data that the published experiments evaluate on."""
         return data.source(self._config, "test")
 
     def named(self, split: str) -> Source:

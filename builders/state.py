@@ -1,4 +1,4 @@
-"""The training state that a config describes."""
+"""The training state of a config."""
 
 import jax
 from jax.sharding import Sharding, SingleDeviceSharding

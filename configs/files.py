@@ -18,7 +18,7 @@ _UNKNOWN = re.compile(r"Key \"(?P<set>\w+)\" does not exist|\\?'(?P<read>\w+)\\?
 
 
 def describe(error: BaseException) -> str:
-    """One sentence for an error of parsing the flags, of which one is the config file.
+    """One sentence for an error that occurred while the flags were parsed, which runs the config file.
 
     An error that the file raised begins with the line that raised it; others keep their message.
     """

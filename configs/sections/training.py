@@ -21,7 +21,7 @@ KEYS = {
     ),
     "snapshot_freq_for_preemption": Key(
         10_000,
-        "Steps between checkpoints to resume from, of which only the newest is kept; a multiple of `log_freq`.",
+        "Steps between checkpoints to resume from; only the newest is kept. A multiple of `log_freq`.",
         POSITIVE,
         changes="nothing",
     ),

@@ -207,7 +207,7 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
     )  # a model that is no better than its guide
     with pytest.raises(ValueError, match="holds a perceptron, which is no classifier"):
         score(plain, 1.0, guidance="classifier", guide_workdir=str(plain))
-    with pytest.raises(ValueError, match="model.num_labels is 10, but 0 in the run that guides"):
+    with pytest.raises(ValueError, match="model.num_labels is 10, but 0 in the guiding run"):
         score(by_class, 1.0, guidance="autoguidance", guide_workdir=str(plain))
     with pytest.raises(ValueError, match="No checkpoint 5 was found in"):
         score(plain, 1.0, guide_checkpoint=5, **guided)

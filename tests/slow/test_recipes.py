@@ -114,7 +114,7 @@ def test_the_laws_hold_for_what_the_recipes_add(changed):
     laws = ["tests/unit/sde/test_sde.py", "-k", "[ou]"]
     others = [
         "tests/unit/sampling/test_steps.py::test_tables_make_every_step_with_the_same_keywords",
-        "tests/unit/configs/test_configs.py::test_the_documentation_lists_the_config_as_it_is[configs/vp/smoke_ou.py]",
+        "tests/unit/configs/test_configs.py::test_the_documentation_lists_the_config[configs/vp/smoke_ou.py]",
         "tests/unit/configs/test_configs.py::test_the_documentation_lists_nothing_else",
         "tests/unit/configs/test_configs.py::test_every_config_is_locked_and_valid_and_builds[configs/vp/smoke_ou.py]",
     ]

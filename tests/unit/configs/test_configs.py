@@ -19,13 +19,13 @@ from tests.support.configs import EXPERIMENTS, PATHS, PUBLISHED, load
 from tests.support.paths import GOLDEN, ROOT
 
 COUNTS = json.loads((GOLDEN / "parameter_counts.json").read_text())
-# The experiments are listed in docs/configs.md, what differs from the published settings in docs/deviations.md.
+# docs/configs.md lists the experiments, docs/deviations.md what differs from the published settings.
 DOCS = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in ("docs/configs.md", "docs/deviations.md"))
 GONE, UNSET = "gone", "not set"
 
 
 class Difference(NamedTuple):
-    """A key whose published value is not ours, in the experiments that `where` matches."""
+    """A key whose published value differs from ours, in the experiments that `where` matches."""
 
     where: str
     key: str
@@ -33,7 +33,7 @@ class Difference(NamedTuple):
     ours: Any
     reason: str
 
-    def concerns(self, path):
+    def applies_to(self, path):
         return fnmatch.fnmatch(path, self.where)
 
     def markdown(self):
@@ -43,26 +43,26 @@ class Difference(NamedTuple):
 
 LARGEST = "configs/ve/*hq_ncsnpp_continuous.py"  # CelebA-HQ and FFHQ at 1024 pixels
 BEDROOM = "configs/ve/ncsnv2/bedroom.py"
-NEEDED = "the published program needs it and stops without; here the default"
+NEEDED = "the published program does not run without it; here the default"
 DIFFERENCES = (
-    Difference("configs/*", "model.attention_type", "ddpm", GONE, "nothing chooses by it: there is one attention"),
-    Difference("configs/*", "model.conv_size", 3, GONE, "nothing chooses by it: convolutions are 3x3"),
-    Difference("configs/*", "optim.amsgrad", False, GONE, "nothing reads it: there is one Adam"),
-    Difference("configs/ve/ncsn*/*", "model.interpolation", "bilinear", GONE, "there is one interpolation"),
-    Difference("configs/ve/celeba_ncsnpp.py", "model.sigma_begin", 90, GONE, "nothing reads it: sigma_max says it"),
+    Difference("configs/*", "model.attention_type", "ddpm", GONE, "unused: there is only one kind of attention"),
+    Difference("configs/*", "model.conv_size", 3, GONE, "unused: convolutions are 3x3"),
+    Difference("configs/*", "optim.amsgrad", False, GONE, "unused: there is only one Adam"),
+    Difference("configs/ve/ncsn*/*", "model.interpolation", "bilinear", GONE, "unused: there is only one interpolation"),
+    Difference("configs/ve/celeba_ncsnpp.py", "model.sigma_begin", 90, GONE, "unused: sigma_max replaces it"),
     Difference("configs/ve/ncsn/celeba.py", "training.loss", "vesde", GONE, "an old name of training.sde"),
     Difference("configs/ve/ncsn/celeba.py", "training.sde", UNSET, "vesde", "the program needs it"),
-    Difference(BEDROOM, "training.continuouse", False, GONE, "misspelt"),
-    Difference(BEDROOM, "training.continuous", True, False, "what the misspelt key meant: a ladder of levels"),
+    Difference(BEDROOM, "training.continuouse", False, GONE, "misspelled"),
+    Difference(BEDROOM, "training.continuous", True, False, "the intent of the misspelled key: discrete noise levels"),
     Difference(LARGEST, "training.n_jitted_steps", UNSET, 1, NEEDED),
     Difference(LARGEST, "eval.enable_loss", UNSET, True, NEEDED),
     Difference(LARGEST, "eval.enable_bpd", UNSET, False, NEEDED),
     Difference(LARGEST, "eval.enable_sampling", UNSET, False, NEEDED),
     Difference(LARGEST, "eval.bpd_dataset", UNSET, "test", NEEDED),
 )
-DERIVED = (  # not a key here: `build_network` takes the number of levels
+DERIVED = (  # not a key here: the builder uses the number of levels
     "| `configs/ve/ncsn/*` | `model.num_classes` | not set | `model.num_scales` "
-    "| the published network needs it and stops without: one class for each noise level |"
+    "| the published network does not run without it: one class for each noise level |"
 )
 
 
@@ -74,7 +74,7 @@ def test_all_published_experiments_are_there():
 def test_settings_equal_the_published_ones_up_to_the_table(path):
     ours, theirs = (dict(default.flatten(c)) for c in (default.to_json(load(path)), EXPERIMENTS[path]))
     defaults = dict(default.flatten(default.to_json(default.get_config())))
-    explained = {row.key: row for row in DIFFERENCES if row.concerns(path)}
+    explained = {row.key: row for row in DIFFERENCES if row.applies_to(path)}
     for key in ours.keys() | theirs.keys():
         row = explained.get(key)
         if row and theirs.get(key, UNSET) == row.published:
@@ -82,19 +82,19 @@ def test_settings_equal_the_published_ones_up_to_the_table(path):
         elif key in theirs:
             assert ours[key] == theirs[key], key
         else:
-            assert ours[key] == defaults[key], f"{key}: published nowhere, yet not the default"
+            assert ours[key] == defaults[key], f"{key}: not published, but not the default either"
 
 
 def test_every_row_of_the_table_is_needed_and_everything_that_the_published_program_needs_is_set():
     theirs = {path: dict(default.flatten(settings)) for path, settings in EXPERIMENTS.items()}
     for row in DIFFERENCES:
-        assert any(t.get(row.key, UNSET) == row.published for path, t in theirs.items() if row.concerns(path)), row
+        assert any(t.get(row.key, UNSET) == row.published for path, t in theirs.items() if row.applies_to(path)), row
     ours = dict(default.flatten(default.get_config()))
     # A network reads the keys of its own, and only LSUN has categories; the rest is common.
     common = {key for t in theirs.values() for key in t if key in ours and not key.startswith("model.")}
     for path, settings in theirs.items():
         for key in common - settings.keys() - {"data.category"}:
-            assert any(row.key == key and row.published == UNSET and row.concerns(path) for row in DIFFERENCES), key
+            assert any(row.key == key and row.published == UNSET and row.applies_to(path) for row in DIFFERENCES), key
 
 
 @pytest.mark.parametrize("path", [path for path in PUBLISHED if "/ncsn/" in path])
@@ -115,7 +115,7 @@ def document_row(path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_documentation_lists_the_config_as_it_is(path):
+def test_the_documentation_lists_the_config(path):
     row, data = document_row(path), "" if load(path).data.dataset else " --config.data.dataset=folder:PATH"
     assert f"`python main.py --config={path} --workdir=DIR --mode=train{data}`" in row
     assert row in DOCS.splitlines()
