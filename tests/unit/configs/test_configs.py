@@ -48,7 +48,9 @@ DIFFERENCES = (
     Difference("configs/*", "model.attention_type", "ddpm", GONE, "unused: there is only one kind of attention"),
     Difference("configs/*", "model.conv_size", 3, GONE, "unused: convolutions are 3x3"),
     Difference("configs/*", "optim.amsgrad", False, GONE, "unused: there is only one Adam"),
-    Difference("configs/ve/ncsn*/*", "model.interpolation", "bilinear", GONE, "unused: there is only one interpolation"),
+    Difference(
+        "configs/ve/ncsn*/*", "model.interpolation", "bilinear", GONE, "unused: there is only one interpolation"
+    ),
     Difference("configs/ve/celeba_ncsnpp.py", "model.sigma_begin", 90, GONE, "unused: sigma_max replaces it"),
     Difference("configs/ve/ncsn/celeba.py", "training.loss", "vesde", GONE, "an old name of training.sde"),
     Difference("configs/ve/ncsn/celeba.py", "training.sde", UNSET, "vesde", "the program needs it"),
