@@ -42,7 +42,7 @@ from builders.sampler import make_sampler
 from builders.score import example_inputs, make_network, make_score_of
 from configs import default, presets
 from core.keys import example_keys
-from likelihood.divergence import draw_probes
+from likelihood.divergence import sample_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
 from runtime import malloc
 from training.objectives.score_matching import denoising_score_matching
@@ -139,7 +139,7 @@ def likelihoods(
     process, score_of, eps = make_sde(config), make_score_of(config), config.eval.bpd_eps
     batch, devices = config.training.batch_size, make_devices(config)
     x = np.random.default_rng(3).random((batch, 32, 32, 3), np.float32)
-    probes = draw_probes("rademacher", example_keys(jax.random.key(3), batch), x.shape)
+    probes = sample_probes("rademacher", example_keys(jax.random.key(3), batch), x.shape)
     times = np.linspace(eps, 1, num + 1, dtype=np.float32)
 
     @functools.partial(jax.jit, static_argnums=(3, 4))

@@ -110,7 +110,7 @@ class Laboratory:
     def run(self, way: Way, sde: SDE, times: tuple[float, ...]) -> Errors:
         """Errors of one way to sample."""
         prior, known = seasonal()
-        series = np.asarray(prior.draw(0, (self.num_series, 48)), np.float64)
+        series = np.asarray(prior.sample(0, (self.num_series, 48)), np.float64)
         noise = np.random.default_rng(1).normal(size=series.shape)
         measured = (series + self.noise_std * noise) * known
         y = jnp.asarray(np.repeat(measured, self.num_samples, axis=0), jnp.float32)

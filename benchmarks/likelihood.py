@@ -40,7 +40,7 @@ from configs import default, presets
 from core.arrays import Array
 from core.keys import example_keys, fold_in
 from likelihood import dequantize
-from likelihood.divergence import Divergence, Hutchinson, draw_probes, hutchinson, hutchpp
+from likelihood.divergence import Divergence, Hutchinson, hutchinson, hutchpp, sample_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
 from programs.run import Run
 from runtime import malloc
@@ -67,7 +67,7 @@ Timed = Callable[[], tuple[np.ndarray, int]]  # () -> log-density in nats [B], e
 def published(problem: Problem, tolerance: float) -> Timed:
     """Song et al. 2021, appendix D.2, in the manner of the published code: written from its description."""
     sde, shape, size = problem.sde, problem.x.shape, problem.x.size
-    probes = draw_probes("rademacher", fold_in(problem.keys, 0), shape)
+    probes = sample_probes("rademacher", fold_in(problem.keys, 0), shape)
 
     def flow(x: Array, t: Array) -> Array:
         return sde.probability_flow(problem.score_fn, x, t)
@@ -102,7 +102,9 @@ def fused(problem: Problem, divergence: Divergence, tolerance: float, solver: st
 
 def tight(problem: Problem) -> np.ndarray:
     """The same log-density [B] in double precision, at a tolerance of 1e-7: what errors are measured against."""
-    drawn = draw_probes("rademacher", fold_in(problem.keys, 0), problem.x.shape)  # in double precision they are others
+    drawn = sample_probes(
+        "rademacher", fold_in(problem.keys, 0), problem.x.shape
+    )  # in double precision they are others
     with jax.enable_x64(True):
         exact, probes = problem._replace(x=problem.x.astype(jnp.float64)), drawn.astype(jnp.float64)
         return np.asarray(fused(exact, Hutchinson(probes[None]), 1e-7)().logp_nats)
@@ -165,7 +167,7 @@ def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[
     """A row for the published way, one for each of our solvers and estimators, and the comparison at equal error."""
     shape, bits = problem.x.shape, math.prod(problem.x.shape[1:]) * math.log(2)
     exact = tight(problem)
-    single = Hutchinson(draw_probes("rademacher", fold_in(problem.keys, 0), shape)[None])
+    single = Hutchinson(sample_probes("rademacher", fold_in(problem.keys, 0), shape)[None])
     estimators: dict[str, Divergence] = {
         "hutchinson 8": hutchinson("rademacher", fold_in(problem.keys, 1), shape, 8),
         "hutchpp 12": hutchpp("rademacher", fold_in(problem.keys, 2), shape, 12),

@@ -80,7 +80,7 @@ def mixture(num_sets: int, num: int) -> tuple[Mixture, np.ndarray, list[np.ndarr
         size = NUM_HELD_OUT if seed == 1000 else num
         counts = np.random.default_rng(seed).multinomial(size, data.weights)
         drawn = [
-            np.asarray(part.draw(seed + k, (int(n), NUM_DIMS)))
+            np.asarray(part.sample(seed + k, (int(n), NUM_DIMS)))
             for k, (part, n) in enumerate(zip(parts, counts, strict=True))
         ]
         sets.append(np.concatenate(drawn))

@@ -46,7 +46,7 @@ def statistics(sde: SDE, draw: DrawTimes, batch: int, batches: int) -> tuple[Arr
     parts = tuple(correlated(NUM_DIMS, spread=0.4, shift=0.5, seed=k) for k in range(3))
     score = Mixture((0.2, 0.3, 0.5), parts).score_fn(sde)
     pool = jnp.concatenate(
-        [part.draw(k, (n, NUM_DIMS)) for k, (part, n) in enumerate(zip(parts, (200, 300, 500), strict=True))]
+        [part.sample(k, (n, NUM_DIMS)) for k, (part, n) in enumerate(zip(parts, (200, 300, 500), strict=True))]
     )
 
     def loss(params: Array, key: Array) -> Array:

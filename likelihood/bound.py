@@ -1,4 +1,4 @@
-"""The variational bound on the log-likelihood of the reverse-time SDE, without solving anything."""
+"""The variational bound on the log-likelihood of the reverse-time SDE; it needs no ODE solve."""
 
 import math
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from sde.base import SDE, ScoreFn
 
 
 class Bound(NamedTuple):
-    """An upper bound on the negative log-likelihood of each example, in nats, and the parts it is made of.
+    """An upper bound on the negative log-likelihood of each example, in nats, and its parts.
 
     nats = prior_nats + diffusion_nats + reconstruction_nats, each [B]; num_evals: evaluations of the score (int32).
-    standard_error_nats [B]: of the estimate, from the differences between neighbouring times; NaN for K = 1, and for a
-    small K on the large side, as neighbours are not quite alike.
+    standard_error_nats [B]: of the estimate, from the differences between neighboring times; NaN for K = 1, and for
+    small K somewhat too large, because neighboring times do not have quite the same mean.
     """
 
     nats: Array
@@ -40,23 +40,23 @@ def variational_bound(
     decoded: bool = False,
     data_std: float = 0.5,
 ) -> Bound:
-    """Bounds -log p of data `x0` [B, ...] under the SDE that samples, from K = `num_times` times each. Jittable.
+    """Bounds -log p of data `x0` [B, ...] under the reverse-time SDE, from K = `num_times` times each. Jittable.
 
         -log p(x0) <= E[-log prior(x_1)] + 1/2 int_eps^1 E[g^2 |score - score_q|^2 - g^2 |score_q|^2 - 2 div f] dt
                     = KL(q_1 | prior) + 1/2 int_eps^1 (g / std)^2 E|std score(x_t, t) + z|^2 dt + H(q_eps)
 
-    q_t = N(mean_coeff x0, std^2 I), score_q = -z / std. The second line has all that is known in closed form: the two
-    terms without the model's score amount to the entropies H(q_eps) - H(q_1), as dH/dt = div f + g^2 E|score_q|^2 / 2.
-    The left side is the expectation of -log p_eps(x_eps) over q_eps; with `decoded` it is -log p(x0), for which
-    H(q_eps) gives way to E[-log p(x0 | x_eps)] (`likelihood.decoder`), at one more evaluation for each time.
-    With the score of the data the bound is above that by E[log p_1(x_1) - log prior(x_1)] over q_1 alone, where p_1 is
-    the marginal of the data at 1: nothing, if the prior is right.
+    q_t = N(mean_coeff x0, std^2 I), score_q = -z / std. The second line evaluates in closed form what can be: the terms
+    without the model's score add up to the entropies H(q_eps) - H(q_1), because dH/dt = div f + g^2 E|score_q|^2 / 2.
+    The left side is the expectation of -log p_eps(x_eps) over q_eps. With `decoded` it is -log p(x0), and
+    E[-log p(x0 | x_eps)] (`likelihood.decoder`) takes the place of H(q_eps), with one more evaluation for each time.
+    For the exact score the gap of the bound is E[log p_1(x_1) - log prior(x_1)] over q_1, where p_1 is the marginal of
+    the data at t = 1; it vanishes if the prior is exact.
 
-    Times are uniform in log-SNR, for which the integrand's weight is constant, one in each of K equal strata; `keys`
-    [B]: one for each example, consumed. `data_std` is about the deviation of the data, see `diffusion_nats`.
+    Times are uniform in log-SNR, where the weight of the integrand is constant, one in each of K equal strata. `keys`
+    [B]: one per example, consumed. `data_std`: approximate standard deviation of the data, see `diffusion_nats`.
     Source: Song et al., "Maximum Likelihood Training of Score-Based Diffusion Models", NeurIPS 2021, theorem 3; Huang
     et al., NeurIPS 2021; the second line: Kingma et al., NeurIPS 2021.
-    Errors: ValueError for keys of another shape and for fewer than one time.
+    Errors: ValueError for keys of another shape, and for fewer than one time.
     """
     if keys.shape != x0.shape[:1] or num_times < 1:
         raise ValueError(
@@ -72,14 +72,14 @@ def variational_bound(
         diffusion = diffusion_nats(score_fn, sde, x0, u, z, eps=eps, data_std=data_std)
         if not decoded:
             return diffusion, entropy
-        # -log p(x0 | x) = -log(p(x0 | x) / q(x | x0)) - log q(x | x0), and the last has the mean H(q_eps).
+        # -log p(x0 | x) = -log(p(x0 | x) / q(x | x0)) - log q(x | x0), and the mean of the last term is H(q_eps).
         return diffusion, entropy - decode(
             score_fn, sde, x0, draw_normal(fold_in(key, BoundKey.DECODER), x0.shape), eps=eps
         )[1]
 
     diffusion, reconstruction = jax.lax.map(estimate, jnp.arange(num_times))  # [K, B] each
     prior, each = prior_nats(sde, x0), diffusion + reconstruction
-    # Differences of neighbouring strata, which have nearly the same mean (von Neumann 1941); 0 / 0 for one time.
+    # Differences of neighboring strata, which have nearly the same mean (von Neumann 1941); 0 / 0 for one time.
     squares = jnp.sum(jnp.diff(each, axis=0) ** 2, axis=0)
     error = jnp.sqrt(squares / (2 * num_times * jnp.asarray(num_times - 1.0)))
     parts = jnp.mean(diffusion, axis=0), jnp.mean(reconstruction, axis=0)
@@ -88,13 +88,13 @@ def variational_bound(
 
 
 def diffusion_nats(score_fn: ScoreFn, sde: SDE, x0: Array, u: Array, z: Array, *, eps: float, data_std: float) -> Array:
-    """The bound's integral over time, estimated at one time and noise for each example: [B].
+    """The integral over time in the bound, estimated from one time and one noise sample per example: [B].
 
     1/2 int_eps^1 (g / std)^2 E[ |std score(x_t, t) + z|^2 - c(t) (|z|^2 - D) ] dt,   c = (1 + std^2 / (m s)^2)^-2
 
-    Data `x0` and Gaussian noise `z` [B, ...]; `u` [B] in [0, 1) says which quantile of the times uniform in log-SNR.
-    m = mean_coeff, s = `data_std`. The subtracted term has mean zero for every c; this one leaves nothing of |z|^2 in
-    the integrand for Gaussian data of mean zero and deviation s.
+    Data `x0` and Gaussian noise `z` [B, ...]; `u` [B] in [0, 1) is the quantile of the times uniform in log-SNR.
+    m = mean_coeff, s = `data_std`. The subtracted term, a control variate, has mean zero for every c; this c removes
+    |z|^2 from the integrand for Gaussian data with mean zero and standard deviation s.
     """
     axes = tuple(range(1, x0.ndim))
     t, importance = times.log_snr(sde, eps)(u)
@@ -112,7 +112,7 @@ def entropy_nats(num_dims: int, std: Array) -> Array:
 
 
 def prior_nats(sde: SDE, x0: Array) -> Array:
-    """`KL(q_1 | prior)` in nats [B]: what is left at t = 1 of the data `x0` [B, ...]."""
+    """`KL(q_1 | prior)` in nats [B]: how far q_1 of the data `x0` [B, ...] is from the prior."""
     t = jnp.ones(x0.shape[:1])
     m, variance = sde.mean_coeff(t), sde.std(t) ** 2
     ratio = variance / sde.prior_std**2

@@ -1,8 +1,9 @@
-"""What becomes of the interval [0, eps], over which the ODE is not solved.
+"""A decoder for the interval [0, eps], over which the ODE is not solved.
 
-`log_likelihood` as it is takes data for samples at eps and measures the model's marginal there ("at_eps"): no bound on
-anything at time 0, though next to nothing where the data are smooth on the scale of the noise at eps. The alternative
-("decoded") extends the model to time 0 by a decoder and bounds its log-density from below, with one sample at eps.
+`log_likelihood` alone treats data as samples at time eps and computes the density of the model's marginal there
+("at_eps"). This bounds nothing at time 0, but the difference is negligible for data that are smooth on the scale of the
+noise at eps. The alternative ("decoded") extends the model to time 0 with a decoder, and bounds its log-density from
+below with one sample at eps.
 """
 
 import math
@@ -14,14 +15,14 @@ from sde.base import SDE, ScoreFn
 
 
 def decode(score_fn: ScoreFn, sde: SDE, x0: Array, z: Array, *, eps: float) -> tuple[Array, Array]:
-    """A sample x at eps of each example, and what its log-density at eps lacks to a lower bound at 0, in nats [B].
+    """A sample x at eps for each example, and the term that turns its log-density into a lower bound at 0, in nats [B].
 
         log p(x0) >= E[log p_eps(x) + log p(x0 | x) - log q(x | x0)],   q = N(mean_coeff x0, std^2 I)
         p(x0 | x) = N((x + std^2 score(x, eps)) / mean_coeff, (std / mean_coeff)^2 I)
         log p(x0 | x) - log q(x | x0) = D ln mean_coeff - std z . score - std^2 |score|^2 / 2
 
     Data `x0`, Gaussian noise `z` [B, ...]; x = mean_coeff x0 + std z. The mean of the decoder is Tweedie's formula. The
-    bound holds in expectation over z. One evaluation of the score.
+    bound holds in expectation over z. One call of the score function.
     Source: Song et al., "Maximum Likelihood Training of Score-Based Diffusion Models", NeurIPS 2021;
     Kim et al., "Soft Truncation", ICML 2022.
     """

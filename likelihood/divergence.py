@@ -1,10 +1,10 @@
-"""Estimators of the divergence of a vector field, each together with the field itself in as few passes as possible.
+"""Estimators of the divergence of a vector field, computed together with the field in as few passes as possible.
 
-An estimator holds its probes, so that they stay the same for a whole solve, and is called with the field at one time:
+An estimator stores its probes, which are therefore fixed for a whole solve, and is called with the field at one time:
 
     (field, x [B, ...]) -> field(x) [B, ...], independent unbiased estimates of div field(x) [K, B]
 
-Examples must not act on each other. Every array of an estimator is [K, B, ...].
+The field must act on each example independently. Every array of an estimator is [K, B, ...].
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ Field = Callable[[Array], Array]  # x [B, ...] -> v [B, ...]
 
 
 class Divergence(Protocol):
-    """What `log_likelihood` needs to know about an estimator, which is also a pytree of its arrays."""
+    """The interface of an estimator, which is also a pytree of its arrays."""
 
     def __call__(self, field: Field, x: Array) -> tuple[Array, Array]:
         """The field [B, ...] and K estimates of its divergence [K, B]."""
@@ -32,11 +32,11 @@ class Divergence(Protocol):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Exact:
-    """The trace itself, by one Jacobian-vector product for each of D unit vectors, all in one pass; K = 1.
+    """The exact trace, from one Jacobian-vector product for each of D unit vectors in a single pass; K = 1.
 
     div v = sum_i e_i . (dv/dx) e_i
 
-    Errors: ValueError where D > `limit`: time and memory are those of D evaluations of the field.
+    Errors: ValueError for D > `limit`, because time and memory are those of D evaluations of the field.
     """
 
     limit: int = dataclasses.field(default=1024, metadata={"static": True})
@@ -46,7 +46,7 @@ class Exact:
         num_dims = math.prod(x.shape[1:])
         if num_dims > self.limit:
             raise ValueError(
-                f"The exact divergence takes a product for each of {num_dims} dimensions, more than limit = "
+                f"The exact divergence needs a product for each of {num_dims} dimensions, more than limit = "
                 f"{self.limit}; use hutchinson or hutchpp with several probes, or raise the limit."
             )
         units = jnp.eye(num_dims, dtype=x.dtype).reshape(num_dims, 1, *x.shape[1:])
@@ -57,9 +57,9 @@ class Exact:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Hutchinson:
-    """An estimate for each probe: `div v ~ epsilon . (dv/dx) epsilon`, unbiased where E[epsilon epsilon^T] = I.
+    """An estimate for each probe: `div v ~ epsilon . (dv/dx) epsilon`, unbiased if E[epsilon epsilon^T] = I.
 
-    `probes` [K, B, ...]. The field is evaluated once, however many probes there are.
+    `probes` [K, B, ...]. The field is evaluated once for all probes.
     Source: Hutchinson 1990; Grathwohl et al. 2019 (FFJORD); Song et al. 2021, equation 40.
     """
 
@@ -73,16 +73,16 @@ class Hutchinson:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HutchPlusPlus:
-    """Exact on a subspace Q of each example's own that a sketch finds, Hutchinson's estimate on its complement.
+    """Exact on a subspace Q, found for each example by a sketch, plus Hutchinson's estimate on the complement of Q.
 
         Q = orth((J - c I) S),   div v ~ tr(Q^T J Q) + (D - K) r . J r / |r|^2,   r = (I - Q Q^T) g,   J = dv/dx
 
-    `sketch` S and `probes` g, both [K, B, ...], take 3 K products: K for Q, K on Q and one for each g. Given Q, the
-    estimates of the K probes are independent and unbiased. `probes` must be Gaussian, that r / |r| be uniform.
+    `sketch` S and `probes` g, both [K, B, ...], need 3 K products: K to find Q, K on Q and one for each g. Given Q, the
+    estimates of the K probes are independent and unbiased. `probes` must be Gaussian, so that r / |r| is uniform.
     Source: Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021, algorithm 1; r / |r| as in
     Epperly, Tropp and Webber, "XTrace", 2024.
-    Notes: both changes to Hutch++ serve Jacobians that are a multiple of the identity and something of low rank, as
-    those of a probability flow are: c = S . J S / S . S keeps the multiple out of Q, and r / |r| has it without noise.
+    Notes: both changes to Hutch++ are for Jacobians that are a multiple of the identity plus a matrix of low rank, such
+    as those of a probability flow: c = S . J S / S . S keeps the multiple out of Q, and r / |r| makes it noise-free.
     """
 
     sketch: Array
@@ -96,7 +96,7 @@ class HutchPlusPlus:
         columns = jnp.moveaxis(change - multiple[None, :, None] * sketch, 0, 2)  # [B, D, K]
         basis = jnp.moveaxis(jnp.linalg.qr(columns)[0], 2, 0)
         probes = self.probes.reshape(*self.probes.shape[:2], -1)
-        for _ in range(2):  # twice, for the rounding of the first
+        for _ in range(2):  # twice, to remove the rounding error of the first projection
             probes = probes - jnp.einsum("kbd,jbd,jbe->kbe", probes, basis, basis)
         both = jnp.concatenate([basis, probes])
         squares = jnp.sum(both * jax.vmap(product)(both.reshape(-1, *x.shape)).reshape(both.shape), axis=-1)
@@ -107,10 +107,11 @@ class HutchPlusPlus:
         return value, jnp.sum(squares[:size], axis=0)[None] + left * squares[size:] / rest
 
 
-def draw_probes(kind: str, keys: Array, shape: Sequence[int]) -> Array:
+def sample_probes(kind: str, keys: Array, shape: Sequence[int]) -> Array:
     """Probes of `shape` [B, ...] with mean zero and unit covariance; `keys` is one key per example [B], consumed.
 
-    `kind`: "rademacher" (signs; the smaller variance) or "gaussian".
+    `kind`: "rademacher" (random signs; the smaller variance) or "gaussian".
+    Errors: ValueError for another kind, and for another number of keys.
     """
     if kind not in PROBES:
         raise ValueError(f"The kind of probe must be one of {', '.join(PROBES)}, not {kind!r}.")
@@ -120,33 +121,33 @@ def draw_probes(kind: str, keys: Array, shape: Sequence[int]) -> Array:
 
 
 def exact(kind: str, keys: Array, shape: Sequence[int], num_probes: int) -> Exact:
-    """The exact divergence, which has no probes."""
+    """The exact divergence, which has no probes and ignores its arguments."""
     del kind, keys, shape, num_probes
     return Exact()
 
 
 def hutchinson(kind: str, keys: Array, shape: Sequence[int], num_probes: int) -> Hutchinson:
-    """Hutchinson's estimator with `num_probes` probes of a kind, for x of `shape` [B, ...]; `keys` [B], consumed."""
+    """Hutchinson's estimator with `num_probes` probes, for x of `shape` [B, ...]; `keys` [B], consumed."""
     if num_probes == 1:
-        return Hutchinson(draw_probes(kind, keys, shape)[None])
-    return Hutchinson(jnp.stack([draw_probes(kind, fold_in(keys, k), shape) for k in range(num_probes)]))
+        return Hutchinson(sample_probes(kind, keys, shape)[None])
+    return Hutchinson(jnp.stack([sample_probes(kind, fold_in(keys, k), shape) for k in range(num_probes)]))
 
 
 def hutchpp(kind: str, keys: Array, shape: Sequence[int], num_probes: int) -> HutchPlusPlus:
-    """Hutch++ with `num_probes` products in all, a third of them with a sketch of a kind; `keys` [B], consumed.
+    """Hutch++ with `num_probes` products in total, a third of them for a sketch of this kind; `keys` [B], consumed.
 
     Errors: ValueError for fewer than three products.
     """
     if num_probes < 3:
         raise ValueError(
-            f"num_probes = {num_probes}, but hutchpp divides them into three parts; use at least 3 (6 for a standard "
+            f"num_probes = {num_probes}, but hutchpp splits them into three parts; use at least 3 (6 for a standard "
             "error), or hutchinson."
         )
-    draws = [
-        [draw_probes(of, fold_in(keys, 2 * k + i), shape) for k in range(num_probes // 3)]
-        for i, of in enumerate((kind, "gaussian"))
+    vectors = [
+        [sample_probes(name, fold_in(keys, 2 * k + i), shape) for k in range(num_probes // 3)]
+        for i, name in enumerate((kind, "gaussian"))
     ]
-    return HutchPlusPlus(jnp.stack(draws[0]), jnp.stack(draws[1]))
+    return HutchPlusPlus(jnp.stack(vectors[0]), jnp.stack(vectors[1]))
 
 
 def _products(field: Field, x: Array, probes: Array) -> tuple[Array, Array]:

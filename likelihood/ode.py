@@ -14,11 +14,11 @@ from sde.flow import FlowCoordinates, integrate
 
 
 class Likelihood(NamedTuple):
-    """Log-likelihood of each example, in nats and summed over its dimensions, and the parts it is made of.
+    """Log-likelihood of each example, in nats and summed over its dimensions, and its parts.
 
-    logp_nats [B] = prior_logp_nats [B] + delta_logp_nats [B];  latent [B, ...] is x carried to t = 1;
-    num_evals: evaluations of the score function (int32), each together with the estimator's Jacobian-vector products;
-    estimates_nats [K, B]: the integral for each estimate of the divergence, of which delta_logp_nats is the mean.
+    logp_nats [B] = prior_logp_nats [B] + delta_logp_nats [B];  latent [B, ...] is the solution at t = 1;
+    num_evals: evaluations of the score function (int32), each with the Jacobian-vector products of the estimator;
+    estimates_nats [K, B]: the integral of each estimate of the divergence; their mean is delta_logp_nats.
     """
 
     logp_nats: Array
@@ -30,7 +30,7 @@ class Likelihood(NamedTuple):
 
     @property
     def standard_error_nats(self) -> Array:
-        """What the probes leave uncertain about logp_nats [B], from the spread of K estimates; NaN for K = 1."""
+        """Standard error of logp_nats [B] from the choice of probes, from the K estimates; NaN for K = 1."""
         size = self.estimates_nats.shape[0]
         if size == 1:
             return jnp.full_like(self.logp_nats, jnp.nan)
@@ -65,16 +65,18 @@ def log_likelihood(
         log p(x) = log prior(x(1)) + int_eps^1 div v(x(t), t) dt,    dx/dt = v(x, t)
                  = log prior(a(1) y(1)) + D ln(a(1) / a(eps)) + int div_y (dy/du) du,    x = a y
 
-    The second line, in the coordinates of `sde.flow`, is what is solved: the same, in fewer steps.
-    `divergence`: an estimator, or the probes [B, ...] of Hutchinson's (`draw_probes`); its probes are kept for the
-    whole solve, and the trajectory does not depend on them but for the choice of steps. `solver`: one of `SOLVERS`, on
-    the state (y, integral of each estimate); `max_steps` attempted steps. The error norm is over the whole batch, or
-    with `per_example_steps` over each example, which then has steps of its own: the batch takes as many as the hardest.
-    `data_std` is about the deviation of the data: it changes the steps, not the result.
-    A solve that fails (too many steps, non-finite values) returns NaN for all that shared its steps. Jittable.
+    The second line, in the coordinates of `sde.flow`, is the one solved: the same integral in fewer steps.
+    `divergence`: an estimator, or the probes [B, ...] of Hutchinson's (`sample_probes`). The probes are fixed for the
+    whole solve; the trajectory depends on them only through the choice of steps. `solver`: one of `sde.flow.SOLVERS`,
+    applied to the state (y, integral of each estimate); `max_steps`: attempted steps. The error norm is over the whole
+    batch, or with `per_example_steps` over each example, which then chooses its own steps (the batch runs as long as
+    its slowest example). `data_std`: the approximate standard deviation of the data; it affects the steps, not the
+    result. Jittable.
+    Errors: ValueError for probes of another shape. A solve that fails (too many steps, non-finite values) returns NaN
+    for all examples that shared its steps.
     Source: Song et al. 2021, equation 39 and appendix D.2.
-    Notes: the published code evaluates drift and divergence apart, through the host. As there, x is taken as a sample
-    at time eps, not 0: the model that is measured is its marginal at eps. `likelihood.decoder` has the alternative.
+    Notes: the published code evaluates drift and divergence separately, on the host. As there, x is treated as a sample
+    at time eps, not 0: the density is that of the marginal at eps. `likelihood.decoder` has the alternative.
     """
     if isinstance(divergence, jax.Array):
         if divergence.shape != x.shape:

@@ -1,9 +1,9 @@
-"""Variational dequantisation: noise within a level that is learned, for each image, from a trained model.
+"""Variational dequantization: a learned distribution of the noise within each level, conditioned on the image.
 
-    log P(levels) >= E[log p(x) - log q(x | levels)],   x = (levels + u) / L, scaled to [-1, 1] if centred,   u ~ q
+    log P(levels) >= E[log p(x) - log q(x | levels)],   x = (levels + u) / L, scaled to [-1, 1] if centered,   u ~ q
 
-for every density q on the cell of the levels; the closer q comes to the model's own density there, the tighter. q is a
-small flow, which starts as the uniform density and is trained on log p(x) - log q with the model frozen.
+holds for every density q on the cell of the levels, and is tightest if q is proportional to the density of the model
+there. q is a small flow, which starts as the uniform density and is trained on log p(x) - log q with the model frozen.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,19 @@ from likelihood.bound import variational_bound
 from sde.base import SDE, ScoreFn
 
 Params = Any
-LARGEST_LOG_SCALE = 2.0  # of a coupling: keeps training stable
+LARGEST_LOG_SCALE = 2.0  # of a coupling; keeps training stable
 
 
 class Flow(nn.Module):
-    """Logistic noise, carried by affine couplings that see the image, and a sigmoid into the level.
+    """Logistic noise, transformed by affine couplings conditioned on the image, and a sigmoid.
 
         v_0 ~ Logistic(0, 1),   v_k = v_{k-1} exp(s_k) + b_k where the mask is 0,   u = sigmoid(v_K)
         log q(u) = log u_0 (1 - u_0) - sum s_k - log u (1 - u),   u_0 = sigmoid(v_0)
 
-    s_k and b_k are a convolutional network's, of the levels and of v where the mask is 1: nothing for k = 0, then the
-    two colours of a chequerboard over rows, columns and channels in turn. The last layer starts at zero, so that u is
-    uniform before training. `couplings`: chequerboards; `features`: channels of the networks.
+    s_k and b_k are computed by a convolutional network from the levels and from v where the mask is 1. The mask is zero
+    for k = 0, and then alternates between the two colors of a checkerboard over rows, columns and channels. The last
+    layer is initialized with zeros, so u is uniform before training. `couplings`: number of checkerboard couplings;
+    `features`: channels of the networks.
     Source: Ho et al., "Flow++", ICML 2019, section 3.1; Dinh et al., "Real NVP", ICLR 2017 (couplings).
     """
 
@@ -61,21 +62,21 @@ class Flow(nn.Module):
 
 
 def initial(flow: Flow, key: Array, shape: tuple[int, ...]) -> Params:
-    """Parameters of the flow for images of `shape` [H, W, C], at which it is uniform."""
+    """Initial parameters of the flow for images of `shape` [H, W, C]; with them q is uniform."""
     return flow.init(fold_in(key, DequantizationKey.INIT), example_keys(key, 1), jnp.zeros((1, *shape)))["params"]
 
 
 def variational(
     flow: Flow, params: Params, keys: Array, levels: Array, num_levels: int, centered: bool
 ) -> tuple[Array, Array]:
-    """Dequantised x [B, H, W, C] of `levels` (uint8), and the log of its density over the uniform one, in nats [B].
+    """Dequantized x [B, H, W, C] of `levels` (uint8), and its log-density relative to the uniform one, in nats [B].
 
-    log q(x | levels) = log q(u) + D ln L, or D ln(L / 2) if `centered`, of which the second term is uniform
-    dequantisation's, left out. `keys` [B], consumed. As there, u keeps a margin from both ends.
+    log q(x | levels) = log q(u) + D ln L, or D ln(L / 2) if `centered`; the second term, the log-density of uniform
+    dequantization, is left out. `keys` [B], consumed. As in `dequantize.uniform`, u keeps a margin at both ends.
     """
     margin, num_dims = dequantize.margin(num_levels), levels[0].size
-    drawn: Any = flow.apply({"params": params}, keys, dequantize.midpoint(levels, num_levels, True))
-    u, logq = drawn
+    sample: Any = flow.apply({"params": params}, keys, dequantize.midpoint(levels, num_levels, True))
+    u, logq = sample
     u = margin + (1 - 2 * margin) * u
     x = (levels.astype(u.dtype) + u) / num_levels
     return (2 * x - 1 if centered else x), logq - num_dims * jnp.log1p(-2 * margin)
@@ -84,10 +85,10 @@ def variational(
 def make_loss(
     flow: Flow, sde: SDE, num_levels: int, centered: bool, *, eps: float = 1e-5, num_times: int = 2
 ) -> Callable[[Params, Array, Array, ScoreFn], Array]:
-    """`loss(params, key, levels [B, H, W, C], score_fn)`: E[log q - log p] in nats per dimension, to be minimised.
+    """`loss(params, key, levels [B, H, W, C], score_fn)`: E[log q - log p] in nats per dimension, to be minimized.
 
-    log p is the variational bound (`likelihood.bound`) with `num_times` random times for each image, which is an
-    unbiased estimate that can be differentiated, through the frozen model, with respect to x.
+    log p is estimated by the variational bound (`likelihood.bound`) with `num_times` random times per image; the
+    estimate is unbiased and differentiable with respect to x through the frozen model.
     """
 
     def loss(params: Params, key: Array, levels: Array, score_fn: ScoreFn) -> Array:
@@ -112,10 +113,10 @@ def fit(
     num_steps: int,
     learning_rate: float = 2e-3,
 ) -> Params:
-    """The parameters of `flow` after `num_steps` steps of Adam, its rate falling to zero as a cosine.
+    """The parameters of `flow` after `num_steps` steps of Adam with a cosine decay of the learning rate to zero.
 
-    `score_of(weights)`: the score function of the model, which stays as it is; `batches(k)`: the levels of step k. The
-    result is a function of `key`, of which step k takes `fold_in(key, k)`, and of the batches alone.
+    `score_of(weights)`: the score function of the model, which is not trained; `batches(k)`: the levels of step k. The
+    result depends only on the batches and on `key`; step k uses `fold_in(key, k)`.
     """
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps)))
 

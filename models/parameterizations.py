@@ -1,8 +1,8 @@
-"""Parameterisations: how a network is told the time, and how its output becomes a score.
+"""Parameterizations: how a network receives the time, and how its output becomes a score.
 
     score(x, t) = output(sde, x, t, network(scale_input(sde, x, t), time(sde, t), cond))
 
-A network is any function of an x [B, ...], a time [B] and a condition (a tree or None).
+A network is any function of x [B, ...], a time [B] and a condition (a pytree or None).
 """
 
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from core.arrays import Array, broadcast_to_rank
 from sde.base import SDE, ScoreFn
 
 Network = Callable[[Array, Array, Any], Array]  # (x [B, ...], time [B], cond) -> [B, ...]
-TimeFn = Callable[[SDE, Array], Array]  # (sde, t [B]) -> what the network gets as its time [B]
+TimeFn = Callable[[SDE, Array], Array]  # (sde, t [B]) -> time input of the network [B]
 OutputFn = Callable[[SDE, Array, Array, Array], Array]  # (sde, x, t [B], network output [B, ...]) -> score [B, ...]
-InputFn = Callable[[SDE, Array, Array], Array]  # (sde, x [B, ...], t [B]) -> what the network gets as its x
+InputFn = Callable[[SDE, Array, Array], Array]  # (sde, x [B, ...], t [B]) -> input of the network
 
 
-def unscaled(sde: SDE, x: Array, t: Array) -> Array:
-    """The network gets x as it is."""
+def same_input(sde: SDE, x: Array, t: Array) -> Array:
+    """x itself is the input of the network."""
     return x
 
 
 class Parameterization(NamedTuple):
-    """How a network's output becomes a score, and what it gets to see."""
+    """How the output of a network becomes a score, and how its input is scaled."""
 
     output: OutputFn
-    scale_input: InputFn = unscaled
+    scale_input: InputFn = same_input
 
 
 def scaled_time(scale: float) -> TimeFn:
@@ -41,16 +41,16 @@ def scaled_time(scale: float) -> TimeFn:
 
 
 def noise_level(sde: SDE, t: Array) -> Array:
-    """`std(t)`, the sigma that a Fourier embedding takes the logarithm of. Published: continuous VE."""
+    """`std(t)`: the noise level, whose logarithm the Fourier embedding uses. Published: continuous VE."""
     return sde.std(t)
 
 
 def descending_level(sde: SDE, t: Array) -> Array:
-    """`N - 1 - level(t)`, int32: 0 is the most noise. Published: SMLD's ladder.
+    """`N - 1 - level(t)`, int32: 0 is the most noise. Published: SMLD's chain.
 
-    Errors: ValueError for an SDE without levels.
-    Notes: published as round((1 - t)(N - 1)), which is the same on the published grid of times; counted from the level
-    whose std the SDE uses, it also names the right one between grid points.
+    Errors: ValueError for an SDE in continuous time, which has no levels.
+    Notes: published as round((1 - t)(N - 1)), which is the same on the published grid of times. Derived from the level
+    whose std the SDE uses, it is also correct between grid points.
     """
     return sde.num_scales - 1 - jnp.maximum(sde.index(t), 0)
 
@@ -71,11 +71,11 @@ def data(sde: SDE, x: Array, t: Array, out: Array) -> Array:
 
 
 def velocity(sde: SDE, x: Array, t: Array, out: Array) -> Array:
-    """The network predicts v, the derivative of x / a along the circle of signal and noise, a^2 = mean_coeff^2 + std^2.
+    """The network predicts v, the derivative of x / a along the circle of data and noise, a^2 = mean_coeff^2 + std^2.
 
         v = c z - d x_0,   z = c v + d x / a,   score = -z / std;     c = mean_coeff / a,  d = std / a
 
-    Source: Salimans and Ho, ICLR 2022, appendix D, where a = 1; the division by a makes it hold for every SDE.
+    Source: Salimans and Ho, ICLR 2022, appendix D, where a = 1; dividing by a extends it to every SDE.
     """
     mean, std = broadcast_to_rank(sde.mean_coeff(t), x), broadcast_to_rank(sde.std(t), x)
     squared = mean**2 + std**2
@@ -83,13 +83,13 @@ def velocity(sde: SDE, x: Array, t: Array, out: Array) -> Array:
 
 
 def preconditioned(sigma_data: float) -> Parameterization:
-    """EDM's: the network sees unit variance and predicts a mixture of data and noise, also of unit variance.
+    """EDM's: input and output of the network have unit variance; it predicts a mixture of data and noise.
 
         sigma = std / mean_coeff,  x^ = x / mean_coeff,  D = c_skip x^ + c_out out,  score = (mean_coeff D - x) / std^2
         c_skip = s^2 / (sigma^2 + s^2),   c_out = sigma s / sqrt(sigma^2 + s^2),   c_in = 1 / sqrt(sigma^2 + s^2)
 
     `sigma_data` is s, the standard deviation of the data. Source: Karras et al., NeurIPS 2022, table 1.
-    Notes: written so that nothing cancels: `(D - x^) / sigma = (s out - sigma c_in x^) c_in`.
+    Notes: computed without cancellation as `(D - x^) / sigma = (s out - sigma c_in x^) c_in`.
     """
 
     def parts(sde: SDE, x: Array, t: Array) -> tuple[Array, Array, Array]:
@@ -112,7 +112,7 @@ def preconditioned(sigma_data: float) -> Parameterization:
 def make_score_fn(
     network: Network, sde: SDE, time: TimeFn, parameterization: Parameterization, cond: Any = None
 ) -> ScoreFn:
-    """The score function `(x [B, ...], t [B]) -> [B, ...]` of a network, with its condition bound."""
+    """The score function `(x [B, ...], t [B]) -> [B, ...]` of a network, conditioned on `cond`."""
     output, scale_input = parameterization
 
     def score_fn(x: Array, t: Array) -> Array:

@@ -6,11 +6,11 @@ probability-flow ODE exactly,
     x' = (s' / s) x + m' int_0^h exp(u - h) x0(lambda + u) du,    h = lambda' - lambda    (data prediction)
     x' = (m' / m) x + m' int noise(t) d(s / m)                                            (noise prediction)
 
-become linear once the prediction is replaced by a polynomial through those that are known:
+become linear once the prediction is replaced by a polynomial through the known predictions:
 
     x' = keep x + sum_j weights_j prediction_j (+ spread z)
 
-so that a method is a rule for the weights, worked out in double precision before anything is compiled.
+so a method is a rule for the weights, which are computed in double precision before anything is compiled.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from sde.base import SDE
 
 
 class Schedule(NamedTuple):
-    """The grid in the solvers' variables, float64 [N + 1] each: t, mean_coeff, std and log(mean_coeff / std)."""
+    """The grid in the variables of the solvers, float64 [N + 1] each: t, mean_coeff, std and log(mean_coeff / std)."""
 
     sde: SDE
     t: np.ndarray
@@ -42,13 +42,13 @@ Rule = Callable[[Schedule, int, Sequence[int]], np.ndarray]
 
 
 def lagrange(nodes: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Values [P, Q] at `u` [Q] of the P polynomials that are 1 at one of the `nodes` [P] and 0 at the others."""
+    """The P Lagrange polynomials of the `nodes` [P] (1 at one of them, 0 at the others) at `u` [Q]: [P, Q]."""
     others = [np.delete(nodes, j) for j in range(len(nodes))]
     return np.stack([np.prod((u[:, None] - o) / (a - o), axis=1) for a, o in zip(nodes, others, strict=True)])
 
 
 def midpoint(schedule: Schedule, i: int, nodes: Sequence[int], *, rate: float = 1.0) -> np.ndarray:
-    """The polynomial of x0 in lambda is taken at the middle of the step: `m' (1 - exp(-rate h)) L_j(h / 2)`.
+    """Evaluates the polynomial of x0 in lambda at the middle of the step: `m' (1 - exp(-rate h)) L_j(h / 2)`.
 
     Source: Lu et al., "DPM-Solver++", 2022, algorithm 2 (2M) and, with `rate` 2, its SDE version (section 5 and
     appendix A); Zhao et al., "UniPC", NeurIPS 2023, order 1 of the corrector and 2 of the predictor with B_2.
@@ -59,10 +59,10 @@ def midpoint(schedule: Schedule, i: int, nodes: Sequence[int], *, rate: float = 
 
 
 def exponential(schedule: Schedule, i: int, nodes: Sequence[int]) -> np.ndarray:
-    """The polynomial of x0 in lambda is integrated exactly: `m' int_0^h exp(u - h) L_j(u) du`; two nodes: `midpoint`.
+    """Integrates the polynomial of x0 in lambda exactly: `m' int_0^h exp(u - h) L_j(u) du`; `midpoint` for two nodes.
 
     Source: Lu et al. 2022, "DPM-Solver++", appendix B (3M); Zhao et al. 2023, equations 5 and 9, whose systems for
-    the coefficients are solved by these integrals, whatever B(h).
+    the coefficients these integrals solve for every B(h).
     """
     if len(nodes) <= 2:
         return midpoint(schedule, i, nodes)
@@ -73,10 +73,10 @@ def exponential(schedule: Schedule, i: int, nodes: Sequence[int]) -> np.ndarray:
 
 
 def adams_bashforth(schedule: Schedule, i: int, nodes: Sequence[int]) -> np.ndarray:
-    """The polynomial of the noise in t is integrated: `m' int L_j(t) d sigma(t)`, sigma = s / m, by parts.
+    """Integrates the polynomial of the noise in t by parts: `m' int L_j(t) d sigma(t)`, sigma = s / m.
 
     Source: Zhang and Chen, "Fast Sampling of Diffusion Models with Exponential Integrator", ICLR 2023, equation 15
-    (tAB-DEIS). Notes: needs no derivative of sigma, since int L dsigma = [L sigma] - int L' sigma dt.
+    (tAB-DEIS). Notes: it needs no derivative of sigma, since int L dsigma = [L sigma] - int L' sigma dt.
     """
     ends, at = schedule.t[[i, i + 1]], schedule.t[list(nodes)]
     sigma = schedule.s[[i, i + 1]] / schedule.m[[i, i + 1]]
@@ -89,13 +89,13 @@ def adams_bashforth(schedule: Schedule, i: int, nodes: Sequence[int]) -> np.ndar
 
 
 def _gauss(a: float, b: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights of Gauss-Legendre quadrature from a to b."""
+    """Points and weights of Gauss-Legendre quadrature on [a, b]."""
     u, weight = np.polynomial.legendre.leggauss(64)
     return a + 0.5 * (b - a) * (u + 1), 0.5 * (b - a) * weight
 
 
 def _smooth_noise_level(sde: SDE, t: np.ndarray) -> np.ndarray:
-    """std / mean_coeff at times [Q]; between the levels of a chain, interpolated in its logarithm."""
+    """std / mean_coeff at times [Q]; its logarithm is interpolated between the levels of a chain."""
     if not sde.is_discrete:
         return noise_level(sde, t)
     known = np.asarray(levels(sde.num_scales)[-2::-1])
@@ -104,10 +104,10 @@ def _smooth_noise_level(sde: SDE, t: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A rule for the weights, and how many predictions it is given: `order`, and one more to correct.
+    """A rule for the weights of `order` predictions, and of one more in the corrector.
 
-    `corrects`: x at the new time is found again with the prediction made there, without another call (UniC).
-    `noisy`: x follows the reverse SDE instead of the ODE.
+    `corrects`: recompute x at the new time using the prediction made there, without another call (UniC).
+    `noisy`: follow the reverse SDE instead of the ODE.
     """
 
     order: int
@@ -118,7 +118,7 @@ class Method:
 
 
 class Coefficients(NamedTuple):
-    """What a step does, arrays [N], or [N, P] for `fix` and `weights`; the first three correct x at its own time.
+    """The coefficients of every step, [N], or [N, P] for `fix` and `weights`; the first three are the corrector's.
 
     x <- stay x + redo x_before + fix . predictions,    x' = keep x + weights . predictions + spread z
     """
@@ -132,7 +132,7 @@ class Coefficients(NamedTuple):
 
 
 def coefficients(sde: SDE, method: Method, times: Sequence[float], lower_final: bool) -> Coefficients:
-    """The table of `method` over `times` [N + 1]; lower orders in the first steps, and in the last ones if asked for.
+    """The table of `method` for `times` [N + 1], of lower order in the first steps, and in the last if `lower_final`.
 
     The step of a chain to its data, where std is 0, is x' = mean_coeff x0 with the newest prediction.
     """
@@ -155,7 +155,7 @@ def coefficients(sde: SDE, method: Method, times: Sequence[float], lower_final: 
 
 
 def _schedule(sde: SDE, times: Sequence[float]) -> Schedule:
-    with jax.ensure_compile_time_eval():  # numbers, even while a caller is traced
+    with jax.ensure_compile_time_eval():  # concrete numbers, even if the caller is traced
         t = jnp.asarray(times)
         m, s = np.asarray(sde.mean_coeff(t), np.float64), np.asarray(sde.std(t), np.float64)
     with np.errstate(divide="ignore"):

@@ -1,7 +1,7 @@
 """Time grids of fixed-step samplers: tuples of decreasing times, one more than there are steps.
 
-A grid is equal steps in a coordinate u(t): the time itself, its root, the log-SNR, or a power of the noise level
-std(t) / mean_coeff(t). Of a tabulated SDE the grid takes the nearest levels, and its last step goes to the data.
+A grid has equal steps in a coordinate u(t): the time itself, its square root, the log-SNR, or a power of the noise
+level std(t) / mean_coeff(t). For a chain it consists of the nearest levels, and its last step goes to the data.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,8 @@ Coordinate = Callable[[np.ndarray], np.ndarray]  # times [K] -> u [K], strictly 
 def uniform(num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
     """`num_steps` equal steps from `t_max` to `eps`: num_steps + 1 times.
 
-    Notes: the published grid has N times, and so N - 1 intervals, between which N steps of 1/N are taken.
+    Errors: ValueError for no steps, and unless 0 <= eps < t_max.
+    Notes: the published grid has N times, that is N - 1 intervals, but takes N steps of length 1/N.
     """
     _check(num_steps, eps, t_max)
     return tuple(np.linspace(t_max, eps, num_steps + 1).tolist())
@@ -36,8 +37,8 @@ def quadratic(num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ..
 def log_snr(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
     """Equal steps in `lambda(t) = log(mean_coeff(t) / std(t))` from `t_max` to `eps`: num_steps + 1 times.
 
-    For a tabulated SDE: `num_steps` of its levels, then -1; `eps` and `t_max` are not used.
-    Source: Lu et al., "DPM-Solver", NeurIPS 2022, section 3.2. Errors: ValueError for steps that float32 cannot tell.
+    For a chain: `num_steps` of its levels, then -1; `eps` and `t_max` are ignored. Errors: see `spaced`.
+    Source: Lu et al., "DPM-Solver", NeurIPS 2022, section 3.2.
     """
     return spaced(sde, lambda t: -np.log(noise_level(sde, t)), num_steps, eps, t_max)
 
@@ -45,7 +46,7 @@ def log_snr(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[f
 def polynomial(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0, rho: float = 7.0) -> tuple[float, ...]:
     """Equal steps in `sigma(t)^(1 / rho)`, `sigma = std / mean_coeff`, from `t_max` to `eps`: num_steps + 1 times.
 
-    For a tabulated SDE: `num_steps` of its levels, then -1; `eps` and `t_max` are not used.
+    For a chain: `num_steps` of its levels, then -1; `eps` and `t_max` are ignored. Errors: see `spaced`.
     Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022, equation 5.
     """
     return spaced(sde, lambda t: noise_level(sde, t) ** (1 / rho), num_steps, eps, t_max)
@@ -54,8 +55,9 @@ def polynomial(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0, rho: fl
 def spaced(sde: SDE, coordinate: Coordinate, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
     """Equal steps in `coordinate` from `t_max` to `eps`, found by bisection in double precision: num_steps + 1 times.
 
-    For a tabulated SDE: those `num_steps` levels, all different, that are nearest to equal steps from the noisiest to
-    the least noisy, then -1; all levels in their order where there are as many.
+    For a chain: the `num_steps` distinct levels nearest to equal steps from the noisiest to the least noisy, then -1.
+    Errors: ValueError for a coordinate that is infinite at eps, for times that are equal in float32, and for more steps
+    than a chain has levels.
     """
     if sde.is_discrete:
         return _chosen_levels(sde, coordinate, num_steps)
@@ -63,7 +65,7 @@ def spaced(sde: SDE, coordinate: Coordinate, num_steps: int, eps: float, t_max: 
     with np.errstate(divide="ignore"):
         first, last = coordinate(np.array([t_max, eps]))
     if not np.isfinite(first) or not np.isfinite(last):
-        raise ValueError(f"This grid ends where the data have no noise (eps = {eps}); give an eps > 0.")
+        raise ValueError(f"This grid ends where the data have no noise (eps = {eps}); use an eps > 0.")
     target, sign = np.linspace(first, last, num_steps + 1), np.sign(first - last)
     low, high = np.full(num_steps + 1, eps), np.full(num_steps + 1, t_max)
     for _ in range(60):
@@ -74,20 +76,21 @@ def spaced(sde: SDE, coordinate: Coordinate, num_steps: int, eps: float, t_max: 
 
 
 def noise_level(sde: SDE, t: np.ndarray) -> np.ndarray:
-    """sigma(t) = std(t) / mean_coeff(t) at times [K], as float64 of the SDE's own precision."""
-    with jax.ensure_compile_time_eval():  # numbers, even while a caller is traced
+    """sigma(t) = std(t) / mean_coeff(t) at times [K], as float64 with the precision of the SDE."""
+    with jax.ensure_compile_time_eval():  # concrete numbers, even if the caller is traced
         times = jnp.asarray(t)
         return np.asarray(sde.std(times), np.float64) / np.asarray(sde.mean_coeff(times), np.float64)
 
 
 def levels(num_scales: int, eps: float = 0.0) -> tuple[float, ...]:
-    """Every level of a tabulated SDE from the noisiest down, and then -1, which is its data: num_scales + 1 times.
+    """Every level of a chain from the noisiest down, and then -1 for its data: num_scales + 1 times.
 
-    t_k = 1 - k (1 - eps) / (N - 1), k = 0 ... N - 1, each raised by as many units in the last place of float32 as it
-    takes for trunc(t_k (N - 1)) = N - 1 - k to hold in float32 arithmetic.
+    t_k = 1 - k (1 - eps) / (N - 1), k = 0 ... N - 1, rounded up to the nearest float32 for which
+    trunc(t_k (N - 1)) = N - 1 - k holds in float32 arithmetic.
 
-    `eps`: time shown to the score function at the least noise; a network trained in continuous time needs eps > 0.
-    Source: the times of Song et al. 2021's samplers; algorithms 2 to 5 (level i to level i - 1).
+    `eps`: the time passed to the score function at the least noise; a network trained in continuous time needs eps > 0.
+    Errors: ValueError for fewer than two levels, and unless 0 <= eps < 1 / (N - 1).
+    Source: the times of the samplers of Song et al. 2021; algorithms 2 to 5 (level i to level i - 1).
     """
     if num_scales < 2 or not 0 <= eps * (num_scales - 1) < 1:
         raise ValueError(f"A chain needs num_scales >= 2 and 0 <= eps < 1 / (num_scales - 1), not {num_scales}, {eps}.")
@@ -107,31 +110,31 @@ def _check(num_steps: int, eps: float, t_max: float) -> None:
 
 
 def _exact_ends(times: np.ndarray, eps: float, t_max: float) -> tuple[float, ...]:
-    """The times with their ends exactly as asked for; an error where two are one in float32."""
+    """The times with exact ends. Errors: ValueError if two of them are equal in float32."""
     times = np.concatenate([[t_max], times[1:-1], [eps]])
     if not np.all(np.diff(times.astype(np.float32)) < 0):
         raise ValueError(
-            f"{len(times) - 1} steps of this grid cannot be told apart in float32; use fewer, or 'uniform'."
+            f"{len(times) - 1} steps of this grid are too close for float32; use fewer steps, or the grid 'uniform'."
         )
     return tuple(times.tolist())
 
 
 def _chosen_levels(sde: SDE, coordinate: Coordinate, num_steps: int) -> tuple[float, ...]:
-    """`num_steps` levels of a chain, nearest to equal steps of the coordinate, and -1."""
+    """The `num_steps` distinct levels of a chain nearest to equal steps of the coordinate, and -1."""
     if not 1 <= num_steps <= sde.num_scales:
-        raise ValueError(f"A chain of {sde.num_scales} levels takes 1 to {sde.num_scales} steps, not {num_steps}.")
+        raise ValueError(f"A chain of {sde.num_scales} levels supports 1 to {sde.num_scales} steps, not {num_steps}.")
     times = np.asarray(levels(sde.num_scales)[:-1])  # from the noisiest down
     u = coordinate(times)
     target = np.linspace(u[0], u[-1], num_steps)
     chosen = np.abs(u[None, :] - target[:, None]).argmin(axis=1)
-    for k in range(1, num_steps):  # all different: pushed down where two targets have one nearest level,
+    for k in range(1, num_steps):  # make them distinct: move down where two targets share their nearest level,
         chosen[k] = max(chosen[k], chosen[k - 1] + 1)
-    for k in range(num_steps):  # and up again where that has passed the last level
+    for k in range(num_steps):  # and up again beyond the last level
         chosen[k] = min(chosen[k], sde.num_scales - num_steps + k)
     return (*times[chosen].tolist(), -1.0)
 
 
-# By name; called (sde, num_steps, eps), for SDEs in continuous time and for chains.
+# By name, for SDEs in continuous time and for chains; called as (sde, num_steps, eps).
 GRIDS: dict[str, Callable[[SDE, int, float], tuple[float, ...]]] = {
     "uniform": lambda sde, num_steps, eps: (
         spaced(sde, lambda t: t, num_steps, eps) if sde.is_discrete else uniform(num_steps, eps)

@@ -1,8 +1,8 @@
-"""Guided score functions: two scores, or a score and a classifier, made into one.
+"""Guided score functions: two scores, or a score and a classifier, combined into one.
 
-At every time t they are the score of a tilted density p(x_t) p(c | x_t)^scale. For scale 1 that is the conditional
-density, whose samples the sampler then draws. For another scale the tilted densities of all t are not noised versions
-of the one at t = 0, so the law of the samples is not p(x_0) p(c | x_0)^scale, in however many steps.
+At every time t the result is the score of a tilted density p(x_t) p(c | x_t)^scale. For scale 1 this is the conditional
+density, and the samples are conditional samples. For any other scale the tilted densities at t > 0 are not noised
+versions of the one at t = 0, so the samples do not follow p(x_0) p(c | x_0)^scale, however many steps are taken.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ LogProb = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> log p(c | x_
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """Noise levels low <= sigma <= high, sigma = std(t) / mean_coeff(t), in units of the data.
+    """An interval of noise levels, low <= sigma <= high, with sigma = std(t) / mean_coeff(t) in units of the data.
 
     Source: Kynkäänniemi et al., "Applying Guidance in a Limited Interval Improves Sample and Distribution Quality in
     Diffusion Models", NeurIPS 2024, section 3.
-    Errors: ValueError for an interval with nothing in it.
+    Errors: ValueError for an empty interval.
     """
 
     sde: SDE
@@ -35,7 +35,7 @@ class Interval:
             raise ValueError(f"An interval of noise levels needs 0 <= low < high, not {self.low}, {self.high}.")
 
     def __call__(self, t: Array) -> Array:
-        """Whether the times t [B] are inside: bool [B]."""
+        """Whether the times t [B] are in the interval: bool [B]."""
         sigma = self.sde.std(t) / self.sde.mean_coeff(t)
         return (self.low <= sigma) & (sigma <= self.high)
 
@@ -45,8 +45,8 @@ def classifier_guided(
 ) -> ScoreFn:
     """score(x, t) + scale grad_x log p(c | x_t) inside `interval`, score(x, t) outside.
 
-    The class is bound in `log_prob`, one for each example if it likes; example i of its result may depend on example
-    i of x only, since the gradient is that of the sum.
+    `log_prob` closes over the class label, which may differ between examples. Example i of its result must depend only
+    on example i of x, because the gradient is that of the sum.
     Source: Song et al. 2021, equation 14 and appendix I.1; the scale: Dhariwal and Nichol, NeurIPS 2021, algorithm 1.
     """
     gradient = jax.grad(lambda x, t: jnp.sum(log_prob(x, t)))
@@ -60,10 +60,9 @@ def classifier_guided(
 def classifier_free(
     conditional: ScoreFn, unconditional: ScoreFn, scale: float, interval: Interval | None = None
 ) -> ScoreFn:
-    """s_u + scale (s_c - s_u) inside `interval`, s_c outside: scale 0 is unconditional, 1 conditional, more is sharper.
+    """s_u + scale (s_c - s_u) inside `interval`, s_c outside: scale 0 is unconditional, 1 conditional, above 1 sharper.
 
-    Both are evaluated, except that scale 1 asks `conditional` alone. If one network makes both, a score function that
-    doubles the batch and halves its result is one call instead of two; compiled together they cost the same.
+    Evaluates both score functions, except that scale 1 is `conditional` itself.
     Source: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022, equation 6 with w = scale - 1.
     """
     if scale == 1:
@@ -79,12 +78,12 @@ def classifier_free(
 def autoguided(score_fn: ScoreFn, weaker: ScoreFn, scale: float, interval: Interval | None = None) -> ScoreFn:
     """s_w + scale (s - s_w) inside `interval`, s outside: away from the errors of a `weaker` model of the same data.
 
-    `weaker`: smaller, or trained for less; with the same class, if there are classes.
+    `weaker`: a smaller model, or one trained for fewer steps, conditioned on the same class labels if there are any.
     Source: Karras et al., "Guiding a Diffusion Model with a Bad Version of Itself", NeurIPS 2024, section 3.
     """
     return classifier_free(score_fn, weaker, scale, interval)
 
 
 def _strength(scale: float, interval: Interval | None, x: Array, t: Array) -> Array:
-    """`scale` inside the interval and zero outside, to multiply x [B, ...]."""
+    """`scale` inside the interval and zero outside, broadcastable to x [B, ...]."""
     return broadcast_to_rank(jnp.where(True if interval is None else interval(t), scale, 0.0), x)

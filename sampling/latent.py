@@ -1,7 +1,4 @@
-"""Latent codes: data carried to t = 1 and back along the probability-flow ODE, which is a bijection.
-
-For the codes of two data there is a path between them that stays where the prior has its mass.
-"""
+"""Latent codes: the probability-flow ODE maps data to t = 1 and back, a bijection; and interpolation of codes."""
 
 from typing import NamedTuple
 
@@ -30,9 +27,10 @@ def encode(
     atol: float = 1e-5,
     max_steps: int = 10_000,
 ) -> Endpoint:
-    """The latent code of `x` [B, ...], by solving dx/dt = v(x, t) from `eps` to 1; about N(0, prior_std^2 I).
+    """The latent code of `x` [B, ...], by solving dx/dt = v(x, t) from `eps` to 1.
 
-    Errors are values: NaN where the solve fails. Source: Song et al. 2021, section 4.3 and appendix D.3.
+    The codes of data are approximately distributed as the prior, N(0, prior_std^2 I). Errors are values: NaN if the
+    solve fails. Source: Song et al. 2021, section 4.3 and appendix D.3.
     """
     return _solve(score_fn, sde, x, eps, 1.0, rtol, atol, max_steps)
 
@@ -47,12 +45,12 @@ def decode(
     atol: float = 1e-5,
     max_steps: int = 10_000,
 ) -> Endpoint:
-    """The sample at time `eps` whose code is `latent` [B, ...]: the inverse of `encode`, up to the tolerances."""
+    """The sample at time `eps` with the code `latent` [B, ...]: the inverse of `encode`, up to the tolerances."""
     return _solve(score_fn, sde, latent, 1.0, eps, rtol, atol, max_steps)
 
 
 def round_trip_error(x: Array, decoded: Array) -> Array:
-    """Root of the mean square over dimensions of `decoded - x` [B, ...], for each example: [B], in units of x."""
+    """Root mean square over dimensions of `decoded - x` [B, ...], for each example: [B], in units of x."""
     return jnp.sqrt(jnp.mean((decoded - x) ** 2, axis=tuple(range(1, x.ndim))))
 
 
@@ -61,18 +59,20 @@ def interpolate(z1: Array, z2: Array, num: int) -> Array:
 
         z(a) = (sin((1 - a) theta) z1 + sin(a theta) z2) / sin(theta),    theta: the angle between z1 and z2
 
-    Codes of equal norm keep it on the way, where a straight line would pass through norms that the prior hardly ever
-    has. Codes (anti)parallel to within 1e-3, for which the circle is not defined, are joined by the line.
-    Source: Shoemake, SIGGRAPH 1985; Song et al. 2021, appendix D.3. Errors: ValueError for fewer than two codes.
+    If both codes have the same norm, so does the whole path; a straight line would pass through norms that are very
+    unlikely under the prior. Codes that are parallel or antiparallel to within 1e-3, for which the circle is undefined,
+    are joined by a straight line.
+    Errors: ValueError for fewer than two codes, and for codes of different shapes.
+    Source: Shoemake, SIGGRAPH 1985; Song et al. 2021, appendix D.3.
     """
     if num < 2 or z1.shape != z2.shape:
-        raise ValueError(f"Got num = {num} and codes of shapes {z1.shape}, {z2.shape}: at least 2, of the same shape.")
+        raise ValueError(f"num = {num} and codes of shapes {z1.shape}, {z2.shape}: use at least 2, and equal shapes.")
     axes = tuple(range(1, z1.ndim))
     norms = jnp.sqrt(jnp.sum(z1**2, axis=axes) * jnp.sum(z2**2, axis=axes))
     cosine = jnp.sum(z1 * z2, axis=axes) / jnp.maximum(norms, jnp.finfo(z1.dtype).tiny)
     theta = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
     straight = jnp.sin(theta) < 1e-3
-    theta = jnp.where(straight, 1.0, theta)  # any angle whose sine is not zero
+    theta = jnp.where(straight, 1.0, theta)  # not used; any angle with a nonzero sine
 
     def at(a: Array) -> Array:
         first = jnp.where(straight, 1 - a, jnp.sin((1 - a) * theta) / jnp.sin(theta))
@@ -83,9 +83,10 @@ def interpolate(z1: Array, z2: Array, num: int) -> Array:
 
 
 def temper(latent: Array, temperature: float) -> Array:
-    """Codes of a prior whose deviation is `temperature` times the model's: below 1 typical data, above 1 varied ones.
+    """Codes of a prior with `temperature` times the standard deviation: below 1 more typical data, above 1 more varied.
 
-    Source: Kingma and Dhariwal (Glow), 2018, section 5; Song et al. 2021, section 4.3. Errors: ValueError below 0.
+    Errors: ValueError for a negative temperature.
+    Source: Kingma and Dhariwal (Glow), 2018, section 5; Song et al. 2021, section 4.3.
     """
     if temperature < 0:
         raise ValueError(f"temperature = {temperature}, but it scales a standard deviation and must not be negative.")

@@ -1,6 +1,6 @@
-"""The loop of the multistep solvers; what a step does is a row of `sampling.coefficients`.
+"""The loop of the multistep solvers, each step of which is a row of the table that `sampling.coefficients` computes.
 
-Each step asks the network once and remembers what it predicted in the steps before.
+Every step calls the network once, and keeps the predictions of the previous steps.
 """
 
 import dataclasses
@@ -19,22 +19,22 @@ from sampling.base import (
     Samples,
     Start,
     begin,
-    blank_states,
+    empty_states,
     keys_of_examples,
     posterior_mean,
     record,
-    slots,
+    trajectory_slots,
     unconstrained,
 )
 from sampling.coefficients import Coefficients, Method, coefficients
 from sampling.pc import calls, checked_times, times_from
 from sde.base import SDE, ScoreFn
 
-FEW_STEPS = 15  # below it the last steps are of lower order, as Lu et al. advise
+FEW_STEPS = 15  # with fewer steps the last ones are of lower order, as Lu et al. recommend
 
 
-class Walk(NamedTuple):
-    """What the loop carries: the sample, x as it left the time before, predictions [P, B, ...], recorded states."""
+class LoopState(NamedTuple):
+    """State of the loop: the sample, x at the start of the last step, predictions [P, B, ...], recorded states."""
 
     sample: Sample
     before: Array
@@ -48,13 +48,14 @@ class Multistep:
 
     for t, t_next in pairs(times):
         predictions = [prediction(x, t), *predictions[:-1]]
-        x = constrain(correct(x), t)          UniPC only, with the prediction just made
+        x = constrain(correct(x), t)          UniPC only, using the newest prediction
         x = constrain(keep x + weights . predictions + spread z, t_next)
-    denoise: the expected data given x at the last time, constrained at time 0 (one more call of the score function)
+    denoise: x = constrain(posterior mean of the data given x, 0), with one more call of the score function
 
-    `times` [N + 1], `start` and `denoise` as for `sampling.pc.PC`, whose corrector this has not. `lower_final`: the
-    last steps are of lower order; by itself with fewer than 15 steps. Calls the score function once in each step.
-    Consumes the keys of the examples. Jittable; the loop is one `lax.scan`, whatever the number of steps.
+    `times` [N + 1], `start` and `denoise` as for `sampling.pc.PC`; there is no separate corrector. `lower_final`: use
+    lower orders in the last steps; by default only with fewer than 15 steps. One call of the score function per step.
+    Consumes the keys of the examples. Jittable; the loop is a single `lax.scan`.
+    Errors: ValueError for times that do not fit the SDE.
     Source: Lu et al. 2022, algorithm 2; Zhao et al. 2023, algorithms 5 to 8; Zhang and Chen 2023, algorithm 1.
     """
 
@@ -87,29 +88,29 @@ class Multistep:
         def noise(*address: int | Array) -> Array:
             return draw_normal(functools.reduce(fold_in, address, keys), shape)
 
-        def body(walk: Walk, inputs: tuple[Array, Array, Array, Array, Coefficients]) -> tuple[Walk, None]:
+        def body(state: LoopState, inputs: tuple[Array, Array, Array, Array, Coefficients]) -> tuple[LoopState, None]:
             number, slot, t, t_next, row = inputs
             t, t_next = jnp.full((num,), t), jnp.full((num,), t_next)
-            x = walk.sample.x
-            predictions = jnp.concatenate([self._predict(score_fn, x, t)[None], walk.predictions[:-1]])
+            x = state.sample.x
+            predictions = jnp.concatenate([self._predict(score_fn, x, t)[None], state.predictions[:-1]])
             if self.method.corrects:
-                x = row.stay * x + row.redo * walk.before + _combine(row.fix, predictions)
+                x = row.stay * x + row.redo * state.before + _combine(row.fix, predictions)
                 x = constrain(noise(SampleKey.STEPS, number, 1, 1), Sample(x, x), t).x
             mean = row.keep * x + _combine(row.weights, predictions)
             moved = mean + row.spread * noise(SampleKey.STEPS, number, 0, 0) if self.method.noisy else mean
             sample = constrain(noise(SampleKey.STEPS, number, 0, 1), Sample(moved, mean), t_next)
-            return Walk(sample, x, predictions, record(walk.states, slot, sample.x)), None
+            return LoopState(sample, x, predictions, record(state.states, slot, sample.x)), None
 
-        inputs = (jnp.arange(num_steps), slots(num_steps, trajectory), grid[:-1], grid[1:], table)
-        blank = jnp.zeros((table.weights.shape[1], *x.shape), x.dtype)
-        walk, _ = jax.lax.scan(body, Walk(Sample(x, x), x, blank, blank_states(x, trajectory)), inputs)
-        sample, ends = walk.sample, self.denoise and times[-1] >= 0
+        inputs = (jnp.arange(num_steps), trajectory_slots(num_steps, trajectory), grid[:-1], grid[1:], table)
+        no_predictions = jnp.zeros((table.weights.shape[1], *x.shape), x.dtype)
+        state, _ = jax.lax.scan(body, LoopState(Sample(x, x), x, no_predictions, empty_states(x, trajectory)), inputs)
+        sample, ends = state.sample, self.denoise and times[-1] >= 0
         if ends:
             x0 = posterior_mean(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
             sample = constrain(noise(SampleKey.END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
         x = sample.mean if self.denoise else sample.x
         num_evals = jnp.asarray(num_steps * self._calls(x) + int(ends), jnp.int32)
-        return Samples(x, num_evals, record(walk.states, trajectory - 1, x))
+        return Samples(x, num_evals, record(state.states, trajectory - 1, x))
 
     def _table(self, times: tuple[float, ...], dtype: jnp.dtype) -> Coefficients:
         lower_final = len(times) - 1 < FEW_STEPS if self.lower_final is None else self.lower_final
@@ -117,13 +118,13 @@ class Multistep:
         return jax.tree.map(lambda column: jnp.asarray(column, dtype), table)
 
     def _predict(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
-        """Expected data, or expected noise, of x [B, ...] at t [B]."""
+        """Posterior mean of the data, or of the noise, given x [B, ...] at t [B]."""
         if self.method.predicts == "data":
             return posterior_mean(score_fn, self.sde, x, t)
         return -broadcast_to_rank(self.sde.std(t), x) * score_fn(x, t)
 
     def _calls(self, x: Array) -> int:
-        """Calls of the score function in a step, counted."""
+        """Number of calls of the score function in a step."""
 
         def predict(z: Array, score_fn: ScoreFn, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
             return Sample(self._predict(score_fn, x, t), x)
@@ -132,5 +133,5 @@ class Multistep:
 
 
 def _combine(weights: Array, predictions: Array) -> Array:
-    """sum_j weights_j predictions_j of `weights` [P] and `predictions` [P, B, ...], in full precision everywhere."""
+    """sum_j weights_j predictions_j of `weights` [P] and `predictions` [P, B, ...], in full precision."""
     return jnp.sum(broadcast_to_rank(weights, predictions) * predictions, axis=0)

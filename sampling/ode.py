@@ -20,21 +20,21 @@ Velocity = Callable[[ArrayLike, Array, Any], Array]  # (t, x, args) -> dx/dt
 
 @dataclasses.dataclass(frozen=True)
 class ProbabilityFlow:
-    """Solves the probability-flow ODE from the prior at t = 1 down to `eps`; a `Sampler` without constraints.
+    """Solves the probability-flow ODE from the prior at t = 1 to `eps`; a `Sampler` that supports no constraint.
 
     dx/dt = drift_coeff(t) x - diffusion(t)^2 score(x, t) / 2
 
-    `solver`: one of `SOLVERS`. `per_example`: every example has steps and error norm of its own, so that it does not
-    depend on its batch; else the norm is taken over the whole batch, and examples that share their steps agree with
-    those of another batch only to the tolerances. The score function is asked for whole batches either way.
-    `denoise`: the expected data given x at eps (one more call).
+    `solver`: one of `sde.flow.SOLVERS`. `per_example`: every example has its own steps and error norm, so it does not
+    depend on its batch. Otherwise the norm is taken over the whole batch, and a sample agrees with that of another
+    batch only to within the tolerances. Either way the score function is called with whole batches.
+    `denoise`: return the posterior mean of the data given x at eps (one more call).
     `max_steps`: attempted steps. A solve that fails (too many steps, non-finite values) returns NaN: everywhere, or
-    with `per_example` in that example.
-    `num_evals` is exact: those of every step, accepted or rejected (of the slowest example), one before the first
-    where a step hands its last evaluation to the next, one to denoise.
-    Consumes the keys of the examples, for the prior alone. Errors: ValueError where a constraint is given.
+    with `per_example` for that example only.
+    `num_evals` counts every evaluation, of accepted and rejected steps (of the slowest example) and of `denoise`.
+    Consumes the keys of the examples, for the prior only.
+    Errors: ValueError for an unknown solver, and for a constraint.
     Source: Song et al. 2021, section 4.3 and appendix D.
-    Notes: the published solve runs on the host in double precision, and denoises by a reverse-diffusion step of 1/N.
+    Notes: the published solver runs on the host in double precision, and denoises with a reverse-diffusion step of 1/N.
     """
 
     sde: SDE
@@ -62,13 +62,13 @@ class ProbabilityFlow:
     ) -> Samples:
         """Samples [B, ...] at the data (`denoise`) or at `eps`; see `sampling.base.Sampler`.
 
-        `trajectory`: states at times evenly spread, interpolated between the solver's steps.
+        `trajectory`: states at evenly spaced times, interpolated between the steps of the solver.
         """
         if constrain is not unconstrained:
-            raise ValueError("The probability-flow ODE takes no constraint; use the predictor-corrector sampler.")
+            raise ValueError("The probability-flow ODE supports no constraint; use the predictor-corrector sampler.")
         x, t0 = begin(self.sde, keys_of_examples(key, shape[0]), shape, start), 1.0 if start is None else start[1]
         if self.per_example:
-            # What the velocity closes over becomes `args`: a rule for batches must not close over traced values.
+            # Arrays that the velocity closes over become arguments: a batching rule must not close over traced values.
             closed = equinox.filter_closure_convert(self._velocity(score_fn), jnp.full((shape[0],), t0, x.dtype), x)
             arrays, rest = equinox.partition(closed, equinox.is_array)
             velocity = _batched(lambda t, x, arrays: equinox.combine(arrays, rest)(t, x), shape[0])
@@ -105,7 +105,7 @@ class ProbabilityFlow:
 
 
 def _batched(velocity: Callable[[Array, Array, Any], Array], num: int) -> Velocity:
-    """`velocity` (t [B], x [B, ...], arrays) as one of single examples, which under `vmap` is called once for all."""
+    """`velocity` (t [B], x [B, ...], arrays) for single examples; `vmap` calls it once for the whole batch."""
 
     @custom_vmap
     def of_example(t: Array, x: Array, arrays: Any) -> Array:

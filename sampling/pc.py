@@ -1,4 +1,4 @@
-"""The predictor-corrector loop; every fixed-step sampler, unconditional or constrained, is an instance of it."""
+"""The predictor-corrector loop, for all single-step samplers, unconditional or constrained."""
 
 import dataclasses
 import functools
@@ -17,11 +17,11 @@ from sampling.base import (
     Start,
     Step,
     begin,
-    blank_states,
+    empty_states,
     keys_of_examples,
     posterior_mean,
     record,
-    slots,
+    trajectory_slots,
     unconstrained,
 )
 from sde.base import SDE, ScoreFn
@@ -36,13 +36,15 @@ class PC:
     for t, t_next in pairs(times):
         num_corrector_steps times:   x = constrain(corrector(x, t), t)
         x = constrain(predictor(x, t -> t_next), t_next)
-    denoise: the expected data given x at the last time, constrained at time 0 (one more call of the score function)
+    denoise: x = constrain(posterior mean of the data given x, 0), with one more call of the score function
 
-    `times` [N + 1]: decreasing, from `sampling.grids`; that of a tabulated SDE ends below zero, at the data, where
-    `denoise` means the last `mean` instead. `start = (x, t)` replaces the times from t on upwards by t itself.
-    Consumes the keys of the examples. Jittable; the loop is one `lax.scan`, whatever the number of steps.
+    `times` [N + 1]: decreasing, from `sampling.grids`. The grid of a chain ends below zero, at its data; `denoise` then
+    returns the last `mean` instead. `start = (x, t)` replaces all times from t upward by t.
+    Consumes the keys of the examples. Jittable; the loop is a single `lax.scan`.
+    Errors: ValueError for times that do not fit the SDE, and for a negative number of corrector steps.
     Source: Song et al. 2021, algorithms 1 to 5.
-    Notes: published samplers draw a corrector's noise once for the whole batch, and end on a noise-free step of 1/N.
+    Notes: published samplers generate a corrector's noise for the batch as a whole, and end with a step of 1/N without
+    noise.
     """
 
     sde: SDE
@@ -89,8 +91,8 @@ class PC:
             return (sample, record(states, slot, sample.x)), None
 
         grid, num_steps = jnp.asarray(times, x.dtype), len(times) - 1
-        inputs = (jnp.arange(num_steps), slots(num_steps, trajectory), grid[:-1], grid[1:])
-        (sample, states), _ = jax.lax.scan(body, (Sample(x, x), blank_states(x, trajectory)), inputs)
+        inputs = (jnp.arange(num_steps), trajectory_slots(num_steps, trajectory), grid[:-1], grid[1:])
+        (sample, states), _ = jax.lax.scan(body, (Sample(x, x), empty_states(x, trajectory)), inputs)
         if self.denoise and times[-1] >= 0:
             x0 = posterior_mean(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
             sample = constrain(noise(SampleKey.END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
@@ -99,36 +101,38 @@ class PC:
         return Samples(x, jnp.asarray(num_evals, jnp.int32), record(states, trajectory - 1, x))
 
     def _num_evals(self, x: Array, num_steps: int) -> int:
-        """Calls of the score function in `num_steps` steps and at the end."""
+        """Calls of the score function in `num_steps` steps and in the final denoising."""
         each = self.num_corrector_steps * calls(self.corrector, self.sde, x) + calls(self.predictor, self.sde, x)
         return num_steps * each + int(self.denoise and self.times[-1] >= 0)
 
 
 def checked_times(sde: SDE, times: Sequence[float]) -> tuple[float, ...]:
-    """The times as floats. Errors: ValueError where they do not decrease or are not those of the SDE."""
+    """The times as floats. Errors: ValueError if they do not decrease, or do not fit the SDE."""
     times = tuple(float(t) for t in times)
     if len(times) < 2 or not all(t > t_next for t, t_next in itertools.pairwise(times)):
-        raise ValueError("times must be at least two, each below the one before.")
+        raise ValueError("times must have at least two entries, each below the one before.")
     if times[-2] < 0 or (times[-1] < 0) != sde.is_discrete:
         raise ValueError(
-            "times must be those of the SDE: for a tabulated SDE exactly the last one lies below zero "
-            "(sampling.grids.levels), for any other none does."
+            "times must be those of the SDE: for a chain exactly the last one is below zero (sampling.grids.levels), "
+            "for an SDE in continuous time none is."
         )
     return times
 
 
 def times_from(times: tuple[float, ...], start: Start | None) -> tuple[float, ...]:
-    """The grid, or the part of it below the time of `start`, after that time."""
+    """The grid, or the time of `start` followed by the times below it. Errors: ValueError if there are none."""
     if start is None:
         return times
     below = tuple(t for t in times if t < start[1])
     if not below:
-        raise ValueError(f"start is at time {start[1]}, where the grid has already ended ({times[-1]}).")
+        raise ValueError(
+            f"start is at time {start[1]}, where the grid has already ended ({times[-1]}); use a later time."
+        )
     return (float(start[1]), *below)
 
 
 def calls(step: Step, sde: SDE, x: Array) -> int:
-    """How often one `step` from `x` [B, ...] calls its score function, counted while it is traced abstractly."""
+    """Number of calls of the score function in one `step` from `x` [B, ...], counted by abstract tracing."""
     count = 0
 
     def counting(x: Array, t: Array) -> Array:

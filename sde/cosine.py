@@ -11,13 +11,13 @@ from sde.base import SDE
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(SDE):
-    """mean_coeff = cos(phi(t)), std = sin(phi(t)), with phi linear in t between two log signal-to-noise ratios.
+    """mean_coeff = cos(phi(t)), std = sin(phi(t)), with phi linear in t; its ends are log signal-to-noise ratios.
 
         phi = phi_0 + t (phi_1 - phi_0),   tan(phi) = std / mean_coeff = exp(-log_snr / 2)
         drift_coeff = -phi' tan(phi),      diffusion^2 = 2 phi' tan(phi)
 
     Source: Nichol and Dhariwal, ICML 2021, equation 17, in the continuous form of Salimans and Ho, ICLR 2022; the ends
-    are set by log-SNRs, as in Hoogeboom et al., ICML 2023, so that no coefficient is infinite at t = 1.
+    are given as log-SNRs as in Hoogeboom et al., ICML 2023, so that every coefficient is finite at t = 1.
     """
 
     log_snr_min: float = -15.0

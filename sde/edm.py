@@ -1,4 +1,4 @@
-"""The SDE of EDM: the noise level grows linearly in time."""
+"""The SDE of EDM, whose noise level is linear in time."""
 
 import dataclasses
 

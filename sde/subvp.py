@@ -11,10 +11,10 @@ from sde.vp import LinearBeta
 
 @dataclasses.dataclass(frozen=True)
 class SubVP(LinearBeta, SDE):
-    """dx = -beta(t) x / 2 dt + sqrt(beta(t) (1 - exp(4 L(t)))) dw; same mean as VP, variance never larger.
+    """dx = -beta(t) x / 2 dt + sqrt(beta(t) (1 - exp(4 L(t)))) dw: the mean of VP, with at most its variance.
 
     Source: Song et al. 2021, equations 27 and 29.
-    Notes: `std` and `diffusion` use `expm1`; the published form loses one per cent at t = 1e-5 in float32.
+    Notes: `std` and `diffusion` use `expm1`; the published form has an error of 1% at t = 1e-5 in float32.
     """
 
     def drift_coeff(self, t: Array) -> Array:

@@ -13,7 +13,7 @@ from sde.base import SDE
 class VE(SDE):
     """dx = sigma(t) sqrt(2 ln(sigma_max / sigma_min)) dw,  sigma(t) = sigma_min (sigma_max / sigma_min)^t.
 
-    The limit of SMLD's ladder of noise levels. `std(0) = sigma_min`: data are always seen through that much noise.
+    The continuous limit of SMLD's noise levels. `std(0) = sigma_min`: even at t = 0 the data have this much noise.
     Source: Song et al. 2021, equations 9, 30 and 31.
     """
 

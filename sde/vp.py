@@ -10,7 +10,7 @@ from sde.base import SDE
 
 @dataclasses.dataclass(frozen=True)
 class LinearBeta:
-    """The schedule that VP and sub-VP share: `beta(t) = beta_min + t (beta_max - beta_min)`, per unit of time."""
+    """The schedule of VP and sub-VP: `beta(t) = beta_min + t (beta_max - beta_min)`, per unit of time."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -26,10 +26,10 @@ class LinearBeta:
 
 @dataclasses.dataclass(frozen=True)
 class VP(LinearBeta, SDE):
-    """dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw; the limit of DDPM's Markov chain.
+    """dx = -beta(t) x / 2 dt + sqrt(beta(t)) dw: the continuous limit of DDPM's chain.
 
     Source: Song et al. 2021, equations 11, 32 and 33.
-    Notes: `std` uses `expm1`; the published `1 - exp(2 L)` loses half a per cent at t = 1e-5 in float32.
+    Notes: `std` uses `expm1`; the published `1 - exp(2 L)` has an error of 0.5% at t = 1e-5 in float32.
     """
 
     def drift_coeff(self, t: Array) -> Array:

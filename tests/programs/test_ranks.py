@@ -128,7 +128,7 @@ def test_values_without_levels_have_nats_per_dimension_of_their_density():
     config.eval.update(divergence="exact", bpd_eps=1e-3, rtol=1e-4, atol=1e-4)
     data, sde = correlated(4, spread=0.3), make_sde(config)
     fn = likelihood.bits_per_dim(config, sde, 0)
-    x = data.draw(0, (8, 4))
+    x = data.sample(0, (8, 4))
     found = jax.jit(lambda keys, x: fn(data.score_fn(sde), keys, x))(example_keys(jax.random.key(0), 8), x)
     expected = -data.logp(sde, x, jnp.full((8,), 1e-3)) / 4  # the model's density at bpd_eps, which is in closed form
     assert set(found) == {"nats_per_dim", "logp_nats", "num_evals"}

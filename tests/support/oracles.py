@@ -1,4 +1,4 @@
-"""Data whose scores and densities are known at every time, and the law of samples of a Gaussian, without sampling."""
+"""Data distributions with known scores and densities at every time, and exact propagation of Gaussian moments."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from sde.base import SDE, ScoreFn
 class Gaussian:
     """x_0 ~ N(mean, cov) over D dimensions; x_t ~ N(m mean, m^2 cov + std^2 I), in the eigenbasis of cov.
 
-    States are [B, ...] with D dimensions in all after the first axis.
+    States are [B, ...] with D dimensions in total after the first axis.
     """
 
     mean: np.ndarray  # [D]
@@ -25,7 +25,7 @@ class Gaussian:
 
     def moments(self, sde: SDE, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Mean [D] and covariance [D, D] of x_t, in double precision."""
-        with jax.ensure_compile_time_eval():  # numbers, even while a caller is traced
+        with jax.ensure_compile_time_eval():  # concrete numbers, even if the caller is traced
             m, std = float(sde.mean_coeff(jnp.asarray(t))), float(sde.std(jnp.asarray(t)))
         return m * self.mean, m**2 * self.cov + std**2 * np.eye(len(self.mean))
 
@@ -51,8 +51,8 @@ class Gaussian:
         _, logdet = np.linalg.slogdet(2 * math.pi * self.cov)
         return -0.5 * (np.sum(y @ np.linalg.inv(self.cov) * y, axis=-1) + logdet)
 
-    def draw(self, seed: int, shape: tuple[int, ...]) -> Array:
-        """Data of `shape` [B, ...]."""
+    def sample(self, seed: int, shape: tuple[int, ...]) -> Array:
+        """Samples of the data of `shape` [B, ...]."""
         x = np.random.default_rng(seed).multivariate_normal(self.mean, self.cov, shape[0])
         return jnp.asarray(x.reshape(shape), jnp.float32)
 
@@ -66,7 +66,7 @@ class Gaussian:
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Gaussians with weights: density sum_k w_k N_k, score the average of theirs under the posterior of k."""
+    """A mixture of Gaussians: density sum_k w_k N_k, score the average of theirs under the posterior of k."""
 
     weights: tuple[float, ...]
     parts: tuple[Gaussian, ...]
@@ -92,7 +92,7 @@ class Mixture:
 
 
 def correlated(num_dims: int, spread: float = 1.0, shift: float = 0.0, seed: int = 0) -> Gaussian:
-    """A Gaussian whose covariance has standard deviations from 0.4 to 1 (times `spread`) in a random basis."""
+    """A Gaussian with standard deviations from 0.4 to 1 (times `spread`) along random orthonormal axes."""
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.normal(size=(num_dims, num_dims)))
     stds = spread * np.linspace(0.4, 1.0, num_dims)
@@ -107,10 +107,10 @@ def propagate(
     times: Sequence[float],
     repeat: int = 1,
 ) -> tuple[Array, Array]:
-    """Mean [D] and covariance [D, D] after all `moves` at every step of the grid, `repeat` times over.
+    """Mean [D] and covariance [D, D] after all `moves` at every step of the grid, `repeat` times.
 
-    A step whose size depends on neither x nor z is affine if the score is that of a Gaussian: x' = A x + b + c z.
-    A, b and c are read off by applying the step to the origin, to the unit vectors and to noise of ones.
+    With the score of a Gaussian, a step whose size depends on neither x nor z is affine: x' = A x + b + c z. A, b and c
+    are found by applying the step to the origin and the unit vectors, with noise of ones.
     """
     num_dims = start[0].shape[0]
     probes = jnp.concatenate([jnp.zeros((1, num_dims)), jnp.eye(num_dims)]).astype(start[0].dtype)

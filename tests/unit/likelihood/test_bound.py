@@ -41,7 +41,7 @@ def law(sde, x0, t):
 def test_with_the_exact_score_the_gap_is_that_of_the_prior_example_by_example(name):
     """bound(x0) = E[-log p_eps(x_eps)] + E[log p_1(x_1) - log prior(x_1)], all Gaussian; K = 2000 times each."""
     sde, data, eps = CONTINUOUS[name], correlated(4, shift=0.7), 1e-3
-    x0 = data.draw(0, (16, 4))
+    x0 = data.sample(0, (16, 4))
     found = jax.jit(lambda x0: variational_bound(data.score_fn(sde), sde, x0, KEYS, eps=eps, num_times=2000))(x0)
     density = expected_logp(*data.moments(sde, eps), *law(sde, x0, eps))
     at_one = law(sde, x0, 1.0)
@@ -96,7 +96,7 @@ def test_it_bounds_the_likelihood_of_the_sampling_sde_for_a_wrong_score(name, wr
 def test_the_decoder_extends_the_model_to_time_zero_and_the_estimate_bounds_it(name):
     """With a Gaussian at eps and a linear decoder the density at 0 is Gaussian too: A C A^T + (std / m)^2 I."""
     sde, data, eps = CONTINUOUS[name], correlated(4, shift=0.7), 0.2
-    x0, score_fn = data.draw(0, (16, 4)), data.score_fn(sde)
+    x0, score_fn = data.sample(0, (16, 4)), data.score_fn(sde)
     z = jax.random.normal(jax.random.key(1), (500, 16, 4))
 
     def decoded(z):
@@ -124,7 +124,7 @@ def test_the_decoder_extends_the_model_to_time_zero_and_the_estimate_bounds_it(n
 def test_decoded_bound_is_the_decoded_likelihood_for_the_exact_score(name):
     """Both are E[log p_eps(x_eps) + log p(x0 | x_eps) - log q]; the ODE's with one x_eps of each example."""
     sde, data, eps = CONTINUOUS[name], correlated(4), 0.05
-    x0, score_fn = data.draw(0, (16, 4)), data.score_fn(sde)
+    x0, score_fn = data.sample(0, (16, 4)), data.score_fn(sde)
     z = jax.random.normal(jax.random.key(1), (16, 4))
 
     @jax.jit
@@ -168,7 +168,9 @@ def test_the_control_variate_takes_out_most_of_the_variance_and_no_expectation()
 def test_it_bounds_for_a_mixture_on_average():
     """E[-log p] is at least the entropy, of which samples give an estimate; with the exact score it is near."""
     sde, data = VP(), Mixture((0.3, 0.7), (correlated(4, shift=1.0), correlated(4, shift=1.0, seed=2)))
-    x0 = jnp.concatenate([part.draw(i, (n, 4)) for i, (part, n) in enumerate(zip(data.parts, (77, 179), strict=True))])
+    x0 = jnp.concatenate(
+        [part.sample(i, (n, 4)) for i, (part, n) in enumerate(zip(data.parts, (77, 179), strict=True))]
+    )
     keys = example_keys(jax.random.key(0), 256)
     found = jax.jit(lambda x0: variational_bound(data.score_fn(sde), sde, x0, keys, eps=1e-3, num_times=64))(x0)
     exact = -data.logp(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.keys import example_keys
-from likelihood.divergence import Exact, Hutchinson, HutchPlusPlus, draw_probes, exact, hutchinson, hutchpp
+from likelihood.divergence import Exact, Hutchinson, HutchPlusPlus, exact, hutchinson, hutchpp, sample_probes
 from likelihood.ode import log_likelihood
 from sde.subvp import SubVP
 from sde.ve import VE
@@ -62,7 +62,7 @@ def test_estimators_are_unbiased_within_the_standard_error_that_they_tell(name):
             "rademacher": example_keys(jax.random.key(2), 4 * num),
             "gaussian": example_keys(jax.random.key(3), 4 * num),
         }
-        probes = [draw_probes(kind, keys, (4 * num, 6)).reshape(num, 4, 6) for kind, keys in kinds.items()]
+        probes = [sample_probes(kind, keys, (4 * num, 6)).reshape(num, 4, 6) for kind, keys in kinds.items()]
         few = [p.reshape(num // 2, 2, 4, 6) for p in probes]
         hutch = [Hutchinson(p)(field, x)[1] for p in probes]
         plus = jax.lax.map(lambda a: HutchPlusPlus(*a)(field, x)[1].mean(0), tuple(few))  # K = 2 at a time
@@ -123,7 +123,7 @@ def test_the_field_is_evaluated_once_for_all_probes():
 @each
 def test_several_probes_give_the_exact_likelihood_within_their_standard_error(name):
     sde, data = CONTINUOUS[name], correlated(6)
-    score_fn, x = data.score_fn(sde), data.draw(0, (16, 6))
+    score_fn, x = data.score_fn(sde), data.sample(0, (16, 6))
     keys = example_keys(jax.random.key(3), 16)
 
     @jax.jit
@@ -144,7 +144,7 @@ def test_several_probes_give_the_exact_likelihood_within_their_standard_error(na
 
 def test_steps_of_its_own_make_an_example_independent_of_its_batch():
     sde, data = VP(), Gaussian(np.zeros(3), np.diag([1e-4, 1.0, 1.0]))
-    score_fn, x = data.score_fn(sde), data.draw(0, (5, 3))
+    score_fn, x = data.score_fn(sde), data.sample(0, (5, 3))
     keys = example_keys(jax.random.key(0), 5)
     settings = {"rtol": 1e-3, "atol": 1e-3}
     divergence = hutchinson("gaussian", keys, x.shape, 3)

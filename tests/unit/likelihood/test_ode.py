@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from core.keys import example_keys
 from likelihood.dequantize import bits_per_dim
-from likelihood.divergence import draw_probes
+from likelihood.divergence import sample_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
 from sde.flow import FlowCoordinates
 from sde.subvp import SubVP
@@ -39,7 +39,7 @@ def solve(data, sde, x, eps=1e-5):
 def test_bits_per_dimension_are_those_of_the_closed_form(name):
     """A correlated Gaussian of mean zero, whose marginal at t = 1 is the prior to a few parts in 10^4."""
     sde, data = CONTINUOUS[name], correlated(4)
-    x = data.draw(0, SHAPE)
+    x = data.sample(0, SHAPE)
     found, logp, exact = solve(data, sde, x)
     ours, closed = (bits_per_dim(a, 4, 256, True) for a in (logp, exact))
     # Solver's tolerance 1e-5, and the prior: a variance off by 1 / sigma_max^2 = 4e-4 (VE) or exp(-10) = 4e-5 (VP).
@@ -52,7 +52,7 @@ def test_bits_per_dimension_are_those_of_the_closed_form(name):
 def test_change_of_variables_holds_point_by_point(name):
     """With a mean that the prior does not have: log p_eps(x) = log p_1(latent) + delta, p_1 the exact marginal."""
     sde, data = CONTINUOUS[name], correlated(4, shift=0.7, seed=3)
-    x = data.draw(1, SHAPE)
+    x = data.sample(1, SHAPE)
     found, logp, exact = solve(data, sde, x)
     latent = found.latent[: SHAPE[0]]
     mismatch = sde.prior_logp(latent) - data.logp(sde, latent, jnp.ones(SHAPE[0]))
@@ -65,7 +65,7 @@ def test_change_of_variables_holds_point_by_point(name):
 def test_density_at_eps_is_nearly_that_of_smooth_data():
     """What the offset [0, eps] hides on smooth data is next to nothing, though VE has noise of sigma_min there."""
     data = correlated(4)
-    x = data.draw(0, (200, 4))
+    x = data.sample(0, (200, 4))
     gaps = {
         name: np.mean(data.data_logp(x) - data.logp(sde, x, jnp.full(200, 1e-5))) for name, sde in CONTINUOUS.items()
     }
@@ -86,7 +86,7 @@ def test_divergence_is_unbiased_and_comes_with_the_drift(name):
     np.testing.assert_allclose(divergence.mean(), np.trace(jacobian), atol=1e-5 * scale)  # exact, by orthogonality
     off = jacobian + jacobian.T - 2 * np.diag(np.diag(jacobian))
     for kind, variance in [("rademacher", np.sum(off**2) / 2), ("gaussian", np.sum((jacobian + jacobian.T) ** 2) / 2)]:
-        probes = draw_probes(kind, example_keys(jax.random.key(5), 4000), (4000, 4))
+        probes = sample_probes(kind, example_keys(jax.random.key(5), 4000), (4000, 4))
         _, divergence = run(probes[:, None])
         # Hutchinson's variance, and four standard errors of the mean of 4000.
         assert abs(float(divergence.mean() - np.trace(jacobian))) < 4 * math.sqrt(variance / 4000)
@@ -96,10 +96,10 @@ def test_divergence_is_unbiased_and_comes_with_the_drift(name):
 def test_probes_are_those_of_their_example():
     for kind in ["rademacher", "gaussian"]:
         keys = example_keys(jax.random.key(0), 2000)
-        probes = draw_probes(kind, keys, (2000, 3))
-        np.testing.assert_array_equal(draw_probes(kind, keys[5:7], (2, 3)), probes[5:7])
+        probes = sample_probes(kind, keys, (2000, 3))
+        np.testing.assert_array_equal(sample_probes(kind, keys[5:7], (2, 3)), probes[5:7])
         np.testing.assert_allclose(probes.T @ probes / 2000, np.eye(3), atol=4 * math.sqrt(2 / 2000))  # 4 std. errors
-    assert set(np.unique(draw_probes("rademacher", keys, (2000, 3)))) == {-1.0, 1.0}
+    assert set(np.unique(sample_probes("rademacher", keys, (2000, 3)))) == {-1.0, 1.0}
 
 
 def test_evaluations_are_counted_and_other_data_do_not_recompile():
@@ -110,7 +110,7 @@ def test_evaluations_are_counted_and_other_data_do_not_recompile():
         return score(x, t)
 
     run = jax.jit(lambda x, epsilon: log_likelihood(counting, VP(), x, epsilon, rtol=1e-4, atol=1e-4))
-    epsilon = draw_probes("rademacher", example_keys(jax.random.key(0), 3), (3, 4))
+    epsilon = sample_probes("rademacher", example_keys(jax.random.key(0), 3), (3, 4))
     for scale in [0.1, 0.3]:
         calls.clear()
         found = run(scale * jnp.ones((3, 4)), epsilon)
@@ -131,9 +131,9 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="epsilon has shape"):
         log_likelihood(lambda x, t: -x, VP(), x, x[:1])
     with pytest.raises(ValueError, match="rademacher, gaussian"):
-        draw_probes("radermacher", example_keys(jax.random.key(0), 2), (2, 4))
+        sample_probes("radermacher", example_keys(jax.random.key(0), 2), (2, 4))
     with pytest.raises(ValueError, match="one key per example"):
-        draw_probes("gaussian", jax.random.key(0), (2, 4))
+        sample_probes("gaussian", jax.random.key(0), (2, 4))
 
 
 @pytest.mark.slow  # a minute: six solvers compiled for each SDE
@@ -142,8 +142,8 @@ def test_the_result_depends_neither_on_the_coordinates_nor_on_the_solver(name):
     """A mixture, for which nothing stands still; the published way, in (t, x) with SciPy's RK45, as the reference."""
     sde, eps = CONTINUOUS[name], 1e-3
     data = Mixture((0.4, 0.6), (correlated(4, shift=1.0, seed=1), correlated(4, seed=2)))
-    score_fn, x = data.score_fn(sde), data.parts[0].draw(0, (8, 4))
-    probes = draw_probes("rademacher", example_keys(jax.random.key(0), 8), x.shape)
+    score_fn, x = data.score_fn(sde), data.parts[0].sample(0, (8, 4))
+    probes = sample_probes("rademacher", example_keys(jax.random.key(0), 8), x.shape)
     rhs = jax.jit(lambda x, t, probes: drift_and_divergence(score_fn, sde, x, jnp.full(8, t, x.dtype), probes))
     exact_probes = np.asarray(probes, np.float64)
 

@@ -10,7 +10,7 @@ from builders.process import make_sde
 from configs import default
 from core.keys import example_keys, fold_in
 from likelihood import dequantize
-from likelihood.divergence import draw_probes
+from likelihood.divergence import sample_probes
 from likelihood.ode import log_likelihood
 from tests.support.oracles import correlated
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs 
 KEYS = example_keys(jax.random.key(0), 32)
 DATA = correlated(4, spread=0.3)
 FILLING = {"bpd_eps": 0.01}  # noise of a deviation of 0.04, in levels of a width of 0.125
-LEVELS = dequantize.quantize(DATA.draw(0, (32, 4)), 16, True)
+LEVELS = dequantize.quantize(DATA.sample(0, (32, 4)), 16, True)
 
 
 def config_of(**settings):
@@ -53,7 +53,7 @@ def test_defaults_are_one_uniform_dequantisation_one_probe_and_the_ode():
     @jax.jit
     def run(keys):
         x = dequantize.uniform(fold_in(keys, 0), LEVELS, 16, True)
-        epsilon = draw_probes("rademacher", fold_in(keys, 1), x.shape)
+        epsilon = sample_probes("rademacher", fold_in(keys, 1), x.shape)
         return log_likelihood(DATA.score_fn(sde), sde, x, epsilon, eps=1e-3, rtol=1e-4, atol=1e-4).logp_nats
 
     found, expected = measure(), run(KEYS)

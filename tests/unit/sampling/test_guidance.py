@@ -114,7 +114,7 @@ def test_samples_of_a_class_have_its_law(way):
 
     x, verdict = (np.asarray(a) for a in draw(KEY))
     for c, part in enumerate(CLASSES):
-        own, data = x[labels == c], part.draw(c, (20_000, 3))
+        own, data = x[labels == c], part.sample(c, (20_000, 3))
         right = np.mean(np.argmax(log_classes(sde, data, jnp.full((20_000,), 1e-4)), axis=0) == c)
         error = np.sqrt(right * (1 - right) / 4000 + 1e-6)
         assert np.mean(verdict[labels == c] == c) == pytest.approx(right, abs=5 * error + 0.01)  # and of the steps

@@ -66,10 +66,10 @@ def test_for_white_data_the_cheap_methods_are_exact(name, noise_std):
     sde, variance, shape = SDES[name], 0.5, (4, 4, 1)
     white, operator = Gaussian(np.zeros(16), variance * np.eye(16)), gaussian_blur(shape, 0.7, rtol=0.02)
     A = np.asarray(operator.measure(jnp.eye(16).reshape(16, *shape))).reshape(16, 16).T
-    y = np.asarray(operator.measure(white.draw(0, (1, *shape))))
+    y = np.asarray(operator.measure(white.sample(0, (1, *shape))))
     # A is singular, so next to no noise stands for none: (3e-6 / 0.02)^2 is 1e-4 of the smallest variance, 2e-4.
     exact = posterior(white, A, y.reshape(-1), max(noise_std, 3e-6)).score_fn(sde)
-    x = sde.perturb(white.draw(1, (3, *shape)), T, white.draw(2, (3, *shape)))
+    x = sde.perturb(white.sample(1, (3, *shape)), T, white.sample(2, (3, *shape)))
 
     @jax.jit
     def scores(x):
@@ -85,8 +85,8 @@ def test_for_white_data_the_cheap_methods_are_exact(name, noise_std):
 @each
 def test_the_covariance_of_the_jacobian_makes_pi_gdm_exact_for_any_gaussian(name, noise_std):
     sde, operator = SDES[name], dense((4,), MATRIX)
-    y = DATA.draw(0, (1, 4)) @ MATRIX.T
-    x = sde.perturb(DATA.draw(1, (3, 4)), T, DATA.draw(2, (3, 4)))
+    y = DATA.sample(0, (1, 4)) @ MATRIX.T
+    x = sde.perturb(DATA.sample(1, (3, 4)), T, DATA.sample(2, (3, 4)))
     guided = pigdm(sde, operator, y, noise_std, covariance="jacobian").wrap_score(DATA.score_fn(sde))
     exact = posterior(DATA, MATRIX, y[0], noise_std).score_fn(sde)
     found, expected = jax.jit(lambda x: (guided(x, T), exact(x, T)))(x)
@@ -97,7 +97,7 @@ def test_the_covariance_of_the_jacobian_makes_pi_gdm_exact_for_any_gaussian(name
 def test_one_measurement_of_each_example_is_its_own():
     """A batch of operators and measurements gives what each would alone."""
     known = np.array([[1, 0, 0, 1], [0, 1, 1, 1], [1, 1, 0, 0]])
-    y, x = DATA.draw(0, (3, 4)), DATA.draw(1, (3, 4))
+    y, x = DATA.sample(0, (3, 4)), DATA.sample(1, (3, 4))
 
     @jax.jit
     def guided(operator, y, x, t):
@@ -116,7 +116,7 @@ def test_one_measurement_of_each_example_is_its_own():
 def test_a_limit_bounds_the_change_of_the_expected_data(covariance):
     """A measurement far from all data: the change of x0 keeps its direction, and its norm is limit sqrt(D v)."""
     sde, operator, y = VP(), dense((4,), MATRIX), jnp.full((1, 2), 100.0)
-    x, score_fn = DATA.draw(1, (3, 4)), DATA.score_fn(VP())
+    x, score_fn = DATA.sample(1, (3, 4)), DATA.score_fn(VP())
     changes = []
     for limit in [math.inf, 1e6, 0.5]:
         part = pigdm(sde, operator, y, prior_variance=0.25, covariance=covariance, limit=limit)
@@ -148,8 +148,8 @@ def test_conjugate_gradients_solve_their_system():
 def test_dps_goes_down_the_gradient_of_the_residual():
     sde, operator, shape = VP(), downsample((4, 4, 1), 2), (3, 4, 4, 1)
     data = correlated(16, shift=0.5)
-    score_fn, x, z = data.score_fn(sde), data.draw(0, shape), data.draw(1, shape)
-    y, t_next = operator.measure(data.draw(2, shape)), T - 0.01
+    score_fn, x, z = data.score_fn(sde), data.sample(0, shape), data.sample(1, shape)
+    y, t_next = operator.measure(data.sample(2, shape)), T - 0.01
 
     def residual(x):
         return jnp.sum(
@@ -181,7 +181,7 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
     times = grids.levels(40) if name == "ddpm" else grids.log_snr(sde, 40, 1e-3 if name != "ve" else 1e-5)
     noise_std, num = 0.1, 500
     operator = dense((4,), MATRIX)
-    y = DATA.draw(3, (1, 4)) @ MATRIX.T
+    y = DATA.sample(3, (1, 4)) @ MATRIX.T
     expected = posterior(DATA, MATRIX, y[0], noise_std)
 
     @jax.jit
@@ -209,7 +209,7 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
 def test_a_guided_score_serves_every_sampler(sampler):
     """Pi-GDM with the Jacobian's covariance: mean and covariance of the samples are those of the posterior."""
     sde, noise_std, num, operator = VP(), 0.3, 3000, dense((4,), MATRIX)
-    y = DATA.draw(3, (1, 4)) @ MATRIX.T
+    y = DATA.sample(3, (1, 4)) @ MATRIX.T
     exact = posterior(DATA, MATRIX, y[0], noise_std)
     times = grids.log_snr(sde, 30, 1e-3)
     make = {

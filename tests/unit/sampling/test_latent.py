@@ -20,7 +20,7 @@ CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 def test_codes_decode_to_the_data_and_are_distributed_as_the_prior(name):
     sde = CONTINUOUS[name]
     data = Mixture((0.5, 0.5), (correlated(4, shift=0.5), correlated(4, shift=0.5, seed=2)))
-    x = jnp.concatenate([part.draw(i, (200, 2, 2)) for i, part in enumerate(data.parts)])
+    x = jnp.concatenate([part.sample(i, (200, 2, 2)) for i, part in enumerate(data.parts)])
     score_fn = data.score_fn(sde)
 
     @jax.jit

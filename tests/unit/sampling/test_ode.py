@@ -122,5 +122,5 @@ def test_states_of_the_way_are_returned_on_request(per_example):
 
 
 def test_a_constraint_is_refused():
-    with pytest.raises(ValueError, match="takes no constraint"):
+    with pytest.raises(ValueError, match="supports no constraint"):
         ProbabilityFlow(VP())(KEY, DATA.score_fn(VP()), (2, 4), constrain=lambda z, sample, t: Sample(*sample))

@@ -234,7 +234,7 @@ def test_states_of_the_way_are_returned_on_request(method):
     half = solver(method, sde, times[:11], denoise=False, **options)(KEY, score_fn, (3, 4))
     np.testing.assert_allclose(whole.states[1], half.x, rtol=1e-5, atol=1e-5)
     assert half.states is None
-    with pytest.raises(ValueError, match="ask for 0 to 20 states"):
+    with pytest.raises(ValueError, match="use 0 to 20 states"):
         solver(method, sde, times)(KEY, score_fn, (3, 4), trajectory=21)
 
 
@@ -306,8 +306,8 @@ def test_what_has_no_meaning_is_refused():
     for make, message in [
         (lambda: ddim(eta=1.1), r"must be in \[0, 1\]"),
         (lambda: Churn(-1.0), "s_churn >= 0"),
-        (lambda: grids.log_snr(vp, 10, 0.0), "give an eps > 0"),
-        (lambda: grids.log_snr(CHAINS["ddpm"], 1001, 0.0), "takes 1 to 1000 steps"),
+        (lambda: grids.log_snr(vp, 10, 0.0), "use an eps > 0"),
+        (lambda: grids.log_snr(CHAINS["ddpm"], 1001, 0.0), "supports 1 to 1000 steps"),
         (lambda: grids.quadratic(0, 1e-3), "num_steps >= 1"),
         (lambda: grids.polynomial(EDM(), 1000, 1 - 1e-5), "float32"),
         (lambda: Multistep(vp, METHODS["dpmpp_2m"], (1.0, 1.0)), "each below"),
