@@ -68,10 +68,9 @@ def log_likelihood(
     The second line, in the coordinates of `sde.flow`, is the one solved: the same integral in fewer steps.
     `divergence`: an estimator, or the probes [B, ...] of Hutchinson's (`sample_probes`). The probes are fixed for the
     whole solve; the trajectory depends on them only through the choice of steps. `solver`: one of `sde.flow.SOLVERS`,
-    applied to the state (y, integral of each estimate); `max_steps`: attempted steps. The error norm is over the whole
-    batch, or with `per_example_steps` over each example, which then chooses its own steps (the batch runs as long as
-    its slowest example). `data_std`: the approximate standard deviation of the data; it affects the steps, not the
-    result. Jittable.
+    for the state (y, integral of each estimate); `max_steps`: attempted steps. The error norm is over the whole batch,
+    or with `per_example_steps` over each example, which then chooses its own steps. `data_std`: the approximate
+    standard deviation of the data, which affects the steps but not the result. Jittable.
     Errors: ValueError for probes of another shape. A solve that fails (too many steps, non-finite values) returns NaN
     for all examples that shared its steps.
     Source: Song et al. 2021, equation 39 and appendix D.2.

@@ -68,7 +68,7 @@ class Sampler(Protocol):
 
 
 def keys_of_examples(key: Array, num: int) -> Array:
-    """One key per example [B] from either form of `key`. Errors: ValueError if there are not `num` of them."""
+    """One key per example [B] from either form of `key`. Errors: ValueError unless there are `num` keys."""
     if key.ndim == 0:
         return example_keys(key, num)
     if key.shape != (num,):

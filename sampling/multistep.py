@@ -1,4 +1,4 @@
-"""The loop of the multistep solvers, each step of which is a row of the table that `sampling.coefficients` computes.
+"""The loop of the multistep solvers, whose steps are rows of the table that `sampling.coefficients` computes.
 
 Every step calls the network once, and keeps the predictions of the previous steps.
 """

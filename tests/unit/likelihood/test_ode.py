@@ -17,6 +17,7 @@ from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Gaussian, Mixture, correlated
+from tests.support.tracing import CountingJit
 
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
@@ -109,7 +110,7 @@ def test_evaluations_are_counted_and_other_data_do_not_recompile():
         jax.debug.callback(lambda: calls.append(1))
         return score(x, t)
 
-    run = jax.jit(lambda x, epsilon: log_likelihood(counting, VP(), x, epsilon, rtol=1e-4, atol=1e-4))
+    run = CountingJit(lambda x, epsilon: log_likelihood(counting, VP(), x, epsilon, rtol=1e-4, atol=1e-4))
     epsilon = sample_probes("rademacher", example_keys(jax.random.key(0), 3), (3, 4))
     for scale in [0.1, 0.3]:
         calls.clear()
@@ -117,7 +118,7 @@ def test_evaluations_are_counted_and_other_data_do_not_recompile():
         jax.block_until_ready(found)
         jax.effects_barrier()
         assert int(found.num_evals) == len(calls) > 40
-    assert run._cache_size() == 1
+    assert run.num_traces == 1
 
 
 def test_a_failed_solve_is_not_a_number():

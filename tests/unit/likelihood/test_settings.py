@@ -13,6 +13,7 @@ from likelihood import dequantize
 from likelihood.divergence import sample_probes
 from likelihood.ode import log_likelihood
 from tests.support.oracles import correlated
+from tests.support.tracing import CountingJit
 
 pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
 
@@ -155,7 +156,7 @@ def test_no_setting_recompiles_or_depends_on_the_batch():
     config = config_of(num_probes=2, num_dequantizations=2, bpd_method="bound")
     sde = make_sde(config)
     fn = likelihood.bits_per_dim(config, sde, 16)
-    run = jax.jit(lambda keys, levels: fn(DATA.score_fn(sde), keys, levels)["bits_per_dim"])
+    run = CountingJit(lambda keys, levels: fn(DATA.score_fn(sde), keys, levels)["bits_per_dim"])
     whole = run(KEYS, LEVELS)
     np.testing.assert_allclose(run(KEYS[::-1], LEVELS[::-1]), whole[::-1], rtol=1e-5)
-    assert run._cache_size() == 1 and not np.any(jnp.isnan(whole))
+    assert run.num_traces == 1 and not np.any(jnp.isnan(whole))

@@ -34,6 +34,7 @@ from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Gaussian, correlated
+from tests.support.tracing import CountingJit
 
 SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine()}
 each = pytest.mark.parametrize("name", SDES)
@@ -99,7 +100,7 @@ def test_one_measurement_of_each_example_is_its_own():
     known = np.array([[1, 0, 0, 1], [0, 1, 1, 1], [1, 1, 0, 0]])
     y, x = DATA.sample(0, (3, 4)), DATA.sample(1, (3, 4))
 
-    @jax.jit
+    @CountingJit
     def guided(operator, y, x, t):
         parts = [METHODS[name](VP(), operator, y, 0.1, SETTINGS) for name in ("ddnm", "pigdm", "dps")]
         return jnp.stack([part.wrap_score(DATA.score_fn(VP()))(x, t) for part in parts], axis=1)
@@ -109,7 +110,7 @@ def test_one_measurement_of_each_example_is_its_own():
 
     expected = jnp.concatenate([alone(i) for i in range(3)])
     np.testing.assert_allclose(guided(mask((4,), known), y, x, T), expected, rtol=1e-4, atol=1e-4)
-    assert guided._cache_size() == 2  # operators are arguments: one program for three masks
+    assert guided.num_traces == 2  # operators are arguments: one program for three masks
 
 
 @pytest.mark.parametrize("covariance", ["isotropic", "jacobian"])
@@ -283,9 +284,8 @@ def test_a_method_changes_only_its_own_part():
     blank = Conditioned()
     assert blank.wrap_score is blank.wrap_step is unchanged
     parts = {name: make(VP(), operator, y, 0.0, SETTINGS) for name, make in METHODS.items()}
-    changed = {
-        name: [f for f in blank._fields if getattr(part, f) is not getattr(blank, f)] for name, part in parts.items()
-    }
+    fields = ("wrap_score", "wrap_step", "constrain")
+    changed = {name: [f for f in fields if getattr(part, f) is not getattr(blank, f)] for name, part in parts.items()}
     assert changed == {
         "projection": ["constrain"],
         "ddnm": ["wrap_score"],

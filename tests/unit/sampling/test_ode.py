@@ -13,6 +13,7 @@ from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Mixture, correlated
+from tests.support.tracing import CountingJit
 
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
@@ -60,9 +61,9 @@ def test_evaluations_are_counted_with_rejected_steps(name, denoise, per_example,
 
 def test_another_key_and_another_score_do_not_recompile():
     sampler = ProbabilityFlow(VP())
-    draw = jax.jit(lambda key, scale: sampler(key, lambda x, t: -scale * x, (2, 4)))
+    draw = CountingJit(lambda key, scale: sampler(key, lambda x, t: -scale * x, (2, 4)))
     first, second = draw(KEY, 1.0).x, draw(jax.random.key(1), 1.1).x
-    assert draw._cache_size() == 1
+    assert draw.num_traces == 1
     assert np.all(np.abs(first - second) > 0)
 
 
@@ -99,13 +100,13 @@ def test_steps_of_its_own_make_an_example_independent_of_its_batch(num_dims):
 
         return ProbabilityFlow(sde, rtol=1e-3, atol=1e-3, per_example=per_example)(KEY, labelled, (num, *num_dims)).x
 
-    draw = jax.jit(draw, static_argnums=(0, 1))
+    draw = CountingJit(draw, static_argnums=(0, 1))
     whole = draw(64, True, 0.01)
     for num in (1, 7):
         np.testing.assert_allclose(draw(num, True, 0.01), whole[:num], rtol=1e-5, atol=1e-5)
     assert np.abs(draw(7, False, 0.01) - whole[:7]).max() > 1e-5
     assert draw(7, True, 0.02).shape == (7, *num_dims)
-    assert draw._cache_size() == 4
+    assert draw.num_traces == 4
 
 
 @pytest.mark.slow

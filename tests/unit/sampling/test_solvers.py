@@ -25,6 +25,7 @@ from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Mixture, correlated, propagate
+from tests.support.tracing import CountingJit
 
 pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
 
@@ -214,12 +215,12 @@ def test_evaluations_are_counted(method):
 def test_a_sample_depends_on_its_own_key_only_and_nothing_recompiles(method):
     sde = SubVP()
     score_fn, sampler = DATA.score_fn(sde), solver(method, sde, grids.log_snr(sde, 10, 1e-3))
-    draw = jax.jit(lambda key, num: sampler(key, score_fn, (num, 2, 2, 1)).x, static_argnums=1)
+    draw = CountingJit(lambda key, num: sampler(key, score_fn, (num, 2, 2, 1)).x, static_argnums=1)
     whole = draw(KEY, 64)
     for num in (1, 7):
         np.testing.assert_allclose(draw(KEY, num), whole[:num], rtol=1e-5, atol=1e-5)
     assert np.all(np.abs(draw(jax.random.key(1), 64) - whole) > 0)
-    assert draw._cache_size() == 3
+    assert draw.num_traces == 3
 
 
 @pytest.mark.parametrize("method", ["heun", "dpmpp_2m", "unipc_2"])

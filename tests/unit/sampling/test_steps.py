@@ -18,6 +18,7 @@ from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Gaussian, Mixture, correlated, propagate
+from tests.support.tracing import CountingJit
 
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 CHAINS = {"ddpm": lambda n: ddpm_chain(0.1, 20.0, n), "smld": lambda n: smld_chain(0.01, 50.0, n)}
@@ -106,7 +107,7 @@ def test_langevin_is_as_wide_as_its_law():
     def score(x, t):
         return -x / variance
 
-    @jax.jit
+    @CountingJit
     def widths(snr, key):
         step = langevin(snr=snr)
         times = jnp.full((16,), t), jnp.full((16,), t_next)
@@ -122,7 +123,7 @@ def test_langevin_is_as_wide_as_its_law():
         found = float(widths(snr, jax.random.key(1))) / variance
         # 65536 coordinates for 200 steps; x^2 decorrelates in 1 / (2 snr^2) = 20 steps or fewer: 4 sqrt(2 / 330000).
         assert found == pytest.approx(1 + alpha * snr**2, abs=0.01)
-    assert widths._cache_size() == 1
+    assert widths.num_traces == 1
 
 
 def test_norms_of_the_batch_couple_its_examples_and_norms_of_an_example_do_not():

@@ -13,6 +13,7 @@ from sde.edm import EDM
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
+from tests.support.tracing import CountingJit
 
 PUBLISHED = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 CONTINUOUS = {**PUBLISHED, "edm": EDM(), "cosine": Cosine()}
@@ -59,10 +60,10 @@ def test_transition_of_no_length_does_nothing(sde):
 def test_everything_compiles_once_for_any_rank(sde):
     for shape in [(3, 5), (3, 4, 2), (3, 4, 4, 2)]:
         x, t = jnp.ones(shape), jnp.array([0.1, 0.5, 0.9])
-        fn = jax.jit(lambda x, t: (sde.perturb(x, t, x), sde.reverse_drift(score, x, t), sde.prior_logp(x)))
+        fn = CountingJit(lambda x, t: (sde.perturb(x, t, x), sde.reverse_drift(score, x, t), sde.prior_logp(x)))
         first = fn(x, t)
         fn(x + 1, t * 0.5)
-        assert fn._cache_size() == 1
+        assert fn.num_traces == 1
         assert first[0].shape == first[1].shape == shape and first[2].shape == (3,)
 
 
