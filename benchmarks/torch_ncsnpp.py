@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from models.blocks.layers import num_groups
+from models.blocks.normalization import num_groups
 
 SQRT2 = math.sqrt(2)
 

@@ -12,7 +12,7 @@ from builders.process import SDE_FAMILIES, sde_family
 from builders.shape import check_halvings, data_shape
 from core.tables import choose
 from data.shapes import KINDS
-from models.blocks.layers import ACTIVATIONS
+from models.blocks.activations import ACTIVATIONS
 from models.classifier import WideResnet
 from models.networks import ncsnpp, ncsnv2
 from models.networks.ddpm import DDPM

@@ -1,4 +1,4 @@
-"""The noise-conditional Wide ResNet whose gradient guides a sampler towards a class."""
+"""The noise-conditional Wide ResNet whose gradient guides a sampler toward a class."""
 
 import math
 from typing import Any
@@ -8,16 +8,17 @@ import jax.numpy as jnp
 
 from core.arrays import Array
 from models import interface
-from models.blocks import embeddings, layers
+from models.blocks import embeddings
+from models.blocks.normalization import GroupNorm
 from models.blocks.remat import block
 
 EMBEDDING = 128  # frequencies of the noise level's embedding
 HIDDEN = 512  # width of the layers after it
-EPSILON = 1e-5  # of the normalisations
+EPSILON = 1e-5  # of the normalization
 
 
 def standardize(x: Array) -> Array:
-    """Each image [B, H, W, C] with zero mean and unit deviation; deviations below 1 / sqrt(HWC) count as that."""
+    """Each image [B, H, W, C] with zero mean and unit standard deviation, taken to be at least 1 / sqrt(HWC)."""
     axes = (1, 2, 3)
     mean = x.mean(axes, keepdims=True)
     variance = ((x - mean) ** 2).mean(axes, keepdims=True)
@@ -25,10 +26,10 @@ def standardize(x: Array) -> Array:
 
 
 class WideResnetBlock(nn.Module):
-    """Pre-activation residual block that is told the noise level between its two convolutions.
+    """Pre-activation residual block conditioned on the noise level between its two convolutions.
 
-    Its shortcut is pooled by the stride and padded with channels of zeros; in the `first` block of the network it
-    begins after the first activation.
+    The shortcut is pooled by the stride and padded with channels of zeros; in the `first` block of the network it
+    starts after the first activation.
     """
 
     features: int
@@ -38,10 +39,10 @@ class WideResnetBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, temb: Array) -> Array:
-        h = nn.relu(layers.GroupNorm(epsilon=EPSILON, name="init_bn")(x))
+        h = nn.relu(GroupNorm(epsilon=EPSILON, name="init_bn")(x))
         shortcut = h if self.first else x
         h = self._conv("conv1", self.stride)(h) + self._dense(nn.swish(temb))[:, None, None, :]
-        h = nn.relu(layers.GroupNorm(epsilon=EPSILON, name="bn_2")(h))
+        h = nn.relu(GroupNorm(epsilon=EPSILON, name="bn_2")(h))
         h = self._conv("conv2", 1)(h)
         if self.stride > 1:
             shortcut = nn.avg_pool(shortcut, (self.stride, self.stride), (self.stride, self.stride))
@@ -55,7 +56,7 @@ class WideResnetBlock(nn.Module):
 
 
 class WideResnetGroup(nn.Module):
-    """`blocks` residual blocks of one width; the first of them has the stride."""
+    """`blocks` residual blocks of one width; the first has the stride."""
 
     blocks: int
     features: int
@@ -74,14 +75,14 @@ class WideResnetGroup(nn.Module):
 
 
 class WideResnet(nn.Module):
-    """Logits [B, `num_labels`] of the class of a noisy image, told its noise level.
+    """Logits [B, `num_labels`] of the class of a noisy image, conditioned on its noise level.
 
-    x: [B, H, W, C], sides divisible by 4, of any scale, since each image is standardised.
-    sigma: [B], the noise level relative to the data, std(t) / mean_coeff(t), of which the logarithm is embedded.
+    x: [B, H, W, C], sides divisible by 4, of any scale, since each image is standardized.
+    sigma: [B], the noise level relative to the data, std(t) / mean_coeff(t), whose logarithm is embedded.
     `blocks_per_group` and `channel_multiplier`: depth and width; published for CIFAR-10: 4 and 10.
     Source: Song et al. 2021, appendix I.1; Zagoruyko and Komodakis, "Wide Residual Networks", 2016.
-    Notes: the published program also subtracts CIFAR-10's mean colour; here the network sees the data as the score
-    network does, of any data set.
+    Notes: the published program also subtracts CIFAR-10's mean color; here the classifier gets the same input as the
+    score network, for any data set.
     """
 
     num_labels: int
@@ -95,7 +96,7 @@ class WideResnet(nn.Module):
     def __call__(
         self, x: Array, sigma: Array, cond: Any = None, *, train: bool = False, features: bool = False
     ) -> Array | dict[str, Array]:
-        """Logits; with `features` also what they are a linear function of, {"features" [B, D], "logits" [B, K]}."""
+        """Logits; with `features` also the last hidden layer: {"features" [B, D], "logits" [B, K]}."""
         interface.check_image(x, self.num_channels, 4)
         temb = nn.Dense(HIDDEN, dtype=self.dtype)(embeddings.GaussianFourierProjection(EMBEDDING)(jnp.log(sigma)))
         temb = nn.Dense(HIDDEN, dtype=self.dtype)(nn.swish(temb))
@@ -103,7 +104,7 @@ class WideResnet(nn.Module):
         for group, stride in enumerate((1, 2, 2)):
             width = 16 * 2**group * self.channel_multiplier
             h = WideResnetGroup(self.blocks_per_group, width, stride, group == 0, self.dtype, self.remat)(h, temb)
-        h = nn.relu(layers.GroupNorm(epsilon=EPSILON, name="pre-pool-bn")(h))
+        h = nn.relu(GroupNorm(epsilon=EPSILON, name="pre-pool-bn")(h))
         pooled = h.astype(jnp.float32).mean((1, 2))
         logits = nn.Dense(self.num_labels, dtype=self.dtype)(pooled).astype(jnp.float32)
         return {"features": pooled, "logits": logits} if features else logits

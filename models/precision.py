@@ -1,4 +1,4 @@
-"""Parameters in the type that a network computes in, converted once however often the network is evaluated."""
+"""Parameters in the dtype that a network computes in, converted once for any number of evaluations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 
 def converted(params: Any, dtype: Any) -> Any:
-    """The parameters of convolutions and dense layers in `dtype`; all others as they are, in float32.
+    """The parameters of convolutions and dense layers in `dtype`; all others unchanged, in float32.
 
-    The others are those of normalisations, tables of classes and Fourier frequencies. A layer would convert its own
-    before each use, so a network gives the same numbers, bit for bit, with either; a sampler that evaluates it a
-    thousand times converts and reads half the bytes. Differentiable: gradients have the type of `params`.
+    The others are those of normalization, class embeddings and Fourier frequencies. A layer converts its parameters
+    before each use, so a network returns the same numbers, bit for bit, with either; but a sampler that evaluates it a
+    thousand times then converts once and reads half the bytes. Differentiable: gradients have the dtype of `params`.
     """
     if not isinstance(params, Mapping) or dtype == jnp.float32:
         return params
@@ -22,4 +22,4 @@ def converted(params: Any, dtype: Any) -> Any:
     }
 
 
-TABLE = "embedding"  # what flax calls the rows of a table
+TABLE = "embedding"  # flax's name of the rows of a table

@@ -1,4 +1,4 @@
-"""How a time or a noise level becomes a vector that a network can use."""
+"""Embeddings of a time or a noise level as a vector."""
 
 import math
 
@@ -13,7 +13,7 @@ from core.arrays import Array
 def sinusoidal(time: Array, dim: int, max_period: float = 10000.0) -> Array:
     """[sin(t w_k) | cos(t w_k)], w_k = max_period^(-k / (h - 1)), k = 0 ... h - 1, h = dim // 2.
 
-    time: [B], float or integer, of the order of 0 ... 1000. Returns [B, dim]; an odd `dim` gets a last column of zeros.
+    time: [B], float or integer, roughly 0 ... 1000. Returns [B, dim]; if `dim` is odd, the last column is zero.
     Source: Vaswani et al., "Attention Is All You Need", 2017, with the spacing used by Ho et al., DDPM, 2020.
     """
     half = dim // 2
@@ -24,10 +24,10 @@ def sinusoidal(time: Array, dim: int, max_period: float = 10000.0) -> Array:
 
 
 class GaussianFourierProjection(nn.Module):
-    """[sin | cos](2 pi W x) with fixed frequencies W ~ N(0, scale^2), of which `dim` are drawn at initialisation.
+    """[sin | cos](2 pi W x) with `dim` fixed frequencies W ~ N(0, scale^2), sampled at initialization.
 
-    x: [B], the logarithm of a noise level. Returns [B, 2 dim]. W is kept among the parameters, so that checkpoints hold
-    it, but no gradient reaches it. Source: Tancik et al., "Fourier Features", 2020.
+    x: [B], the logarithm of a noise level. Returns [B, 2 dim]. W is one of the parameters, so that checkpoints contain
+    it, but receives no gradient. Source: Tancik et al., "Fourier Features", 2020.
     """
 
     dim: int

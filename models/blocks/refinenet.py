@@ -1,13 +1,13 @@
-"""Layers of the RefineNets (NCSN, NCSNv2): instance normalisation, residual blocks, refine blocks.
+"""Layers of the RefineNets (NCSN, NCSNv2): instance normalization, residual blocks, refine blocks.
 
-Images are [B, H, W, C]. Every block takes `num_classes`: 0 for plain normalisation, or the number of classes of the
-normalisation that is conditional on `labels`, int [B]; blocks of the second kind have names that start with "Cond".
+Images are [B, H, W, C]. Every block takes `num_classes`: 0 for plain normalization, or the number of classes if the
+normalization is conditioned on `labels`, int [B]; names of blocks of the second kind start with "Cond".
 Parameters carry the published names. Source: Song and Ermon, "Generative Modeling by Estimating Gradients of the Data
 Distribution", 2019, appendix A; "Improved Techniques for Training Score-Based Generative Models", 2020, appendix B.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from core.arrays import Array
+from models.blocks.activations import Activation
 from models.blocks.resample import mean_downsample
-
-Activation = Callable[[Array], Array]
 
 EPSILON = 1e-5
 
@@ -30,7 +29,7 @@ def _around_one(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> A
 def conv(
     x: Array, features: int, size: int = 3, *, dilation: int = 1, use_bias: bool = True, dtype: Any = jnp.float32
 ) -> Array:
-    """A convolution whose kernel and bias start uniform in +-1 / sqrt(fan_in)."""
+    """A convolution whose kernel and bias are initialized uniformly in +-1 / sqrt(fan_in)."""
     limit = 1 / math.sqrt(size * size * x.shape[-1])
 
     def uniform(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
@@ -48,7 +47,7 @@ def conv(
     return layer(x)
 
 
-def _standardised(x: Array) -> tuple[Array, Array]:
+def _standardized(x: Array) -> tuple[Array, Array]:
     """Each channel of each image with mean 0 and variance 1, in float32; and the means [B, 1, 1, C]."""
     x = x.astype(jnp.float32)
     mean = x.mean((1, 2), keepdims=True)
@@ -56,8 +55,8 @@ def _standardised(x: Array) -> tuple[Array, Array]:
 
 
 def _instance_norm_plus(x: Array, alpha: Array, gamma: Array, beta: Array) -> Array:
-    """gamma (standardised x + alpha standardised means) + beta; the means are standardised across channels."""
-    h, mean = _standardised(x)
+    """gamma (standardized x + alpha standardized means) + beta; the means are standardized across channels."""
+    h, mean = _standardized(x)
     spread = mean - mean.mean(-1, keepdims=True)
     shift = spread * jax.lax.rsqrt(jnp.square(spread).mean(-1, keepdims=True) + EPSILON)
     return (gamma * (h + alpha * shift) + beta).astype(x.dtype)
@@ -70,12 +69,12 @@ class InstanceNorm2d(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
-        h, _ = _standardised(x)
+        h, _ = _standardized(x)
         return (h * scale[None, None, None, :] + bias[None, None, None, :]).astype(x.dtype)
 
 
 class VarianceNorm2d(nn.Module):
-    """scale x / std: the mean of a channel is kept, and takes no part in anything but the standard deviation."""
+    """scale x / std: the mean of a channel is not subtracted; it only enters the standard deviation."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -85,7 +84,7 @@ class VarianceNorm2d(nn.Module):
 
 
 class InstanceNorm2dPlus(nn.Module):
-    """Instance normalisation that puts the relative means of the channels back ("InstanceNorm++")."""
+    """Instance normalization that adds back the relative means of the channels ("InstanceNorm++")."""
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -96,7 +95,7 @@ class InstanceNorm2dPlus(nn.Module):
 
 
 class ConditionalInstanceNorm2dPlus(nn.Module):
-    """InstanceNorm++ with a scale, alpha and bias for each class: rows [gamma | alpha | beta] of one table."""
+    """InstanceNorm++ with a scale, alpha and bias per class: rows [gamma | alpha | beta] of one table."""
 
     num_classes: int
 
@@ -113,16 +112,16 @@ class ConditionalInstanceNorm2dPlus(nn.Module):
 
 
 def norm(x: Array, num_classes: int, labels: Array | None) -> Array:
-    """InstanceNorm++, conditional on `labels` if there are classes."""
+    """InstanceNorm++, conditioned on `labels` if there are classes."""
     if num_classes == 0:
         return InstanceNorm2dPlus()(x)
     if labels is None:
-        raise ValueError(f"Normalisation with {num_classes} classes needs labels.")
+        raise ValueError(f"Normalization with {num_classes} classes needs labels.")
     return ConditionalInstanceNorm2dPlus(num_classes)(x, labels)
 
 
 class ConvMeanPool(nn.Module):
-    """A convolution, then means of blocks of 2 x 2 pixels."""
+    """A convolution, then the mean of 2x2 blocks of pixels."""
 
     features: int
     size: int = 3
@@ -134,7 +133,7 @@ class ConvMeanPool(nn.Module):
 
 
 class MeanPoolConv(nn.Module):
-    """Means of blocks of 2 x 2 pixels, then a convolution."""
+    """The mean of 2x2 blocks of pixels, then a convolution."""
 
     features: int
     size: int = 3
@@ -149,7 +148,7 @@ class ResidualBlock(nn.Module):
     """norm, act, conv, norm, act, conv, plus a shortcut.
 
     With `down` the second convolution and the shortcut halve the resolution by means; if `dilation` > 1 they keep it
-    and all convolutions are dilated instead, which widens the view as much.
+    and all convolutions are dilated instead, which enlarges the receptive field as much.
     """
 
     act: Activation
@@ -175,7 +174,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConditionalResidualBlock(ResidualBlock):
-    """ResidualBlock under the name that it has with classes."""
+    """ResidualBlock under its name with classes."""
 
 
 class RCUBlock(nn.Module):
@@ -199,14 +198,14 @@ class RCUBlock(nn.Module):
 
 
 class CondRCUBlock(RCUBlock):
-    """RCUBlock under the name that it has with classes."""
+    """RCUBlock under its name with classes."""
 
 
 class CRPBlock(nn.Module):
     """Chained residual pooling: x = act(x), then `num_stages` times path = conv(pool(path)), x = x + path.
 
-    The pooling is over 5 x 5 pixels: the largest value, or with classes the mean of the normalised ones (zeros outside
-    the image count).
+    The pooling is over 5x5 pixels: the maximum, or with classes the mean of the normalized values (zeros outside the
+    image count).
     """
 
     act: Activation
@@ -228,7 +227,7 @@ class CRPBlock(nn.Module):
 
 
 class CondCRPBlock(CRPBlock):
-    """CRPBlock under the name that it has with classes."""
+    """CRPBlock under its name with classes."""
 
 
 class MSFBlock(nn.Module):
@@ -250,7 +249,7 @@ class MSFBlock(nn.Module):
 
 
 class CondMSFBlock(MSFBlock):
-    """MSFBlock under the name that it has with classes."""
+    """MSFBlock under its name with classes."""
 
 
 class RefineBlock(nn.Module):
@@ -280,4 +279,4 @@ class RefineBlock(nn.Module):
 
 
 class CondRefineBlock(RefineBlock):
-    """RefineBlock under the name that it has with classes."""
+    """RefineBlock under its name with classes."""

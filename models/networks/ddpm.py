@@ -8,8 +8,14 @@ import jax.numpy as jnp
 
 from core.arrays import Array
 from models import interface
-from models.blocks import embeddings, layers
+from models.blocks import embeddings
+from models.blocks.activations import ACTIVATIONS, Activation
+from models.blocks.attention import AttnBlock
+from models.blocks.convolution import conv, dense, spatial_rank
+from models.blocks.normalization import GroupNorm
 from models.blocks.remat import block
+from models.blocks.resample import Downsample, Upsample
+from models.blocks.residual import ResnetBlockDDPM
 
 GROUPS = 32
 
@@ -17,18 +23,18 @@ GROUPS = 32
 class DDPM(nn.Module):
     """Noise (or score) network; the published field names.
 
-    x: [B, L, C], [B, H, W, C] or [B, D, H, W, C], which says the rank of the network, with C = `num_channels` and sides
-        that 2^(levels - 1) divides, levels = len(ch_mult).
-    time: [B], a label of the order of 0 ... 1000. cond: not used.
-    Returns what has the shape and the type of x; needs a `dropout` key if `train` and `dropout` > 0.
+    x: [B, L, C], [B, H, W, C] or [B, D, H, W, C], which determines the rank of the network; C = `num_channels`,
+        and sides are multiples of 2^(levels - 1), levels = len(ch_mult).
+    time: [B], a time label, roughly 0 ... 1000. cond: not used.
+    Returns an array with the shape and dtype of x; needs a `dropout` key if `train` and `dropout` > 0.
 
-    Fields that say more than their names: `attn_resolutions` are heights (first sides) of maps with attention;
+    Fields: `attn_resolutions` are heights (first sides) of feature maps with attention;
     `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `scale_by_sigma` divides the output by
-    `sigmas[int(time)]`, the noise levels in descending order; `dtype` is what convolutions compute in; `remat`
-    computes what is in a block again for the gradient.
+    `sigmas[int(time)]`, the noise levels in descending order; `dtype` is the dtype of convolutions; `remat`
+    computes the activations of blocks again for the gradient.
 
-    Source: Ho et al., "Denoising Diffusion Probabilistic Models", 2020, appendix B. Errors: ValueError for a choice or
-    a shape that the network does not have. Notes: GroupNorm has the largest number of groups up to 32 that divides the
+    Source: Ho et al., "Denoising Diffusion Probabilistic Models", 2020, appendix B. Errors: ValueError for an
+    unknown choice or an invalid shape. Notes: GroupNorm has the largest number of groups up to 32 that divides the
     width; published: 32.
     """
 
@@ -50,33 +56,33 @@ class DDPM(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
-        interface.check_choice("nonlinearity", self.nonlinearity, tuple(layers.ACTIVATIONS))
+        interface.check_choice("nonlinearity", self.nonlinearity, tuple(ACTIVATIONS))
         interface.check_choice("normalization", self.normalization, ("GroupNorm",))
         interface.check_grid(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
         temb = None
         if self.conditional:
-            temb = layers.dense(4 * self.nf, dtype=self.dtype)(embeddings.sinusoidal(time, self.nf))
-            temb = layers.dense(4 * self.nf, dtype=self.dtype)(self._act(temb))
+            temb = dense(4 * self.nf, dtype=self.dtype)(embeddings.sinusoidal(time, self.nf))
+            temb = dense(4 * self.nf, dtype=self.dtype)(self._act(temb))
         h = (x if self.centered else 2 * x - 1).astype(self.dtype)
         skips = self._descend(h, temb, train)
         h = self._residual(skips[-1], temb, train)
         h = self._attention(h)
         h = self._residual(h, temb, train)
         h = self._ascend(h, skips, temb, train)
-        h = self._act(layers.GroupNorm(GROUPS)(h))
-        h = layers.conv(self.num_channels, rank=layers.rank_of(x), init_scale=0.0, dtype=self.dtype)(h).astype(x.dtype)
+        h = self._act(GroupNorm(GROUPS)(h))
+        h = conv(self.num_channels, rank=spatial_rank(x), init_scale=0.0, dtype=self.dtype)(h).astype(x.dtype)
         if self.scale_by_sigma:
             h = h / interface.per_example(interface.sigma_of_level(self.sigmas, time), h)
         return h
 
     def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
-        """Every feature map on the way down, the input convolution first and the coarsest last."""
-        skips = [layers.conv(self.nf, rank=layers.rank_of(x), dtype=self.dtype)(x)]
+        """All feature maps on the way down, from the input convolution to the coarsest."""
+        skips = [conv(self.nf, rank=spatial_rank(x), dtype=self.dtype)(x)]
         for level, multiple in enumerate(self.ch_mult):
             for _ in range(self.num_res_blocks):
                 skips.append(self._attend(self._residual(skips[-1], temb, train, multiple * self.nf)))
             if level < len(self.ch_mult) - 1:
-                skips.append(layers.Downsample(with_conv=self.resamp_with_conv, dtype=self.dtype)(skips[-1]))
+                skips.append(Downsample(with_conv=self.resamp_with_conv, dtype=self.dtype)(skips[-1]))
         return skips
 
     def _ascend(self, h: Array, skips: list[Array], temb: Array | None, train: bool) -> Array:
@@ -87,19 +93,19 @@ class DDPM(nn.Module):
                 h = self._residual(h, temb, train, multiple * self.nf)
             h = self._attend(h)
             if level > 0:
-                h = layers.Upsample(with_conv=self.resamp_with_conv, dtype=self.dtype)(h)
+                h = Upsample(with_conv=self.resamp_with_conv, dtype=self.dtype)(h)
         return h
 
     @property
-    def _act(self) -> layers.Activation:
-        return layers.ACTIVATIONS[self.nonlinearity]
+    def _act(self) -> Activation:
+        return ACTIVATIONS[self.nonlinearity]
 
     def _residual(self, h: Array, temb: Array | None, train: bool, features: int | None = None) -> Array:
-        kind = block(layers.ResnetBlockDDPM, self.remat, static=(3,))
+        kind = block(ResnetBlockDDPM, self.remat, static=(3,))
         return kind(self._act, features, dropout=self.dropout, limit=GROUPS, dtype=self.dtype)(h, temb, train)
 
     def _attention(self, h: Array) -> Array:
-        return block(layers.AttnBlock, self.remat)(limit=GROUPS, dtype=self.dtype)(h)
+        return block(AttnBlock, self.remat)(limit=GROUPS, dtype=self.dtype)(h)
 
     def _attend(self, h: Array) -> Array:
         return self._attention(h) if h.shape[1] in self.attn_resolutions else h

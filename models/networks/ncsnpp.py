@@ -9,8 +9,14 @@ import jax.numpy as jnp
 
 from core.arrays import Array
 from models import interface
-from models.blocks import conditioning, layers, resample
+from models.blocks import conditioning, resample
+from models.blocks.activations import ACTIVATIONS, Activation
+from models.blocks.attention import AttnBlockpp
+from models.blocks.convolution import conv, spatial_rank
+from models.blocks.normalization import GroupNorm
 from models.blocks.remat import block
+from models.blocks.resample import Downsample, Upsample
+from models.blocks.residual import Combine, ResnetBlockBigGANpp, ResnetBlockDDPMpp
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "resblock_type": ("biggan", "ddpm"),
@@ -18,7 +24,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "progressive_input": ("none", "input_skip", "residual"),
     "progressive_combine": ("sum", "cat"),
     "embedding_type": ("fourier", "positional"),
-    "nonlinearity": tuple(layers.ACTIVATIONS),
+    "nonlinearity": tuple(ACTIVATIONS),
     "normalization": ("GroupNorm",),
     "conv_size": (3,),
 }
@@ -27,22 +33,22 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 class NCSNpp(nn.Module):
     """Score or noise network with input and output pyramids; the published field names.
 
-    x: [B, L, C], [B, H, W, C] or [B, D, H, W, C], which says the rank of the network, with C = `num_channels` and sides
-        that 2^(levels - 1) divides, levels = len(ch_mult).
-    time: [B]. With the Fourier embedding it is the noise level sigma, of which the logarithm is embedded; with the
-        positional one it is a time label of the order of 0 ... 1000.
+    x: [B, L, C], [B, H, W, C] or [B, D, H, W, C], which determines the rank of the network; C = `num_channels`,
+        and sides are multiples of 2^(levels - 1), levels = len(ch_mult).
+    time: [B]. With the Fourier embedding it is the noise level sigma, whose logarithm is embedded; with the positional
+        one it is a time label, roughly 0 ... 1000.
     cond: None or a dict; see `conditioning.embed`.
-    Returns what has the shape and the type of x; needs a `dropout` key if `train` and `dropout` > 0.
+    Returns an array with the shape and dtype of x; needs a `dropout` key if `train` and `dropout` > 0.
 
-    Fields that say more than their names: `attn_resolutions` are heights (first sides) of maps with attention;
+    Fields: `attn_resolutions` are heights (first sides) of feature maps with attention;
     `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `scale_by_sigma` divides the output by
     sigma, which is `time` for the Fourier embedding and `sigmas[int(time)]` for the positional one, where `sigmas` are
-    the noise levels in descending order; `resamp_with_conv` matters for `resblock_type = "ddpm"` only; `dtype` is
-    what convolutions compute in; `remat` computes what is in a block again for the gradient.
+    the noise levels in descending order; `resamp_with_conv` matters only for `resblock_type = "ddpm"`; `dtype`
+    is the dtype of convolutions; `remat` computes the activations of blocks again for the gradient.
 
-    Source: Song et al. 2021, appendix H. Errors: ValueError for a choice or a shape that the network does not have.
-    Notes: additions are class labels, the vector of an augmentation, series and volumes, and GroupNorm with any width
-    (see models/blocks/layers.py).
+    Source: Song et al. 2021, appendix H. Errors: ValueError for an unknown choice or an invalid shape.
+    Notes: additions are class labels, conditioning on an augmentation, series and volumes, and GroupNorm of any width
+    (see models/blocks/normalization.py).
     """
 
     nf: int = 128
@@ -103,8 +109,8 @@ class NCSNpp(nn.Module):
         return time if self.embedding_type == "fourier" else interface.sigma_of_level(self.sigmas, time)
 
     def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
-        """Every feature map on the way down, the input convolution first and the coarsest last."""
-        skips, pyramid = [layers.conv(self.nf, rank=layers.rank_of(x), dtype=self.dtype)(x)], x
+        """All feature maps on the way down, from the input convolution to the coarsest."""
+        skips, pyramid = [conv(self.nf, rank=spatial_rank(x), dtype=self.dtype)(x)], x
         for level, multiple in enumerate(self.ch_mult):
             for _ in range(self.num_res_blocks):
                 h = self._residual(skips[-1], temb, train, features=multiple * self.nf)
@@ -114,12 +120,12 @@ class NCSNpp(nn.Module):
             if self.resblock_type == "biggan":
                 h = self._residual(skips[-1], temb, train, down=True)
             else:
-                h = self._resample(layers.Downsample, self.resamp_with_conv)(skips[-1])
+                h = self._resample(Downsample, self.resamp_with_conv)(skips[-1])
             if self.progressive_input == "input_skip":
-                pyramid = self._resample(layers.Downsample, shared=True)(pyramid)
-                h = layers.Combine(self.progressive_combine, self.dtype)(pyramid, h)
+                pyramid = self._resample(Downsample, shared=True)(pyramid)
+                h = Combine(self.progressive_combine, self.dtype)(pyramid, h)
             elif self.progressive_input == "residual":
-                pyramid = self._resample(layers.Downsample, True, h.shape[-1])(pyramid)
+                pyramid = self._resample(Downsample, True, h.shape[-1])(pyramid)
                 h = pyramid = self._add(pyramid, h)
             skips.append(h)
         return skips
@@ -136,34 +142,34 @@ class NCSNpp(nn.Module):
             if self.progressive == "output_skip" and image is None:
                 image = self._to_image(h)
             elif self.progressive == "output_skip":
-                image = self._resample(layers.Upsample, shared=True)(image) + self._to_image(h)
+                image = self._resample(Upsample, shared=True)(image) + self._to_image(h)
             elif self.progressive == "residual" and pyramid is None:
-                pyramid = self._act(layers.GroupNorm()(h))
-                pyramid = layers.conv(h.shape[-1], rank=layers.rank_of(h), dtype=self.dtype)(pyramid)
+                pyramid = self._act(GroupNorm()(h))
+                pyramid = conv(h.shape[-1], rank=spatial_rank(h), dtype=self.dtype)(pyramid)
             elif self.progressive == "residual":
-                h = pyramid = self._add(self._resample(layers.Upsample, True, h.shape[-1])(pyramid), h)
+                h = pyramid = self._add(self._resample(Upsample, True, h.shape[-1])(pyramid), h)
             if level == 0:
                 break
             if self.resblock_type == "biggan":
                 h = self._residual(h, temb, train, up=True)
             else:
-                h = self._resample(layers.Upsample, self.resamp_with_conv)(h)
+                h = self._resample(Upsample, self.resamp_with_conv)(h)
         return self._to_image(h) if image is None else image
 
     @property
-    def _act(self) -> layers.Activation:
-        return layers.ACTIVATIONS[self.nonlinearity]
+    def _act(self) -> Activation:
+        return ACTIVATIONS[self.nonlinearity]
 
     def _add(self, a: Array, b: Array) -> Array:
         return (a + b) / math.sqrt(2) if self.skip_rescale else a + b
 
     def _to_image(self, h: Array) -> Array:
-        h = self._act(layers.GroupNorm()(h))
-        rank = layers.rank_of(h)
-        return layers.conv(self.num_channels, rank=rank, init_scale=self.init_scale, dtype=self.dtype)(h)
+        h = self._act(GroupNorm()(h))
+        rank = spatial_rank(h)
+        return conv(self.num_channels, rank=rank, init_scale=self.init_scale, dtype=self.dtype)(h)
 
     def _attention(self, h: Array) -> Array:
-        return block(layers.AttnBlockpp, self.remat)(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)
+        return block(AttnBlockpp, self.remat)(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)
 
     def _resample(
         self, kind: type, with_conv: bool = False, features: int | None = None, *, shared: bool = False
@@ -174,9 +180,9 @@ class NCSNpp(nn.Module):
         """One residual block of the chosen kind; options: `features`, and `up` or `down` for BigGAN blocks."""
         options |= {"dropout": self.dropout, "skip_rescale": self.skip_rescale, "init_scale": self.init_scale}
         if self.resblock_type == "ddpm":
-            kind = block(layers.ResnetBlockDDPMpp, self.remat, static=(3,))
+            kind = block(ResnetBlockDDPMpp, self.remat, static=(3,))
             return kind(self._act, dtype=self.dtype, **options)(h, temb, train)
         options |= {"fir": self.fir, "taps": self.fir_kernel}
-        return block(layers.ResnetBlockBigGANpp, self.remat, static=(3,))(self._act, dtype=self.dtype, **options)(
+        return block(ResnetBlockBigGANpp, self.remat, static=(3,))(self._act, dtype=self.dtype, **options)(
             h, temb, train
         )

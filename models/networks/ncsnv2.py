@@ -1,4 +1,4 @@
-"""NCSNv2: a RefineNet that does not see the noise level, in three sizes."""
+"""NCSNv2: a RefineNet that is not conditioned on the noise level, in three sizes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from core.arrays import Array
 from models import interface
-from models.blocks import layers, refinenet
+from models.blocks import refinenet
+from models.blocks.activations import ACTIVATIONS
 from models.blocks.remat import block
 
 
@@ -21,14 +22,14 @@ class Stage(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """The stages on the way down, and the widths of the refine blocks on the way up, one for each stage."""
+    """The stages on the way down, and the widths of the refine blocks on the way up, one per stage."""
 
     stages: Sequence[Stage]
     refinements: Sequence[int]
 
     @property
     def halvings(self) -> int:
-        """How often the resolution is halved."""
+        """The number of times that the resolution is halved."""
         return sum(stage.down and stage.dilation == 1 for stage in self.stages)
 
 
@@ -38,14 +39,14 @@ class NCSNv2(nn.Module):
     x: [B, H, W, C] with C = `num_channels` and sides divisible by 2, 4 or 8 for `size` 64, 128 or 256.
     time: [B]. The noise level divides the output if `scale_by_sigma`: it is `sigmas[int(time)]`, where `sigmas` are the
         noise levels in descending order, or a float `time` itself if `sigmas` is None.
-    cond, train: not used, there are no classes of images and no dropout. Returns [B, H, W, C] in the type of x.
+    cond, train: not used, since there are no class labels and no dropout. Returns [B, H, W, C] in the dtype of x.
 
-    `size`: the resolution in pixels that the variant was made for (64 also serves 32); any is taken that divides.
-    `centered = False` lets the network map x from [0, 1] to [-1, 1] itself; `dtype`: what convolutions compute in;
-    `remat`: compute what is in a block again for the gradient.
+    size: the resolution in pixels that the variant was designed for (64 also serves 32). `centered = False` lets the
+    network map x from [0, 1] to [-1, 1] itself; `dtype` is the dtype of convolutions; `remat` computes the activations
+    of blocks again for the gradient.
 
     Source: Song and Ermon, "Improved Techniques for Training Score-Based Generative Models", 2020, appendix B.
-    Errors: ValueError for a choice or a shape that the network does not have.
+    Errors: ValueError for an unknown choice or an invalid shape.
     """
 
     nf: int = 128
@@ -63,13 +64,13 @@ class NCSNv2(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:
-        interface.check_choice("nonlinearity", self.nonlinearity, tuple(layers.ACTIVATIONS))
+        interface.check_choice("nonlinearity", self.nonlinearity, tuple(ACTIVATIONS))
         interface.check_choice("normalization", self.normalization, ("InstanceNorm++",))
         interface.check_choice("interpolation", self.interpolation, ("bilinear",))
         interface.check_choice("size", self.size, tuple(VARIANTS))
         variant = VARIANTS[self.size]
         interface.check_image(x, self.num_channels, 2**variant.halvings)
-        act = layers.ACTIVATIONS[self.nonlinearity]
+        act = ACTIVATIONS[self.nonlinearity]
         shared: dict[str, Any] = {"num_classes": self.num_classes, "dtype": self.dtype}
         classes = self.num_classes > 0
         residual = block(refinenet.ConditionalResidualBlock if classes else refinenet.ResidualBlock, self.remat)

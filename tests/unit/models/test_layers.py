@@ -5,37 +5,43 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.blocks import layers, refinenet, resample
+from models.blocks import refinenet, resample
+from models.blocks.activations import ACTIVATIONS
+from models.blocks.attention import AttnBlockpp
+from models.blocks.convolution import NIN
 from models.blocks.embeddings import GaussianFourierProjection, sinusoidal
+from models.blocks.normalization import GroupNorm, num_groups
+from models.blocks.resample import Downsample, Upsample
+from models.blocks.residual import Combine, ResnetBlockBigGANpp, ResnetBlockDDPM
 
 FILTERS = ["k1331", "k1234", "k11"]
 DDPM = {"limit": 32}
 
 RESAMPLERS = {
-    "module_up_fir": layers.Upsample(fir=True),
-    "module_down_fir": layers.Downsample(fir=True),
-    "module_up_fir_conv": layers.Upsample(6, with_conv=True, fir=True),
-    "module_down_fir_conv": layers.Downsample(6, with_conv=True, fir=True),
-    "module_up_conv": layers.Upsample(6, with_conv=True),
-    "module_down_conv": layers.Downsample(6, with_conv=True),
-    "module_up_plain": layers.Upsample(),
-    "module_down_plain": layers.Downsample(),
-    "module_ddpm_up": layers.Upsample(with_conv=True),
-    "module_ddpm_down": layers.Downsample(with_conv=True),
+    "module_up_fir": Upsample(fir=True),
+    "module_down_fir": Downsample(fir=True),
+    "module_up_fir_conv": Upsample(6, with_conv=True, fir=True),
+    "module_down_fir_conv": Downsample(6, with_conv=True, fir=True),
+    "module_up_conv": Upsample(6, with_conv=True),
+    "module_down_conv": Downsample(6, with_conv=True),
+    "module_up_plain": Upsample(),
+    "module_down_plain": Downsample(),
+    "module_ddpm_up": Upsample(with_conv=True),
+    "module_ddpm_down": Downsample(with_conv=True),
 }
 
 
 def _biggan(**options):
-    return layers.ResnetBlockBigGANpp(layers.ACTIVATIONS["swish"], **options)
+    return ResnetBlockBigGANpp(ACTIVATIONS["swish"], **options)
 
 
 def _ddpm(**options):
-    return layers.ResnetBlockDDPM(layers.ACTIVATIONS["swish"], **options)
+    return ResnetBlockDDPM(ACTIVATIONS["swish"], **options)
 
 
 BLOCKS = {  # name: (module, names of its inputs)
-    "attn_rescale0": (layers.AttnBlockpp(), ["x"]),
-    "attn_rescale1": (layers.AttnBlockpp(skip_rescale=True), ["x"]),
+    "attn_rescale0": (AttnBlockpp(), ["x"]),
+    "attn_rescale1": (AttnBlockpp(skip_rescale=True), ["x"]),
     "biggan_same": (_biggan(), ["x", "temb"]),
     "biggan_outch": (_biggan(features=8), ["x", "temb"]),
     "biggan_up_fir": (_biggan(up=True, fir=True), ["x", "temb"]),
@@ -49,15 +55,15 @@ BLOCKS = {  # name: (module, names of its inputs)
     "ddpmpp_nin": (_ddpm(features=8), ["x", "temb"]),
     "ddpmpp_conv_shortcut": (_ddpm(features=8, conv_shortcut=True), ["x", "temb"]),
     "ddpmpp_rescale": (_ddpm(features=8, skip_rescale=True), ["x", "temb"]),
-    "combine_cat": (layers.Combine("cat"), ["x[..., :3]", "x"]),
-    "combine_sum": (layers.Combine("sum"), ["x[..., :3]", "x"]),
-    "nin": (layers.NIN(8), ["x"]),
-    "groupnorm": (layers.GroupNorm(), ["x"]),
-    "ddpm_attn": (layers.AttnBlockpp(**DDPM), ["x32"]),
+    "combine_cat": (Combine("cat"), ["x[..., :3]", "x"]),
+    "combine_sum": (Combine("sum"), ["x[..., :3]", "x"]),
+    "nin": (NIN(8), ["x"]),
+    "groupnorm": (GroupNorm(), ["x"]),
+    "ddpm_attn": (AttnBlockpp(**DDPM), ["x32"]),
     "ddpm_resblock": (_ddpm(**DDPM), ["x32", "temb"]),
 }
 
-ELU = layers.ACTIVATIONS["elu"]
+ELU = ACTIVATIONS["elu"]
 CLASSES = {"num_classes": 5}
 
 REFINENET = {  # name: (module, names of its inputs)
@@ -175,15 +181,15 @@ def test_a_filter_of_one_tap_is_refused():
     ("channels", "limit", "groups"), [(128, 32, 32), (144, 32, 24), (3, 0, 1), (1, 0, 1), (10, 2, 2), (94, 23, 2)]
 )
 def test_the_number_of_groups_divides_the_channels(channels, limit, groups):
-    assert layers.num_groups(channels, limit) == groups
+    assert num_groups(channels, limit) == groups
 
 
 @pytest.mark.parametrize("channels", [1, 5, 144])
 def test_group_norm_gives_each_group_zero_mean_and_unit_variance(channels):
     x = 50 + np.random.default_rng(0).standard_normal((2, 4, 6, channels)).astype(np.float32)
-    module = layers.GroupNorm()
+    module = GroupNorm()
     y = module.apply({"params": {"scale": jnp.ones(channels), "bias": jnp.zeros(channels)}}, jnp.asarray(x))
-    groups = layers.num_groups(channels, min(channels // 4, 32))
+    groups = num_groups(channels, min(channels // 4, 32))
     y = np.asarray(y).reshape(2, 24, groups, channels // groups)
     np.testing.assert_allclose(y.mean((1, 3)), 0.0, atol=2e-5)  # 50 in float32 has steps of 4e-6
     np.testing.assert_allclose(y.std((1, 3)), 1.0, rtol=1e-4)
@@ -192,7 +198,7 @@ def test_group_norm_gives_each_group_zero_mean_and_unit_variance(channels):
 def test_a_block_starts_as_its_shortcut():
     """The last convolution starts at (nearly) zero, so a block of unchanged width is x / sqrt 2."""
     x, temb = jnp.ones((1, 4, 4, 8)), jnp.ones((1, 6))
-    block = layers.ResnetBlockBigGANpp(layers.ACTIVATIONS["swish"])
+    block = ResnetBlockBigGANpp(ACTIVATIONS["swish"])
     y, _ = jax.jit(block.init_with_output)(jax.random.key(0), x, temb)
     np.testing.assert_allclose(y, x / np.sqrt(2), atol=1e-3)  # sqrt(1e-10) times a few
 

@@ -11,7 +11,7 @@ from builders.objective import make_objective
 from builders.sampler import make_sampler
 from builders.score import example_inputs, make_network, make_score_of
 from core.keys import example_keys
-from models.blocks.layers import GroupNorm
+from models.blocks.normalization import GroupNorm
 from models.blocks.refinenet import InstanceNorm2dPlus
 from models.precision import converted
 from tests.support.configs import load

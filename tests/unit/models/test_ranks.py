@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.blocks import layers, resample
+from models.blocks import resample
+from models.blocks.convolution import CONV_DIMENSIONS, convolve_by_planes
 from models.networks.ddpm import DDPM
 from models.networks.mlp import MLP
 from models.networks.ncsnpp import NCSNpp
@@ -114,9 +115,9 @@ def kernel_of(x):
 
 def test_a_convolution_of_volumes_by_planes_is_that_of_the_library():
     x, kernel = image((2, 4, 5, 6, 3)), image((3, 3, 3, 3, 2), seed=1)
-    dimensions = resample.CONV_DIMENSIONS[3]
+    dimensions = CONV_DIMENSIONS[3]
     expected = jax.lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=dimensions)
-    np.testing.assert_allclose(layers._by_planes(x, kernel), expected, rtol=1e-4, atol=1e-5)  # order of 81 sums
+    np.testing.assert_allclose(convolve_by_planes(x, kernel), expected, rtol=1e-4, atol=1e-5)  # order of 81 sums
 
 
 @pytest.mark.parametrize(
