@@ -24,13 +24,19 @@ from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Mixture, correlated
-from training.objectives.score_matching import DrawTimes, denoising_score_matching, independent, likelihood, stratified
+from training.objectives.score_matching import (
+    SampleTimes,
+    denoising_score_matching,
+    independent,
+    likelihood,
+    stratified,
+)
 
 NUM_DIMS, EPS = 8, 1e-5
 SDES: dict[str, SDE] = {"VP": VP(), "sub-VP": SubVP(), "VE": VE()}
 
 
-def draws(sde: SDE) -> dict[str, DrawTimes]:
+def draws(sde: SDE) -> dict[str, SampleTimes]:
     """The ways to draw the times of a batch."""
     uniform, even = times.uniform(EPS), times.log_snr(sde, EPS)
     return {
@@ -41,7 +47,7 @@ def draws(sde: SDE) -> dict[str, DrawTimes]:
     }
 
 
-def statistics(sde: SDE, draw: DrawTimes, batch: int, batches: int) -> tuple[Array, Array]:
+def statistics(sde: SDE, draw: SampleTimes, batch: int, batches: int) -> tuple[Array, Array]:
     """Losses [N] and gradients [N, 2] of N batches, of which number k takes the key k."""
     parts = tuple(correlated(NUM_DIMS, spread=0.4, shift=0.5, seed=k) for k in range(3))
     score = Mixture((0.2, 0.3, 0.5), parts).score_fn(sde)

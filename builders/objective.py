@@ -11,8 +11,8 @@ from sde import times
 from sde.base import SDE
 from training.objectives.classification import make_cross_entropy
 from training.objectives.score_matching import (
-    DrawTimes,
     PerExampleLoss,
+    SampleTimes,
     Weighting,
     edm,
     independent,
@@ -34,20 +34,20 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
             log_class_probability(config, process, gather_params),
             process,
             prepare(config, num_levels),
-            _draw_times(config, process),
+            _sample_times(config, process),
         )
     return make_per_example_loss(
         make_score_of(config, gather_params=gather_params),
         process,
         prepare(config, num_levels),
-        _draw_times(config, process),
+        _sample_times(config, process),
         weighting=_weighting(config),
         reduce_mean=config.training.reduce_mean,
         augment=augmentation(config),
     )
 
 
-def _draw_times(config: ConfigDict, process: SDE) -> DrawTimes:
+def _sample_times(config: ConfigDict, process: SDE) -> SampleTimes:
     """The distribution of training times; for a chain, that of its levels."""
     training = config.training
     quantiles = {

@@ -14,7 +14,7 @@ NAME = "train.lock"
 
 @contextlib.contextmanager
 def workdir_lock(workdir: pathlib.Path) -> Iterator[None]:
-    """Creates `workdir` and holds its lock. Errors: RunError where another trainer has it or it cannot be written."""
+    """Creates `workdir` and holds its lock. Errors: RunError if another trainer holds it, or if it is not writable."""
     path = workdir / NAME
     with contextlib.ExitStack() as stack:
         try:

@@ -1,4 +1,4 @@
-"""The memory of devices: how much a compiled program needs, how much there is, and batches that fit."""
+"""The memory of devices: what a compiled program needs, what a device has, and batches that fit."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -12,12 +12,14 @@ from core.arrays import Array
 
 
 def needed_bytes(compiled: jax.stages.Compiled) -> int:
-    """Bytes of a device that a program needs: what goes in, out and between, less what is shared; 0: not known."""
+    """Bytes of each device that a program needs: inputs, outputs and temporaries, without aliased ones; 0: unknown."""
     found = compiled.memory_analysis()
-    return int(found.argument_size_in_bytes + _beside_arguments(compiled) - found.alias_size_in_bytes) if found else 0
+    return (
+        int(found.argument_size_in_bytes + _bytes_besides_inputs(compiled) - found.alias_size_in_bytes) if found else 0
+    )
 
 
-def _beside_arguments(compiled: jax.stages.Compiled) -> int:
+def _bytes_besides_inputs(compiled: jax.stages.Compiled) -> int:
     found = compiled.memory_analysis()
     if found is None:
         return 0
@@ -25,49 +27,49 @@ def _beside_arguments(compiled: jax.stages.Compiled) -> int:
 
 
 def limit_bytes(device: jax.Device) -> int:
-    """Bytes that a device has; 0 where it does not tell, as a CPU."""
+    """Bytes that a device has; 0: unknown, as for a CPU."""
     return int((device.memory_stats() or {}).get("bytes_limit", 0))
 
 
 def free_bytes(device: jax.Device) -> int:
-    """Bytes of a device that nothing lies in; 0 where it does not tell."""
+    """Bytes of a device that are not in use; 0: unknown."""
     return max(0, limit_bytes(device) - int((device.memory_stats() or {}).get("bytes_in_use", 0)))
 
 
-def largest_batch(asked: int, multiple: int, needed: Callable[[int], int], limit: int) -> int:
-    """The first of `asked`, its half, its quarter ..., rounded up to a multiple, for which needed(size) <= limit.
+def largest_batch(requested: int, multiple: int, needed: Callable[[int], int], limit: int) -> int:
+    """The first of `requested`, its half, its quarter, ..., rounded up to a multiple, with needed(size) <= limit.
 
-    `limit` 0: not known, so `asked`. The least multiple is returned even where that does not fit. `needed` is called
-    for each size that is tried, which compiles a program.
+    With a `limit` of 0, which means unknown, `requested`. The smallest multiple is returned even if it does not fit.
+    `needed` is called for each size that is tried, and compiles a program.
     """
-    size = asked
+    size = requested
     while limit and size > multiple and needed(size) > limit:
         size = -(-max(1, size // 2) // multiple) * multiple
     return size
 
 
 class MemoryBoundedSampler:
-    """A compiled function of examples that draws as many at a time as the devices have memory for.
+    """A compiled sampler that generates as many samples at a time as the devices have memory for.
 
-    `function(params, other, keys [N], labels [N] or None) -> {name: [N, ...]}`, with "num_evals" a number. An example
-    depends on its own key alone, so parts are the whole; `multiple` is what the size of a part must divide by, `free`
-    tells the bytes that there are (0: not known, and all examples are one part).
+    `function(params, other, keys [N], labels [N] or None) -> {name: [N, ...]}`, where "num_evals" is a number. A sample
+    depends only on its own key, so it is the same in any part. The size of a part is a multiple of `multiple`.
+    `free()`: bytes of a device that are not in use; 0: unknown, and all samples are one part.
     """
 
     def __init__(self, function: Any, multiple: int, free: Callable[[], int]):
         self._function, self._multiple, self._free = function, multiple, free
-        self._size = 0  # of a part; 0: not yet known
+        self._size = 0  # of a part; 0: not determined yet
 
     def __call__(self, params: Any, other: Any, keys: Array, labels: Array | None) -> dict[str, Array]:
-        """All examples. Several parts lie on the host."""
+        """All samples; those of several parts are on the host."""
         num = len(keys)
         if not self._size:
             self._size = self._fit(params, other, keys, labels)
         if self._size >= num:
             return self._function(params, other, keys, labels)
         starts = range(0, num, self._size)
-        parts = [jax.device_get(self._function(params, other, *self._rows(keys, labels, at))) for at in starts]
-        return self._together(parts, num)
+        parts = [jax.device_get(self._function(params, other, *self._rows(keys, labels, start))) for start in starts]
+        return self._concatenated(parts, num)
 
     def _fit(self, params: Any, other: Any, keys: Array, labels: Array | None) -> int:
         num, free = len(keys), self._free()
@@ -75,20 +77,22 @@ class MemoryBoundedSampler:
 
         def needed(size: int) -> int:
             self._size = size
-            return _beside_arguments(self._function.lower(params, other, *self._rows(keys, labels, 0)).compile())
+            return _bytes_besides_inputs(self._function.lower(params, other, *self._rows(keys, labels, 0)).compile())
 
         size = largest_batch(num, self._multiple, needed, free)
         if size < num:
-            logging.info("%d samples do not fit into %.0f MiB at a time: %d are drawn", num, free / 2**20, size)
+            logging.info(
+                "%d samples do not fit into %.0f MiB at once; generating %d at a time", num, free / 2**20, size
+            )
         return size
 
     def _rows(self, keys: Array, labels: Array | None, start: int) -> tuple[Array, Array | None]:
-        """The examples of a part; past the end the last one again."""
+        """Keys and labels of a part; past the end, the last one is repeated."""
         rows = np.minimum(np.arange(start, start + self._size), len(keys) - 1)
         return jax.device_put(keys[rows], keys.sharding), None if labels is None else labels[rows]
 
     @staticmethod
-    def _together(parts: list[Mapping[str, Any]], num: int) -> dict[str, Array]:
+    def _concatenated(parts: list[Mapping[str, Any]], num: int) -> dict[str, Array]:
         evaluations = np.max([part["num_evals"] for part in parts])
         rest = {k: np.concatenate([part[k] for part in parts])[:num] for k in parts[0] if k != "num_evals"}
         return {**{k: jnp.asarray(v) for k, v in rest.items()}, "num_evals": jnp.asarray(evaluations)}

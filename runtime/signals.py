@@ -1,4 +1,4 @@
-"""A polite end: a signal asks for it, the trainer looks once a step, and what has no steps says a last word."""
+"""Signals: the trainer stops after the current step; other programs report what they have written and exit."""
 
 import contextlib
 import os
@@ -12,42 +12,42 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """`install()`, then `signal` is None, or the name of the SIGTERM or SIGINT that has come.
+    """After `install()`, `signal` is the name of the SIGTERM or SIGINT received, or None.
 
-    The handler only notes it, and gives both signals back to the system: a second one ends the process at once, even
-    inside a compilation, and a shell sees 128 + its number.
+    The handler only records it and restores the default action of both signals: a second one ends the process at once,
+    even during a compilation, and the shell sees 128 + its number.
     """
 
     def __init__(self) -> None:
         self.signal: str | None = None
 
     def install(self) -> "StopRequest":
-        """Listens from now on; in the main thread only."""
+        """Starts to handle signals; only in the main thread."""
         for number in SIGNALS:
-            signal.signal(number, self._note)
+            signal.signal(number, self._record)
         return self
 
-    def _note(self, number: int, frame: types.FrameType | None) -> None:
+    def _record(self, number: int, frame: types.FrameType | None) -> None:
         self.signal = signal.Signals(number).name
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
-def report_on_signal(say: Callable[[], str]) -> Iterator[None]:
-    """In here a SIGTERM or SIGINT ends the process at once, with 128 + its number, after one line: what `say()` says.
+def report_on_signal(message: Callable[[], str]) -> Iterator[None]:
+    """Within this context, SIGTERM or SIGINT prints one line, `message()`, and exits at once with 128 + its number.
 
-    Python's own handlers wait for the main thread, which may be inside a compilation for minutes: here the number that
-    the system writes into a pipe wakes a thread, which speaks and leaves. In the main thread only.
+    Python's own handlers wait for the main thread, which may be compiling for minutes. Here the system writes the
+    number of the signal into a pipe, which wakes a thread that prints and exits. Only in the main thread.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 
     def wait() -> None:
-        while number := os.read(reading, 1):  # nothing: it is over, and the other end closed
+        while number := os.read(reading, 1):  # empty once the context has ended and closed the pipe
             if number[0] in SIGNALS:
                 try:
-                    print(f"stopped by {signal.Signals(number[0]).name}: {say()}", file=sys.stderr, flush=True)
+                    print(f"stopped by {signal.Signals(number[0]).name}: {message()}", file=sys.stderr, flush=True)
                 finally:
                     os._exit(128 + number[0])
         os.close(reading)

@@ -1,7 +1,7 @@
-"""EDM's augmentation: geometric changes of images of which the network is told, so that samples do not show them.
+"""EDM's augmentation: geometric transformations of images, on which the network is conditioned.
 
-An image is flipped, scaled, turned, stretched and moved, each with probability `p`. In pixels from the middle, a pixel
-of the result at q = (x, y) shows the image at A^-1 q, where A is the product of
+An image is flipped, scaled, rotated, stretched and translated, each with probability `p`. In pixels from the center,
+the pixel of the result at q = (x, y) is the image at A^-1 q, where A is the product of
 
     x-flip        diag(-1, 1)                            with probability p / 2
     y-flip        diag(1, -1)                            with probability p / 2
@@ -10,13 +10,13 @@ of the result at q = (x, y) shows the image at A^-1 q, where A is the product of
     anisotropy    R(b) diag(r, 1/r) R(-b),   b ~ U(-pi, pi),  r = 2^(0.2 n)
     translation   + (0.125 n W, 0.125 m H)
 
-with n, m ~ N(0, 1), and pixels outside are mirrored at the borders. The label holds what was drawn, 0 for what was not
-done, so that a network which is told zeros draws images that are not changed.
+with n, m ~ N(0, 1), and the image is mirrored at its borders. The label holds the parameters of the transformations, 0
+for those that were not applied, so that a network conditioned on zeros generates images without them.
 
 Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", NeurIPS 2022, appendix F.2.
 Notes: the label of the anisotropy has twice its angle, n cos 2b and n sin 2b; with b itself, as published, -n at b and
-n at b + pi would have one label, though they are different changes. One bilinear interpolation at the end, where the
-paper filters with wavelets at twice the resolution; flips and whole numbers of pixels stay exact.
+n at b + pi would have the same label, although they are different transformations. One bilinear interpolation at the
+end, where the paper filters with wavelets at twice the resolution; flips and translations by whole pixels stay exact.
 """
 
 import functools
@@ -34,7 +34,7 @@ SCALE_STD, ANISOTROPY_STD, TRANSLATION_STD = 0.2, 0.2, 0.125
 
 
 def augment(keys: Array, x: Array, probability: float) -> tuple[Array, Array]:
-    """Changed images of `x` [B, H, W, C] float, and the label [B, 9] that says how; `keys` [B], consumed.
+    """Transformed images of `x` [B, H, W, C] float, and the label [B, 9] of their transformations; `keys` [B].
 
     Label: x-flip, y-flip, n of the scaling, cos a - 1 and sin a, n cos 2b and n sin 2b of the anisotropy, n and m of
     the translation.
@@ -43,15 +43,15 @@ def augment(keys: Array, x: Array, probability: float) -> tuple[Array, Array]:
 
 
 def matrix(label: Array, height: int, width: int) -> Array:
-    """A [3, 3] of a label [9], in homogeneous coordinates (x, y, 1) in pixels; the unit matrix for zeros."""
+    """A [3, 3] of a label [9], in homogeneous coordinates (x, y, 1) in pixels; the identity for zeros."""
     x_flip, y_flip, scale, cos, sin, stretch_x, stretch_y, right, down = label
     strength = jnp.hypot(stretch_x, stretch_y)
     b, ratio = jnp.arctan2(stretch_y, stretch_x) / 2, 2 ** (ANISOTROPY_STD * strength)
-    turned, back = _rotation(jnp.cos(b), jnp.sin(b)), _rotation(jnp.cos(b), -jnp.sin(b))
-    moved = jnp.eye(3).at[:2, 2].set(TRANSLATION_STD * jnp.stack([width * right, height * down]))
+    rotated, back = _rotation(jnp.cos(b), jnp.sin(b)), _rotation(jnp.cos(b), -jnp.sin(b))
+    translation = jnp.eye(3).at[:2, 2].set(TRANSLATION_STD * jnp.stack([width * right, height * down]))
     factors = (
-        moved,
-        _product(_product(turned, _diagonal(ratio, 1 / ratio)), back),
+        translation,
+        _product(_product(rotated, _diagonal(ratio, 1 / ratio)), back),
         _rotation(cos + 1, sin),
         _diagonal(*[2 ** (SCALE_STD * scale)] * 2),
         _diagonal(1, 1 - 2 * y_flip),
@@ -60,21 +60,22 @@ def matrix(label: Array, height: int, width: int) -> Array:
     return functools.reduce(_product, factors)
 
 
-def draw(key: Array, probability: float) -> Array:
-    """A label [9]; see `augment`."""
+def sample_label(key: Array, probability: float) -> Array:
+    """A random label [9]; see `augment`."""
 
-    def when(step: int, values: Array, chance: float) -> Array:
-        return jnp.where(
-            jax.random.bernoulli(fold_in(fold_in(key, step), AugmentationDraw.WHETHER), chance), values, 0.0
-        )
+    def key_of(transformation: AugmentationKey, purpose: AugmentationDraw) -> Array:
+        return fold_in(fold_in(key, transformation), purpose)
 
-    def normal(step: int, num: int) -> Array:
-        return jax.random.normal(fold_in(fold_in(key, step), AugmentationDraw.HOW), (num,))
+    def when(transformation: AugmentationKey, values: Array, chance: float) -> Array:
+        applied = jax.random.bernoulli(key_of(transformation, AugmentationDraw.WHETHER), chance)
+        return jnp.where(applied, values, 0.0)
 
-    def angle(step: int) -> Array:
-        return jax.random.uniform(
-            fold_in(fold_in(key, step), AugmentationDraw.DIRECTION), (), minval=-math.pi, maxval=math.pi
-        )
+    def normal(transformation: AugmentationKey, num: int) -> Array:
+        return jax.random.normal(key_of(transformation, AugmentationDraw.HOW), (num,))
+
+    def angle(transformation: AugmentationKey) -> Array:
+        key = key_of(transformation, AugmentationDraw.DIRECTION)
+        return jax.random.uniform(key, (), minval=-math.pi, maxval=math.pi)
 
     a, b = angle(AugmentationKey.ROTATION), angle(AugmentationKey.ANISOTROPY)
     return jnp.concatenate(
@@ -94,19 +95,19 @@ def draw(key: Array, probability: float) -> Array:
 
 
 def warp(image: Array, forward: Array) -> Array:
-    """The image [H, W, C] seen through A = `forward` [3, 3]: bilinear, mirrored at its borders."""
+    """The image [H, W, C] transformed by A = `forward` [3, 3]: bilinear interpolation, mirrored at its borders."""
     height, width, _ = image.shape
     rows, columns = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-    places = jnp.stack([columns - middle_x, rows - middle_y, jnp.ones(rows.shape)]).reshape(3, -1)
-    x, y, _ = _product(jnp.linalg.inv(forward), places)
-    at = [y + middle_y, x + middle_x]
-    planes = [map_coordinates(image[..., c], at, order=1, mode="mirror") for c in range(image.shape[-1])]
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    points = jnp.stack([columns - center_x, rows - center_y, jnp.ones(rows.shape)]).reshape(3, -1)
+    x, y, _ = _product(jnp.linalg.inv(forward), points)
+    coordinates = [y + center_y, x + center_x]
+    planes = [map_coordinates(image[..., c], coordinates, order=1, mode="mirror") for c in range(image.shape[-1])]
     return jnp.stack(planes, axis=-1).reshape(image.shape)
 
 
 def _augmented(key: Array, image: Array, probability: float) -> tuple[Array, Array]:
-    label = draw(key, probability)
+    label = sample_label(key, probability)
     return warp(image, matrix(label, *image.shape[:2])), label
 
 

@@ -16,27 +16,27 @@ from core.files import read_json
 from training.checksums import checksum_of_json, checksums, damaged
 from training.state import TrainState
 
-# What Orbax and TensorStore raise for files that are cut short, changed or gone.
+# What Orbax and TensorStore raise for files that are truncated, changed or missing.
 UNREADABLE = (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError)
 
 
 class CheckpointError(RunError):
-    """A checkpoint cannot be used; the message says which and why."""
+    """A checkpoint cannot be used; the message says which one and why."""
 
 
 class CheckpointMissingError(CheckpointError):
-    """A checkpoint that is waited for has not come."""
+    """A checkpoint that was waited for did not appear."""
 
     exit_code = ExitCode.NO_CHECKPOINT
 
 
 class Checkpoints:
-    """One folder of checkpoints, numbered: the training state, the config of the run, notes as JSON, and checksums.
+    """A folder of numbered checkpoints: the training state, the config of the run, notes as JSON, and checksums.
 
-    A checkpoint is written under a temporary name and renamed, so what `numbers` lists is complete; what is restored
-    is what was saved, as its checksums tell.
-    `keep`: how many to keep, None for all. `clean`: remove what a killed process left unfinished; for the one trainer.
-    Saving returns once the state may change; `wait` and `close` wait for the disk.
+    A checkpoint is written under a temporary name and then renamed, so all that `numbers` lists are complete; their
+    checksums are verified when they are restored. keep: how many of the newest to keep, None for all. clean: remove
+    what a killed process left unfinished; only for the trainer. Saving returns as soon as the state may change; `wait`
+    and `close` wait for the disk.
     """
 
     def __init__(self, directory: str | pathlib.Path, keep: int | None = None, clean: bool = False):
@@ -45,22 +45,22 @@ class Checkpoints:
             max_to_keep=keep,
             create=False,
             cleanup_tmp_directories=clean,
-            # On a CPU the state would be written from the very buffers that the next step is given to overwrite.
+            # On a CPU the state would be written from the buffers that are donated to the next step.
             enable_async_checkpointing=jax.default_backend() != "cpu",
         )
         self.directory.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def numbers(self) -> list[int]:
-        """The checkpoints that are complete, in order."""
+        """The numbers of the complete checkpoints, sorted."""
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
     def save(self, number: int, state: TrainState, config: dict[str, Any], notes: dict[str, Any] | None = None) -> None:
-        """Writes checkpoint `number`; one that exists already is left as it is.
+        """Writes checkpoint `number`, unless it exists.
 
-        `notes`: what else a run needs to go on, as JSON. Errors: CheckpointError, also for an earlier one that was
-        still being written.
+        `notes`: what else is needed to resume, as JSON. Errors: CheckpointError, also if an earlier checkpoint was
+        still being written and failed.
         """
         if number in self._manager.all_steps():
             return
@@ -83,7 +83,7 @@ class Checkpoints:
     def restore(self, number: int, like: TrainState) -> TrainState:
         """Checkpoint `number` with the shapes, dtypes and shardings of `like` (arrays or ShapeDtypeStructs).
 
-        Errors: CheckpointError where it cannot be read, or where what is read is not what was saved.
+        Errors: CheckpointError if it cannot be read or its checksums do not match.
         """
         target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like)
         stored = self._json(number, "checksums")
@@ -97,7 +97,7 @@ class Checkpoints:
                 "give the config that it was trained with, or delete it to resume from the one before."
             ) from error
         if stored is None:
-            logging.info("checkpoint %d in %s is of a time without checksums: not verified", number, self.directory)
+            logging.info("checkpoint %d in %s was saved without checksums: not verified", number, self.directory)
         elif wrong := damaged(stored.get("state", {}), checksums(state)):
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             raise self._damaged(number, f"{wrong[0]}{more} of the state")
@@ -111,11 +111,11 @@ class Checkpoints:
         return found
 
     def notes(self, number: int) -> dict[str, Any]:
-        """The notes that were saved with checkpoint `number`. Errors: CheckpointError."""
+        """The notes saved with checkpoint `number`. Errors: CheckpointError."""
         return self._verified(number, "notes") or {}
 
     def set_aside(self, number: int) -> None:
-        """Renames checkpoint `number` to `<number>.damaged`, where nothing looks for it."""
+        """Renames checkpoint `number` to `<number>.damaged`, which `numbers` ignores."""
         aside = self.directory / f"{number}.damaged"
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(self.directory / str(number), aside)
@@ -147,7 +147,7 @@ class Checkpoints:
         return found
 
     def _json(self, number: int, item: str) -> dict[str, Any] | None:
-        """An item of JSON; None for one that the checkpoint does not have."""
+        """A JSON item of a checkpoint; None if it has no such item."""
         if not (self.directory / str(number) / item).exists():
             return None
         try:
@@ -170,7 +170,7 @@ class Checkpoints:
         left = ", ".join(map(str, sorted(self._manager.all_steps()))) or "none"
         return CheckpointError(
             f"{what} could not be written to {self.directory} ({reason}; intact: {left}); "
-            f"{'free some space' if full else 'see to that'} and start the same command again."
+            f"{'free some space' if full else 'resolve that'} and start the same command again."
         )
 
 
@@ -195,5 +195,5 @@ def peek_config(directory: pathlib.Path, number: int | None = None) -> dict[str,
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error, or its kind."""
+    """The first line of an error message, or the name of its class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

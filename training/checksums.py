@@ -1,4 +1,4 @@
-"""Checksums of a checkpoint, so that a flipped bit is noticed: Orbax alone restores it silently."""
+"""Checksums of a checkpoint, which detect a flipped bit; Orbax alone restores it silently."""
 
 import json
 import zlib
@@ -11,23 +11,23 @@ from jax.experimental import multihost_utils
 
 
 def checksums(tree: Any) -> dict[str, str]:
-    """`{path: "dtype[shape] CRC-32"}` of every leaf of a tree of arrays, which are fetched from the device."""
+    """`{path: "dtype[shape] CRC-32"}` for every leaf of a tree of arrays, which are copied to the host."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): _of_array(_on_host(leaf)) for path, leaf in leaves}
 
 
 def checksum_of_json(content: Any) -> str:
-    """The CRC-32 of what JSON can hold, whatever the order of its keys."""
+    """The CRC-32 of a value as JSON, independent of the order of its keys."""
     return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
 def damaged(stored: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """The leaves, in order, whose checksums differ or that only one of the two has."""
+    """The leaves, sorted, whose checksums differ or that only one of the two has."""
     return sorted(path for path in stored.keys() | found.keys() if stored.get(path) != found.get(path))
 
 
 def _on_host(leaf: Any) -> np.ndarray:
-    """An array whole; all processes together collect one that they share."""
+    """The whole array on the host; one that is sharded over processes is gathered by all of them."""
     if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
         return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
     return np.asarray(leaf)

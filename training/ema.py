@@ -1,4 +1,4 @@
-"""Averages of the parameters: exponential, and power-function ones whose length is chosen afterwards."""
+"""Averages of the parameters: exponential, and power-function averages whose width can be chosen after training."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from core.arrays import Array
 
 
 class Average(Protocol):
-    """A running average: `update(average, params, num_updates)`, the last being 1 for the first update."""
+    """A running average of the parameters."""
 
     def update(self, ema: Any, params: Any, num_updates: Array) -> Any:
-        """The average after update number `num_updates`."""
+        """The average after update `num_updates` = 1, 2, ..."""
         ...
 
 
@@ -24,14 +24,14 @@ class EMA:
     """`ema <- r ema + (1 - r) params` after each step, r = rate.
 
     warmup: r = min(rate, (1 + k) / (10 + k)) at the k-th update, k = 1, 2, ...
-    Notes: the published JAX code has no warm-up and the published PyTorch code has it; here it is a setting, off.
+    Notes: the published PyTorch code warms up and the published JAX code does not; here it is a setting, off.
     """
 
     rate: float
     warmup: bool = False
 
     def update(self, ema: Any, params: Any, num_updates: Array) -> Any:
-        """The average after update number `num_updates` (1 for the first)."""
+        """The average after update `num_updates` = 1, 2, ..."""
         rate = jnp.asarray(self.rate, jnp.float32)
         if self.warmup:
             rate = jnp.minimum(rate, (1.0 + num_updates) / (10.0 + num_updates))
@@ -40,38 +40,38 @@ class EMA:
 
 @dataclasses.dataclass(frozen=True)
 class PowerEMA:
-    """The average of the parameters so far with weights proportional to step^gamma: it starts anew as it goes on.
+    """The average of the parameters so far, with weights proportional to step^gamma: early parameters are forgotten.
 
         ema <- b ema + (1 - b) params,   b = (1 - 1/k)^(gamma + 1) at the k-th update
 
-    so that update j of k has the weight (j^(gamma + 1) - (j - 1)^(gamma + 1)) / k^(gamma + 1), and nothing is left of
-    the start. sigma_rel is the standard deviation of that profile, as a share of the training so far.
+    so that update j of k has the weight (j^(gamma + 1) - (j - 1)^(gamma + 1)) / k^(gamma + 1), and the initial
+    parameters have none. sigma_rel is the standard deviation of these weights over time, relative to k.
     Source: Karras et al., CVPR 2024, section 3.1, equations 1 and 2.
     """
 
     sigma_rel: float
 
     def update(self, ema: Any, params: Any, num_updates: Array) -> Any:
-        """The average after update number `num_updates` (1 for the first)."""
+        """The average after update `num_updates` = 1, 2, ..."""
         power = exponent(self.sigma_rel) + 1
-        # 1 - b by expm1, for b = 1 - 1e-5 after a million updates; log1p(-1) is -inf, which makes b = 0.
+        # 1 - b with expm1, as b is 1 - 1e-5 after a million updates; log1p(-1) is -inf, so b = 0 at the first.
         share = -jnp.expm1(power * jnp.log1p(-1.0 / jnp.asarray(num_updates, jnp.float32)))
         return jax.tree.map(lambda e, p: e + share * (p - e), ema, params)
 
 
 def exponent(sigma_rel: float) -> float:
-    """gamma of a relative width: the one positive solution of sigma^2 = (g + 1) / ((g + 2)^2 (g + 3)).
+    """gamma of a relative width: the only positive solution of sigma^2 = (g + 1) / ((g + 2)^2 (g + 3)).
 
-    Errors: ValueError where there is none: outside (0, 0.288). Source: Karras et al. 2024, equation 3.
+    Errors: ValueError outside (0, 0.288), where none exists. Source: Karras et al. 2024, equation 3.
     """
     if not 0 < sigma_rel < 12**-0.5:
         raise ValueError(
-            f"sigma_rel = {sigma_rel:g}, but it must be in (0, 0.288), the width of an even average; try 0.05 to 0.15."
+            f"sigma_rel = {sigma_rel:g}, but it must be in (0, 0.288), that of a uniform average; try 0.05 to 0.15."
         )
     t = sigma_rel**-2
     return float(np.roots([1, 7, 16 - t, 12 - t]).real.max())
 
 
 def update_all(averages: Mapping[str, Average], current: Mapping[str, Any], params: Any, num_updates: Array) -> Any:
-    """Every average of `current` after update number `num_updates`."""
+    """Every average of `current` after update `num_updates` = 1, 2, ..."""
     return {name: average.update(current[name], params, num_updates) for name, average in averages.items()}

@@ -1,4 +1,4 @@
-"""Metrics to three places: the console, JSON lines and TensorBoard."""
+"""Metrics, written to the console, to JSON lines and to TensorBoard."""
 
 import json
 import logging
@@ -16,8 +16,8 @@ from core.files import write_text
 class MetricsLog:
     """Writes scalars to `<workdir>/metrics.jsonl`, to `<workdir>/tensorboard/` and, as one line, to the console.
 
-    A run that resumes at `first_step` first drops the lines after it: the file reads as if it had never stopped.
-    TensorBoard is told the same, by the step from which what it has read before does not count.
+    A run that resumes from `first_step` first drops the lines after it, so that the file reads as if the run had never
+    stopped. For TensorBoard, events after `first_step` are purged.
     """
 
     def __init__(self, workdir: str | pathlib.Path, first_step: int):
@@ -28,7 +28,7 @@ class MetricsLog:
         self._board = self._open_board(purge_step=first_step + 1)
 
     def _open_board(self, purge_step: int | None = None) -> SummaryWriter:
-        self._num_boards += 1  # files of one second would have one name
+        self._num_boards += 1  # files opened within one second would have the same name
         suffix = f".{os.getpid()}.{self._num_boards}"
         return SummaryWriter(str(self._board_path), purge_step=purge_step, filename_suffix=suffix)
 
@@ -36,13 +36,13 @@ class MetricsLog:
         if not self.path.exists():
             return
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if _is_whole(line) and json.loads(line)["step"] <= step]
+        kept = [line for line in lines if _is_complete(line) and json.loads(line)["step"] <= step]
         if kept == lines:
             return
         write_text(self.path, "".join(kept))
 
     def write(self, step: int, metrics: dict[str, float], line: str) -> None:
-        """Records `metrics` of `step`; `line` goes to the console."""
+        """Writes `metrics` of `step`; `line` is for the console."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
         for name, value in metrics.items():
@@ -50,13 +50,13 @@ class MetricsLog:
         logging.info(line)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Records a picture, uint8 [H, W, C], for TensorBoard."""
+        """Writes a uint8 image [H, W, C] for TensorBoard."""
         self._board.add_image(name, image, step, dataformats="HWC")
 
     def sync(self) -> None:
-        """Returns once everything is on disk: before a checkpoint, whose steps are not logged again."""
+        """Waits until everything is on disk; needed before a checkpoint, whose steps are not logged again."""
         os.fsync(self._file.fileno())
-        self._board.close()  # tensorboardX has no other way to empty its queue
+        self._board.close()  # the only way to flush tensorboardX's queue
         self._board = self._open_board()
 
     def __enter__(self) -> Self:
@@ -70,7 +70,7 @@ class MetricsLog:
 
 
 class SilentLog(MetricsLog):
-    """That of every process but the first: writes nothing."""
+    """The log of every process but the first; writes nothing."""
 
     def __init__(self) -> None:
         pass
@@ -90,8 +90,8 @@ class SilentLog(MetricsLog):
         pass
 
 
-def _is_whole(line: str) -> bool:
-    """Whether a kill has not cut the line short."""
+def _is_complete(line: str) -> bool:
+    """Whether a line is complete; a killed process may leave part of one."""
     try:
         return line.endswith("\n") and "step" in json.loads(line)
     except (ValueError, TypeError):

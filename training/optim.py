@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, through optax."""
+"""Optimizers and learning-rate schedules, with optax."""
 
 import jax.numpy as jnp
 import optax
@@ -7,9 +7,9 @@ from core.arrays import Array
 
 
 def learning_rate(lr: float, *, warmup: int = 0, decay_steps: int | None = None) -> optax.Schedule:
-    """`lr min(k / warmup, 1)` at step k = 0, 1, ...; with `decay_steps` times `(1 + cos(pi k / decay_steps)) / 2`.
+    """`lr min(k / warmup, 1)` at step k = 0, 1, ..., times `(1 + cos(pi k / decay_steps)) / 2` with `decay_steps`.
 
-    The first step of a warm-up therefore has rate zero and only fills Adam's moments, as published.
+    The first step of a warmup therefore has a learning rate of 0 and only fills Adam's moments, as published.
     """
 
     def schedule(step: Array) -> Array:
@@ -31,11 +31,11 @@ def adam(
     weight_decay: float = 0.0,
     grad_clip: float = -1.0,
 ) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay, after clipping the gradient to a global norm of `grad_clip` (negative: never).
+    """Adam with decoupled weight decay, on gradients clipped to a global norm of `grad_clip` (negative: not clipped).
 
         g <- g c / max(|g|, c),   m, v <- Adam's moments,   params <- params - lr (m^ / (sqrt(v^) + eps) + decay params)
 
-    Notes: the published code had no setting for beta2.
+    Notes: the published code has no setting for beta2.
     """
     return optax.chain(
         optax.clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity(),

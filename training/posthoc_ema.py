@@ -1,4 +1,4 @@
-"""A power-function average of any length, from those that a run has stored."""
+"""Post-hoc EMA: a power-function average of any width, from those that a run has stored."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -10,31 +10,31 @@ from training.ema import exponent
 
 
 class Profile(NamedTuple):
-    """How a power-function average at `step` weighs the steps before: (gamma + 1) t^gamma / step^(gamma + 1)."""
+    """The weights of a power-function average at `step`: p(t) = (gamma + 1) t^gamma / step^(gamma + 1), t <= step."""
 
     step: int
     sigma_rel: float
 
 
 def coefficients(stored: Sequence[Profile], wanted: Profile) -> np.ndarray:
-    """Weights [N] of stored averages whose combined profile is nearest, in L2, to that of `wanted`.
+    """Coefficients w [N] of the stored averages whose combined profile is closest, in L2, to that of `wanted`.
 
         A w = b,   A_ij = <p_i, p_j>,   b_i = <p_i, p_wanted>
 
-    in double precision, least squares where A is singular. Source: Karras et al., CVPR 2024, section 3.2.
-    Errors: ValueError for a step after the last stored one, or without any.
+    in double precision; least squares where A is singular. Source: Karras et al., CVPR 2024, section 3.2.
+    Errors: ValueError for a step after the last stored one, or if nothing is stored.
     """
     if not stored or wanted.step > max(profile.step for profile in stored):
         raise ValueError(
-            f"an average at step {wanted.step} was asked for, but the last stored one is of step "
-            f"{max((profile.step for profile in stored), default=0)}; ask for that, or train on."
+            f"An average at step {wanted.step} was requested, but the last one stored is of step "
+            f"{max((profile.step for profile in stored), default=0)}; request that step, or train longer."
         )
     gram = np.array([[_inner(a, b) for b in stored] for a in stored])
     return np.linalg.lstsq(gram, np.array([_inner(a, wanted) for a in stored]), rcond=1e-14)[0]
 
 
 def combine(weights: Sequence[float], averages: Iterable[Any]) -> Any:
-    """The weighted sum of trees, one of which is looked at at a time; summed in double precision, NumPy."""
+    """The weighted sum of trees, summed in double precision on the host; only one of them is in memory at a time."""
     total: Any = None
     for weight, average in zip(weights, averages, strict=True):
         scaled = jax.tree.map(lambda a, w=weight: w * np.asarray(a, np.float64), average)

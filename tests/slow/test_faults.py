@@ -102,7 +102,7 @@ def test_changed_numbers_are_named_by_their_leaf(two_checkpoints, tmp_path, monk
     store.close()
 
 
-def test_a_checkpoint_of_a_time_without_checksums_is_restored_and_the_log_says_so(tmp_path, caplog):
+def test_a_checkpoint_saved_without_checksums_is_restored_and_the_log_says_so(tmp_path, caplog):
     with ocp.CheckpointManager(tmp_path) as manager:
         items = ocp.args.Composite(state=ocp.args.StandardSave(state_of(3)), config=ocp.args.JsonSave({"seed": 2}))
         manager.save(3, args=items)
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_a_time_without_checksums_is_restored_and_the_log_says_s
     with caplog.at_level("INFO"):
         assert equal(store.restore(3, state_of(0)), state_of(3))
     assert store.config(3) == {"seed": 2} and store.notes(3) == {}
-    assert "checkpoint 3" in caplog.text and "without checksums: not verified" in caplog.text
+    assert "checkpoint 3" in caplog.text and "saved without checksums: not verified" in caplog.text
     store.close()
 
 

@@ -1,28 +1,28 @@
-"""Training a classifier of noisy data."""
+"""The cross-entropy of a classifier of noisy data."""
 
 from collections.abc import Callable
 
 from core.arrays import Array
 from core.keys import ExampleKey, draw_normal, fold_in
 from sde.base import SDE
-from training.objectives.score_matching import Batch, DrawTimes, Params, PerExampleLoss, Prepare
+from training.objectives.score_matching import Batch, Params, PerExampleLoss, Prepare, SampleTimes
 
 # (params, labels [B], dropout key or None) -> ((x [B, ...], t [B]) -> ln p(label | x, t) [B])
 ClassProbability = Callable[[Params, Array, Array | None], Callable[[Array, Array], Array]]
 
 
 def make_cross_entropy(
-    log_probability_of: ClassProbability, sde: SDE, prepare: Prepare, draw_times: DrawTimes
+    log_probability_of: ClassProbability, sde: SDE, prepare: Prepare, sample_times: SampleTimes
 ) -> PerExampleLoss:
     """`loss(params, keys [B], batch, dropout_key) -> [B]`: `-weight ln p(label | x_t, t)` in nats.
 
-    x_t = mean_coeff(t) x0 + std(t) z; time and noise of an example come from its own key, as in score matching, and
-    `weight` is that of the importance-sampled times. Source: Song et al. 2021, appendix I.1.
+    x_t = mean_coeff(t) x0 + std(t) z; the time and the noise z of an example come from its own key, as in score
+    matching, and `weight` is the importance weight of its time. Source: Song et al. 2021, appendix I.1.
     """
 
     def loss(params: Params, keys: Array, batch: Batch, dropout_key: Array | None) -> Array:
         x0 = prepare(fold_in(keys, ExampleKey.DATA), batch)
-        t, weight = draw_times(fold_in(keys, ExampleKey.TIME))
+        t, weight = sample_times(fold_in(keys, ExampleKey.TIME))
         x = sde.perturb(x0, t, draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape))
         return -weight * log_probability_of(params, batch["label"], dropout_key)(x, t)
 

@@ -16,17 +16,17 @@ Batch = dict[str, Any]
 Metrics = dict[str, Array]
 LossFn = Callable[[Params, Array, Batch], tuple[Array, Metrics]]
 ScoreOf = Callable[[Params, Batch, Array | None], ScoreFn]  # (params, batch, dropout key or None) -> score function
-Augment = Callable[[Array, Array], tuple[Array, Array]]  # (keys [B], x0 [B, ...]) -> x0 changed, how [B, D]
-Prepare = Callable[[Array, Batch], Array]  # (keys [B], batch as loaded) -> x0 [B, ...], the scaled data
+Augment = Callable[[Array, Array], tuple[Array, Array]]  # (keys [B], x0 [B, ...]) -> transformed x0, labels [B, D]
+Prepare = Callable[[Array, Batch], Array]  # (keys [B], batch as loaded) -> x0 [B, ...] in the model's units
 Weighting = Callable[[SDE, Array], Array]  # (sde, t [B]) -> weight [B] of || std score + z ||^2
-DrawTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], importance weights [B]
+SampleTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], importance weights [B]
 PerExampleLoss = Callable[[Params, Array, Batch, Array | None], Array]
 
-ROW = "row"  # of a part of a batch: which rows of it, [b]
+ROW = "row"  # for a part of a batch: the indices [b] of its rows in the batch
 
 
 def variance(sde: SDE, t: Array) -> Array:
-    """1: the loss is that of predicting the noise. Source: Song et al. 2021, section 3.3."""
+    """1: the mean squared error of the predicted noise. Source: Song et al. 2021, section 3.3."""
     return jnp.ones_like(t)
 
 
@@ -36,10 +36,10 @@ def likelihood(sde: SDE, t: Array) -> Array:
 
 
 def edm(sigma_data: float) -> Weighting:
-    """(sigma^2 + s^2) / s^2 with sigma = std / mean_coeff, s = sigma_data: EDM's weighting; for s = 1 that of v.
+    """EDM's weighting, (sigma^2 + s^2) / s^2 with sigma = std / mean_coeff and s = sigma_data; for s = 1, that of v.
 
-    It is 1 / c_out^2 on the denoised image, which is this on the noise. Source: Karras et al., NeurIPS 2022, table 1;
-    Salimans and Ho, ICLR 2022, section 4 ("SNR + 1").
+    EDM weights the error of the posterior mean by 1 / c_out^2, which is this weight for the error of the noise.
+    Source: Karras et al., NeurIPS 2022, table 1; Salimans and Ho, ICLR 2022, section 4 ("SNR + 1").
     """
     return lambda sde, t: 1 + (sde.std(t) / (sde.mean_coeff(t) * sigma_data)) ** 2
 
@@ -49,7 +49,7 @@ def denoising_score_matching(
 ) -> Array:
     """The loss of each example, [B]: `weight(t) || std(t) score(x_t, t) + z ||^2` at x_t = mean_coeff(t) x0 + std(t) z.
 
-    Data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]. The norm is a mean over dimensions
+    Data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]. The squared norm is a mean over dimensions
     (`reduce_mean`) or half their sum.
     Source: Song et al. 2021, equation 7.
     """
@@ -59,46 +59,47 @@ def denoising_score_matching(
     return jnp.mean(squares, axis=axes) if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
 
 
-def independent(quantile: Quantile) -> DrawTimes:
-    """Times drawn independently: that of an example depends on its own key alone."""
-    draw = jax.vmap(lambda key: jax.random.uniform(key, ()))
-    return lambda keys: quantile(draw(keys))
+def independent(quantile: Quantile) -> SampleTimes:
+    """Independent times: that of an example depends only on its own key."""
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, ()))
+    return lambda keys: quantile(uniform(keys))
 
 
-def stratified(quantile: Quantile) -> DrawTimes:
-    """Times spread evenly over the batch, u_i = (u_0 + i / B) mod 1, which lowers the variance of its mean.
+def stratified(quantile: Quantile) -> SampleTimes:
+    """Times stratified over the batch, u_i = (u_0 + i / B) mod 1, which reduces the variance of its mean loss.
 
-    One draw, from the first example's key, serves the batch. Source: Kingma et al., NeurIPS 2021, appendix I.1.
+    A single random number, from the key of the first example, determines all times.
+    Source: Kingma et al., NeurIPS 2021, appendix I.1.
     """
 
-    def draw(keys: Array) -> tuple[Array, Array]:
+    def sample_times(keys: Array) -> tuple[Array, Array]:
         return quantile((jax.random.uniform(keys[0], ()) + jnp.arange(len(keys)) / len(keys)) % 1.0)
 
-    return draw
+    return sample_times
 
 
 def make_per_example_loss(
     score_of: ScoreOf,
     sde: SDE,
     prepare: Prepare,
-    draw_times: DrawTimes,
+    sample_times: SampleTimes,
     *,
     weighting: Weighting = variance,
     reduce_mean: bool,
     augment: Augment | None = None,
 ) -> PerExampleLoss:
-    """`loss(params, keys [B], batch, dropout_key) -> [B]`; an example's time and noise come from its own key.
+    """`loss(params, keys [B], batch, dropout_key) -> [B]`; the time and noise of an example come from its own key.
 
-    With a dropout key, that is in training, examples are changed by `augment`; the score function finds in
-    `batch["augment"]` how.
+    With a dropout key, which means training, examples are transformed by `augment`, and the score function finds the
+    labels of the transformations in `batch["augment"]`.
     """
 
     def loss(params: Params, keys: Array, batch: Batch, dropout_key: Array | None) -> Array:
         x0 = prepare(fold_in(keys, ExampleKey.DATA), batch)
         if augment is not None and dropout_key is not None:
-            x0, how = augment(fold_in(keys, ExampleKey.AUGMENT), x0)
-            batch = {**batch, "augment": how}
-        t, weight = draw_times(fold_in(keys, ExampleKey.TIME))
+            x0, labels = augment(fold_in(keys, ExampleKey.AUGMENT), x0)
+            batch = {**batch, "augment": labels}
+        t, weight = sample_times(fold_in(keys, ExampleKey.TIME))
         z = draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape)
         score_fn = score_of(params, batch, dropout_key)
         return weight * denoising_score_matching(score_fn, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
@@ -107,9 +108,11 @@ def make_per_example_loss(
 
 
 def make_loss_fn(per_example: PerExampleLoss) -> LossFn:
-    """The mean over the batch, with dropout: all that the trainer knows. Example i takes `fold_in(key, i)`.
+    """The mean loss of a batch, with dropout: all that the trainer knows. Example i uses
+    `fold_in(fold_in(key, StepKey.EXAMPLES), i)`.
 
-    Of a part of a batch `batch[ROW]` says which examples i it has; dropout takes `fold_in(key, the first of them)`.
+    For a part of a batch, `batch[ROW]` has the indices i of its examples, and the first one is folded into the dropout
+    key, so that parts have different dropout.
     """
 
     def loss_fn(params: Params, key: Array, batch: Batch) -> tuple[Array, Metrics]:

@@ -71,7 +71,7 @@ def test_scaling_and_stretching_have_the_eigenvalues_of_their_definition():
 
 
 def test_each_change_is_made_as_often_as_it_should_be():
-    labels = np.asarray(jax.vmap(lambda key: augment.draw(key, 0.4))(jax.random.split(jax.random.key(0), 4000)))
+    labels = np.asarray(jax.vmap(lambda key: augment.sample_label(key, 0.4))(jax.random.split(jax.random.key(0), 4000)))
     often = (labels != 0).mean(axis=0)
     expected = np.array([0.2, 0.2, *[0.4] * 7])
     # Four standard deviations of a share of 4,000.

@@ -86,7 +86,7 @@ def test_a_stored_average_is_found_again_and_a_later_one_is_refused():
     stored = [Profile(step, s) for step in (50, 100) for s in (0.05, 0.1)]
     np.testing.assert_allclose(coefficients(stored, stored[1]), [0, 1, 0, 0], atol=1e-9)
     with pytest.raises(
-        ValueError, match="an average at step 101 was asked for, but the last stored one is of step 100"
+        ValueError, match="An average at step 101 was requested, but the last one stored is of step 100"
     ):
         coefficients(stored, Profile(101, 0.1))
 
