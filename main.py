@@ -13,7 +13,7 @@ eval, sample and export use the config of the checkpoint: --config is optional t
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import app, flags
@@ -24,15 +24,26 @@ from configs.default import flatten, get_config, validate
 from configs.files import describe
 from core.errors import ExitCode, RunError, Stopped
 from core.tables import nearest
-from programs import commands
-from programs.sample import TASKS
+from programs import convert, evaluate, inspect, metrics, sample, train
+from programs.flags import stored_config
 from runtime import malloc
 from runtime.compile_cache import use_compile_cache
 
+# From flags to a function that runs the program; everything that the user gave is checked before that.
+PROGRAMS: dict[str, Callable[[flags.FlagValues], Callable[[], object]]] = {
+    "train": train.command,
+    "eval": evaluate.command,
+    "sample": sample.command,
+    "inspect": inspect.command,
+    "stats": metrics.stats_command,
+    "metrics": metrics.command,
+    "import": convert.import_command,
+    "export": convert.export_command,
+}
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "The folder for checkpoints, samples and metrics; optional for inspect.")
-flags.DEFINE_enum("mode", None, list(commands.PROGRAMS), "What to do.")
+flags.DEFINE_enum("mode", None, list(PROGRAMS), "What to do.")
 flags.DEFINE_string("eval_folder", "eval", "The folder in workdir for evaluations.")
 flags.DEFINE_integer("eval_worker", None, "eval: index of this worker; by default that of a Slurm array, else 0.")
 flags.DEFINE_integer("eval_workers", None, "eval: number of workers; by default that of a Slurm array, else 1.")
@@ -45,7 +56,7 @@ flags.DEFINE_string(
     "export: the .npz or .safetensors file to write.",
 )
 flags.DEFINE_integer("number", None, "export, sample: which checkpoint of the workdir; the newest by default.")
-flags.DEFINE_enum("task", "unconditional", list(TASKS), "sample: what to generate.")
+flags.DEFINE_enum("task", "unconditional", list(sample.TASKS), "sample: what to generate.")
 flags.DEFINE_string(
     "input",
     None,
@@ -98,7 +109,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         if len(argv) > 1:
             raise ValueError(f"unexpected argument {argv[1]!r}; every setting is a flag, such as --config.seed=1.")
-        run = commands.prepare(FLAGS)
+        if FLAGS.workdir is None and FLAGS.mode != "inspect":
+            raise ValueError(f"--mode={FLAGS.mode} needs --workdir=DIR, the folder of the run.")
+        run = PROGRAMS[FLAGS.mode](FLAGS)
     except RunError as error:
         return fail(str(error), error.exit_code)
     except (ValueError, OSError) as error:  # the command, the config, the files; later these would be our errors
@@ -136,7 +149,7 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
             fail(f"{arg} is not a setting; the nearest is config.{nearest(key, known)}.", ExitCode.USER_ERROR)
         )
     try:
-        if (stored := commands.stored_config(argv)) is not None:
+        if (stored := stored_config(argv)) is not None:
             delattr(FLAGS, "config")
             config_flags.DEFINE_config_dict("config", stored, lock_config=True, flag_values=FLAGS, sys_argv=[*argv])
         rest = FLAGS(argv)

@@ -7,6 +7,8 @@ for the shape of one that is given by a path.
 import logging
 import pathlib
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,7 @@ from interop.base import Imported, nest
 from interop.load import load
 from interop.names.order import outline
 from programs import restore_run
+from programs.flags import path_of
 from training.checkpoint import CheckpointError, Checkpoints
 from training.state import TrainState, with_averages
 
@@ -134,3 +137,16 @@ def _number(path: pathlib.Path, step: int, snapshot_freq: int) -> int:
             number, step, snapshot_freq, number * snapshot_freq, number,
         )  # fmt: skip
     return number
+
+
+def import_command(given: Any) -> Callable[[], None]:
+    """--mode=import. Errors: ValueError, OSError, CheckpointError for the config, the file and the workdir."""
+    import_checkpoint(given.config, pathlib.Path(given.workdir), path_of(given, "checkpoint"))
+    return lambda: None
+
+
+def export_command(given: Any) -> Callable[[], None]:
+    """--mode=export. Errors: ValueError, OSError, RunError for the config, the file and the checkpoint."""
+    workdir, path = pathlib.Path(given.workdir), path_of(given, "checkpoint")
+    export_checkpoint(given.config, workdir, path, given.number, given.sigma_rel)
+    return lambda: None

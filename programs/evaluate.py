@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from configs import default
 from core.errors import RunError
 from core.files import remove_stale, write_json
 from evaluation import sample_files
-from evaluation.rounds import Rounds, Worker, run_task
+from evaluation.rounds import Rounds, Worker, run_task, worker_of
 from programs import metrics, restore_run
 from programs.run import Run
 from programs.train import FINISHED
@@ -214,3 +214,10 @@ def _write_samples(run: Run, number: int, directory: pathlib.Path) -> None:
         )
     images = itertools.chain.from_iterable(arrays["samples"] for arrays in rounds)
     write_png(directory / "samples.png", sample_grid(np.stack(list(itertools.islice(images, GRID))), levels))
+
+
+def command(given: Any) -> Callable[[], object]:
+    """--mode=eval. Errors: ValueError, FileNotFoundError, RunError for the config, the data and the features."""
+    worker = worker_of(given.eval_worker, given.eval_workers)
+    run = prepare(given.config, pathlib.Path(given.workdir))
+    return lambda: evaluate(run, given.eval_folder, worker)

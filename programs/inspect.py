@@ -6,6 +6,7 @@ It reads no checkpoint and trains nothing; the config only has to say which data
 import copy
 import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -139,3 +140,17 @@ def _max_distance(source: Source) -> tuple[float, int]:
         squared = norms[block, None] + norms[None] - 2 * flat[block] @ flat.T
         largest = max(largest, float(squared.max()))
     return math.sqrt(largest), len(chosen)
+
+
+def command(given: Any) -> Callable[[], None]:
+    """--mode= Errors: ValueError, OSError for the data."""
+    workdir = pathlib.Path(given.workdir) if given.workdir else None
+    figures = inspect(given.config, workdir)
+
+    def show() -> None:
+        print(table(figures))
+        if workdir:
+            for name in (FIGURES, PICTURE):
+                print(f"-> {workdir / name}")
+
+    return show

@@ -8,7 +8,7 @@ import json
 import logging
 import pathlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ from evaluation.metrics import reference, table
 from evaluation.metrics.moments import GroupedMoments
 from evaluation.rounds import Arrays, Rounds, Task, Worker
 from evaluation.tasks.features import features_task
+from programs.flags import path_of
 from programs.run import Run
+from reports import console
 from reports.provenance import provenance
 from reports.records import Column, Estimate, warnings
 
@@ -183,3 +185,30 @@ def _sample_features(run: Run, number: int, directory: pathlib.Path, extractor: 
 
     name = f"features_{extractor.hash[:8]}"
     return features_task(name, run.config.eval.num_samples, samples.num_rounds, features)
+
+
+def stats_command(given: Any) -> Callable[[], None]:
+    """--mode=stats. Errors: ValueError, OSError for the config, the data and the features."""
+    run, path = _compared(given), path_of(given, "stats")
+    write_statistics(run, path)
+    return lambda: None
+
+
+def command(given: Any) -> Callable[[], None]:
+    """--mode=metrics. Errors: ValueError, OSError for the config, the data, the features and the samples."""
+    run, path = _compared(given), path_of(given, "samples")
+    figures = of_files(run, path, pathlib.Path(given.stats) if given.stats else None)
+
+    def show() -> None:
+        if given.output:
+            write_json(pathlib.Path(given.output) / "metrics.json", figures)
+        print(console.figures(figures))
+
+    return show
+
+
+def _compared(given: Any) -> Run:
+    """The run whose data are compared, its features tried on one example."""
+    run = Run(given.config, given.workdir)
+    check(run)
+    return run

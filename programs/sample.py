@@ -7,7 +7,9 @@ checkpoint, calls it, and writes `samples.png`, `samples.npz` and `record.json`.
 import dataclasses
 import logging
 import pathlib
+import time
 from collections.abc import Callable
+from typing import Any
 
 from builders import inverse
 from configs import default
@@ -21,6 +23,7 @@ from programs.tasks.latent import decoding, encoding, interpolation
 from programs.tasks.restore import restoration
 from reports.provenance import provenance
 from reports.sheets import write_png
+from runtime.signals import report_on_signal
 from systems.diffusion import Diffusion
 
 PICTURE, ARRAYS, RECORD = FILES = ("samples.png", "samples.npz", "record.json")  # in the order of writing, each whole
@@ -101,3 +104,39 @@ TASKS: dict[str, Callable[[Diffusion, Request], SampleFn]] = {
     "encode": encoding,
     "decode": decoding,
 }
+
+
+def command(given: Any) -> Callable[[], None]:
+    """--mode= Errors: ValueError, FileNotFoundError, RunError for the request and the checkpoint."""
+    request = request_of(given)
+    directory, began = folder(given.workdir, request.task, request.output), time.time()
+    with report_on_signal(lambda: remains(directory, began)):
+        run = Run.of_checkpoint(given.config, given.workdir, request.number)
+        sample_fn = prepare(run, request)
+
+    def run_command() -> None:
+        with report_on_signal(lambda: remains(directory, began)):
+            print(f"-> {execute(run, request, sample_fn)}")
+
+    return run_command
+
+
+def request_of(given: Any) -> Request:
+    """What the flags of mode sample ask for. Errors: ValueError for labels that are not numbers."""
+    try:
+        labels = tuple(int(label) for label in given.labels)
+    except ValueError:
+        raise ValueError(
+            f"--labels={','.join(given.labels)}: class labels are given as numbers, such as --labels=3,7."
+        ) from None
+    return Request(
+        task=given.task,
+        input=given.input,
+        mask=given.mask,
+        labels=labels,
+        num_samples=given.num_samples or (64 if given.task == "unconditional" else 8),
+        measured=given.measured,
+        temperature=given.temperature,
+        output=given.output,
+        number=given.number,
+    )

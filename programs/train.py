@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from data.pipeline import Batches, examples_of_step, train_batches
 from programs.run import Run
 from reports.sheets import sample_grid
 from runtime.barrier import barrier
+from runtime.distributed import connect
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
 from systems.base import Generate
@@ -189,3 +191,18 @@ def _explained(error: Exception, run: Run, memory_bytes: int) -> RunError | None
             "config.training.snapshot_num_samples or config.model.nf, or use more devices, and start again."
         )
     return None
+
+
+def command(given: Any) -> Callable[[], None]:
+    """--mode=train. Errors: ValueError, FileNotFoundError for the config and the data, PeerError."""
+    stop = StopRequest().install()
+    connect(
+        given.coordinator,
+        given.num_processes,
+        given.process_id,
+        detect=given.distributed,
+        timeout_seconds=given.peer_timeout,
+    )
+    run = Run(given.config, given.workdir)
+    prepare(run)
+    return lambda: train(run, stop, given.allow_config_change)

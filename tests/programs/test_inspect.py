@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 from configs import default
 from core.errors import ExitCode
 from data import stock
-from programs import commands, inspect
+from programs import inspect
 from tests.support.paths import ROOT
 
 
@@ -91,7 +91,7 @@ def test_the_last_line_names_the_picture(tmp_path, capsys):
     given = types.SimpleNamespace(
         mode="inspect", config=config_of(f"npy:{tmp_path}/x.npy"), workdir=str(tmp_path / "run")
     )
-    commands.prepare(given)()
+    inspect.command(given)()
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"-> {tmp_path}/run/inspect/examples.png" and (tmp_path / "run/inspect/examples.png").is_file()
 

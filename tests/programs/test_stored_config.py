@@ -161,4 +161,4 @@ def test_a_damaged_config_of_a_checkpoint_is_one_sentence(tmp_path):
     workdir = checkpoint(tiny(), tmp_path, DataSpec((8, 8, 3), "uint8", 256, 10))
     (workdir / restore_run.FOLDER / "1" / "config" / "metadata").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        main.commands.stored_config(["main.py", "--mode=sample", f"--workdir={workdir}"])
+        main.stored_config(["main.py", "--mode=sample", f"--workdir={workdir}"])

@@ -7,7 +7,6 @@ third way.
 """
 
 import fnmatch
-import functools
 import importlib
 import importlib.util
 import os
@@ -23,8 +22,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import main
-from programs import commands
-from programs.run import Run
+from builders.devices import make_devices
 from tests.support.command_stage import OF_BENCHMARK, Stage, Subject, special, value_of
 from tests.support.documented import COMMANDS, OTHERS, logical_lines
 from tests.support.flags import flags_of_main
@@ -97,7 +95,7 @@ def _as_in_a_process_of_its_own(monkeypatch):
     """Signals and logging are as they were afterwards; one device; the cache of the tests."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(main, "set_up", lambda: None)
-    monkeypatch.setattr(commands, "Run", functools.partial(Run, devices=jax.devices()[:1]))
+    monkeypatch.setattr("programs.run.make_devices", lambda config, chosen: make_devices(config, jax.devices()[:1]))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     yield
     for number, handler in handlers.items():

@@ -201,7 +201,7 @@ def test_the_first_signal_is_noted_and_the_second_ends_the_process_at_once():
 def test_sampling_that_is_ended_by_a_signal_says_what_is_left_of_it(tmp_path, number, code):
     script = (
         "import os, time, main\n"
-        f"main.commands.Run.of_checkpoint = lambda *_: os.kill(os.getpid(), {number:d}) or time.sleep(60)\n"
+        f"main.sample.Run.of_checkpoint = lambda *_: os.kill(os.getpid(), {number:d}) or time.sleep(60)\n"
         f"words = ['main.py', '--config=configs/vp/smoke.py', '--mode=sample', '--workdir={tmp_path}']\n"
         "main.app.run(main.main, words, flags_parser=main.parse)"
     )

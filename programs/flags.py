@@ -1,0 +1,51 @@
+"""Reading a command line: the flags that several programs share, and the config of a checkpoint."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import default
+from programs import restore_run
+from training.checkpoint import CheckpointError, peek_config
+
+STORED = ("eval", "sample", "export")  # programs that use the config of a checkpoint
+
+
+def stored_config(argv: Sequence[str]) -> ConfigDict | None:
+    """The config of the checkpoint that a command line uses, where it gives no --config; None where it needs one.
+
+    Errors: CheckpointError where there is no such checkpoint.
+    """
+    mode, workdir, config, number, first = (
+        _value(argv, name) for name in ("mode", "workdir", "config", "number", "config.eval.begin_ckpt")
+    )
+    if config is not None or mode not in STORED or workdir is None:
+        return None
+    number = first if mode == "eval" else number
+    asked = int(number) if number is not None and number.isdecimal() else None
+    folder = pathlib.Path(workdir) / restore_run.FOLDER
+    try:
+        return default.from_json(peek_config(folder, asked))
+    except CheckpointError:
+        if mode != "eval":
+            raise
+        return default.from_json(peek_config(folder))  # it is waited for; any other says what the model is
+
+
+def path_of(given: Any, name: str) -> pathlib.Path:
+    """The path that a flag gives. Errors: ValueError where it is missing."""
+    if not getattr(given, name):
+        raise ValueError(f"--mode={given.mode} needs --{name}=PATH.")
+    return pathlib.Path(getattr(given, name))
+
+
+def _value(argv: Sequence[str], name: str) -> str | None:
+    """The value of `--name=value` or `--name value`, the last one; None without."""
+    found = None
+    for k, arg in enumerate(argv[1:], start=1):
+        flag, equals, value = arg.partition("=")
+        if arg.startswith("-") and flag.lstrip("-") == name:
+            found = value if equals else (argv[k + 1] if k + 1 < len(argv) else None)
+    return found
