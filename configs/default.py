@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from configs import validation
-from configs.keys import differences, flatten, set_value, to_json, unknown_key
+from configs.keys import Mismatch, differences, flatten, set_value, to_json, unknown_key
 from configs.sections import KEYS, SECTIONS
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "from_json",
     "get_config",
     "is_fixed",
+    "mismatch",
     "to_json",
     "validate",
 ]
@@ -50,6 +51,13 @@ def is_fixed(key: str) -> bool:
 def changes_evaluation(key: str) -> bool:
     """Whether rounds of an evaluation with another value of this key cannot be combined with new ones."""
     return _changes(key) != "nothing"
+
+
+def mismatch(key: str) -> Mismatch:
+    """What a program that uses a checkpoint does if it is given another value of this key; see `Key.mismatch`."""
+    if not is_fixed(key):
+        return "given"
+    return KEYS[key].mismatch if key in KEYS else "error"
 
 
 def _changes(key: str) -> str:

@@ -12,6 +12,7 @@ from configs.checks import Check
 from core.tables import nearest
 
 Changes = Literal["model", "evaluation", "nothing"]
+Mismatch = Literal["error", "stored", "given"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Key:
     `changes`: what depends on the value. "model": the trained model or its data, so that a resumed run may not change
     it, and rounds of an evaluation do not carry over. "evaluation": only the results of an evaluation, so that a
     resumed run may change it, but rounds do not carry over. "nothing": neither.
+    `mismatch`: of keys that change the model, what a program that uses a checkpoint does if the config it is given has
+    another value than the checkpoint's config. "error": refuses it. "stored": uses the checkpoint's value, because the
+    setting only matters for training. "given": uses the value it is given.
     """
 
     default: Any
@@ -31,6 +35,7 @@ class Key:
     check: Check | None = None
     _: dataclasses.KW_ONLY
     changes: Changes
+    mismatch: Mismatch = "error"
 
     def initial(self) -> Any:
         """The value in a new config; a placeholder of the right type for a setting that is unset."""

@@ -12,6 +12,7 @@ from configs.sections import SECTIONS
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "reference" / "configs.md"
 EFFECTS = {"model": "new run", "evaluation": "new evaluation", "nothing": "any time"}
+USES = {"error": "", "stored": " (ignored with a checkpoint)", "given": " (accepted with a checkpoint)"}
 MODULES = (
     "configs.default", "configs.keys", "configs.checks", "configs.validation", "configs.files", "configs.reference",
     "configs.presets.datasets", "configs.presets.networks", "configs.presets.processes", "configs.presets.sizes",
@@ -27,9 +28,10 @@ Every setting is a flag: `--config.optim.lr=1e-3`. Booleans are set by `--config
 The last column says when a setting may be changed:
 
 - *any time*: a resumed run may change it, and rounds of an evaluation that has begun remain valid.
-- *new evaluation*: a resumed run may change it. Rounds of an evaluation do not carry over; use another `--eval_folder`.
+- *new evaluation*: a resumed run may change it. Rounds of an evaluation do not carry over: use another `--eval_folder`.
 - *new run*: it determines the model or its data. A resumed run refuses another value, unless `--allow_config_change` is
-  given, and rounds of an evaluation do not carry over.
+  given, and rounds of an evaluation do not carry over. Programs that use a checkpoint (`sample`, `eval`, `export`)
+  refuse another value than the checkpoint's, or *ignore* it if it only matters for training, or *accept* it.
 """
 
 
@@ -49,7 +51,7 @@ def table(keys: dict[str, Key]) -> str:
 def _row(name: str, key: Key) -> str:
     default = f"unset ({key.default.__name__})" if isinstance(key.default, type) else f"`{key.default!r}`"
     values = key.check.words.replace("be ", "", 1) if key.check else ""
-    return f"| `{name}` | {default} | {values} | {key.help} | {EFFECTS[key.changes]} |\n"
+    return f"| `{name}` | {default} | {values} | {key.help} | {EFFECTS[key.changes]}{USES[key.mismatch]} |\n"
 
 
 if __name__ == "__main__":

@@ -17,13 +17,6 @@ from training.posthoc_ema import Profile, coefficients, combine
 from training.state import AveragedState, TrainState
 
 FOLDER = "checkpoints"  # below the workdir: those that are kept
-# Settings that a resumed run may not change, but that a trained model can be used with: the value given is taken.
-FREE_TO_USE = ("seed", "training.batch_size", "data.dataset", "data.category")
-# Those with no effect on a trained model, or on its state alone: the checkpoint's value is taken.
-OF_TRAINING = (
-    "optim.optimizer", "data.random_flip", "data.on_corrupt", "data.augment", "model.dropout", "model.init_scale",
-    "model.ema_rate", "model.ema_warmup", "model.ema_rates", "model.ema_sigma_rels",
-)  # fmt: skip
 
 
 class ConfigMismatchError(RunError):
@@ -126,7 +119,7 @@ def config_to_use(given: ConfigDict, stored: ConfigDict, spec: DataSpec | None, 
         for key, value in default.flatten(stored):
             section, _, name = key.rpartition(".")
             part = config[section] if section else config
-            if default.is_fixed(key) and key not in FREE_TO_USE and not _is_step_count(key, stored):
+            if default.mismatch(key) != "given" and not _is_step_count(key, stored):
                 if part[name] != value:
                     taken.append(f"{key} = {value!r}")
                 part[name] = value
@@ -142,7 +135,7 @@ def refuse_mismatch(config: ConfigDict, stored: ConfigDict, workdir: pathlib.Pat
     changed = {
         key: values
         for key, values in default.differences(default.to_json(stored), default.to_json(config)).items()
-        if default.is_fixed(key) and key not in (*FREE_TO_USE, *OF_TRAINING) and not _is_step_count(key, stored)
+        if default.mismatch(key) == "error" and not _is_step_count(key, stored)
     }
     if changed:
         listed = "; ".join(f"config.{key} is {new!r}, but {old!r} there" for key, (old, new) in changed.items())

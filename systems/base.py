@@ -54,9 +54,6 @@ class System(abc.ABC):
         config = context.config
         self.context, self.config, self.spec = context, config, context.spec
         self.devices, self.key = context.devices, context.key
-        for name in ("bpd_dataset", "reference_dataset"):
-            choose(f"eval.{name}", config.eval[name], {"train": "train", "test": "test"})
-        choose("eval.sample_format", config.eval.sample_format, dict.fromkeys(("npz", "png", "both")))
         for metric in config.eval.metrics:
             choose("eval.metrics", metric, METRICS)
         self.objective = make_objective(config, context.spec.num_levels, context.devices.gather_params)

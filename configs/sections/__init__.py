@@ -4,7 +4,7 @@ from configs.keys import Key
 from configs.sections import data, evaluation, model, optim, restore, sampling, training
 
 SECTIONS: dict[str, dict[str, Key]] = {
-    "": {"seed": Key(42, "Seed of all random numbers of a run.", changes="model")},
+    "": {"seed": Key(42, "Seed of all random numbers of a run.", changes="model", mismatch="given")},
     "training": training.KEYS,
     "sampling": sampling.KEYS,
     "restore": restore.KEYS,

@@ -9,8 +9,9 @@ KEYS = {
         "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, `npz:PATH` "
         "or `cifar10:PATH`. Empty: has to be given on the command line.",
         changes="model",
+        mismatch="given",
     ),
-    "category": Key(str, "Category of LSUN: `bedroom` or `church_outdoor`.", changes="model"),
+    "category": Key(str, "Category of LSUN: `bedroom` or `church_outdoor`.", changes="model", mismatch="given"),
     "data_dir": Key(str, "Where TFDS keeps data sets; unset: its own default.", changes="nothing"),
     "image_size": Key(
         32, "Height and width in pixels; of your own images, the size after `resize`.", POSITIVE, changes="model"
@@ -46,6 +47,7 @@ KEYS = {
         "What to do about images of your own that cannot be read: `refuse` or `skip` them.",
         one_of("refuse", "skip"),
         changes="model",
+        mismatch="stored",
     ),
     "cache_dir": Key(
         str, "Where your own images are cached after decoding; unset: in memory, up to 1 GiB.", changes="nothing"
@@ -63,12 +65,13 @@ KEYS = {
         NON_NEGATIVE,
         changes="nothing",
     ),
-    "random_flip": Key(True, "Mirror training images with probability 1/2.", changes="model"),
+    "random_flip": Key(True, "Mirror training images with probability 1/2.", changes="model", mismatch="stored"),
     "augment": Key(
         0.0,
         "Probability of each of EDM's augmentations of images (0.12 there); needs `model.augment_dim = 9`.",
         PROBABILITY,
         changes="model",
+        mismatch="stored",
     ),
     "centered": Key(True, "The network sees data in [-1, 1] instead of [0, 1].", changes="model"),
     "uniform_dequantization": Key(

@@ -42,17 +42,21 @@ KEYS = {
     "num_scales": Key(
         1000, "Noise levels of a discrete model, and the default number of sampling steps.", POSITIVE, changes="model"
     ),
-    "ema_rate": Key(0.9999, "Decay rate of the average of the parameters.", BELOW_ONE, changes="model"),
+    "ema_rate": Key(
+        0.9999, "Decay rate of the average of the parameters.", BELOW_ONE, changes="model", mismatch="stored"
+    ),
     "ema_warmup": Key(
         False,
         "Use min(ema_rate, (1 + step) / (10 + step)), as in the published PyTorch code.",
         changes="model",
+        mismatch="stored",
     ),
     "ema_rates": Key(
         (),
         "Decay rates of further averages to keep, such as (0.999, 0.99999).",
         each("a rate", "be in [0, 1)", lambda rate: 0 <= rate < 1),
         changes="model",
+        mismatch="stored",
     ),
     "ema_sigma_rels": Key(
         (),
@@ -60,6 +64,7 @@ KEYS = {
         "average of any width.",
         each("a width", "be in (0, 0.288)", lambda sigma_rel: 0 < sigma_rel < 12**-0.5),
         changes="model",
+        mismatch="stored",
     ),
     "embedding_type": Key("positional", "Embedding of time: `positional` or `fourier`.", changes="model"),
     "fourier_scale": Key(16.0, "Standard deviation of the frequencies of `fourier`.", changes="model"),
@@ -70,7 +75,7 @@ KEYS = {
     "ch_mult": Key((1, 2, 2, 2), "Channels at each resolution, as multiples of `nf`.", changes="model"),
     "num_res_blocks": Key(4, "Residual blocks per resolution.", POSITIVE, changes="model"),
     "attn_resolutions": Key((16,), "Heights at which attention is used.", changes="model"),
-    "dropout": Key(0.1, "Dropout probability.", BELOW_ONE, changes="model"),
+    "dropout": Key(0.1, "Dropout probability.", BELOW_ONE, changes="model", mismatch="stored"),
     "resamp_with_conv": Key(True, "Resample with a convolution (`ddpm` blocks).", changes="model"),
     "conditional": Key(True, "Condition the network on time.", changes="model"),
     "augment_dim": Key(
@@ -97,7 +102,7 @@ KEYS = {
     "progressive": Key("none", "Output pyramid: `none`, `output_skip` or `residual`.", changes="model"),
     "progressive_input": Key("none", "Input pyramid: `none`, `input_skip` or `residual`.", changes="model"),
     "progressive_combine": Key("sum", "How the input pyramid is combined: `sum` or `cat`.", changes="model"),
-    "init_scale": Key(0.0, "Scale of the initialization of output layers.", changes="model"),
+    "init_scale": Key(0.0, "Scale of the initialization of output layers.", changes="model", mismatch="stored"),
     "blocks_per_group": Key(
         4, "`wideresnet`: residual blocks at each of three resolutions.", POSITIVE, changes="model"
     ),

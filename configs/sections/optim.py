@@ -4,7 +4,7 @@ from configs.checks import POSITIVE
 from configs.keys import Key
 
 KEYS = {
-    "optimizer": Key("Adam", "`Adam`, with decoupled weight decay.", changes="model"),
+    "optimizer": Key("Adam", "`Adam`, with decoupled weight decay.", changes="model", mismatch="stored"),
     "lr": Key(2e-4, "Learning rate.", POSITIVE, changes="nothing"),
     "beta1": Key(0.9, "Decay rate of the first moment.", changes="nothing"),
     "beta2": Key(0.999, "Decay rate of the second moment.", changes="nothing"),

@@ -14,6 +14,7 @@ KEYS = {
         "`eval.dequantization = variational` is fitted.",
         POSITIVE,
         changes="model",
+        mismatch="given",
     ),
     "n_iters": Key(1_300_000, "Optimizer steps.", POSITIVE, changes="nothing"),
     "snapshot_freq": Key(

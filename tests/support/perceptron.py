@@ -53,7 +53,6 @@ def make(config: ConfigDict, process: SDE) -> Perceptron:
 
 
 def register(patch: pytest.MonkeyPatch) -> None:
-    """Adds the network to the tables: a config asks for it by `model.name = NAME`."""
-    patch.setitem(network.NETWORKS, NAME, make)
-    for table in ("KNOW_CLASSES", "KNOW_AUGMENTATION", "ANY_RANK"):
-        patch.setattr(network, table, (*getattr(network, table), NAME))
+    """Adds the network to the table: a config asks for it by `model.name = NAME`."""
+    entry = network.NetworkEntry(make, (1, 2, 3, 4), classes=True, augmentation=True, remat=False)
+    patch.setitem(network.NETWORKS, NAME, entry)

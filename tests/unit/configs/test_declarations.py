@@ -21,7 +21,8 @@ def test_the_reference_page_is_up_to_date():
 def test_a_declaration_explains_the_setting_and_its_default_is_valid(key):
     declared = default.KEYS[key]
     assert declared.help.endswith(".") and "|" not in declared.help
-    assert declared.changes in reference.EFFECTS
+    assert declared.changes in reference.EFFECTS and declared.mismatch in reference.USES
+    assert declared.mismatch == "error" or declared.changes == "model"
     if declared.check and not isinstance(declared.default, type):
         declared.check.run(key, declared.default)
 
@@ -50,6 +51,26 @@ def test_a_declaration_explains_the_setting_and_its_default_is_valid(key):
 def test_what_a_resume_may_change_and_what_rounds_depend_on(key, resume_may_change, rounds_carry_over):
     assert default.is_fixed(key) != resume_may_change
     assert default.changes_evaluation(key) != rounds_carry_over
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("model.nf", "error"),
+        ("training.sde", "error"),
+        ("data.centered", "error"),
+        ("model.of_another_version", "error"),
+        ("model.dropout", "stored"),
+        ("model.ema_rate", "stored"),
+        ("optim.optimizer", "stored"),
+        ("seed", "given"),
+        ("data.dataset", "given"),
+        ("training.batch_size", "given"),
+        ("sampling.num_steps", "given"),
+    ],
+)
+def test_what_is_used_if_a_config_differs_from_that_of_a_checkpoint(key, expected):
+    assert default.mismatch(key) == expected
 
 
 def test_the_batch_size_invalidates_rounds_because_the_dequantization_is_fitted_on_batches_of_it():
