@@ -78,7 +78,7 @@ def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> 
         state = kept.restore(number, run.abstract_state())
         folder = run.workdir / eval_folder
         with _writing(folder):
-            reports.append(_evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
+            reports.append(evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
             best = overview.rebuild(folder)
         new = [warning for warning in console.warnings(reports[-1]) if warning not in told]
         for warning in new:  # most are the same for every checkpoint
@@ -131,7 +131,7 @@ def _silence(run: Run) -> str:
     return f"; the trainer's last line of metrics is {seconds:.0f} s old"
 
 
-def _evaluate_checkpoint(
+def evaluate_checkpoint(
     run: Run, number: int, state: TrainState, directory: pathlib.Path, worker: Worker
 ) -> pathlib.Path:
     """Runs the tasks of one checkpoint and writes its report."""
@@ -148,7 +148,7 @@ def _evaluate_checkpoint(
         shown = ", ".join(f"{key} {value:.6g}" for key, value in results[task.name].items())
         logging.info("checkpoint %d  %s: %s", number, task.name, shown)
     if "samples" in results:
-        _write_samples(run, number, directory)
+        write_samples(run, number, directory)
     if config.eval.enable_metrics:
         with _timed(directory, "metrics", worker):
             results["metrics"] = metrics.of_checkpoint(run, number, directory, worker)
@@ -197,7 +197,7 @@ def _same_settings(run: Run, directory: pathlib.Path) -> None:
     write_json(path, now)
 
 
-def _write_samples(run: Run, number: int, directory: pathlib.Path) -> None:
+def write_samples(run: Run, number: int, directory: pathlib.Path) -> None:
     """The samples in the forms that `eval.sample_format` asks for, and the first as a grid; what exists stays."""
     rounds = Rounds(run.system.evaluations["samples"](number, None), directory)
     levels = run.spec.num_levels

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 import run_lib
+from configs import default
 from core.errors import ExitCode, RunError
 from core.files import STALE_SECONDS, remove_stale
 from evaluation.metrics import table
 from evaluation.rounds import run_task
 from evaluation.sample_files import read_batches
 from evaluation.tasks.samples import samples_task
-from programs import metrics, restore_run
+from programs import evaluate, metrics, restore_run
 from tests.support.evaluations import evaluated
 from tests.support.paths import ROOT
 from tests.support.runs import compared, untrained
@@ -69,7 +70,7 @@ def test_what_is_no_trouble_of_the_disk_is_not_taken_for_it(run, monkeypatch):
     def broken(*arguments):
         raise OSError(errno.EIO, "the bus")
 
-    monkeypatch.setattr(run_lib, "run_task", broken)
+    monkeypatch.setattr(evaluate, "run_task", broken)
     with pytest.raises(OSError, match="the bus"):
         run_lib.evaluate(run, "broken")
 
@@ -89,11 +90,16 @@ def test_warnings_are_told_once_and_the_best_of_several_and_what_is_a_deviation(
         evaluated(directory.parent, number, bits=False)
         return directory / "report.json"
 
-    kept = types.SimpleNamespace(numbers=lambda: [1, 2], restore=lambda number, state: None, close=lambda: None)
-    monkeypatch.setattr(run_lib, "Checkpoints", lambda folder: kept)
-    monkeypatch.setattr(run_lib, "_evaluate_checkpoint", written)
     config = loss_only()
     config.eval.end_ckpt = 2
+    kept = types.SimpleNamespace(
+        numbers=lambda: [1, 2],
+        config=lambda number: default.to_json(config),
+        restore=lambda number, state: None,
+        close=lambda: None,
+    )
+    monkeypatch.setattr(evaluate, "Checkpoints", lambda folder: kept)
+    monkeypatch.setattr(evaluate, "evaluate_checkpoint", written)
     run_lib.evaluate(types.SimpleNamespace(workdir=tmp_path, config=config, abstract_state=lambda: None))
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["FID compares <few> samples", "750 <halves> are few"]
@@ -126,11 +132,11 @@ def test_samples_are_left_in_the_form_that_is_asked_for(run, tmp_path, form, mon
 
     task = samples_task(40, 16, generate)
     run_task(task, tmp_path)
-    monkeypatch.setitem(run_lib.TASKS, "samples", lambda *arguments: task)
+    system = types.SimpleNamespace(evaluations={"samples": lambda number, params: task})
     monkeypatch.setitem(run.config.eval, "sample_format", form)
     monkeypatch.setitem(run.config.eval, "num_samples", 40)
     for _ in range(2):  # what is there stays
-        run_lib._write_samples(run, 1, tmp_path)
+        evaluate.write_samples(types.SimpleNamespace(system=system, spec=run.spec, config=run.config), 1, tmp_path)
     left = {path.name for path in tmp_path.iterdir()} - {"samples", "samples.png"}
     assert left == {"npz": {"samples.npz"}, "png": {"samples_png"}, "both": {"samples.npz", "samples_png"}}[form]
     if form != "png":

@@ -142,15 +142,15 @@ def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, 
     assert report["loss"]["num_examples"] == 128 and report["metrics"]["samples"]["fid"]["num_samples"] == 40
     assert report["metrics"]["data_against_data"]["fid"]["num_samples"] == 256
 
-    write, written = rounds._write_round, []
+    write, written = rounds.write_atomically, []
 
-    def dying(path, result):
-        write(path, result)
+    def dying(path, content):
+        write(path, content)
         written.append(path)
         if len(written) % 2 == 0:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(rounds, "_write_round", dying)
+    monkeypatch.setattr(rounds, "write_atomically", dying)
     reports, starts = [], 0
     while not reports:
         assert starts < 200, "no worker comes through"

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +13,8 @@ import run_lib
 from configs import presets
 from core.errors import ExitCode
 from programs import restore_run, sample
-from programs.tasks import latent, restore
+from programs.tasks import generate, latent, restore
 from programs.tasks.base import Request, in_batches
-from tests.support.paths import ROOT
 from tests.support.runs import tiny, untrained
 from training.checkpoint import CheckpointError
 
@@ -133,7 +130,7 @@ def test_images_of_each_class_asked_for(by_class, tmp_path):
 @pytest.mark.parametrize(
     ("module", "asked"),
     [
-        (sample, {"task": "unconditional", "num_samples": 5}),
+        (generate, {"task": "unconditional", "num_samples": 5}),
         (restore, {"task": "superresolve", "num_samples": 2, "input": TEST_IMAGES}),
         (latent, {"task": "encode", "input": TEST_IMAGES}),
     ],
@@ -278,14 +275,14 @@ def test_guidance_needs_what_it_is_made_of(plain):
     config = tiny()
     config.sampling.guidance = "classifier_free"
     with pytest.raises(ValueError, match="needs a network that was trained with and without classes"):
-        untrained(config, plain)
+        _ = untrained(config, plain).system.guide
     config.sampling.guidance = "classifier"
     with pytest.raises(ValueError, match="needs config.sampling.guide_workdir"):
-        untrained(config, plain)
+        _ = untrained(config, plain).system.guide
     config.sampling.update(guidance="none", guidance_min_sigma=2.0, guidance_max_sigma=1.0)
     config.model.num_labels = 3
     with pytest.raises(ValueError, match="num_labels = 3, but synthetic has 10 classes"):
-        untrained(config, plain)
+        _ = untrained(config, plain).system.guide
 
 
 def test_a_classifier_draws_nothing(tmp_path):
@@ -316,10 +313,8 @@ def test_what_remains_of_a_command_is_what_it_has_written(tmp_path):
     assert sample.remains(tmp_path, 50.0) == f"samples.png, samples.npz, record.json are whole in {tmp_path}."
 
 
-def test_from_the_command_line_an_error_is_one_line_and_an_exit_code(tmp_path):
-    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=sample"]
-    command += [f"--config.data.data_dir={tmp_path}", "--task=inpaint", "--input=nothing.png"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == ExitCode.USER_ERROR
-    assert done.stderr.strip().startswith("error: the input nothing.png does not exist")
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_from_the_command_line_an_error_is_one_line_and_an_exit_code(plain, command_line):
+    done = command_line(f"--workdir={plain}", "--mode=sample", "--task=inpaint", "--input=nothing.png")
+    assert done.code == ExitCode.USER_ERROR
+    assert done.error.startswith("error: the input nothing.png does not exist")
+    assert len(done.error.splitlines()) == 1
