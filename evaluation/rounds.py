@@ -1,7 +1,7 @@
-"""Evaluation as a list of rounds: each writes one file, and a file that exists is done.
+"""Evaluation as a list of rounds: each writes one file, and a round whose file exists is done.
 
-So an interrupted evaluation continues where it stopped, several workers can share one directory, and the numbers do not
-depend on either.
+An interrupted evaluation therefore continues where it stopped, several workers can share a directory, and the results
+depend on neither.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Task(NamedTuple):
 
 
 class Rounds(Sequence[Arrays]):
-    """The finished rounds of a task, each read from its file when it is asked for."""
+    """The finished rounds of a task, each read from its file when it is indexed."""
 
     def __init__(self, task: Task, directory: str | os.PathLike):
         self._paths = [round_path(task, directory, i) for i in range(task.num_rounds)]
@@ -63,7 +63,7 @@ def round_path(task: Task, directory: str | os.PathLike, round_number: int) -> p
 
 
 def is_done(path: pathlib.Path) -> bool:
-    """Whether `path` holds the whole result of a round; a damaged file is reported in the log and counts as missing."""
+    """Whether `path` holds the complete result of a round; a damaged file is logged and counts as missing."""
     if not path.exists():
         return False
     try:
@@ -82,15 +82,15 @@ class Worker:
     count: int = 1
 
     def order(self, num_rounds: int) -> list[int]:
-        """All rounds: its own, every `count`-th, then the others' from their ends, where those are not yet."""
+        """All rounds: its own, every `count`-th, then those of the others, starting from their ends."""
         own, *others = (range((self.index + k) % self.count, num_rounds, self.count) for k in range(self.count))
         return [*own, *(round_number for share in others for round_number in reversed(share))]
 
 
 def worker_of(index: int | None, count: int | None) -> Worker:
-    """Which worker of an evaluation this is: as the flags say, or, where they do not, the index of a Slurm array.
+    """The worker that the flags name; without flags, the one of this job of a Slurm array.
 
-    Errors: ValueError for a worker that there is not.
+    Errors: ValueError for an index out of range.
     """
     first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
     index = int(os.environ.get("SLURM_ARRAY_TASK_ID", str(first))) - first if index is None else index
@@ -101,11 +101,11 @@ def worker_of(index: int | None, count: int | None) -> Worker:
 
 
 def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()) -> dict[str, float]:
-    """Runs the rounds of `task` that have no file yet and summarises all of them.
+    """Runs the rounds of `task` that have no file yet and summarizes all of them.
 
-    Several workers may run one task in one directory: each does its own rounds and then helps with those that others
-    have not finished. A round is looked for just before it would be computed, and two workers that compute the same
-    one write the same file. Raises what `task.run` raises; finished rounds stay.
+    Several workers may run a task in one directory: each does its own rounds and then helps with those that others have
+    not finished. Whether a round is done is checked just before it would be computed; two workers that compute the same
+    round write the same file. Raises what `task.run` raises; finished rounds are kept.
     """
     for round_number in worker.order(task.num_rounds):
         path = round_path(task, directory, round_number)
@@ -125,7 +125,7 @@ def check_coverage(name: str, index: np.ndarray, size: int) -> None:
 
 
 def _read(path: pathlib.Path) -> Arrays:
-    """All arrays of a round's file; never executes what it reads."""
+    """All arrays of a round's file; nothing in it is executed."""
     with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
@@ -135,12 +135,12 @@ def _write_round(path: pathlib.Path, result: Arrays) -> None:
     arrays = {name: np.asarray(result[name]) for name in sorted(result)}
     try:
         write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    except FileNotFoundError:  # another worker saw all rounds done and swept up our temporary file
+    except FileNotFoundError:  # another worker finished all rounds and removed our temporary file
         if not is_done(path):
             raise
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes the temporary files of workers that were killed; called when every round is done."""
+    """Removes temporary files of killed workers; called when every round is done."""
     for path in folder.glob(".round_*.tmp"):
         path.unlink(missing_ok=True)

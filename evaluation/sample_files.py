@@ -1,4 +1,4 @@
-"""Samples in the forms that other programs read and write: an `.npz` with `arr_0`, and folders of PNG or JPEG files."""
+"""Samples in the formats of other programs: `.npz` files with `arr_0`, and folders of PNG or JPEG files."""
 
 import itertools
 import os
@@ -14,31 +14,31 @@ from PIL import Image, UnidentifiedImageError
 
 from core.files import UNREADABLE, write_atomically
 
-PICTURES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarray]:
-    """The images of an `.npz` file or of a folder, [B, H, W, C] uint8 with B = `batch_size` but for the last.
+    """The images of an `.npz` file or of a folder, [B, H, W, C] uint8 with B = `batch_size` except in the last batch.
 
-    An `.npz` holds `arr_0` [N, H, W, C], C = 1 or 3, and is read piece by piece. In a folder all PNG and JPEG files
-    below it count, sorted by path; they are grey where the first one is, else RGB. Nothing is executed. Errors:
-    ValueError, one sentence that starts with the path of the file at fault.
+    An `.npz` file holds `arr_0` [N, H, W, C], C = 1 or 3, and is read in pieces. In a folder, all PNG and JPEG files
+    below it are read, sorted by path; they are grayscale if the first one is, otherwise RGB. Nothing is executed.
+    Errors: ValueError, one sentence that starts with the path of the file at fault.
     """
     if batch_size < 1:
-        raise ValueError(f"batches of {batch_size} images were asked for; use at least 1")
+        raise ValueError(f"batches of {batch_size} images were requested; use at least 1")
     path = pathlib.Path(path)
     if path.is_dir():
         return _read_folder(path, batch_size)
     if path.is_file() and path.suffix.lower() == ".npz":
         return _read_npz(path, batch_size)
-    raise ValueError(f"{path} is no folder of {', '.join(PICTURES)} files and no .npz file.")
+    raise ValueError(f"{path} is neither a folder of {', '.join(SUFFIXES)} files nor an .npz file.")
 
 
 def write_npz(path: str | os.PathLike, num: int, batches: Iterable[np.ndarray]) -> None:
-    """Writes `num` examples, in batches [B, ...] of one type, as the `arr_0` of an `.npz` file, one batch in memory.
+    """Writes `num` examples, in batches [B, ...] of one dtype, as `arr_0` of an `.npz` file, one batch in memory.
 
-    The bytes are those of `numpy.savez`. Errors: ValueError for another type than uint8, uint16 and float32, for single
-    numbers, for batches that differ, and for another number of examples.
+    The bytes are those of `numpy.savez`. Errors: ValueError for a dtype other than uint8, uint16 and float32, for
+    scalars, for batches that differ in dtype or shape, and for another number of examples.
     """
 
     def write(file: BinaryIO) -> None:
@@ -49,7 +49,7 @@ def write_npz(path: str | os.PathLike, num: int, batches: Iterable[np.ndarray]) 
                 if batch.ndim < 2 or batch.dtype not in (np.uint8, np.uint16, np.float32) or form not in (None, found):
                     raise ValueError(
                         f"samples of {batch.dtype} {batch.shape} were given; a sample file takes uint8, uint16 or "
-                        "float32 [B, ...], all of one form"
+                        "float32 [B, ...], all of one dtype and shape"
                     )
                 if form is None:
                     form = found
@@ -64,9 +64,9 @@ def write_npz(path: str | os.PathLike, num: int, batches: Iterable[np.ndarray]) 
 
 
 def write_png_folder(path: str | os.PathLike, batches: Iterable[np.ndarray]) -> int:
-    """Writes images [B, H, W, 1 or 3] uint8 as `000000.png` ... in a new folder; how many there are.
+    """Writes images [B, H, W, 1 or 3] uint8 as `000000.png` ... in a new folder; returns their number.
 
-    The folder appears when it is whole. Errors: FileExistsError, ValueError for other images.
+    The folder appears when it is complete. Errors: FileExistsError; ValueError for other images.
     """
     path = pathlib.Path(path)
     if path.exists():
@@ -77,7 +77,7 @@ def write_png_folder(path: str | os.PathLike, batches: Iterable[np.ndarray]) -> 
         number = 0
         for batch in batches:
             if batch.ndim != 4 or batch.dtype != np.uint8 or batch.shape[-1] not in (1, 3):
-                raise ValueError(f"pictures of {batch.dtype} {batch.shape} were given; use uint8 [B, H, W, 1 or 3]")
+                raise ValueError(f"images of {batch.dtype} {batch.shape} were given; use uint8 [B, H, W, 1 or 3]")
             for image in batch:
                 pixels = image[..., 0] if image.shape[-1] == 1 else image
                 Image.fromarray(pixels).save(temporary / f"{number:06d}.png")
@@ -94,14 +94,14 @@ def write_png_folder(path: str | os.PathLike, batches: Iterable[np.ndarray]) -> 
 
 
 def _read_folder(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
-        raise ValueError(f"{path} holds no {', '.join(PICTURES)} file.")
+        raise ValueError(f"{path} contains no {', '.join(SUFFIXES)} file.")
     mode = "L" if _mode(files[0]) in ("1", "L") else "RGB"
-    shape = _picture(files[0], mode).shape
+    shape = _image(files[0], mode).shape
     remaining = iter(files)
     while chosen := list(itertools.islice(remaining, batch_size)):
-        images = [_picture(file, mode) for file in chosen]
+        images = [_image(file, mode) for file in chosen]
         for file, image in zip(chosen, images, strict=True):
             if image.shape != shape:
                 raise ValueError(f"{file} is {image.shape[0]}x{image.shape[1]}, but {files[0]} {shape[0]}x{shape[1]}.")
@@ -109,17 +109,17 @@ def _read_folder(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
 
 
 def _mode(file: pathlib.Path) -> str:
-    with _opened(file) as picture:
-        return picture.mode
+    with _opened(file) as image:
+        return image.mode
 
 
-def _picture(file: pathlib.Path, mode: str) -> np.ndarray:
+def _image(file: pathlib.Path, mode: str) -> np.ndarray:
     """One image, [H, W, C] uint8."""
-    with _opened(file) as picture:
-        if picture.mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK"):
-            raise ValueError(f"{file} has the mode {picture.mode}; 8 bits per channel are read.")
+    with _opened(file) as image:
+        if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK"):
+            raise ValueError(f"{file} has the mode {image.mode}; expected 8 bits per channel.")
         try:
-            pixels = np.asarray(picture.convert(mode))
+            pixels = np.asarray(image.convert(mode))
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"{file} is damaged ({error}).") from error
     return pixels[..., None] if mode == "L" else pixels
@@ -150,15 +150,15 @@ def _read_npz(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
 
 
 class _NoImagesError(ValueError):
-    """The file is whole, but holds no images."""
+    """The file is intact but does not hold images."""
 
 
 def _header(path: pathlib.Path, stream: Any) -> tuple[int, tuple[int, ...]]:
-    """How many images an `.npy` stream holds, and their shape."""
+    """The number of images in an `.npy` stream, and their shape."""
     version = np.lib.format.read_magic(stream)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = reader(stream)
     if len(shape) != 4 or dtype != np.uint8 or shape[-1] not in (1, 3) or fortran_order or not shape[0]:
-        order = " in Fortran's order" if fortran_order else ""
+        order = " in Fortran order" if fortran_order else ""
         raise _NoImagesError(f"{path} has {dtype} {shape}{order} as arr_0; samples are uint8 [N, H, W, 1 or 3].")
     return shape[0], tuple(shape[1:])

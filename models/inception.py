@@ -1,4 +1,4 @@
-"""InceptionV3 as the Frechet distance uses it: the graph published on 2015-12-05, whose features are compared.
+"""InceptionV3 for the Frechet distance: the graph published on 2015-12-05, whose features are compared.
 
 Source: Szegedy et al., "Rethinking the Inception Architecture", 2016 (figures 5, 6, 7, 10), in the version of the
 graph: 1008 classes, average pools over real pixels only, a max pool in the last block, and TensorFlow 1's resizing.
@@ -15,13 +15,13 @@ import numpy as np
 
 from core.arrays import Array
 
-SIZE = 299  # pixels along each side of what the graph gets
+SIZE = 299  # pixels along each side of the graph's input
 NUM_FEATURES, NUM_CLASSES = 2048, 1008
 
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-    """A row of the tables: a convolution with normalisation and ReLU, `size` = (height, width) of its kernel."""
+    """A row of the tables: a convolution with normalization and ReLU, `size` = (height, width) of its kernel."""
 
     name: str
     features: int
@@ -86,10 +86,10 @@ class Mixed(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """(x - 128) / 128 of images [B, 299, 299, 3] in 0 ... 255, see `resize`, to features and logits.
+    """Features and logits of images [B, 299, 299, 3] in 0 ... 255, see `resize`, as (x - 128) / 128.
 
     Returns "features" [B, 2048], the mean over positions of the last block, and "logits" [B, 1008] without the bias of
-    the last layer, which the Inception score has always left out.
+    the last layer, which the Inception score has always omitted.
     """
 
     @nn.compact
@@ -111,11 +111,11 @@ class InceptionV3(nn.Module):
 
 
 def resize(images: Array, size: int = SIZE) -> Array:
-    """Bilinear resizing as TensorFlow 1 has it, without anti-aliasing: output pixel i is the input at i H / size.
+    """Bilinear resizing as in TensorFlow 1, without anti-aliasing: output pixel i is the input at i H / size.
 
         out[i] = (1 - d) x[l] + d x[min(l + 1, H - 1)],   l = floor(i H / size),   d = i H / size - l
 
-    along both axes; corners and pixel centres are not aligned. images: [B, H, W, C] uint8 or float; returns float32
+    along both axes; corners and pixel centers are not aligned. images: [B, H, W, C] uint8 or float; returns float32
     [B, size, size, C]. Source: the operation ResizeBilinear of the graph, align_corners = half_pixel_centers = False.
     """
     x = images.astype(jnp.float32)
@@ -126,35 +126,35 @@ def resize(images: Array, size: int = SIZE) -> Array:
 
 
 def _positions(extent: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both neighbours and the weight of the second, each [size]; in float32, as the graph computes them."""
+    """Both neighbors and the weight of the second, each [size]; in float32, as the graph computes them."""
     position = np.arange(size, dtype=np.float32) * np.float32(extent / size)
     low = position.astype(np.int32)
     return low, np.minimum(low + 1, extent - 1), position - low
 
 
 def parameter_shapes() -> dict[str, Any]:
-    """What a file of weights must fit: the parameters as a tree of `jax.ShapeDtypeStruct`; nothing is computed."""
+    """The parameters as a tree of `jax.ShapeDtypeStruct`, which a file of weights must match; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
     return jax.eval_shape(InceptionV3().init, jax.random.key(0), images)["params"]
 
 
 def _average_pool(x: Array) -> Array:
-    """Mean over 3x3 pixels, those beyond the border not counted."""
+    """Mean over 3x3 pixels, not counting those beyond the border."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
 def _max_pool(x: Array) -> Array:
-    """Largest of 3x3 pixels."""
+    """Maximum over 3x3 pixels."""
     return nn.max_pool(x, (3, 3), (1, 1), "SAME")
 
 
 def _halve(x: Array) -> Array:
-    """Largest of 3x3 pixels, every second one."""
+    """Maximum over 3x3 pixels, with stride 2."""
     return nn.max_pool(x, (3, 3), (2, 2), "VALID")
 
 
 def _block_35(pool_features: int) -> Block:
-    """35x35 positions, figure 5: 1x1, 5x5, twice 3x3, and a pool."""
+    """35x35 positions, figure 5: 1x1, 5x5, two 3x3, and a pool."""
     return (
         (Conv("branch1x1", 64),),
         (Conv("branch5x5_1", 48), Conv("branch5x5_2", 64, (5, 5))),
@@ -164,7 +164,7 @@ def _block_35(pool_features: int) -> Block:
 
 
 def _block_17(width: int) -> Block:
-    """17x17 positions, figure 6: 7x7 and twice 7x7 as rows and columns of seven."""
+    """17x17 positions, figure 6: one and two 7x7, factored into rows and columns of seven."""
     row, column = (1, 7), (7, 1)
     return (
         (Conv("branch1x1", 192),),

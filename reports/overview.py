@@ -50,7 +50,7 @@ def table(checkpoints: Sequence[Checkpoint]) -> str:
 
 
 def curves(checkpoints: Sequence[Checkpoint]) -> list[plots.Panel]:
-    """A panel against steps for each column of which it is known which values are better."""
+    """A panel against steps for each column with a better direction."""
     panels = []
     for column in merged(checkpoint.columns for checkpoint in checkpoints):
         points = [(c.report["step"], c.numbers) for c in checkpoints if column.path in c.numbers]

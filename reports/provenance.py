@@ -1,4 +1,4 @@
-"""The versions and the device behind a number."""
+"""Versions of libraries, and the devices: what a result depends on besides its config."""
 
 import platform
 from importlib import metadata
@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """The versions and the device behind a number: libraries, Python, backend, kind and count of devices, processes."""
+    """Versions of libraries and Python, backend, kind and number of devices, and number of processes."""
     return {
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "backend": jax.default_backend(),

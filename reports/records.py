@@ -50,10 +50,10 @@ class Column:
     """One number of a result: where it is, what it is called, and how it is read.
 
     path: dotted names below the result of the task that declares the column; in a report, below "results". heading: its
-    name in tables. better: which values are, if that is known. error: the path of its error bar, one standard
+    name in tables. better: which values are better, or None. error: the path of its error bar, one standard
     deviation. baseline: the path of the same number for real examples against real ones, whose error bar has the same
-    name as that of `path`. digits: a format specification, for consoles. rank: the column of the highest rank in which
-    there are values, and of which it is known which are better, decides which checkpoint or run is best.
+    name as that of `path`. digits: a format specification, for consoles. rank: the column of the highest rank that has
+    values, and a better direction, decides which checkpoint or run is best.
     """
 
     path: str
@@ -130,7 +130,7 @@ def read(folder: pathlib.Path) -> list[Checkpoint]:
 
 
 def columns_of(report: Mapping[str, Any]) -> tuple[Column, ...]:
-    """The columns of a report; none where it has been written without."""
+    """The columns of a report; empty for reports that have none."""
     return tuple(Column(**entry) for entry in report.get("columns", ()))
 
 
@@ -144,7 +144,7 @@ def merged(columns: Iterable[Iterable[Column]]) -> list[Column]:
 
 
 def by_rank(columns: Iterable[Column]) -> list[Column]:
-    """The columns of which it is known which values are better, the ones that decide first."""
+    """The columns with a better direction, by descending rank."""
     return sorted((column for column in columns if column.better), key=lambda column: -column.rank)
 
 
@@ -181,7 +181,7 @@ def notes(results: Mapping[str, Any], column: Column) -> list[str]:
 
 
 def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What results say in words, such as by which features samples were compared."""
+    """Results that are words, such as the features by which samples are compared."""
     nested = (result for result in results.values() if isinstance(result, Mapping))
     return [(name, value) for result in nested for name, value in result.items() if isinstance(value, str)]
 

@@ -1,4 +1,4 @@
-"""Features of many images as arrays that stay on disk, so that no more than a batch of them is ever in memory."""
+"""Features of many images as arrays on disk, so that no more than a batch is ever in memory."""
 
 import functools
 import hashlib
@@ -15,7 +15,7 @@ from evaluation.rounds import Rounds, Task, Worker, run_task
 
 
 class Rows:
-    """Some rows of an array [N, D] that stays on disk: they are read when they are asked for."""
+    """Some rows of an array [N, D] on disk, which are read when they are indexed."""
 
     def __init__(self, array: np.ndarray, rows: np.ndarray):
         self._array, self._rows = array, rows
@@ -29,9 +29,10 @@ class Rows:
 
 
 def gather(task: Task, directory: str | os.PathLike, worker: Worker) -> dict[str, np.ndarray]:
-    """Runs a task of features, "index" [B] and others [B, D]; all of each, in order, as memory-mapped `.npy` files.
+    """Runs a task of features; returns each of its arrays [N, D], in order, as a memory-mapped `.npy` file.
 
-    A file that is damaged, or not of these rounds, is written again.
+    Its rounds have "index" [B] and other arrays [B, D]. A file that is damaged, or belongs to other rounds, is written
+    again.
     """
     num = int(run_task(task, directory, worker)["num_examples"])
     folder, rounds = pathlib.Path(directory) / task.name, Rounds(task, directory)
@@ -49,7 +50,7 @@ def gather(task: Task, directory: str | os.PathLike, worker: Worker) -> dict[str
 
 
 def spool(parts: Iterable[Mapping[str, np.ndarray]], folder: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The entries [B, D] of all parts, one after the other, as memory-mapped files in `folder`; "index" is left out."""
+    """The arrays [B, D] of all parts, concatenated as memory-mapped files in `folder`; without "index"."""
     folder, widths = pathlib.Path(folder), dict[str, int]()
     for part in parts:
         for name in part.keys() - {"index"}:
@@ -62,7 +63,7 @@ def spool(parts: Iterable[Mapping[str, np.ndarray]], folder: str | os.PathLike) 
 
 
 def content_hash(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of names, shapes and numbers, some rows at a time."""
+    """SHA-256 of names, shapes and values, computed in chunks of rows."""
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
@@ -72,7 +73,7 @@ def content_hash(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _mapped(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The array of `path`; None where there is none, or another one."""
+    """The array at `path`; None if it is missing, damaged or of another shape."""
     if not path.exists():
         return None
     try:

@@ -16,11 +16,11 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
 
         d^2 = |mu1 - mu2|^2 + Tr(S1) + Tr(S2) - 2 Tr sqrt(S1^1/2 S2 S1^1/2)
 
-    The root is that of a symmetric matrix without negative eigenvalues, so that the result is real, finite where a
-    covariance has not full rank, and not below zero but for rounding. Raises ValueError for shapes that do not fit.
+    The root is that of a symmetric positive semidefinite matrix. The result is therefore real, finite for covariances
+    without full rank, and nonnegative up to rounding. Raises ValueError for shapes that do not match.
     Source: Dowson and Landau, 1982; Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017, equation (6).
 
-    Notes: common evaluators take the root of S1 S2, which is not symmetric, and drop imaginary parts.
+    Notes: common evaluators take the root of S1 S2, which is not symmetric, and discard imaginary parts.
     """
     mu1, sigma1, mu2, sigma2 = (np.asarray(array, np.float64) for array in (mu1, sigma1, mu2, sigma2))
     return _distance_to(Statistics(mu1, sigma1, None, {}), mu2, _root(sigma2), sigma2)
@@ -37,8 +37,9 @@ def fid_of_groups(groups: Sequence[Moments], real: Statistics) -> Estimate:
 
         error^2 = (G - 1) / G  sum_g (d_g - mean d)^2,   d_g the distance without group g
 
-    groups: G disjoint parts of the samples, as `moments.GroupedMoments` gives them. The bar says how much another set
-    of as many samples would differ; `real` stays. Source: Efron and Stein, "The Jackknife Estimate of Variance", 1981.
+    groups: G disjoint parts of the samples, as `moments.GroupedMoments` returns them. The error bar says how much the
+    distance varies between sets of samples of this size, for fixed `real`. Source: Efron and Stein, "The Jackknife
+    Estimate of Variance", 1981.
     """
     root = _root(real.sigma)
     groups = [group for group in groups if group.num]
@@ -66,19 +67,19 @@ def fid_infinity(
 
         FID(N_i) = FID_infinity + slope / N_i,   N_i evenly spaced from `smallest` to N
 
-    features: [N, D]. smallest: by default 5000, the paper's, but at most N / 2. The subsets are drawn without
-    replacing, from `seed`. The error is that of the intercept of the fit: the subsets share samples, so it is a lower
-    bound of what another set of samples would change. Errors: ValueError for fewer than 3 points or 4 samples. Source:
+    features: [N, D]. smallest: by default 5000, as in the paper, but at most N / 2. The subsets are chosen without
+    replacement, from `seed`. The error is that of the intercept of the fit: since subsets share samples, it is a lower
+    bound on the variation between sets of samples. Errors: ValueError for fewer than 3 points or 4 samples. Source:
     Chong and Forsyth, "Effectively Unbiased FID and Inception Score", 2020, section 3.2.
 
-    Notes: the paper draws the samples by quasi-Monte Carlo, too; here they are as they come.
+    Notes: the paper also generates the samples by quasi-Monte Carlo; here they are used as given.
     """
     num = len(features)
     smallest = min(5000, num // 2) if smallest is None else smallest
     if num_points < 3 or not 2 <= smallest < num:
         raise ValueError(
-            f"FID-infinity of {num} samples from {num_points} subsets of {smallest} or more was asked for; it takes 3 "
-            "subsets, of at least 2 and fewer than all samples"
+            f"FID-infinity of {num} samples from {num_points} subsets of at least {smallest} was requested; it takes 3 "
+            "subsets, each of at least 2 and fewer than all samples"
         )
     root = _root(real.sigma)
     sizes = np.linspace(smallest, num, num_points).astype(int)
@@ -87,10 +88,10 @@ def fid_infinity(
     for size in sizes:
         subset = np.sort(rng.permutation(num)[:size])
         values.append(_distance_to(statistics(moments.of(features, subset)), real.mu, root, real.sigma))
-    limit, slope, error = _line(1 / sizes, np.array(values))
+    limit, slope, error = line_fit(1 / sizes, np.array(values))
     warning = "" if smallest >= features.shape[1] else (
-        f"FID-infinity was fitted to subsets from {smallest} samples on, fewer than the {features.shape[1]} features: "
-        "FID is not linear in 1/N there"
+        f"FID-infinity was fitted to subsets of {smallest} or more samples, but there are {features.shape[1]} "
+        "features: FID is not linear in 1/N there"
     )  # fmt: skip
     source = f"standard error of the intercept of {num_points} subsets"
     return Estimate(limit, error, source, num, real.num, warning, details={"slope": slope, "smallest_subset": smallest})
@@ -100,12 +101,12 @@ def _distance_to(samples: Statistics, mu: np.ndarray, root: np.ndarray, sigma: n
     """`frechet_distance` of `samples` from a Gaussian whose covariance has the square root `root`."""
     if samples.mu.shape != mu.shape or samples.sigma.shape != sigma.shape or sigma.shape != (len(mu), len(mu)):
         raise ValueError(
-            f"statistics of {samples.mu.shape}, {samples.sigma.shape} and of {mu.shape}, {sigma.shape} do not compare: "
+            f"statistics {samples.mu.shape}, {samples.sigma.shape} and {mu.shape}, {sigma.shape} cannot be compared: "
             "they are of different features"
         )
     product = root @ samples.sigma @ root
     eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
-    root_trace = np.sqrt(np.maximum(eigenvalues, 0)).sum()  # below zero by rounding only
+    root_trace = np.sqrt(np.maximum(eigenvalues, 0)).sum()  # negative only by rounding
     difference = samples.mu - mu
     return float(difference @ difference + np.trace(samples.sigma) + np.trace(sigma) - 2 * root_trace)
 
@@ -116,7 +117,7 @@ def _root(sigma: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ vectors.T
 
 
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+def line_fit(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Intercept and slope of the least-squares line through x, y [n], and the intercept's standard error."""
     design = np.stack([np.ones_like(x), x], axis=1)
     (intercept, slope), *_ = np.linalg.lstsq(design, y, rcond=None)
@@ -127,19 +128,19 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
 
 
 def _warning(samples: Statistics, real: Statistics) -> tuple[str, str]:
-    """A sentence where there are fewer examples than features, and what to do."""
+    """A sentence if there are no more examples than features, and what to do about it."""
     size, few, remedies = len(real.mu), [], []
     if samples.num is not None and samples.num <= size:
         few.append(f"{samples.num} samples")
-        remedies.append("draw more samples than there are features")
+        remedies.append("generate more samples than there are features")
     if real.num is not None and real.num <= size:
         few.append(f"{real.num} real examples")
-        remedies.append("take fewer features, or compare only with figures of as many real examples")
+        remedies.append("use fewer features, or compare only with results of equally many real examples")
     if not few:
         return "", ""
     warning = (
-        f"FID compares {size} features of {' and '.join(few)}: the covariance has not full rank and the distance is "
-        "too large"
+        f"FID compares {size} features of {' and '.join(few)}: the covariance does not have full rank, and the "
+        "distance is too large"
     )
     return warning, "; ".join(remedies)
 

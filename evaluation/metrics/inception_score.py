@@ -10,18 +10,18 @@ from reports.records import Estimate
 
 
 def inception_score(logits: np.ndarray, *, num_splits: int = 10, seed: int = 2020) -> Estimate:
-    """How certain a classifier is of each sample and how much its classes vary, mean over splits of the samples.
+    """How confident a classifier is of each sample and how much its classes vary; mean over splits of the samples.
 
         IS = exp( mean_x KL(p(y | x) || p(y)) ),   p(y) the mean of p(y | x) over the split
 
-    logits: [N, K]. The order is permuted, from `seed` as torch-fidelity does, before it is split; the error is the
-    standard deviation over splits, as published. Errors: ValueError for another shape and fewer samples than splits.
+    logits: [N, K]. They are permuted, from `seed` as in torch-fidelity, before they are split; the error is the
+    standard deviation over splits, as published. Errors: ValueError for another shape, and fewer samples than splits.
     Source: Salimans et al., "Improved Techniques for Training GANs", 2016, section 4.
     """
     if logits.ndim != 2 or num_splits < 1 or len(logits) < num_splits:
         raise ValueError(
-            f"the Inception score of logits {logits.shape} in {num_splits} splits was asked for; give [N, K] with at "
-            "least one sample for each split"
+            f"the Inception score of logits {logits.shape} in {num_splits} splits was requested; give [N, K] with at "
+            "least one sample in each split"
         )
     num, num_classes = logits.shape
     order = np.random.RandomState(seed).permutation(num)
@@ -33,7 +33,7 @@ def inception_score(logits: np.ndarray, *, num_splits: int = 10, seed: int = 202
             f"the Inception score has {num // num_splits} samples in each split for {num_classes} classes: it is too "
             "small"
         )
-        remedy = f"draw at least {num_splits * num_classes} samples"
+        remedy = f"generate at least {num_splits * num_classes} samples"
     deviation, source = float(scores.std()), f"standard deviation over {num_splits} splits"
     details = {"standard_deviation": deviation}
     return Estimate(float(scores.mean()), deviation, source, num, 0, warning, remedy, details)

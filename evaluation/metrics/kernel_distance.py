@@ -22,28 +22,30 @@ def kid(
         MMD^2 = sum_{i != j} k(x_i, x_j) / (m (m - 1)) + sum_{i != j} k(y_i, y_j) / (m (m - 1))
                 - 2 sum_{i, j} k(x_i, y_j) / m^2,        k(x, y) = (x . y / D + 1)^3
 
-    without bias, so that it may fall below zero. subset_size: m; where a side has fewer examples it becomes half the
-    smaller side, with a warning. The subsets are drawn as torch-fidelity does, so that equal seeds give equal figures;
-    `subsets`, pairs of row numbers, replaces them. The value is the mean and the error the standard deviation over
-    subsets, as published, which "standard_deviation" says too; "standard_error" is that over sqrt(num_subsets): what
-    other subsets would change, not other samples, as subsets overlap. Errors: ValueError
-    for features that do not compare and for subsets of fewer than 2. Source: Binkowski et al., "Demystifying MMD GANs",
-    2018, section 4; Gretton et al., "A Kernel Two-Sample Test", 2012, equation (3).
+    This is unbiased and may therefore be negative. subset_size: m; if a side has fewer examples, it becomes half
+    the smaller side, with a warning. The subsets are chosen as in torch-fidelity, so that equal seeds give equal
+    results; `subsets`, pairs of row numbers, replaces them. The value is the mean and the error the standard deviation
+    over subsets, as published, also stored as "standard_deviation"; "standard_error" is that divided by
+    sqrt(num_subsets): the variation between choices of subsets, not of samples, since subsets overlap. Errors:
+    ValueError for features that cannot be compared, and for subsets of fewer than 2. Source: Binkowski et al.,
+    "Demystifying MMD GANs", 2018, section 4; Gretton et al., "A Kernel Two-Sample Test", 2012, equation (3).
     """
     if samples.ndim != 2 or real.ndim != 2 or samples.shape[1] != real.shape[1]:
-        raise ValueError(f"features {samples.shape} and {real.shape} do not compare; give [N, D] and [M, D]")
+        raise ValueError(f"features {samples.shape} and {real.shape} cannot be compared; give [N, D] and [M, D]")
     warning, remedy, fewest = "", "", min(len(samples), len(real))
     if subsets is None:
         if fewest < subset_size:
             subset_size = fewest // 2
             warning = (
-                f"KID is the mean over subsets of {subset_size}, half of the fewer of {len(samples)} samples and "
-                f"{len(real)} real examples, not over the larger subsets of published figures"
+                f"KID is the mean over subsets of {subset_size}, half of the smaller of {len(samples)} samples and "
+                f"{len(real)} real examples, not over the larger subsets of published results"
             )
-            remedy = "compare it, and its deviation, only with those of subsets as large"
+            remedy = "compare it, and its deviation, only with those of subsets of this size"
         if subset_size < 2 or num_subsets < 1:
-            raise ValueError(f"KID of {num_subsets} subsets of {subset_size} was asked for; it takes 1 of 2 at least")
-        subsets = draw_subsets(len(samples), len(real), num_subsets, subset_size, seed)
+            raise ValueError(
+                f"KID of {num_subsets} subsets of {subset_size} was requested; give at least 1 subset of 2"
+            )
+        subsets = choose_subsets(len(samples), len(real), num_subsets, subset_size, seed)
     values = np.array([squared_discrepancy(samples[a], real[b]) for a, b in subsets])
     deviation = float(values.std())
     return Estimate(
@@ -58,14 +60,14 @@ def kid(
     )
 
 
-def draw_subsets(num_samples: int, num_real: int, num_subsets: int, subset_size: int, seed: int = 2020) -> Indices:
-    """Row numbers of the subsets, drawn without replacing by the generator that torch-fidelity uses."""
+def choose_subsets(num_samples: int, num_real: int, num_subsets: int, subset_size: int, seed: int = 2020) -> Indices:
+    """Row numbers of the subsets, without replacement, from the generator that torch-fidelity uses."""
     rng = np.random.RandomState(seed)
 
-    def draw(num: int) -> np.ndarray:
+    def choose(num: int) -> np.ndarray:
         return rng.choice(num, subset_size, replace=False)
 
-    return [(draw(num_samples), draw(num_real)) for _ in range(num_subsets)]
+    return [(choose(num_samples), choose(num_real)) for _ in range(num_subsets)]
 
 
 def squared_discrepancy(x: np.ndarray, y: np.ndarray) -> float:

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CHUNK = 4096  # rows that are brought to double precision at a time
+CHUNK = 4096  # rows that are converted to double precision at a time
 
 
 class Moments(NamedTuple):
-    """How many, their mean [D], and the sum of (x - mean)(x - mean)^T [D, D], in double precision."""
+    """The number of examples, their mean [D], and the sum of (x - mean)(x - mean)^T [D, D], in double precision."""
 
     num: int
     mean: np.ndarray
@@ -19,17 +19,17 @@ class Moments(NamedTuple):
     def covariance(self) -> np.ndarray:
         """The unbiased covariance `scatter / (num - 1)` [D, D]; raises ValueError for fewer than two examples."""
         if self.num < 2:
-            raise ValueError(f"the covariance of {self.num} examples was asked for; it takes two")
+            raise ValueError(f"the covariance of {self.num} examples was requested; it takes two")
         return self.scatter / (self.num - 1)
 
 
 def empty(num_features: int) -> Moments:
-    """The moments of nothing, to which others are merged."""
+    """The moments of no examples, into which others are merged."""
     return Moments(0, np.zeros(num_features), np.zeros((num_features, num_features)))
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """The moments of both together.
+    """The moments of the union of two disjoint sets.
 
         n = n_a + n_b,   d = m_b - m_a,   m = m_a + d n_b / n,   M = M_a + M_b + d d^T n_a n_b / n
 
@@ -64,7 +64,7 @@ def of(features: np.ndarray, indices: np.ndarray | None = None) -> Moments:
     Raises ValueError for another shape, and for features that are not finite.
     """
     if features.ndim != 2:
-        raise ValueError(f"features {features.shape} were given; moments are taken of [N, D]")
+        raise ValueError(f"features {features.shape} were given; expected [N, D]")
     num = len(features) if indices is None else len(indices)
     total = empty(features.shape[1])
     for start in range(0, num, CHUNK):
@@ -85,21 +85,21 @@ def _of_chunk(features: np.ndarray) -> Moments:
 class GroupedMoments:
     """The moments of a stream in `num_groups` groups, example i in group i mod `num_groups`.
 
-    Groups are what error bars and the real-versus-real floor are made of. Examples are collected to blocks before they
-    are counted, so that the result is the same to the last bit however the stream is cut into batches; memory is
-    num_groups (D + `block`) D numbers. Example: 10 groups of 2048 features take 0.4 GB.
+    Error bars are computed from groups. Examples are collected in blocks before they are counted, so that the result is
+    the same to the last bit for any division of the stream into batches; memory is num_groups (D + `block`) D numbers.
+    Example: 10 groups of 2048 features take 0.4 GB.
     """
 
     def __init__(self, num_features: int, num_groups: int = 10, block: int = 256):
         if num_features < 1 or num_groups < 1 or block < 1:
-            raise ValueError(f"{num_groups} groups of {num_features} features in blocks of {block} were asked for")
+            raise ValueError(f"{num_groups} groups of {num_features} features in blocks of {block} were requested")
         self._groups = [empty(num_features) for _ in range(num_groups)]
         self._blocks = np.empty((num_groups, block, num_features))
         self._filled = [0] * num_groups
         self.num = 0
 
     def add(self, features: np.ndarray) -> None:
-        """Takes the next examples, [B, D]; raises ValueError for another shape, and for what is not finite."""
+        """Adds the next examples, [B, D]; raises ValueError for another shape, and for features that are not finite."""
         if features.ndim != 2 or features.shape[1] != self._blocks.shape[2]:
             raise ValueError(f"features {features.shape} were given; these moments take [B, {self._blocks.shape[2]}]")
         if not np.isfinite(features).all():
@@ -128,7 +128,7 @@ class GroupedMoments:
 
 
 def in_groups(features: np.ndarray, num_groups: int = 10) -> list[Moments]:
-    """The moments of the groups of features [N, D] that are all at hand; see `GroupedMoments`."""
+    """The moments of the groups of features [N, D]; see `GroupedMoments`."""
     grouped = GroupedMoments(features.shape[-1], num_groups)
     for start in range(0, len(features), CHUNK):
         grouped.add(features[start : start + CHUNK])
@@ -136,11 +136,11 @@ def in_groups(features: np.ndarray, num_groups: int = 10) -> list[Moments]:
 
 
 def to_arrays(parts: Sequence[Moments]) -> dict[str, np.ndarray]:
-    """Moments [G] as arrays for a file: "num" [G], "mean" [G, D], "scatter" [G, D, D]; `from_arrays` reads them."""
+    """Moments [G] as arrays for a file: "num" [G], "mean" [G, D], "scatter" [G, D, D]; inverse of `from_arrays`."""
     return {name: np.stack([np.asarray(getattr(part, name)) for part in parts]) for name in Moments._fields}
 
 
 def from_arrays(arrays: Mapping[str, Any]) -> list[Moments]:
-    """What `to_arrays` wrote, to the last bit."""
+    """The moments that `to_arrays` was given, to the last bit."""
     num, mean, scatter = (np.asarray(arrays[name]) for name in Moments._fields)
     return [Moments(int(num[i]), mean[i], scatter[i]) for i in range(len(num))]

@@ -9,12 +9,12 @@ from evaluation.metrics.base import Inputs, Metric, column
 from reports.records import Estimate
 
 BLOCK = 4096  # columns that are brought to double precision at a time
-FEW = 1000  # below, a figure comes with a warning
+FEW = 1000  # below, there is a warning
 SLACK = 1e-12  # squared distances that differ by less, against the variance of real features, are equal
 
 
 class Balls(NamedTuple):
-    """Squared radii of the balls around real examples [M], to the k-th and the k'-th neighbor, and samples [N]."""
+    """Squared radii of balls: around real examples [M], to the k-th and the k'-th neighbor, and around samples [N]."""
 
     real: np.ndarray
     real_density: np.ndarray
@@ -26,28 +26,28 @@ def neighbors(
 ) -> dict[str, Estimate]:
     """Precision, recall, density and coverage of features [N, D] against real ones [M, D].
 
-    B_k(x) is the closed ball around x that reaches to its k-th neighbor in its own set, x itself not counted.
+    B_k(x) is the closed ball around x that reaches its k-th neighbor in its own set, not counting x itself.
 
-        precision = share of samples in some B_k(real)         recall = share of real examples in some B_k(sample)
-        density   = mean over samples of |{B_k'(real) that hold it}| / k'
-        coverage  = share of B_k'(real) that hold a sample
+        precision = fraction of samples in some B_k(real)      recall = fraction of real examples in some B_k(sample)
+        density   = mean over samples of |{B_k'(real) that contain it}| / k'
+        coverage  = fraction of B_k'(real) that contain a sample
 
-    k, k_density: k and k'. Distances are Euclidean, in double precision; a chunk of them takes `chunk_bytes`. Each
-    error is the standard error of the mean, all balls fixed. Errors: ValueError for features that do not compare, and
-    for no more examples than k or k'. Source: Kynkaanniemi et al., "Improved Precision and Recall Metric", 2019,
+    k, k_density: k and k'. Distances are Euclidean, in double precision, in chunks of `chunk_bytes`. Each error is the
+    standard error of the mean for fixed balls. Errors: ValueError for features that cannot be compared, and if there
+    are not more examples than k and k'. Source: Kynkaanniemi et al., "Improved Precision and Recall Metric", 2019,
     equations (1) to (3), k = 3; Naeem et al., "Reliable Fidelity and Diversity Metrics", 2020, section 3, k' = 5.
 
-    Notes: balls are closed for all four, as in the papers' text; some programs leave out the border. Distances that
-    differ by rounding are equal, so that a sample which copies a real example is where that is.
+    Notes: balls are closed for all four, as in the papers' text; some programs exclude the boundary. Distances that
+    differ only by rounding count as equal, so that a copy of a real example is where the example is.
     """
     if samples.ndim != 2 or real.ndim != 2 or samples.shape[1] != real.shape[1]:
-        raise ValueError(f"features {samples.shape} and {real.shape} do not compare; give [N, D] and [M, D]")
+        raise ValueError(f"features {samples.shape} and {real.shape} cannot be compared; give [N, D] and [M, D]")
     if k < 1 or k_density < 1 or min(len(samples), len(real)) <= max(k, k_density):
         raise ValueError(
-            f"neighbors {k} and {k_density} of {len(samples)} samples and {len(real)} real examples were asked for; "
+            f"neighbors {k} and {k_density} of {len(samples)} samples and {len(real)} real examples were requested; "
             "there must be more examples than neighbors"
         )
-    center = np.mean([block.mean(0) for block in _blocks(real)], axis=0)  # near it, distances lose no digits
+    center = np.mean([block.mean(0) for block in _blocks(real)], axis=0)  # near the center, distances lose no digits
     radius, radius_density = _radii(real, center, (k, k_density), chunk_bytes)
     balls = Balls(radius, radius_density, _radii(samples, center, (k,), chunk_bytes)[0])
     hits = _hits(samples, real, center, balls, chunk_bytes)
@@ -57,21 +57,21 @@ def neighbors(
 
 
 def _warning(num_samples: int, num_real: int) -> tuple[str, str]:
-    """A sentence, the same for all figures, where examples are few, and what to do: samples can be drawn, data not."""
+    """A sentence, the same for all four, if examples are few, and what to do: only samples can be generated."""
     if min(num_samples, num_real) >= FEW:
         return "", ""
     warning = (
         f"{num_samples} samples and {num_real} real examples are few for nearest neighbors: precision, recall, "
         "density and coverage depend on these numbers"
     )
-    remedy = "compare only with figures of as many" if num_real < FEW else f"draw at least {FEW} samples"
+    remedy = "compare only with results of equally many" if num_real < FEW else f"generate at least {FEW} samples"
     return warning, remedy
 
 
 def _hits(
     samples: np.ndarray, real: np.ndarray, center: np.ndarray, balls: Balls, chunk_bytes: int
 ) -> dict[str, np.ndarray]:
-    """What is averaged: of each sample (precision, density) or real example (recall, coverage)."""
+    """The values to average: of each sample (precision, density) or real example (recall, coverage)."""
     slack = SLACK * sum(float(((block - center[None, :]) ** 2).sum()) for block in _blocks(real)) / len(real)
     precise, counts = np.zeros(len(samples), bool), np.zeros(len(samples), np.int64)
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)

@@ -1,4 +1,4 @@
-"""Reference statistics: mean and covariance of a data set's features in a file that says how they were made."""
+"""Reference statistics: mean and covariance of a data set's features, in a file that records their provenance."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from evaluation.metrics.moments import Moments
 
 
 class Statistics(NamedTuple):
-    """Mean mu [D] and covariance sigma [D, D] in double precision, of how many examples, and how they were made.
+    """Mean mu [D] and covariance sigma [D, D] in double precision, the number of examples, and the provenance.
 
-    num: None where a file of another program does not tell. provenance: what `load` compares, JSON values by name.
+    num: None if unknown, as in files of other programs. provenance: JSON values by name, which `load` compares.
     """
 
     mu: np.ndarray
@@ -27,14 +27,14 @@ class Statistics(NamedTuple):
 
 
 def statistics(moments: Moments, provenance: Mapping[str, Any] | None = None) -> Statistics:
-    """The statistics of what `moments` has counted; raises ValueError for fewer than two examples."""
+    """The statistics of the examples in `moments`; raises ValueError for fewer than two."""
     return Statistics(moments.mean, moments.covariance, moments.num, dict(provenance or {}))
 
 
 def save(path: str | os.PathLike, given: Statistics) -> None:
-    """Writes `mu`, `sigma`, `num` and `provenance` (JSON) to an `.npz` file, whole or not at all.
+    """Writes `mu`, `sigma`, `num` and `provenance` (JSON) to an `.npz` file, completely or not at all.
 
-    The names are those of the common evaluators, which read the file too.
+    Common evaluators use the same names and can read the file.
     """
     arrays = {
         "mu": given.mu,
@@ -47,11 +47,11 @@ def save(path: str | os.PathLike, given: Statistics) -> None:
 
 
 def load(path: str | os.PathLike, expected: Mapping[str, Any] | None = None) -> Statistics:
-    """Reads statistics and refuses those that were made in another way.
+    """Reads statistics; those of another provenance are rejected.
 
-    expected: what the provenance must say, by name, such as {"features": ..., "features_hash": ..., "image_size": 32}.
+    expected: entries that the provenance must have, such as {"features": ..., "features_hash": ..., "image_size": 32}.
     A file without provenance, as other programs write it, is read with a warning in the log. Errors: ValueError, one
-    sentence that starts with the path and names what differs, with both values.
+    sentence that starts with the path and names the entry that differs, with both values.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -72,14 +72,14 @@ def load(path: str | os.PathLike, expected: Mapping[str, Any] | None = None) -> 
 def _check(path: pathlib.Path, provenance: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Raises ValueError at the first entry of `expected` that `provenance` does not have."""
     if expected and not provenance:
-        logging.warning("%s does not say how it was made: that it fits (%s) is not checked", path, ", ".join(expected))
+        logging.warning("%s has no provenance: %s cannot be checked", path, ", ".join(expected))
         return
     for name, value in expected.items():
         wanted = json.loads(json.dumps(value))  # tuples are lists in the file
         if name not in provenance:
-            raise ValueError(f"{path} does not tell its {name}, which is {wanted!r} here; make it again.")
+            raise ValueError(f"{path} does not record its {name}, which is {wanted!r} here; make it again.")
         if provenance[name] != wanted:
             raise ValueError(
                 f"{path} was made with {name} = {provenance[name]!r}, but here it is {wanted!r}; give the statistics "
-                "that belong to it, or make them with --mode=stats."
+                "that match, or make them with --mode=stats."
             )

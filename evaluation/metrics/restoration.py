@@ -1,4 +1,4 @@
-"""How well images were restored, and what is reached without a model. Values are in [0, 1], images [N, H, W, C]."""
+"""How well images were restored, and baselines without a model. Values are in [0, 1], images [N, H, W, C]."""
 
 from collections.abc import Callable
 
@@ -13,14 +13,14 @@ def psnr_db(images: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def mean_fill(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Unknown pixels get the mean colour of the known ones; `measured` [N, *shape], `known` broadcastable to it."""
+    """Unknown pixels get the mean color of the known ones; `measured` [N, *shape], `known` broadcastable to it."""
     known = np.broadcast_to(known, measured.shape)
     total = np.maximum(known.sum(axis=(1, 2), keepdims=True), 1)
     return np.where(known, measured, (measured * known).sum(axis=(1, 2), keepdims=True) / total)
 
 
 def gray_replicated(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The grey image [N, H, W, 1] in every channel."""
+    """The grayscale image [N, H, W, 1] in every channel."""
     return np.repeat(measured, shape[-1], axis=-1)
 
 
@@ -40,11 +40,11 @@ def as_measured(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...])
     return measured
 
 
-# What each task's measurement, as an image [N, ...], is restored to without a model.
+# The baseline of each task, from its measurement as an image [N, ...]: its name, and the function.
 BASELINES: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]]] = {
     "inpaint": ("mean of the known pixels", mean_fill),
-    "colorize": ("grey replicated", gray_replicated),
+    "colorize": ("grayscale in every channel", gray_replicated),
     "superresolve": ("bicubic", bicubic),
     "deblur": ("the blurred image", as_measured),
-    "reconstruct": ("zeros for what is not known", as_measured),
+    "reconstruct": ("zeros where nothing is known", as_measured),
 }

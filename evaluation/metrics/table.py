@@ -1,4 +1,4 @@
-"""All metrics of one set of samples, and what the same metrics say of real examples against real examples."""
+"""All metrics of a set of samples, and their baseline: the same metrics of real examples against real ones."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -25,10 +25,10 @@ def measure(
 ) -> dict[str, Estimate]:
     """The metrics `names` of `samples`, by name in the order of `METRICS`; a pure function of its arguments.
 
-    samples, real: "features" [N, D] and perhaps "logits" [N, K]; memory-mapped files will do. reference: statistics of
-    more real examples than `real` has, used for FID where given. names: by default all that the inputs allow. seed: of
-    FID-infinity's subsets; KID and the Inception score draw from the seed of torch-fidelity. Errors: ValueError
-    for an unknown name, for a metric whose input is missing, by name, and for features that are not finite.
+    samples, real: "features" [N, D] and perhaps "logits" [N, K]; they may be memory-mapped. reference: statistics of
+    real examples, used for FID instead of those of `real`. names: by default all that the inputs allow. seed: that of
+    FID-infinity's subsets; KID and the Inception score use the seed of torch-fidelity. Errors: ValueError for an
+    unknown name, for a metric whose input is missing, and for features that are not finite.
     """
     _check_finite("samples", samples)
     _check_finite("real examples", real or {})
@@ -36,7 +36,7 @@ def measure(
     chosen = [metric for metric in METRICS if _missing(metric, given) is None] if names is None else list(names)
     for name in chosen:
         if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}; choose of {', '.join(METRICS)}")
+            raise ValueError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
         if (missing := _missing(name, given)) is not None:
             raise ValueError(f"metric {name} needs {missing}")
     if reference is None and real:
@@ -66,7 +66,7 @@ def baseline(real: Arrays, *, names: Sequence[str] | None = None, seed: int = 0)
     """
     first, second = split_halves(len(real["features"]), seed)
 
-    def half(rows: np.ndarray) -> Arrays:  # for the metrics, rows that stay on disk are as good as an array
+    def half(rows: np.ndarray) -> Arrays:  # rows that stay on disk behave like an array
         return {name: cast(np.ndarray, Rows(values, rows)) for name, values in real.items()}
 
     figures = measure(half(first), half(second), names=names, seed=seed)
@@ -97,20 +97,20 @@ def _check_finite(what: str, arrays: Arrays) -> None:
 
 
 def _statistics(real: Arrays, chosen: Sequence[str]) -> Statistics | None:
-    """Those of the real examples, where a metric needs them."""
+    """The statistics of the real examples, if a metric needs them."""
     needed = any("statistics" in METRICS[name].needs for name in chosen)
     return statistics(moments.of(real["features"])) if needed else None
 
 
 def _missing(name: str, given: Inputs) -> str | None:
-    """What the inputs lack for a metric, in words."""
+    """The input of a metric that is missing, in words; None if it has all."""
     needs = METRICS[name].needs
     if "features" in needs and "features" not in given.samples:
         return "features of the samples"
     if "logits" in needs and "logits" not in given.samples:
         return "logits of the samples: use features of a classifier"
     if "real" in needs and "features" not in given.real:
-        return "features of real examples; statistics alone do not do"
+        return "features of real examples; statistics alone are not enough"
     if "statistics" in needs and given.statistics is None and "features" not in given.real:
         return "statistics or features of real examples"
     return None

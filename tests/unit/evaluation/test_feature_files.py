@@ -80,7 +80,7 @@ def test_spooled_features_are_those_of_all_batches(tmp_path):
 
 
 def numbers(figures):
-    """Figures without what they warn of, which is told of halves in words of its own."""
+    """Results without their warnings, which have another wording for halves."""
     return {name: dataclasses.replace(figure, warning="", remedy="") for name, figure in figures.items()}
 
 

@@ -41,8 +41,8 @@ def test_fid_of_fewer_samples_than_features_is_finite_and_equals_torch_fidelity(
     figure = fid(of(SAMPLES[:10]), of(REAL[:12]))
     assert figure.value == pytest.approx(FIGURES["fid_rank_deficient"]["frechet_inception_distance"], **EQUAL)
     assert "16 features of 10 samples and 12 real examples" in figure.warning
-    assert figure.remedy.startswith("draw more samples than there are features; take fewer features, or compare only")
-    assert fid(of(SAMPLES), of(REAL[:12])).remedy.startswith("take fewer features")  # nobody can take more data
+    assert figure.remedy.startswith("generate more samples than there are features; use fewer features, or compare")
+    assert fid(of(SAMPLES), of(REAL[:12])).remedy.startswith("use fewer features")  # nobody can take more data
     one_direction = np.outer(np.arange(5.0), np.ones(16))
     assert np.isfinite(fid(of(one_direction), of(one_direction + 1)).value)
 
@@ -100,12 +100,12 @@ def test_fid_infinity_removes_the_bias_of_few_samples():
 
 def test_fid_infinity_is_the_intercept_of_an_exact_line():
     x, y = 1 / np.array([10.0, 20, 40, 80]), np.array([1.1, 1.05, 1.025, 1.0125])
-    assert frechet._line(x, y) == pytest.approx((1.0, 1.0, 0.0), abs=1e-9)
+    assert frechet.line_fit(x, y) == pytest.approx((1.0, 1.0, 0.0), abs=1e-9)
     noise = np.array([1.0, -2.0, 1.5, -0.5])
     design = np.stack([np.ones(4), x], 1)
     residual = noise - design @ np.linalg.solve(design.T @ design, design.T @ noise)
     covariance = np.linalg.inv(design.T @ design) * (residual @ residual) / 2
-    assert frechet._line(x, y + noise)[2] == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-9)
+    assert frechet.line_fit(x, y + noise)[2] == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-9)
 
 
 def test_kid_equals_torch_fidelity():
@@ -137,8 +137,8 @@ def test_kid_has_no_bias():
 
 def test_kid_of_few_examples_takes_smaller_subsets_and_says_so():
     figure = kid(SAMPLES[:300], REAL, num_subsets=5)
-    assert "subsets of 150, half of the fewer of 300 samples and" in figure.warning and figure.error > 0
-    with pytest.raises(ValueError, match="5 subsets of 1 was asked for"):
+    assert "subsets of 150, half of the smaller of 300 samples and" in figure.warning and figure.error > 0
+    with pytest.raises(ValueError, match="5 subsets of 1 was requested"):
         kid(SAMPLES[:3], REAL, num_subsets=5)
 
 
@@ -155,7 +155,7 @@ def test_inception_score_is_one_for_a_guess_and_the_number_of_classes_for_certai
     assert inception_score(np.ones((50, 7))).value == pytest.approx(1, rel=1e-12)
     certain = 1e4 * np.eye(7)[np.arange(70) % 7]  # probabilities of others are zero in double precision
     assert inception_score(certain, num_splits=1).value == pytest.approx(7, rel=1e-12)
-    assert inception_score(certain[:60]).to_dict()["warning"].endswith("it is too small; draw at least 70 samples")
+    assert inception_score(certain[:60]).to_dict()["warning"].endswith("it is too small; generate at least 70 samples")
 
 
 def test_precision_and_recall_equal_torch_fidelity():
@@ -178,7 +178,7 @@ def test_density_and_coverage_are_their_definitions():
     assert "few for nearest neighbors" in figures["density"].warning
 
 
-def test_what_is_few_is_told_once_and_only_what_can_be_done_about_it():
+def test_small_numbers_are_reported_once_with_a_remedy_only_where_there_is_one():
     samples, real = {"features": SAMPLES[:200]}, {"features": REAL[:30]}
     names = ("fid", "kid", "precision", "recall", "density", "coverage")
     measured = {
@@ -190,13 +190,13 @@ def test_what_is_few_is_told_once_and_only_what_can_be_done_about_it():
     }
     few, subsets, halves = sorted(warnings(measured, table.columns(names)))
     assert few.startswith("200 samples and 30 real examples are few for nearest neighbors: precision, recall, density")
-    assert few.endswith("; compare only with figures of as many") and "1000" not in few
+    assert few.endswith("; compare only with results of equally many") and "1000" not in few
     assert subsets.startswith("KID is the mean over subsets of 15,") and "1000" not in subsets
     # 15 examples in each half, 16 features: the FID of the samples, of 30, has no warning.
     assert halves.startswith("real vs. real, one half of the data against the other: FID compares 16 features of 15 ")
     assert halves.endswith("the distance is too large")  # halves cannot be larger
     many = neighbors(SAMPLES[:200], draw(0, 1000, SAMPLES.shape[1]))
-    assert many["recall"].remedy == "draw at least 1000 samples"
+    assert many["recall"].remedy == "generate at least 1000 samples"
 
 
 def test_a_set_is_all_of_itself_and_nothing_of_a_far_one():
@@ -240,11 +240,11 @@ def test_only_what_the_inputs_allow_is_measured():
     assert list(table.measure(samples, {"features": REAL}, names=["recall", "fid"])) == ["fid", "recall"]
     with pytest.raises(ValueError, match="metric inception_score needs logits of the samples"):
         table.measure(samples, names=["inception_score"])
-    with pytest.raises(ValueError, match="metric kid needs features of real examples; statistics alone do not do"):
+    with pytest.raises(ValueError, match="metric kid needs features of real examples; statistics alone are not enough"):
         table.measure(samples, reference=of(REAL), names=["kid"])
     with pytest.raises(ValueError, match="metric fid needs statistics or features"):
         table.measure(samples, names=["fid"])
-    with pytest.raises(ValueError, match="unknown metric 'fiid'; choose of fid,"):
+    with pytest.raises(ValueError, match="unknown metric 'fiid'; choose from fid,"):
         table.measure(samples, names=["fiid"])
 
 
@@ -264,12 +264,12 @@ def test_the_floor_is_what_real_examples_reach_against_real_ones():
     ("call", "reason"),
     [
         (lambda: fid(of(SAMPLES), of(REAL[:, :3])), "of different features"),
-        (lambda: kid(SAMPLES, REAL[:, :3]), "do not compare"),
-        (lambda: neighbors(SAMPLES, REAL[:, :3]), "do not compare"),
+        (lambda: kid(SAMPLES, REAL[:, :3]), "cannot be compared"),
+        (lambda: neighbors(SAMPLES, REAL[:, :3]), "cannot be compared"),
         (lambda: neighbors(SAMPLES[:5], REAL), "more examples than neighbors"),
         (lambda: table.measure({"features": SAMPLES * np.inf}), "features of the samples are not finite from row 0"),
         (lambda: table.measure({"features": SAMPLES}, {"features": REAL[0]}), r"shape \(16,\); give \[N, D\]"),
-        (lambda: inception_score(LOGITS[:3]), "one sample for each split"),
+        (lambda: inception_score(LOGITS[:3]), "one sample in each split"),
         (lambda: fid_infinity(SAMPLES, of(REAL), num_points=2), "it takes 3 subsets"),
         (lambda: fid_infinity(SAMPLES, of(REAL), smallest=1200), "it takes 3 subsets"),
     ],

@@ -102,7 +102,7 @@ def test_moments_survive_a_file_to_the_last_bit(tmp_path):
 
 
 def test_what_are_no_features_is_refused():
-    with pytest.raises(ValueError, match=r"taken of \[N, D\]"):
+    with pytest.raises(ValueError, match=r"expected \[N, D\]"):
         moments.of(np.zeros(3))
     with pytest.raises(ValueError, match="not finite"):
         moments.of(np.array([[1.0], [np.inf]]))
@@ -139,7 +139,7 @@ def test_statistics_made_in_another_way_are_refused_by_name(tmp_path):
     reference.save(path, reference.statistics(moments.of(cloud()), PROVENANCE))
     with pytest.raises(ValueError, match="made with features_hash = 'ab', but here it is 'cd'; give the statistics"):
         reference.load(path, {"features": "pixels", "features_hash": "cd"})
-    with pytest.raises(ValueError, match="does not tell its dataset, which is 'cifar10' here"):
+    with pytest.raises(ValueError, match="does not record its dataset, which is 'cifar10' here"):
         reference.load(path, {"dataset": "cifar10"})
 
 
@@ -147,7 +147,7 @@ def test_statistics_of_other_programs_are_read_with_a_warning(tmp_path, caplog):
     path = tmp_path / "theirs.npz"
     np.savez(path, mu=np.zeros(2), sigma=np.eye(2))
     read = reference.load(path, {"features": "pixels"})
-    assert read.num is None and "does not say how it was made" in caplog.text
+    assert read.num is None and "has no provenance" in caplog.text
     reference.save(tmp_path / "again.npz", read)
     assert reference.load(tmp_path / "again.npz").num is None
 

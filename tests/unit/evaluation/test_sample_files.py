@@ -66,7 +66,7 @@ def test_samples_of_any_rank_are_written_in_their_own_type(tmp_path, dtype):
         (6, [images()], "7 samples were given for a file of 6"),
         (7, [images().astype(float)], r"float64 \(7, 5, 6, 3\) were given; a sample file takes uint8, uint16"),
         (14, [images(), images(channels=1)], r"\(7, 5, 6, 1\) were given"),
-        (14, [images(), images().astype(np.float32)], r"float32 .* all of one form"),
+        (14, [images(), images().astype(np.float32)], r"float32 .* all of one dtype and shape"),
         (7, [np.zeros(7, np.uint8)], r"uint8 \(7,\) were given"),
     ],
 )
@@ -86,12 +86,12 @@ def test_a_folder_that_another_process_has_made_meanwhile_is_left_as_it_is(tmp_p
     assert [path.name for path in tmp_path.rglob("*.*")] == ["000000.png"]
 
 
-def test_a_folder_of_pictures_is_read_in_the_order_of_their_paths(tmp_path):
+def test_a_folder_of_images_is_read_in_the_order_of_their_paths(tmp_path):
     x = images(3)
     for name, image in zip(("b.png", "a/z.PNG", "c.jpeg"), x, strict=True):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     (read,) = read_batches(tmp_path, 10)
     assert read.shape == (3, 5, 6, 3)
     np.testing.assert_array_equal(read[:2], x[[1, 0]])  # JPEG changes pixels
@@ -112,7 +112,7 @@ def test_a_folder_that_fails_half_way_leaves_nothing(tmp_path):
         (images().astype(np.float32), "float32"),
         (images()[0], r"\(5, 6, 3\) as arr_0; samples are uint8"),
         (images(channels=2), r"samples are uint8 \[N, H, W, 1 or 3\]"),
-        (np.asfortranarray(images()), "in Fortran's order"),
+        (np.asfortranarray(images()), "in Fortran order"),
         (images()[:0], r"uint8 \(0, 5, 6, 3\)"),
         (np.array([{}]), "object"),
     ],
@@ -126,11 +126,11 @@ def test_arrays_that_are_no_images_are_refused_in_one_sentence(tmp_path, array, 
 
 
 def test_damaged_files_and_folders_are_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match="is no folder of"):
+    with pytest.raises(ValueError, match="is neither a folder of"):
         read_batches(tmp_path / "absent", 2)
     with pytest.raises(ValueError, match="use at least 1"):
         read_batches(tmp_path, 0)
-    with pytest.raises(ValueError, match="holds no .png"):
+    with pytest.raises(ValueError, match="contains no .png"):
         next(read_batches(tmp_path, 2))
     path = tmp_path / "samples.npz"
     np.savez(path, samples=images())
@@ -148,6 +148,6 @@ def test_damaged_files_and_folders_are_refused_by_name(tmp_path):
     broken.write_bytes((tmp_path / "new" / "000001.png").read_bytes()[:60])
     with pytest.raises(ValueError, match="000002.png is damaged"):
         list(read_batches(tmp_path / "new", 2))
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"not an image")
     with pytest.raises(ValueError, match="000002.png cannot be read as an image"):
         list(read_batches(tmp_path / "new", 2))

@@ -53,7 +53,7 @@ def test_features_do_not_depend_on_how_many_images_come_at_once(extractor):
 
 
 @pytest.mark.slow
-def test_a_grey_image_is_three_equal_channels(extractor):
+def test_a_grayscale_image_is_three_equal_channels(extractor):
     gray = recipe.images((2, 32, 32, 1))
     for one, three in zip(extractor(gray).values(), extractor(gray.repeat(3, axis=-1)).values(), strict=True):
         np.testing.assert_array_equal(one, three)

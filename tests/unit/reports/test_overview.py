@@ -123,8 +123,8 @@ def test_nothing_evaluated_yet_is_a_page_too(tmp_path):
 
 
 def test_the_curves_have_a_panel_for_each_column(evaluation):
-    with Image.open(evaluation[0] / "report.png") as picture:
-        assert picture.size[0] > 3 * 400 and len(picture.convert("RGB").getcolors(10**6)) > 50
+    with Image.open(evaluation[0] / "report.png") as image:
+        assert image.size[0] > 3 * 400 and len(image.convert("RGB").getcolors(10**6)) > 50
     (drawn,) = plots.draw([plots.Panel("$loss$ <1>", [plots.Curve([1], [0.5], [0.1])])], "svg")
     drawn = drawn.decode()
     assert "$loss$ &lt;1&gt;" in drawn and "FID" not in drawn and "real vs. real" not in drawn
@@ -275,9 +275,9 @@ def test_a_browser_shows_the_page_without_the_network(evaluation, tmp_path):
     dom = open_page("--dump-dom")
     assert "<table>" in dom and dom.count("<figure>") == 5 and "Best: checkpoint 3" in dom and "</svg>" in dom
     open_page(f"--screenshot={shot}")
-    with Image.open(shot) as picture:
-        assert picture.size == (1200, 1600)
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    with Image.open(shot) as image:
+        assert image.size == (1200, 1600)
+        pixels = np.asarray(image.convert("RGB")).astype(int)
     ink = (pixels.min(-1) < 200).mean(1)  # of each line
     assert (ink > 0).mean() > 0.4  # text, curves and samples, not an empty or a failed page
     blue = (np.abs(pixels - np.array([0x1F, 0x5F, 0xA8])).max(-1) < 12).sum()

@@ -44,7 +44,7 @@ def test_what_is_no_batch_of_images_is_refused():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_are_read_back_as_written(tmp_path, channels):
+def test_png_files_are_read_back_as_written(tmp_path, channels):
     x = images(4, 5, 6, channels)
     write_png(tmp_path / "new" / "one.png", x[0])
     with Image.open(tmp_path / "new" / "one.png") as file:
@@ -52,7 +52,7 @@ def test_pictures_are_read_back_as_written(tmp_path, channels):
     assert [path.name for path in tmp_path.rglob("*.*")] == ["one.png"]
 
 
-def test_pictures_of_another_type_are_refused(tmp_path):
+def test_images_of_another_dtype_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a PNG file takes uint8"):
         write_png(tmp_path / "one.png", np.zeros((3, 3, 3)))
     assert not list(tmp_path.iterdir())
