@@ -1,12 +1,12 @@
-"""Trains and evaluates a model for each of many overrides of a config, on this machine or on a cluster.
+"""Trains and evaluates a model for each of a list of overrides of a config, on this machine or on a cluster.
 
 python sweep.py --config=CONFIG --sweep=configs/sweeps/digits.py --root=DIR --parallel=2 --eval
 python sweep.py --config=CONFIG --sweep=configs/sweeps/digits.py --root=DIR --launcher=slurm --slurm=partition=gpu
 python sweep.py --root=DIR --status
 python sweep.py --root=DIR --report
 
-The same command once more goes on with what is not finished. JAX is not imported here: a start that has nothing to do
-takes a second.
+The same command again resumes the runs that are not finished. JAX is not imported here, so that a start with nothing to
+do takes a second.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ from sweeps.runs import Run, State, Status, num_snapshots, status_of
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "The experiment: a file of configs/; --config.KEY=VALUE sets a key of all runs.")
 flags.DEFINE_string("sweep", None, "A Python file whose get_sweep() returns a list of overrides; see configs/sweeps/.")
-flags.DEFINE_string("root", None, "The folder in which each run has its own.", required=True)
-flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "Where: processes of this machine, or jobs of Slurm.")
-flags.DEFINE_integer("parallel", 1, "How many runs at a time.", lower_bound=1)
-flags.DEFINE_bool("eval", False, "Evaluate each run after its training, as its config says.")
-flags.DEFINE_integer("eval_workers", 1, "slurm: how many jobs share the evaluation of a run.", lower_bound=1)
+flags.DEFINE_string("root", None, "The folder that holds a folder for each run.", required=True)
+flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "As processes on this machine, or as Slurm jobs.")
+flags.DEFINE_integer("parallel", 1, "Number of runs at a time.", lower_bound=1)
+flags.DEFINE_bool("eval", False, "Evaluate each run after training, as its config says.")
+flags.DEFINE_integer("eval_workers", 1, "slurm: number of jobs that share the evaluation of a run.", lower_bound=1)
 flags.DEFINE_list("slurm", [], "slurm: parameters of the jobs, as submitit names them: partition=gpu,gpus_per_node=1.")
-flags.DEFINE_bool("retry_failed", False, "Start runs that have failed once more.")
-flags.DEFINE_bool("dry_run", False, "Only print what would be started.")
-flags.DEFINE_bool("status", False, "Only print where the runs stand.")
+flags.DEFINE_bool("retry_failed", False, "Start failed runs once more.")
+flags.DEFINE_bool("dry_run", False, "Only print the commands.")
+flags.DEFINE_bool("status", False, "Only print the state of the runs.")
 flags.DEFINE_bool("report", False, "Only write report.csv and report.html.")
 
 DONE, USER_ERROR, SOME_FAILED, UNFINISHED, STOPPED = 0, 2, 3, 4, 5  # docs/exit_codes.md
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def planned(given: Sequence[str], root: pathlib.Path) -> list[Run]:
-    """The runs, each of them checked. Errors: ValueError, one sentence."""
+    """The runs, all of them checked. Errors: ValueError, one sentence."""
     if not FLAGS.config or not FLAGS.sweep:
         raise ValueError("A sweep needs --config=FILE and --sweep=FILE, such as --sweep=configs/sweeps/digits.py.")
     runs = plan.plan(FLAGS.config, given, plan.read_sweep(pathlib.Path(FLAGS.sweep)), root)
@@ -81,7 +81,7 @@ def look(root: pathlib.Path, console: Console) -> int:
     if any(status.state is State.WAITING for status in statuses) and (root / "slurm").is_dir():
         try:
             statuses = in_queue(runs, with_eval)
-        except ValueError as error:  # the files tell the rest
+        except ValueError as error:  # the files still show the state without Slurm
             print(f"warning: {error}", file=sys.stderr)
     if FLAGS.report:
         from sweeps import report  # matplotlib and jinja2 are needed only here
@@ -93,7 +93,7 @@ def look(root: pathlib.Path, console: Console) -> int:
 
 
 def rehearse(statuses: Sequence[Status], console: Console) -> int:
-    """Prints what would be started."""
+    """Prints the commands that would be started."""
     for status in statuses:
         console.print(f"{status.run.name}  {status.state}", style="bold")
         if status.state is State.WAITING and status.mode:
@@ -103,7 +103,7 @@ def rehearse(statuses: Sequence[Status], console: Console) -> int:
 
 
 def run_here(statuses: Sequence[Status], console: Console) -> int:
-    """The launcher local: a live table in a terminal, elsewhere a line for each event and the table at the end."""
+    """The local launcher: a live table in a terminal, otherwise a line for each event and the table at the end."""
     local = launch_local.Local([s.run for s in statuses], FLAGS.eval, FLAGS.parallel, FLAGS.retry_failed)
     stopped = []
 
@@ -111,7 +111,7 @@ def run_here(statuses: Sequence[Status], console: Console) -> int:
         stopped.append(number)
         local.stop()
         for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)  # a second one ends at once; the runs save and end all the same
+            signal.signal(each, signal.SIG_DFL)  # a second signal ends the sweep at once; the runs still save and end
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
@@ -127,7 +127,7 @@ def run_here(statuses: Sequence[Status], console: Console) -> int:
 
 
 def in_queue(runs: Sequence[Run], with_eval: bool) -> list[Status]:
-    """Where runs stand of which Slurm may have jobs. Errors: ValueError where Slurm does not answer."""
+    """The state of runs that may be in Slurm's queue. Errors: ValueError if Slurm does not respond."""
     from sweeps import launch_slurm  # submitit is needed only here
 
     queue = launch_slurm.queued(runs)
@@ -135,7 +135,7 @@ def in_queue(runs: Sequence[Run], with_eval: bool) -> list[Status]:
 
 
 def submit(statuses: Sequence[Status], root: pathlib.Path, console: Console) -> int:
-    """The launcher slurm: submits what is waiting, and returns."""
+    """The Slurm launcher: submits waiting runs and returns."""
     from sweeps import launch_slurm
 
     statuses = in_queue([status.run for status in statuses], FLAGS.eval)
@@ -143,13 +143,13 @@ def submit(statuses: Sequence[Status], root: pathlib.Path, console: Console) -> 
         statuses = [dataclasses.replace(s, state=State.WAITING) if s.state is State.FAILED else s for s in statuses]
     workers = FLAGS.eval_workers if FLAGS.eval else 0
     submitted = launch_slurm.submit(statuses, root, FLAGS.parallel, workers, slurm_parameters())
-    console.print(f"{len(submitted)} runs submitted; python sweep.py --root={root} --status tells where they stand.")
+    console.print(f"{len(submitted)} runs submitted; python sweep.py --root={root} --status shows their state.")
     console.print(table.failures(statuses))
     return SOME_FAILED if any(s.state in (State.FAILED, State.WRONG) for s in statuses) else DONE
 
 
 def slurm_parameters() -> dict[str, str | int]:
-    """What --slurm says. Errors: ValueError for what is not NAME=VALUE."""
+    """The parameters in --slurm. Errors: ValueError for an entry that is not NAME=VALUE."""
     pairs = [item.split("=", 1) for item in FLAGS.slurm]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError(f"--slurm={','.join(FLAGS.slurm)}: give NAME=VALUE, such as partition=gpu,time=600.")
@@ -157,7 +157,7 @@ def slurm_parameters() -> dict[str, str | int]:
 
 
 def conclude(statuses: Sequence[Status], console: Console) -> int:
-    """Prints the table and what went wrong; the exit code."""
+    """Prints the table and the logs of failed runs; returns the exit code."""
     console.print(table.table(statuses))
     console.print(table.failures(statuses))
     if any(status.state in (State.FAILED, State.WRONG) for status in statuses):
@@ -167,7 +167,7 @@ def conclude(statuses: Sequence[Status], console: Console) -> int:
 
 @contextlib.contextmanager
 def alone(root: pathlib.Path) -> Iterator[None]:
-    """Holds the lock of the sweep's folder. Errors: ValueError where another sweep has it."""
+    """Holds the lock of the sweep's folder. Errors: ValueError if another sweep holds it."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(root / "sweep.lock", wait=False))
@@ -177,7 +177,7 @@ def alone(root: pathlib.Path) -> Iterator[None]:
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """The flags; what sets keys of the config is left for `plan`, which checks it with every run's."""
+    """Parses the flags; those that set config keys are left to `plan`, which checks them with every run's."""
     settings = [arg for arg in argv[1:] if arg.startswith("--config.")]
     try:
         rest = FLAGS([arg for arg in argv if arg not in settings])

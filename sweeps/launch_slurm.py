@@ -1,7 +1,7 @@
 """Runs on a cluster with Slurm, through submitit: an array of training jobs, and arrays of evaluations after each.
 
-A job starts `main.py`. One that Slurm pre-empts, whose node fails or whose time is over is requeued, and goes on from
-its newest checkpoint; where only the process is killed, it is started again on the spot.
+A job starts `main.py`. A job that is preempted, whose node fails, or that reaches its time limit is requeued and
+resumes from its newest checkpoint; if only the process is killed, the job starts it again.
 """
 
 import json
@@ -16,22 +16,23 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError
 
+from core.errors import ExitCode
 from core.files import read_json, write_json
 from sweeps.attempt import Attempt, BusyError
-from sweeps.runs import DONE, PROGRAM, Run, State, Status, gave_up
+from sweeps.runs import PROGRAM, Run, State, Status, gave_up
 
-_PAUSE = 0.5  # seconds between looks at the process
-_TIMEOUTS = 1000  # how often a job may be requeued at its time limit: a run ends by its own steps
+_PAUSE = 0.5  # seconds between checks of the process
+_TIMEOUTS = 1000  # requeues of a job at its time limit: a run ends after its own steps
 _QUEUED = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "STOPPED")
 _PARAMETERS: Mapping[str, Any] = {"time": 24 * 60, "signal_delay_s": 120}
 
 
 class JobError(Exception):
-    """A job cannot go on."""
+    """A job cannot continue."""
 
 
 class Job:
-    """What a Slurm job does: a process of `main.py`, as often as it takes. Pickled by submitit."""
+    """The work of a Slurm job: a process of `main.py`, restarted as needed. Pickled by submitit."""
 
     def __init__(self, run: Run, mode: str, worker: int = 0, workers: int = 1):
         self._run, self._mode, self._worker, self._workers = run, mode, worker, workers
@@ -39,20 +40,20 @@ class Job:
         self._ending = False
 
     def __call__(self) -> None:
-        """Returns once the run's mode is done. Errors: JobError, which is how Slurm gets to know."""
+        """Returns once the run's mode is done. Errors: JobError, so that Slurm marks the job as failed."""
         signal.signal(signal.SIGTERM, self._note)
         while True:
             code = self._once()
-            if code == DONE:
+            if code == ExitCode.DONE:
                 return
-            if self._ending:  # whether it is begun again is for Slurm to say: it may be cancelled
+            if self._ending:  # Slurm decides whether it starts again: it may have been canceled
                 raise SystemExit(code)
             if gave_up(self._run, self._mode) is not None:
                 raise JobError(f"{self._run.name}: {self._mode} ended with code {code}.")
 
     def _once(self) -> int:
-        # SIGTERM goes from Slurm to the whole group, and main.py knows what to do; SIGUSR2, which announces the time
-        # limit, would end it without a word, and is submitit's: it calls `checkpoint`.
+        # Slurm sends SIGTERM to the whole process group, and main.py handles it. SIGUSR2, which announces the time
+        # limit, would end main.py silently; it is handled by submitit, which calls `checkpoint`.
         announced = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         try:
             self._attempt = self._begun()
@@ -66,15 +67,15 @@ class Job:
         while True:
             try:
                 return Attempt(self._run, self._mode, self._worker, self._workers, own_session=False)
-            except BusyError:  # a process of the job's life before, about to end
+            except BusyError:  # a process from before the job was requeued, about to end
                 time.sleep(_PAUSE)
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
-        """SIGTERM: Slurm ends the job, to pre-empt, requeue or cancel it."""
+        """SIGTERM: Slurm ends the job, to preempt, requeue or cancel it."""
         self._ending = True
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit calls before the time limit: saves, ends, and says what to submit again."""
+        """Called by submitit before the time limit: saves, ends, and returns what to submit again."""
         if self._attempt is not None:
             self._attempt.stop()
             self._attempt.process.wait()
@@ -82,7 +83,7 @@ class Job:
 
 
 def queued(runs: Sequence[Run]) -> set[str]:
-    """The names of those runs of which Slurm has a job. Errors: ValueError where Slurm does not answer."""
+    """The names of the runs that have a job in Slurm's queue. Errors: ValueError if Slurm does not respond."""
     jobs = {run.name: set(read_json(_jobs(run))["jobs"]) for run in runs if _jobs(run).exists()}
     if not jobs:
         return set()
@@ -92,7 +93,7 @@ def queued(runs: Sequence[Run]) -> set[str]:
         )
     except (OSError, subprocess.CalledProcessError) as error:
         reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
-        raise ValueError(f"Slurm's squeue does not answer ({reason}); start the sweep where sbatch works.") from error
+        raise ValueError(f"Slurm's squeue failed ({reason}); start the sweep where sbatch works.") from error
     listed = dict(line.split() for line in answer.stdout.splitlines())
     return {name for name, ids in jobs.items() if any(listed.get(job) in _QUEUED for job in ids)}
 
@@ -104,11 +105,11 @@ def _jobs(run: Run) -> pathlib.Path:
 def submit(
     statuses: Sequence[Status], root: pathlib.Path, parallel: int, eval_workers: int, given: Mapping[str, Any]
 ) -> list[Status]:
-    """Submits what is waiting: one array that trains, `parallel` at a time, and, where there are `eval_workers`, for
-    each run an array of so many that evaluates it afterwards. Returns what was submitted.
+    """Submits the waiting runs and returns them: an array that trains, `parallel` at a time, and, if there are
+    `eval_workers`, for each run an array of that many jobs that evaluates it afterwards.
 
     `given`: parameters of submitit's SlurmExecutor, such as partition, time (minutes), gpus_per_node.
-    Errors: ValueError, one sentence, for a parameter or a job that submitit or Slurm refuses.
+    Errors: ValueError, one sentence, for a parameter or a job that submitit or Slurm rejects.
     """
     waiting = [status for status in statuses if status.state is State.WAITING]
     try:
@@ -123,7 +124,7 @@ def submit(
             evaluators = _array(_executor(root, given, after), [run], "eval", eval_workers)
             _note(run, [job, *evaluators] if job else evaluators)
     except (FailedSubmissionError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise ValueError(f"Slurm did not take the sweep: {' '.join(str(error).split())}") from error
+        raise ValueError(f"Slurm rejected the sweep: {' '.join(str(error).split())}") from error
     return waiting
 
 
@@ -143,7 +144,7 @@ def _executor(root: pathlib.Path, given: Mapping[str, Any], more: Mapping[str, A
 
 
 def _array(executor: Any, runs: Sequence[Run], mode: str, workers: int) -> list[str]:
-    """Submits one array with `workers` jobs for each run; their numbers."""
+    """Submits one array with `workers` jobs for each run; returns the job ids."""
     if not runs:
         return []
     with executor.batch():

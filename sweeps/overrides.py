@@ -18,18 +18,18 @@ def vary(key: str, values: Iterable[Any]) -> Sweep:
 
 
 def product(*sweeps: Sweep) -> Sweep:
-    """Every combination, the last sweep varying fastest. Errors: ValueError for a key that two of them set."""
+    """Every combination; the last sweep varies fastest. Errors: ValueError for a key that two of them set."""
     return [_merged(overrides) for overrides in itertools.product(*sweeps)]
 
 
 def paired(*sweeps: Sweep) -> Sweep:
-    """The first of each together, the second of each, and so on.
+    """The first overrides of all sweeps together, the second ones, and so on.
 
     Errors: ValueError for sweeps of different lengths, or for a key that two of them set.
     """
     lengths = [len(sweep) for sweep in sweeps]
     if len(set(lengths)) > 1:
-        raise ValueError(f"paired(...) was given sweeps of {lengths} runs, but all must have as many; use product.")
+        raise ValueError(f"paired(...) was given sweeps of {lengths} runs, but all must be of one length; use product.")
     return [_merged(overrides) for overrides in zip(*sweeps, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""From a sweep file to runs, every one of them checked before any is begun."""
+"""From a sweep file to runs, all of them checked before any starts."""
 
 import hashlib
 import importlib.util
@@ -18,14 +18,14 @@ from core.tables import nearest
 from sweeps.overrides import Overrides, Sweep
 from sweeps.runs import Run
 
-PLAN = "sweep.json"  # in the root: what the sweep consists of, for --status and --report
+PLAN = "sweep.json"  # in the root: the runs of the sweep, for --status and --report
 _READABLE = 60  # characters of a folder's name beside its hash
 
 
 def read_sweep(path: pathlib.Path) -> Sweep:
-    """What `get_sweep()` of the file at `path` returns.
+    """The overrides that `get_sweep()` in the file at `path` returns.
 
-    Errors: ValueError, one sentence, where there is no such file or function, or where it returns no runs.
+    Errors: ValueError, one sentence, if the file or the function is missing, or returns no runs.
     """
     found = importlib.util.spec_from_file_location("sweep_file", path)
     if found is None or found.loader is None or not path.is_file():
@@ -34,7 +34,7 @@ def read_sweep(path: pathlib.Path) -> Sweep:
     try:
         found.loader.exec_module(module)
         sweep = module.get_sweep()
-    except Exception as error:  # whatever it is, it is the user's code
+    except Exception as error:  # any error of the user's code
         raise ValueError(f"--sweep={path} cannot be read: {type(error).__name__}: {_one_line(error)}") from error
     if not isinstance(sweep, list | tuple) or not sweep or not all(isinstance(run, Mapping) for run in sweep):
         raise ValueError(
@@ -47,8 +47,8 @@ def read_sweep(path: pathlib.Path) -> Sweep:
 def plan(config: str, given: Sequence[str], sweep: Sweep, root: pathlib.Path) -> list[Run]:
     """A run for each of the overrides, with the config `config` and the flags `given` (--config.KEY=VALUE).
 
-    Every run's config goes through the same parser and the same checks as in `main.py`.
-    Errors: ValueError, one sentence, for what is wrong with any of them, and for two runs that would be equal.
+    Every run's config goes through the same parser and checks as in `main.py`. Errors: ValueError, one sentence, for
+    any error in a run, and for two equal runs.
     """
     if not pathlib.Path(config).is_file():
         raise ValueError(f"--config={config} is not a file; give one of configs/.")
@@ -78,7 +78,7 @@ def _planned(start: Sequence[str], base: dict[str, Any], overrides: Overrides, r
 
 
 def configured(arguments: Sequence[str]) -> ConfigDict:
-    """The config that `main.py` would have with these flags. Errors: ValueError, one sentence."""
+    """The config of `main.py` with these flags. Errors: ValueError, one sentence."""
     known = dict(default.flatten(default.get_config()))
     for argument in arguments:
         key = argument.removeprefix("--config.").split("=")[0].removesuffix("!")
@@ -100,9 +100,9 @@ def _one_line(error: Exception) -> str:
 
 
 def name_of(overrides: Mapping[str, Any]) -> str:
-    """The folder of a run: its overrides, shortened, and a hash of them: `lr=0.001,seed=3-5f2a09c1`.
+    """The folder of a run: its overrides, abbreviated, and a hash of them: `lr=0.001,seed=3-5f2a09c1`.
 
-    It depends on nothing but the overrides, so that a sweep may grow.
+    It depends only on the overrides, so that runs can be added to a sweep.
     """
     last = [key.rpartition(".")[2] for key in overrides]
     short = {key: name if last.count(name) == 1 else key for key, name in zip(overrides, last, strict=True)}
@@ -117,9 +117,9 @@ def _shown(value: Any) -> str:
 
 
 def save(root: pathlib.Path, config: str, runs: Sequence[Run], with_eval: bool) -> None:
-    """Writes what the sweep consists of to `root`.
+    """Writes the runs of the sweep to `root`.
 
-    Errors: ValueError where `root` is that of another config's sweep, or cannot be written.
+    Errors: ValueError if `root` holds a sweep of another config, or cannot be written.
     """
     path, begun = root / PLAN, str(pathlib.Path(config).resolve())
     before = _stored(root)["config"] if path.exists() else begun
@@ -134,7 +134,7 @@ def save(root: pathlib.Path, config: str, runs: Sequence[Run], with_eval: bool) 
 
 
 def load(root: pathlib.Path) -> tuple[list[Run], bool]:
-    """The runs of the sweep in `root`, and whether they are to be evaluated. Errors: ValueError, one sentence."""
+    """The runs of the sweep in `root`, and whether they are evaluated. Errors: ValueError, one sentence."""
     stored = _stored(root)
     runs = [
         Run(root.absolute(), run["name"], run["overrides"], tuple(run["arguments"]), run["config"])

@@ -1,4 +1,4 @@
-"""A run of a sweep, and where it stands, as its files tell."""
+"""A run of a sweep, and its state, derived from its files."""
 
 import dataclasses
 import enum
@@ -10,23 +10,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configs import default
+from core.errors import ExitCode
 from core.files import is_locked, read_json
 from reports.records import Column, columns_of, flatten
 
 PROGRAM = pathlib.Path(__file__).parent.parent / "main.py"
 # Exit codes of main.py (docs/exit_codes.md); a process that a signal ended counts as 128 + its number, as in a shell.
-DONE, USER_ERROR, STOPPED = 0, 2, 5
-KILLED = (6, 130, 134, 137, 143)  # another process gone, or killed: the same command goes on
-MAX_KILLS = 5  # so often in a row, without any progress: that is no accident, such as too little memory
-_TAIL = 8192  # bytes; a line of metrics has some hundred
+KILLED = (ExitCode.PEER_GONE, 130, 134, 137, 143)  # by a signal, or another process of the run is gone: it resumes
+MAX_KILLS = 5  # in a row without any progress: not an accident, but for example too little memory
+_TAIL = 8192  # bytes; a line of metrics has a few hundred
 
 
 class State(enum.StrEnum):
-    """What is to be done about a run: nothing, wait, start it, or read why it ended."""
+    """What a run needs: nothing, waiting, a start, or someone who reads why it ended."""
 
     FINISHED = "finished"
     RUNNING = "running"
-    QUEUED = "queued"  # with Slurm
+    QUEUED = "queued"  # in Slurm
     WAITING = "waiting"  # it can be started
     FAILED = "failed"
     WRONG = "wrong config"
@@ -34,7 +34,7 @@ class State(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of a sweep: `arguments` are those of `main.py` but for mode and workdir, `config` all keys, dotted."""
+    """One run of a sweep. arguments: of `main.py`, without mode and workdir. config: all settings by dotted key."""
 
     root: pathlib.Path
     name: str
@@ -49,19 +49,19 @@ class Run:
 
     @property
     def own(self) -> pathlib.Path:
-        """Where the sweep keeps what is not `main.py`'s: logs, locks, exit codes."""
+        """The folder for the sweep's own files: logs, locks, exit codes."""
         return self.directory / "sweep"
 
     def log(self, mode: str, worker: int = 0) -> pathlib.Path:
-        """What the processes of a mode have said."""
+        """The output of the processes of a mode."""
         return self.own / f"{_part(mode, worker)}.log"
 
     def lock(self, mode: str, worker: int = 0) -> pathlib.Path:
-        """The file whose lock a process of that mode holds; `sweeps/attempt.py`."""
+        """The file whose lock a process of that mode holds; see `sweeps/attempt.py`."""
         return self.own / f"{_part(mode, worker)}.lock"
 
     def command(self, mode: str, worker: int = 0, workers: int = 1) -> list[str]:
-        """What starts it, or makes it go on."""
+        """The command that starts or resumes it."""
         shared = [f"--eval_worker={worker}", f"--eval_workers={workers}"] if mode == "eval" else []
         return [sys.executable, str(PROGRAM), *self.arguments, f"--workdir={self.directory}", f"--mode={mode}", *shared]
 
@@ -72,21 +72,21 @@ def _part(mode: str, worker: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Where a run stands. Figures are None where they are not known yet."""
+    """The state of a run. Numbers are None if they are not known yet."""
 
     run: Run
     state: State
-    mode: str | None  # train or eval: what comes next, or is going on; None: nothing
-    code: int | None  # with which the last process ended, where that is why it does not go on
+    mode: str | None  # train or eval: the current or next one; None: done
+    code: int | None  # exit code of the last process, if that is why the run does not continue
     step: int
     loss: float | None
-    seconds_left: float | None  # of training, at the speed of the last line
+    seconds_left: float | None  # of training, at the rate of the last line
     numbers: Mapping[str, float]  # of the newest report, by dotted name
     columns: tuple[Column, ...]  # how they are presented
 
 
 def status_of(run: Run, with_eval: bool, queued: bool = False) -> Status:
-    """Where a run stands. `with_eval`: whether it is to be evaluated; `queued`: whether a cluster has it."""
+    """The state of a run. `with_eval`: whether it is to be evaluated; `queued`: whether it is in a cluster's queue."""
     line = last_line(run)
     mode = "train" if not _trained(run) else "eval" if with_eval and not _evaluated(run) else None
     code = gave_up(run, mode) if mode else None
@@ -97,7 +97,7 @@ def status_of(run: Run, with_eval: bool, queued: bool = False) -> Status:
     elif queued:
         state = State.QUEUED
     elif code is not None:
-        state = State.WRONG if code == USER_ERROR else State.FAILED
+        state = State.WRONG if code == ExitCode.USER_ERROR else State.FAILED
     else:
         state = State.WAITING
     report = newest_report(run)
@@ -114,11 +114,11 @@ def status_of(run: Run, with_eval: bool, queued: bool = False) -> Status:
     )
 
 
-# What main.py leaves ----------------------------------------------------------------------------------------------
+# Files of main.py ------------------------------------------------------------------------------------------------
 
 
 def last_line(run: Run) -> dict[str, Any]:
-    """The last line of metrics that has the training loss; nothing where there is none."""
+    """The last line of metrics with a training loss; empty if there is none."""
     path = run.directory / "metrics.jsonl"
     if not path.exists():
         return {}
@@ -134,7 +134,7 @@ def lines(run: Run) -> list[dict[str, Any]]:
 
 
 def _parsed(text: bytes) -> Iterator[dict[str, Any]]:
-    """The whole lines; the first and the last of what is read may be cut."""
+    """The complete lines; the first and the last one may be cut off."""
     for line in text.splitlines():
         try:
             parsed = json.loads(line)
@@ -145,7 +145,7 @@ def _parsed(text: bytes) -> Iterator[dict[str, Any]]:
 
 
 def reports(run: Run) -> dict[int, dict[str, Any]]:
-    """The reports of its evaluation, by the number of the checkpoint, in order."""
+    """The reports of its evaluation by checkpoint number, in order."""
     found = (path for path in run.directory.glob("eval/ckpt_*/report.json"))
     return dict(sorted((int(path.parent.name.removeprefix("ckpt_")), read_json(path)) for path in found))
 
@@ -156,7 +156,7 @@ def newest_report(run: Run) -> dict[str, Any]:
 
 
 def num_snapshots(config: Mapping[str, Any]) -> int:
-    """How many checkpoints a run keeps: the end of training included."""
+    """The number of checkpoints that a run keeps, including that of the last step."""
     return math.ceil(config["training.n_iters"] / config["training.snapshot_freq"])
 
 
@@ -192,40 +192,40 @@ def _seconds_left(run: Run, line: Mapping[str, Any]) -> float | None:
     return left * run.config["training.batch_size"] / line["images_per_second"]
 
 
-# What the sweep leaves --------------------------------------------------------------------------------------------
+# Files of the sweep -----------------------------------------------------------------------------------------------
 
 
 def progress(run: Run) -> int:
-    """Grows with everything that a kill does not take away: checkpoints, rounds of the evaluation."""
+    """A number that grows with everything that survives a kill: checkpoints and rounds of the evaluation."""
     steps = [int(path.name) for path in run.directory.glob("checkpoints-meta/*") if path.name.isdigit()]
     return max(steps, default=0) + sum(1 for _ in run.directory.glob("eval/*/*/round_*.npz"))
 
 
 def record(run: Run, mode: str, code: int) -> None:
-    """Notes that a process has ended."""
+    """Records that a process has ended."""
     line = {"mode": mode, "code": code, "progress": progress(run), "arguments": run.arguments}
     with (run.own / "ended.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def gave_up(run: Run, mode: str) -> int | None:
-    """The exit code because of which this command is not started again, or None. Another command may help."""
+    """The exit code because of which this command is not started again, or None. Another command may succeed."""
     path = run.own / "ended.jsonl"
     if not path.exists():
         return None
     ended = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
     ended = [e for e in ended if e["mode"] == mode and tuple(e["arguments"]) == run.arguments]
-    if not ended or ended[-1]["code"] in (DONE, STOPPED):
+    if not ended or ended[-1]["code"] in (ExitCode.DONE, ExitCode.STOPPED):
         return None
     if ended[-1]["code"] not in KILLED:
         return ended[-1]["code"]
     last = ended[-MAX_KILLS:]
-    in_vain = all(e["code"] in KILLED and e["progress"] == last[-1]["progress"] for e in last)
-    return ended[-1]["code"] if len(last) == MAX_KILLS and in_vain else None
+    stuck = all(e["code"] in KILLED and e["progress"] == last[-1]["progress"] for e in last)
+    return ended[-1]["code"] if len(last) == MAX_KILLS and stuck else None
 
 
 def log_tail(status: Status, num: int = 8) -> list[str]:
-    """The last lines that a run has said."""
+    """The last lines of a run's output."""
     logs = sorted(status.run.own.glob(f"{status.mode}*.log"), key=lambda path: path.stat().st_mtime)
     if not logs:
         return []

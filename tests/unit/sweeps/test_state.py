@@ -1,0 +1,69 @@
+"""The state of a run of a sweep, by its files."""
+
+import pytest
+
+from sweeps import runs
+from sweeps.runs import State, status_of
+from tests.support.swept import evaluated, planned, trained
+
+# ml_collections loads config files in a way that Python 3.12 will not have.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of ten steps, of which nothing has happened yet."""
+    (run,) = planned(tmp_path, [{"seed": 1}])
+    run.own.mkdir(parents=True)
+    return run
+
+
+def test_a_run_is_waiting_then_trained_then_evaluated(run):
+    assert (status_of(run, True).state, status_of(run, True).mode) == (State.WAITING, "train")
+    trained(run, step=5)  # it was to be shorter
+    assert status_of(run, False).mode == "train"
+    trained(run)
+    assert status_of(run, False).state is State.FINISHED
+    assert (status_of(run, True).state, status_of(run, True).mode) == (State.WAITING, "eval")
+    evaluated(run, metrics={"samples": {"fid": {"value": 7.0}}})
+    status = status_of(run, True)
+    assert (status.state, status.mode, status.step, status.loss) == (State.FINISHED, None, 10, 0.5)
+    assert [status.numbers[column.path] for column in status.columns] == [2.5, 7.0]
+
+
+def test_an_evaluation_of_other_settings_or_of_less_than_is_asked_for_is_not_the_evaluation(tmp_path, run):
+    trained(run)
+    evaluated(run)
+    assert status_of(run, True).state is State.FINISHED
+    for flag in ("--config.eval.enable_metrics", "--config.eval.rtol=1e-3", "--config.eval.end_ckpt=2"):
+        (more,) = planned(tmp_path, [{"seed": 1}], flag)
+        assert more.directory == run.directory and status_of(more, True).mode == "eval", flag
+
+
+@pytest.mark.parametrize(
+    ("codes", "state"),
+    [
+        ([0], State.WAITING), ([5], State.WAITING), ([6], State.WAITING), ([137], State.WAITING),
+        ([143], State.WAITING), ([3, 137], State.WAITING), ([137] * 4, State.WAITING), ([137] * 4 + [5], State.WAITING),
+        ([137] * 5, State.FAILED), ([3], State.FAILED), ([1], State.FAILED), ([139], State.FAILED),
+        ([2], State.WRONG), ([137, 2], State.WRONG),
+    ],
+)  # fmt: skip
+def test_exit_codes_say_what_is_to_be_done(run, codes, state):
+    for code in codes:
+        runs.record(run, "train", code)
+    status = status_of(run, True)
+    assert status.state is state and status.code == (codes[-1] if state in (State.FAILED, State.WRONG) else None)
+
+
+def test_kills_do_not_count_as_failure_as_long_as_there_is_progress(run):
+    for step in range(8):
+        (run.directory / "checkpoints-meta" / str(step)).mkdir(parents=True)
+        runs.record(run, "train", 137)
+    assert status_of(run, True).state is State.WAITING
+
+
+def test_a_failure_of_one_command_says_nothing_of_another(tmp_path, run):
+    runs.record(run, "train", 2)
+    (other,) = planned(tmp_path, [{"seed": 1}], "--config.data.data_dir=elsewhere")
+    assert status_of(run, True).state is State.WRONG and status_of(other, True).state is State.WAITING
