@@ -13,8 +13,8 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import default
 from configs.files import describe
+from configs.keys import unknown_key
 from core.files import write_json
-from core.tables import nearest
 from sweeps.overrides import Overrides, Sweep
 from sweeps.runs import Run
 
@@ -83,7 +83,7 @@ def configured(arguments: Sequence[str]) -> ConfigDict:
     for argument in arguments:
         key = argument.removeprefix("--config.").split("=")[0].removesuffix("!")
         if argument.startswith("--config.") and key not in known:
-            raise ValueError(f"config.{key} is not a setting; the nearest is config.{nearest(key, known)}.")
+            raise unknown_key(key, known)
     values, argv = flags.FlagValues(), ["main.py", *arguments]
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True, sys_argv=argv)
     try:

@@ -21,7 +21,7 @@ def large_images(config: ConfigDict) -> None:
 
 
 def minutes(config: ConfigDict, batch_size: int, n_iters: int) -> None:
-    """A run of a few minutes on two CPU cores, with two checkpoints, the second of which is evaluated."""
+    """A run of a few minutes on two CPU cores, with two checkpoints; the second is evaluated."""
     config.training.update(batch_size=batch_size, n_iters=n_iters, snapshot_freq=n_iters // 2)
     config.training.update(snapshot_freq_for_preemption=n_iters // 2, log_freq=50, eval_freq=n_iters // 2)
     config.sampling.num_steps = 200
