@@ -122,7 +122,9 @@ def test_a_network_that_is_not_told_is_refused():
 
     config = default.get_config()
     config.data.augment = 0.12
-    with pytest.raises(ValueError, match=r"config.data.augment = 0.12 needs a network .* config.model.augment_dim = 0; set it"):
+    with pytest.raises(
+        ValueError, match=r"config.data.augment = 0.12 needs a network .* config.model.augment_dim = 0; set it"
+    ):
         data.augmentation(config)
 
 
