@@ -1,6 +1,6 @@
-"""What a checkpoint of another program holds, in this project's names and shapes; and whether it fits a network.
+"""The contents of another program's checkpoint in this project's names and shapes, checked against a network.
 
-Inside this room parameters are flat: `{"ResnetBlockBigGANpp_0/Conv_0/kernel": array}`.
+Within `interop`, parameters are flat: `{"ResnetBlockBigGANpp_0/Conv_0/kernel": array}`.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ _LONGEST = 80  # characters of a name that an error shows
 
 
 class CheckpointFormatError(ValueError):
-    """A file is not a checkpoint that can be imported, or does not fit the config; one sentence says why."""
+    """A file is not a checkpoint that can be imported, or does not match the config; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Adam:
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What an imported file holds.
+    """The contents of an imported file.
 
-    step: optimiser steps made. adam: None where the file has no optimiser state. settings: hyper-parameters that the
-    file mentions, by their key in the config; they are told, never used.
+    step: number of optimizer steps. adam: None if the file has no optimizer state. settings: hyperparameters in the
+    file, by their key in the config; they are logged, never used.
     """
 
     kind: str
@@ -51,7 +51,7 @@ def flatten(tree: Any) -> dict[str, Any]:
     Errors: CheckpointFormatError for a name that is not a string or contains "/".
     """
     flat, pending = {}, [("", tree)]
-    while pending:  # a loop: nesting in a hostile file has no limit
+    while pending:  # a loop instead of recursion: nesting in a hostile file has no limit
         prefix, node = pending.pop()
         if not isinstance(node, Mapping):
             flat[prefix] = node
@@ -64,7 +64,7 @@ def flatten(tree: Any) -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`: what the networks take."""
+    """The inverse of `flatten`: nested parameters, as the networks take them."""
     tree: dict[str, Any] = {}
     for path, leaf in flat.items():
         *parents, name = path.split("/")
@@ -76,9 +76,9 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit(imported: Imported, like: Tree) -> Imported:
-    """The same in the types of `like`, the network's parameters (nested; anything with `shape` and `dtype`).
+    """The same in the dtypes of `like`, the network's parameters (nested; anything with `shape` and `dtype`).
 
-    Errors: CheckpointFormatError that names missing, extra, wrongly shaped, non-finite and impossible tensors.
+    Errors: CheckpointFormatError that names missing, unexpected, misshapen, non-finite and invalid tensors.
     """
     adam = imported.adam
     if adam is not None:
@@ -146,9 +146,9 @@ def _group(what: str, items: list[str]) -> str:
 
 
 def integer(name: str, value: Any) -> int:
-    """A count that a file holds as an int, or as an array or a float with one value.
+    """A count that a file contains as an int, or as an array or a float with one value.
 
-    Errors: CheckpointFormatError for anything else, and where an int32 cannot hold it.
+    Errors: CheckpointFormatError for anything else, and for a count beyond int32.
     """
     number = value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 2**31 or number % 1:
@@ -159,6 +159,6 @@ def integer(name: str, value: Any) -> int:
 
 
 def settings(found: Mapping[str, Any]) -> dict[str, float]:
-    """Those of `found` that are single numbers; a setting is only told, so anything else is left out."""
+    """The entries of `found` that are single numbers; settings are only logged, so anything else is left out."""
     numbers = {key: np.asarray(value) for key, value in found.items() if isinstance(value, float | int | np.ndarray)}
     return {key: float(value.item()) for key, value in numbers.items() if value.dtype.kind in "fiu" and value.size == 1}

@@ -1,4 +1,4 @@
-"""Parameters as `.npz` or `.safetensors`, and back: one array for each name, such as "Conv_0/kernel"."""
+"""Parameters to and from `.npz` or `.safetensors`: one array per name, such as "Conv_0/kernel"."""
 
 import pathlib
 import zipfile
@@ -17,13 +17,13 @@ Writer = Callable[[Flat, pathlib.Path], None]
 
 
 def write(path: pathlib.Path, params: Mapping[str, Any]) -> None:
-    """Writes nested `params`; the suffix of `path` chooses the format. Written under another name, then renamed.
+    """Writes nested `params` atomically; the suffix of `path` chooses the format.
 
     Errors: ValueError for another suffix; FileExistsError.
     """
     save = choose(path)
     if path.exists():
-        raise FileExistsError(f"{path} exists already; remove it, or give another name.")
+        raise FileExistsError(f"{path} already exists; remove it, or give another name.")
     flat = {name: np.ascontiguousarray(value) for name, value in flatten(params).items()}
     with temporary_file(path) as temporary:
         save(flat, temporary)
@@ -32,7 +32,7 @@ def write(path: pathlib.Path, params: Mapping[str, Any]) -> None:
 def choose(path: pathlib.Path) -> Writer:
     """The writer for the suffix of `path`. Errors: ValueError."""
     if path.suffix not in WRITERS:
-        raise ValueError(f"{path} has no suffix that is known; parameters are written as {' or '.join(WRITERS)}.")
+        raise ValueError(f"{path} does not end in a known suffix; parameters are written as {' or '.join(WRITERS)}.")
     return WRITERS[path.suffix]
 
 
@@ -59,7 +59,7 @@ def read_safetensors(path: pathlib.Path) -> Imported:
 
 
 def _imported(flat: Flat) -> Imported:
-    """Such a file holds one set of parameters and no state: training would start from them, at step 0."""
+    """Such a file contains one set of parameters and no state: training starts from them, at step 0."""
     return Imported(KIND, 0, flat, flat, None)
 
 

@@ -1,4 +1,4 @@
-"""Reads a checkpoint of another program: `load(path, like, order)` tells its format from its first bytes."""
+"""Reads a checkpoint of another program: `load(path, like, order)` detects its format from its first bytes."""
 
 import pathlib
 import zipfile
@@ -12,7 +12,8 @@ from interop.formats import flax_msgpack, torch_checkpoint, torch_pickle
 def load(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
     """The contents of a Flax or PyTorch checkpoint, or of exported parameters, checked against a network.
 
-    like, order: the network's parameters and modules, see `interop.names.order.outline`. Nothing of the file is run.
+    like, order: the network's parameters and modules, see `interop.names.order.outline`.
+    Nothing in the file is executed.
     Errors: CheckpointFormatError, one sentence that starts with the path.
     """
     if not path.is_file():
@@ -24,7 +25,7 @@ def load(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
 
 
 def read(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
-    """The contents of a file in our names, not yet checked; see `load`."""
+    """The contents of a file in our names, not yet checked against the network; see `load`."""
     with open(path, "rb") as file:
         start = file.read(16)
     if not start:
@@ -36,8 +37,8 @@ def read(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         what = "was written by PyTorch before 1.6" if start.startswith(torch_pickle.LEGACY_MAGIC) else "is a pickle"
         raise CheckpointFormatError(
-            f"{what}, which cannot be read safely (nothing in it was executed); with a PyTorch of 1.6 or later, load a "
-            "file that you trust and save it again."
+            f"{what}, which cannot be read safely (nothing in it was executed); if you trust it, load it with PyTorch "
+            "1.6 or later and save it again."
         )
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return export.read_safetensors(path)
@@ -45,7 +46,7 @@ def read(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
 
 
 def _is_npz(path: pathlib.Path) -> bool:
-    """Whether a zip archive holds arrays only; False also for one that cannot be read."""
+    """Whether a zip archive contains arrays only; False also for one that cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -1,7 +1,7 @@
-"""The programs import and export: checkpoints of the published implementations, and parameters for others.
+"""The programs import and export: checkpoints of the published implementations, and parameters for other programs.
 
-The order of events and the input and output; formats are in `interop/`. Neither needs a data set, but
-for the shape of one that is given by a path.
+This module does the input and output; formats are in `interop/`. A data set is needed only for the shape of data that
+are given by a path.
 """
 
 import logging
@@ -35,11 +35,12 @@ FOLDERS = (restore_run.FOLDER, "checkpoints-meta")
 
 
 def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> int:
-    """Makes a workdir from a published checkpoint, or from exported parameters; the number of its checkpoint.
+    """Creates a workdir from a published checkpoint or exported parameters; returns the number of its checkpoint.
 
-    Sampling, evaluation and training go on from there: with the file's step, parameters, average, and Adam's moments
-    and count. Hyper-parameters are those of `config`; where the file mentions others, the log says so. The number is
-    that of a file `checkpoint_<number>`, otherwise the snapshots that a run has at this step, at least 1.
+    Sampling, evaluation and training continue from there, with the step, parameters, average, and Adam's moments and
+    count of the file. Hyperparameters are those of `config`; a warning is logged if the file contains others. The
+    number is that of a file named `checkpoint_<number>`, otherwise the number of snapshots of a run at this step, at
+    least 1.
 
     Errors: ValueError for the config, CheckpointFormatError for the file, CheckpointError for a workdir that has
     checkpoints; nothing is written then.
@@ -48,13 +49,13 @@ def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.P
     data.resolve(config)
     for folder in FOLDERS:
         if (workdir / folder).exists() and any((workdir / folder).iterdir()):
-            raise CheckpointError(f"{workdir / folder} has checkpoints already; import into another --workdir.")
-    shapes, order = _outline(config)
+            raise CheckpointError(f"{workdir / folder} already has checkpoints; import into another --workdir.")
+    shapes, order = outline_of(config)
     imported = load(path, shapes, order)
     state = _state(config, imported)
-    _tell(config, imported, path)
+    _log_contents(config, imported, path)
     spec = spec_without_data(config) or DataSpec.of(Splits(config).train)
-    number = _number(path, imported.step, config.training.snapshot_freq)
+    number = checkpoint_number(path, imported.step, config.training.snapshot_freq)
     for folder, name in zip(FOLDERS, (number, imported.step), strict=True):
         store = Checkpoints(workdir / folder)
         store.save(name, state, default.to_json(config), {"step": imported.step, "data": spec.to_json()})
@@ -69,10 +70,10 @@ def export_checkpoint(
     number: int | None = None,
     sigma_rel: float | None = None,
 ) -> int:
-    """Writes the averaged parameters of a checkpoint, by default the newest, to a `.npz` or `.safetensors`; its number.
+    """Writes the averaged parameters of a checkpoint, by default the latest, to a `.npz` or `.safetensors`.
 
-    sigma_rel: not those of `model.ema_rate`, but the power-function average of this relative width.
-
+    Returns the number of the checkpoint.
+    sigma_rel: the relative width of the power-function average to write, instead of that of `model.ema_rate`.
     Errors: ValueError for the config or another suffix, FileExistsError, CheckpointError.
     """
     default.validate(config)
@@ -88,13 +89,13 @@ def export_checkpoint(
     return number
 
 
-def _outline(config: ConfigDict) -> tuple[dict, list[str]]:
-    """Shapes of the config's parameters, and its modules in order of use."""
+def outline_of(config: ConfigDict) -> tuple[dict, list[str]]:
+    """(shapes of the parameters, modules in the order of the published networks); see `outline`."""
     return outline(make_network(config), *example_inputs(config))
 
 
 def _state(config: ConfigDict, imported: Imported) -> TrainState:
-    """The training state; moments are zero, as at the start, where the file has none."""
+    """The training state; without moments in the file, Adam's are zero, as at the start."""
     tx, _ = make_optimizer(config)
     params = jax.tree.map(jnp.asarray, nest(imported.params))
     opt_state = optax.tree_utils.tree_set(jax.jit(tx.init)(params), _counts_steps, count=jnp.int32(imported.step))
@@ -114,26 +115,27 @@ def _counts_steps(path: tuple, leaf: object) -> bool:
     return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
 
 
-def _tell(config: ConfigDict, imported: Imported, path: pathlib.Path) -> None:
-    """Logs what was read, and what of it is not used."""
+def _log_contents(config: ConfigDict, imported: Imported, path: pathlib.Path) -> None:
+    """Logs the contents of the file, and which of its settings are not used."""
     size = sum(value.size for value in imported.params.values())
     logging.info("%s: %s, %s parameters, step %d", path, imported.kind, f"{size:,}", imported.step)
     if imported.adam is None:
-        logging.warning("the file has no optimiser state: Adam's moments start at zero")
+        logging.warning("the file has no optimizer state; Adam's moments start at zero")
     settings = dict(default.flatten(config))
     for key, value in imported.settings.items():
-        if not np.isclose(value, settings[key], rtol=1e-6):  # the file may have float32
-            logging.warning("the file has %s = %g; %g of the config is used", key, value, settings[key])
+        if not np.isclose(value, settings[key], rtol=1e-6):  # the file may store float32
+            logging.warning("the file has %s = %g, but the config's %g is used", key, value, settings[key])
 
 
-def _number(path: pathlib.Path, step: int, snapshot_freq: int) -> int:
-    """The number of the checkpoint; a warning where a continued run would come to the same number once more."""
+def checkpoint_number(path: pathlib.Path, step: int, snapshot_freq: int) -> int:
+    """The number of the checkpoint; a warning is logged if a continued run would reach the same number again."""
     named = re.fullmatch(r"checkpoint_(\d{1,9})", path.stem)
     number = int(named[1]) if named else max(1, step // snapshot_freq)
     if number > step // snapshot_freq:
         logging.warning(
-            "checkpoint %d is that of step %d, but with config.training.snapshot_freq = %d step %d has the same "
-            "number and will not be kept: remove checkpoint %d before, or train in a copy of the workdir",
+            "checkpoint %d is from step %d, but with config.training.snapshot_freq = %d the checkpoint of step %d "
+            "would have the same number and will not be saved: remove checkpoint %d first, or train in a "
+            "copy of the workdir",
             number, step, snapshot_freq, number * snapshot_freq, number,
         )  # fmt: skip
     return number

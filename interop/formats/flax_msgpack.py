@@ -1,4 +1,4 @@
-"""The published Flax checkpoints: the training state as one msgpack map, with names as ours."""
+"""The published Flax checkpoints: the training state as one msgpack map, with our names."""
 
 from typing import Any
 
@@ -18,27 +18,27 @@ def read(data: bytes) -> Imported:
 
     A map of `step`, `optimizer` {`target`, `state` {`step`, `param_states`: per leaf `grad_ema` and `grad_sq_ema`}},
     `params_ema`, `lr`, `ema_rate`, `model_state` (empty) and `rng` (ignored: here randomness is addressed by the step).
-    Arrays are (shape, name of the type, raw bytes): there is nothing in the format that could be executed.
-    Both step counts are numbers of updates made. Errors: CheckpointFormatError.
+    Arrays are (shape, name of the dtype, raw bytes): nothing in the format could be executed.
+    Both step counts are numbers of updates. Errors: CheckpointFormatError.
     """
     try:
         state = serialization.msgpack_restore(data)
     except (*_UNREADABLE, msgpack.UnpackException) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise CheckpointFormatError(
-            f"is not a checkpoint, or is damaged or cut off (it is no msgpack: {reason[:100]}); give a published Flax "
-            "checkpoint, a PyTorch .pth, or exported parameters as .npz or .safetensors."
+            f"is not a checkpoint, or is damaged or truncated (it is not msgpack: {reason[:100]}); give a published "
+            "Flax checkpoint, a PyTorch .pth, or exported parameters as .npz or .safetensors."
         ) from error
     if not isinstance(state, dict) or any(key not in state for key in _KEYS):
         raise CheckpointFormatError(
-            f"is msgpack but not a training state: it must be a map with {', '.join(_KEYS)}, and is {_describe(state)}."
+            f"is msgpack but not a training state: it must be a map with {', '.join(_KEYS)}, but is {_describe(state)}."
         )
     optimizer = state["optimizer"] if isinstance(state["optimizer"], dict) else {}
     if "target" not in optimizer:
         raise CheckpointFormatError("has no optimizer/target, where a training state has its parameters.")
     params = _in_our_shapes(flatten(optimizer["target"]))
     for name, value in flatten({"model_state": state.get("model_state", {})}).items():
-        params[name] = value  # no network here has such a state, so it is told as extra
+        params[name] = value  # no network here has such a state, so it is reported as unexpected
     return Imported(
         KIND,
         integer("step", state["step"]),
@@ -50,7 +50,7 @@ def read(data: bytes) -> Imported:
 
 
 def _in_our_shapes(flat: Flat) -> Flat:
-    """Parameters of a normalisation are (1, 1, 1, C) there and (C,) here."""
+    """Parameters of normalization are (1, 1, 1, C) there and (C,) here."""
     return {name: value.reshape(-1) if _is_channelwise(name, value) else value for name, value in flat.items()}
 
 
@@ -60,7 +60,7 @@ def _is_channelwise(name: str, value: Any) -> bool:
 
 
 def _adam(state: Any) -> Adam | None:
-    """None for an optimiser without a state."""
+    """None for an optimizer without a state."""
     param_states = state.get("param_states") if isinstance(state, dict) else None
     if not isinstance(param_states, dict) or not param_states:
         return None

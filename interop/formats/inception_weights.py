@@ -1,4 +1,4 @@
-"""The weights of the FID InceptionV3 from the files that the common evaluators publish, as a tree of parameters.
+"""The weights of the FID InceptionV3 from the files of the common evaluators, as a tree of parameters.
 
 torch-fidelity and pytorch-fid publish one file under two names, `weights-inception-2015-12-05-6726825d.pth` and
 `pt_inception-2015-12-05-6726825d.pth`; both end in the first eight hexadecimal digits of the file's SHA-256.
@@ -23,7 +23,7 @@ _ADVICE = (
 
 
 class Weights(NamedTuple):
-    """Parameters as nested dicts, the SHA-256 of their file, and whether it is that of the published file."""
+    """Parameters as nested dicts, the SHA-256 of their file, and whether it is the published file."""
 
     params: dict[str, Any]
     sha256: str
@@ -34,9 +34,9 @@ def load(path: pathlib.Path, like: Tree) -> Weights:
     """The weights in a `.pth` or an `.npz` file, in the shapes of `like`, the network's parameters.
 
     like: nested, anything with `shape`. The names in an `.npz` are those of the `.pth`, or of `like` joined by "/". A
-    file that is not the published one is read with a warning in the log: weights of one's own are no error, but their
-    figures compare with nobody's. A file that carries the published digits in its name and has another hash is damaged
-    and refused. Nothing in the file is executed. Errors: CheckpointFormatError, one sentence that starts with the path.
+    file other than the published one is read with a warning: it is not an error, but its metrics are not comparable
+    with published ones. A file with the published digits in its name and another hash is damaged and refused. Nothing
+    in the file is executed. Errors: CheckpointFormatError, one sentence that starts with the path.
     """
     if not path.is_file():
         raise CheckpointFormatError(f"{path} is not a file; {_ADVICE}.")
@@ -54,7 +54,7 @@ def load(path: pathlib.Path, like: Tree) -> Weights:
         raise CheckpointFormatError(f"{path} {error}") from error
     if not published:
         logging.getLogger("absl").warning(
-            "%s has the SHA-256 %s..., not %s... of the published Inception weights: its figures compare only with "
+            "%s has the SHA-256 %s..., not %s... of the published Inception weights: its metrics compare only with "
             "those of the same file", path, sha256[:8], PUBLISHED_SHA256,
         )  # fmt: skip
     return Weights(nest(params), sha256, published)
@@ -63,8 +63,8 @@ def load(path: pathlib.Path, like: Tree) -> Weights:
 def to_flat(state: Mapping[str, Any]) -> Flat:
     """Tensors under PyTorch's names in ours: `Mixed_5b.branch1x1.bn.bias` is `Mixed_5b/branch1x1/bias`.
 
-    Kernels [out, in, H, W] become [H, W, in, out], the last layer [out, in] becomes [in, out]; what the network does
-    not use (see `UNUSED`) is left out, and a name that is not PyTorch's stays.
+    Kernels [out, in, H, W] become [H, W, in, out], the last layer [out, in] becomes [in, out]; tensors that
+    the network does not use (see `UNUSED`) are left out, and other names are kept.
     """
     flat = {}
     for name, value in state.items():
@@ -88,16 +88,16 @@ def _read(path: pathlib.Path) -> Mapping[str, Any]:
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return dict(file)
-        except torch_pickle._UNREADABLE as error:
+        except torch_pickle.UNREADABLE as error:
             raise CheckpointFormatError(f"cannot be read as an .npz file ({str(error)[:150]}).") from error
     contents = torch_legacy.read(path) if torch_legacy.is_legacy(path) else torch_pickle.read(path)
     if not isinstance(contents, Mapping) or not all(isinstance(name, str) for name in contents):
-        raise CheckpointFormatError(f"holds no names with tensors; {_ADVICE}.")
+        raise CheckpointFormatError(f"does not contain named tensors; {_ADVICE}.")
     return contents
 
 
 def _fit(given: Flat, wanted: Mapping[str, Any]) -> Flat:
-    """The parameters in float32; CheckpointFormatError where names, shapes or numbers are not the network's."""
+    """The parameters in float32. Errors: CheckpointFormatError for other names or shapes, or invalid numbers."""
     missing = [name for name in wanted if name not in given]
     extra = [name for name in given if name not in wanted]
     if missing or extra:
@@ -111,7 +111,7 @@ def _fit(given: Flat, wanted: Mapping[str, Any]) -> Flat:
         if value.dtype.kind != "f" or value.shape != tuple(like.shape):
             raise CheckpointFormatError(f"has {value.dtype} {value.shape} as {name} instead of float {like.shape}.")
         if not np.isfinite(value).all() or (name.endswith("/var") and (value < 0).any()):
-            raise CheckpointFormatError(f"has numbers in {name} that are not finite, or variances below zero.")
+            raise CheckpointFormatError(f"has numbers in {name} that are not finite, or negative variances.")
     return {name: np.ascontiguousarray(given[name], np.float32) for name in wanted}
 
 

@@ -1,4 +1,4 @@
-"""The published PyTorch checkpoints: model, optimiser and average in a .pth, in our names."""
+"""The published PyTorch checkpoints: model, optimizer and averaged parameters of a .pth, in our names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,20 +13,23 @@ _PARTS = {"optimizer": dict, "model": dict, "ema": dict}
 
 
 def convert(contents: Any, like: Tree, order: Sequence[str]) -> Imported:
-    """What a .pth holds (see torch_pickle.read), for a network with parameters `like` and modules in `order`.
+    """The contents of a .pth (see torch_pickle.read), for a network with parameters `like` and modules in `order`.
 
-    A dict of `model` (tensors by name), `ema` {`shadow_params`: in order of the parameters, without those that get no
-    gradient, `decay`}, `optimizer` (Adam's state by the index of the parameter) and `step` (updates made). The order
-    of the parameters is that of `model`. The Fourier frequencies, which are neither averaged nor trained, are taken
-    from `model`, with zero moments. Errors: CheckpointFormatError.
+    A dict of `model` (tensors by name), `ema` {`shadow_params`: in the order of the parameters, without those that are
+    not trained, `decay`}, `optimizer` (Adam's state by the index of the parameter) and `step` (number of updates). The
+    order of the parameters is that of `model`. The Fourier frequencies, which are neither averaged nor trained, are
+    taken from `model`, with zero moments. Errors: CheckpointFormatError.
     """
     if not isinstance(contents, dict) or any(not isinstance(contents.get(k), kind) for k, kind in _PARTS.items()):
         found = ", ".join(str(key)[:20] for key in list(contents)[:6]) if isinstance(contents, dict) else "no dict"
         raise CheckpointFormatError(
-            f"is no training state: it must be a dict with {', '.join(_PARTS)} and step, and has {found or 'nothing'}."
+            f"is not a training state: it must be a dict with {', '.join(_PARTS)} and step, but has "
+            f"{found or 'nothing'}."
         )
     if not any(str(key).removeprefix(torch_names.PREFIX).startswith("all_modules.") for key in contents["model"]):
-        raise CheckpointFormatError("has another network than NCSN++, DDPM++ or DDPM, which are those that are known.")
+        raise CheckpointFormatError(
+            "contains a network other than NCSN++, DDPM++ and DDPM, the only ones that can be imported."
+        )
     theirs = torch_names.torch_names(flatten(like), order)
     params = _model(contents["model"], theirs)
     fit_part("the parameters", params, like, theirs)  # before anything is identified by its position
@@ -36,7 +39,7 @@ def convert(contents: Any, like: Tree, order: Sequence[str]) -> Imported:
     if not isinstance(shadow, list) or len(shadow) != len(trained):
         num = len(shadow) if isinstance(shadow, list) else "no"
         raise CheckpointFormatError(
-            f"has {num} averaged tensors in ema/shadow_params, but its model has {len(trained)} that are trained."
+            f"has {num} averaged tensors in ema/shadow_params, but its model has {len(trained)} trained ones."
         )
     return Imported(
         KIND,
@@ -70,7 +73,7 @@ def _groups(optimizer: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(groups, list) or not all(
         isinstance(g, dict) and isinstance(g.get("params"), list) for g in groups
     ):
-        raise CheckpointFormatError("has an optimiser without param_groups, each with its list of params.")
+        raise CheckpointFormatError("has an optimizer without param_groups, each with its list of params.")
     return groups
 
 
@@ -81,15 +84,15 @@ def _adam(optimizer: Mapping[str, Any], params: Flat, trained: Sequence[str]) ->
         return None
     ids = [key for group in _groups(optimizer) for key in group["params"]]
     if len(ids) not in (len(params), len(trained)):
-        raise CheckpointFormatError(f"has an optimiser of {len(ids)} tensors, but a model of {len(params)}.")
+        raise CheckpointFormatError(f"has an optimizer of {len(ids)} tensors, but a model of {len(params)}.")
     key_of = dict(zip(params if len(ids) == len(params) else trained, ids, strict=True))
     of_name: dict[str, Any] = {n: states.get(key_of[n]) if isinstance(key_of[n], int) else None for n in trained}
     for name, state in of_name.items():
         if not isinstance(state, dict) or not {"step", "exp_avg", "exp_avg_sq"} <= state.keys():
-            raise CheckpointFormatError(f"has an optimiser without Adam's step, exp_avg and exp_avg_sq for {name}.")
+            raise CheckpointFormatError(f"has an optimizer without Adam's step, exp_avg and exp_avg_sq for {name}.")
     counts = {integer("optimizer/state/step", state["step"]) for state in of_name.values()}
     if len(counts) != 1:
-        raise CheckpointFormatError(f"has an optimiser whose tensors differ in their number of steps: {counts}.")
+        raise CheckpointFormatError(f"has an optimizer whose tensors differ in their number of steps: {counts}.")
     zeros = {name: np.zeros_like(value) for name, value in params.items() if name not in of_name}
     return Adam(
         counts.pop(),

@@ -1,8 +1,8 @@
-"""The file format of `torch.save` before PyTorch 1.6, in which the published Inception weights are kept.
+"""The file format of `torch.save` before PyTorch 1.6, used by the published Inception weights.
 
 Five pickles, one after the other (a magic number, the protocol 1001, the machine, the object, the keys of the
-storages), then for each key the number of elements, int64, and their raw bytes. The fences of `torch_pickle` stand
-around each pickle. Source: the documentation of `torch.save`.
+storages), then for each key the number of elements, int64, and their raw bytes. Each pickle has the
+safeguards of `torch_pickle`. Source: the documentation of `torch.save`.
 """
 
 import os
@@ -21,13 +21,13 @@ _MAX_STORAGES = 10_000
 
 
 def is_legacy(path: pathlib.Path) -> bool:
-    """Whether a file begins as those of PyTorch before 1.6 do."""
+    """Whether a file starts like those of PyTorch before 1.6."""
     with path.open("rb") as file:
         return file.read(len(torch_pickle.LEGACY_MAGIC)) == torch_pickle.LEGACY_MAGIC
 
 
 def read(path: pathlib.Path) -> Any:
-    """The object that was saved, as `torch_pickle.read` gives it; nothing in the file is executed.
+    """The object that was saved, as from `torch_pickle.read`; nothing in the file is executed.
 
     Errors: CheckpointFormatError.
     """
@@ -40,42 +40,42 @@ def read(path: pathlib.Path) -> Any:
             return _Legacy(program, entries).load()
     except CheckpointFormatError:
         raise
-    except torch_pickle._UNREADABLE as error:
+    except torch_pickle.UNREADABLE as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise CheckpointFormatError(
-            f"is no checkpoint of an early PyTorch, or is damaged or cut off ({reason[:150]}); nothing in it was "
-            "executed."
+            f"is not a checkpoint of PyTorch before 1.6, or is damaged or truncated ({reason[:150]}); nothing in it "
+            "was executed."
         ) from error
 
 
 def _header(file: BinaryIO) -> tuple[bytes, list[str]]:
-    """The pickle of the object and the keys of its storages; `file` stands at the first storage then."""
+    """The pickle of the object and the keys of its storages; `file` is then positioned at the first storage."""
     pickles = list(_pickles(file))
     plain = _Storages(file, [], 0)
     protocol, machine, keys = (_Legacy(pickles[i], plain).load() for i in (1, 2, 4))
     if protocol != _PROTOCOL or machine.get("little_endian") is not True:
         raise CheckpointFormatError("was written by a PyTorch, or on a machine, that cannot be read.")
     if not isinstance(keys, list) or len(keys) > _MAX_STORAGES or not all(isinstance(key, str) for key in keys):
-        raise CheckpointFormatError("has no list of storages.")
+        raise CheckpointFormatError("does not list its storages.")
     return pickles[3], keys
 
 
 def _pickles(file: BinaryIO) -> Iterator[bytes]:
-    """The five pickles at the beginning, checked and not run."""
+    """The five pickles at the beginning, checked but not run."""
     for _ in range(5):
         start = file.tell()
         for _ in pickletools.genops(file):
-            if file.tell() - start > torch_pickle._MAX_PICKLE_BYTES:
-                raise CheckpointFormatError("has a pickle that is larger than those of any checkpoint.")
+            if file.tell() - start > torch_pickle.MAX_PICKLE_BYTES:
+                raise CheckpointFormatError("has a pickle larger than that of any checkpoint.")
         end = file.tell()
         file.seek(start)
         program = file.read(end - start)
-        torch_pickle._check_opcodes(program)
+        torch_pickle.check_opcodes(program)
         yield program
 
 
-class _Storages(torch_pickle._Entries):
-    """The storages behind the pickles, under the names that they have in the archives of later versions."""
+class _Storages(torch_pickle.Entries):
+    """The storages after the pickles, under their names in the archives of later versions."""
 
     def __init__(self, file: BinaryIO, keys: list[str], num_bytes: int):
         self._file, self._keys, self._num_bytes = file, keys, num_bytes
@@ -83,7 +83,7 @@ class _Storages(torch_pickle._Entries):
         self.item_bytes: dict[str, int] = {}
 
     def fill(self) -> None:
-        """Reads all storages; `item_bytes` must hold the size of an element of each."""
+        """Reads all storages; `item_bytes` must contain the size of an element of each."""
         for key in self._keys:
             (size,) = np.frombuffer(self._file.read(8), "<i8")
             length = int(size) * self.item_bytes[key]
@@ -98,8 +98,8 @@ class _Storages(torch_pickle._Entries):
         return default
 
 
-class _Legacy(torch_pickle._Unpickler):
-    """Describes a storage by one entry more, which tells of views and is empty since PyTorch 0.4."""
+class _Legacy(torch_pickle.Unpickler):
+    """An unpickler for storages with one more entry, which describes views and is empty since PyTorch 0.4."""
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         *storage, view = pid
@@ -109,17 +109,17 @@ class _Legacy(torch_pickle._Unpickler):
 
 
 class _Outline(_Legacy):
-    """Learns the types of the storages and makes no tensor."""
+    """An unpickler that records the types of the storages and creates no tensors."""
 
     def __init__(self, program: bytes, entries: _Storages):
         super().__init__(program, entries)
         self._found = entries.item_bytes
-        absent = torch_pickle._Constructor(lambda *args: None)
+        absent = torch_pickle.Constructor(lambda *args: None)
         self._known = {name: absent if "_rebuild_" in name else made for name, made in self._known.items()}
 
     def persistent_load(self, pid: Any) -> Any:
         _, scalar, key, *_ = pid
-        if scalar not in torch_pickle._STORAGES.values():
+        if scalar not in torch_pickle.STORAGES.values():
             raise ValueError("a storage is described in an unknown way")
         self._found[key] = 2 if scalar == "bfloat16" else np.dtype(scalar).itemsize
         return None

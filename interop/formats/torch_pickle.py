@@ -1,8 +1,8 @@
 """The file format of `torch.save`, read without PyTorch and without executing anything.
 
 A zip archive of uncompressed entries: `ROOT/data.pkl` is a pickle, `ROOT/data/KEY` the raw numbers of one storage. A
-pickle is a program, so three fences stand around it: its opcodes are checked before it runs, the names that it may use
-are a short list of constructors written here, and storages are read from the archive by their key. Source: the
+pickle is a program, so there are three safeguards: its opcodes are checked before it runs, the names that it may use
+are a short list of constructors defined here, and storages are read from the archive by their key. Source: the
 documentation of `torch.save` and of Python's `pickletools`.
 """
 
@@ -23,7 +23,7 @@ from interop.base import CheckpointFormatError
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before PyTorch 1.6
 
-_MAX_PICKLE_BYTES = 2**24  # that of the largest published network has less than a tenth
+MAX_PICKLE_BYTES = 2**24  # more than ten times that of the largest published network
 _OPCODES = frozenset((
     "PROTO", "FRAME", "STOP", "MARK", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "DICT", "LIST", "TUPLE", "TUPLE1",
     "TUPLE2", "TUPLE3", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "NONE", "NEWTRUE", "NEWFALSE", "BININT",
@@ -31,7 +31,7 @@ _OPCODES = frozenset((
     "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "MEMOIZE", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
     "BINPERSID",
 ))  # fmt: skip
-_UNREADABLE = (
+UNREADABLE = (
     pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, ValueError, TypeError, LookupError, AttributeError,
     ArithmeticError, EOFError, OSError, MemoryError, RuntimeError,
 )  # fmt: skip
@@ -45,21 +45,21 @@ def read(path: pathlib.Path) -> Any:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = _Entries(archive, path.stat().st_size)
+            entries = Entries(archive, path.stat().st_size)
             program = entries.read("data.pkl")
-            _check_opcodes(program)
-            return _Unpickler(program, entries).load()
+            check_opcodes(program)
+            return Unpickler(program, entries).load()
     except CheckpointFormatError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise CheckpointFormatError(
-            f"is not a checkpoint of PyTorch, or is damaged or cut off ({reason[:150]}); nothing in it was executed."
+            f"is not a PyTorch checkpoint, or is damaged or truncated ({reason[:150]}); nothing in it was executed."
         ) from error
 
 
-class _Entries:
-    """The entries of the archive below its one top folder."""
+class Entries:
+    """The entries of the archive below its only top-level folder."""
 
     def __init__(self, archive: zipfile.ZipFile, num_bytes: int):
         infos = archive.infolist()
@@ -76,16 +76,18 @@ class _Entries:
         self._names = {info.filename for info in infos}
 
     def read(self, name: str) -> bytes:
+        """The bytes of an entry. Errors: KeyError, BadZipFile."""
         return self._archive.read(self._root + name)  # checks the CRC
 
     def read_or(self, name: str, default: bytes) -> bytes:
+        """The bytes of an entry, or `default` if it does not exist."""
         return self.read(name) if self._root + name in self._names else default
 
 
-def _check_opcodes(program: bytes) -> None:
-    """Refuses a pickle that does more than build plain data, or that asks for memory out of proportion."""
-    if len(program) > _MAX_PICKLE_BYTES:
-        raise CheckpointFormatError(f"has a pickle of {len(program)} bytes; more than {_MAX_PICKLE_BYTES} is refused.")
+def check_opcodes(program: bytes) -> None:
+    """Errors: CheckpointFormatError for a pickle that does more than build plain data, or that wastes memory."""
+    if len(program) > MAX_PICKLE_BYTES:
+        raise CheckpointFormatError(f"has a pickle of {len(program)} bytes; more than {MAX_PICKLE_BYTES} is refused.")
     stop: int | None = None
     for count, (opcode, argument, position) in enumerate(pickletools.genops(program)):
         if opcode.name not in _OPCODES:
@@ -99,10 +101,10 @@ def _check_opcodes(program: bytes) -> None:
         raise CheckpointFormatError("has a pickle with data after its end; nothing in it was executed.")
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler to which only the names of `_constructors` exist."""
+class Unpickler(pickle.Unpickler):
+    """An unpickler that knows only the names in `_constructors`."""
 
-    def __init__(self, program: bytes, entries: _Entries):
+    def __init__(self, program: bytes, entries: Entries):
         super().__init__(io.BytesIO(program))
         self._entries = entries
         self._order = {b"little": "<", b"big": ">"}[entries.read_or("byteorder", b"little")]
@@ -110,6 +112,7 @@ class _Unpickler(pickle.Unpickler):
         self._known = _constructors()
 
     def find_class(self, module: str, name: str) -> Any:
+        """An allowed name. Errors: CheckpointFormatError for any other."""
         if (found := self._known.get(f"{module}.{name}")) is None:
             raise CheckpointFormatError(
                 f"asks for {module}.{name}"[:100] + ", which no checkpoint needs; nothing in it was executed."
@@ -119,7 +122,7 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> np.ndarray:
         """A storage, from ("storage", its type, its key, a device, the number of its elements)."""
         kind, scalar, key, _, size = pid
-        if kind != "storage" or scalar not in _STORAGES.values() or type(size) is not int:
+        if kind != "storage" or scalar not in STORAGES.values() or type(size) is not int:
             raise ValueError("a storage is described in an unknown way")
         if not (isinstance(key, str) and re.fullmatch(r"\w{1,40}", key)):
             raise ValueError(f"a storage has the key {str(key)[:40]!r}")
@@ -141,8 +144,8 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
-class _Constructor:
-    """What an allowed name stands for; it can be called and nothing else, so a pickle cannot change it."""
+class Constructor:
+    """The value of an allowed name; it can only be called, so a pickle cannot change it."""
 
     __slots__ = ("_make",)
 
@@ -150,9 +153,11 @@ class _Constructor:
         self._make = make
 
     def __call__(self, *args: Any) -> Any:
+        """The object that the name constructs."""
         return self._make(*args)
 
     def __setstate__(self, state: Any) -> None:
+        """Errors: ValueError always."""
         raise ValueError("a constructor is given a state")
 
 
@@ -166,7 +171,7 @@ class _Dict(dict):
 
 
 class _DType:
-    """A NumPy scalar type: its code, such as "f8", and the byte order that its state tells."""
+    """A NumPy scalar type: its code, such as "f8", and the byte order in its state."""
 
     __slots__ = ("code",)
 
@@ -189,7 +194,7 @@ def _scalar(dtype: Any, raw: Any) -> float | int:
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """Bytes, which old pickles keep as text."""
+    """Bytes, which old pickles store as text."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise ValueError("bytes are encoded in an unknown way")
     return text.encode("latin-1")
@@ -212,7 +217,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np
 
 
 def _constructors() -> dict[str, Any]:
-    """The names that a pickle may use. Made anew for each file; types of storages are mere strings."""
+    """The names that a pickle may use, created for each file; types of storages are plain strings."""
     made: dict[str, Callable[..., Any]] = {
         "collections.OrderedDict": _Dict,
         "torch._utils._rebuild_tensor": _tensor,
@@ -225,10 +230,10 @@ def _constructors() -> dict[str, Any]:
         "numpy.dtype": _DType,
         "_codecs.encode": _encode,
     }
-    return _STORAGES | {name: _Constructor(make) for name, make in made.items()}
+    return STORAGES | {name: Constructor(make) for name, make in made.items()}
 
 
-_STORAGES = {
+STORAGES = {
     "torch.DoubleStorage": "f8",
     "torch.FloatStorage": "f4",
     "torch.HalfStorage": "f2",

@@ -1,8 +1,6 @@
 """Import and export as programs: a run goes on from a published checkpoint as if it had never stopped."""
 
 import logging
-import subprocess
-import sys
 import types
 
 import jax
@@ -26,7 +24,6 @@ from programs import convert
 from programs.run import Run
 from tests.support import torch_files
 from tests.support.configs import load as load_config
-from tests.support.paths import ROOT
 from tests.support.published import FILES, config_of, golden_file, outline_of, published_order, pytorch_contents
 from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.score_matching import make_loss_fn
@@ -97,7 +94,7 @@ def test_the_next_training_step_uses_the_moments_and_the_count_of_the_file(tmp_p
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(config, workdir) of ten steps with checkpoints at 5 and 10; nobody changes it."""
+    """(config, workdir) of ten steps with checkpoints at 5 and 10; no test changes it."""
     workdir = tmp_path_factory.mktemp("trained")
     config = load_config("configs/vp/smoke.py")
     config.training.update(snapshot_freq=5, snapshot_sampling=False, eval_freq=0)
@@ -166,7 +163,7 @@ def test_export_says_what_is_wrong(trained, tmp_path):
 
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
-    """`command(mode, file)` runs it in this process: (exit code, error line)."""
+    """`command(mode, file)` runs it in this process: (exit code, what it wrote to stderr)."""
 
     def run(mode, checkpoint, config=None, workdir=tmp_path / "run"):
         config = config_of(NAMES[0]) if config is None else config
@@ -183,10 +180,10 @@ def command(monkeypatch, tmp_path, capsys):
 def test_an_import_writes_a_workdir_once(command, tmp_path):
     assert command("import", str(golden_file(NAMES[0]))) == (0, "")
     code, error = command("import", str(golden_file(NAMES[0])))
-    assert code == ExitCode.RUN_ERROR and "has checkpoints already; import into another --workdir" in error
+    assert code == ExitCode.RUN_ERROR and "already has checkpoints; import into another --workdir" in error
     assert command("export", str(tmp_path / "ema.npz")) == (0, "")
     code, error = command("export", str(tmp_path / "ema.npz"))
-    assert code == ExitCode.USER_ERROR and "exists already" in error
+    assert code == ExitCode.USER_ERROR and "already exists" in error
 
 
 @pytest.mark.parametrize("name", NAMES[::2])
@@ -205,14 +202,14 @@ def test_a_failed_import_is_one_line_and_an_exit_code_and_writes_nothing(name, c
         assert not (tmp_path / "run").exists()
 
 
-def test_the_log_tells_settings_that_are_not_used_and_numbers_that_clash(command, caplog):
+def test_the_log_names_settings_that_are_not_used_and_numbers_that_clash(command, caplog):
     config = config_of(NAMES[0])
     config.optim.lr = 1e-4
     with caplog.at_level(logging.INFO):
         assert command("import", str(golden_file(NAMES[0])), config)[0] == 0
-    assert "optim.lr = 0.005; 0.0001 of the config is used" in caplog.text
-    assert "model.ema_rate = 0.7; 0.999 of the config is used" in caplog.text
-    assert "step 4" in caplog.text and "step 250000 has the same number" in caplog.text
+    assert "optim.lr = 0.005, but the config's 0.0001 is used" in caplog.text
+    assert "model.ema_rate = 0.7, but the config's 0.999 is used" in caplog.text
+    assert "step 4" in caplog.text and "the checkpoint of step 250000 would have the same number" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -220,16 +217,13 @@ def test_the_log_tells_settings_that_are_not_used_and_numbers_that_clash(command
     [("checkpoint_8", 400_001, 8), ("checkpoint_8.pth", 400_001, 8), ("ema.pth", 400_001, 8), ("ema.pth", 3, 1)],
 )
 def test_the_number_is_that_of_the_file_or_of_the_step(file, step, number, tmp_path):
-    assert convert._number(tmp_path / file, step, 50_000) == number
+    assert convert.checkpoint_number(tmp_path / file, step, 50_000) == number
 
 
-def test_the_whole_command_refuses_a_bomb_and_runs_nothing(tmp_path):
-    program = b"\x80\x02cposix\nsystem\nX\x0c\x00\x00\x00touch marker\x85R."
-    torch_files.write_zip(tmp_path / "checkpoint_1.pth", program)
-    workdir, file = tmp_path / "run", tmp_path / "checkpoint_1.pth"
-    arguments = [f"--workdir={workdir}", "--mode=import", f"--checkpoint={file}"]
-    line = [sys.executable, str(ROOT / "main.py"), f"--config={ROOT}/configs/vp/smoke.py", *arguments]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == ExitCode.USER_ERROR
-    assert "asks for posix.system, which no checkpoint needs; nothing in it was executed." in done.stderr
+def test_the_command_refuses_a_bomb_and_executes_nothing(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch_files.write_zip(tmp_path / "checkpoint_1.pth", b"\x80\x02cposix\nsystem\nX\x0c\x00\x00\x00touch marker\x85R.")
+    code, error = command("import", str(tmp_path / "checkpoint_1.pth"))
+    assert code == ExitCode.USER_ERROR
+    assert "asks for posix.system, which no checkpoint needs; nothing in it was executed." in error
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1.pth"]

@@ -1,9 +1,7 @@
-"""The program inspect: figures of data sets against those computed another way, the files it leaves, its errors."""
+"""The program inspect: statistics against direct computations, the files that it writes, its errors."""
 
 import json
 import math
-import subprocess
-import sys
 import types
 
 import numpy as np
@@ -12,10 +10,8 @@ from PIL import Image
 from scipy.spatial.distance import pdist
 
 from configs import default
-from core.errors import ExitCode
 from data import stock
 from programs import inspect
-from tests.support.paths import ROOT
 
 
 def config_of(dataset, sde="vesde", **settings):
@@ -26,14 +22,14 @@ def config_of(dataset, sde="vesde", **settings):
     return config
 
 
-def test_the_figures_are_those_of_the_whole_training_split(tmp_path):
+def test_the_statistics_are_those_of_the_whole_train_split(tmp_path):
     values = np.random.default_rng(0).integers(0, 100, (700, 5, 3, 2), np.uint8)
     np.savez(tmp_path / "a.npz", x=values, y=np.arange(700) % 3)
     config = config_of(f"npz:{tmp_path}/a.npz", centered=False)
-    figures = inspect.inspect(config, tmp_path / "out")
+    statistics = inspect.inspect(config, tmp_path / "out")
     train = values[np.arange(700) % 10 != 0]
-    assert (figures["num_train"], figures["num_test"], figures["num_classes"]) == (630, 70, 3)
-    assert figures["class_counts"].tolist() == np.bincount(np.arange(700)[np.arange(700) % 10 != 0] % 3).tolist()
+    assert (statistics["num_train"], statistics["num_test"], statistics["num_classes"]) == (630, 70, 3)
+    assert statistics["class_counts"].tolist() == np.bincount(np.arange(700)[np.arange(700) % 10 != 0] % 3).tolist()
     for name, expected in (
         ("mean", train.mean()),
         ("std", train.std()),
@@ -41,39 +37,39 @@ def test_the_figures_are_those_of_the_whole_training_split(tmp_path):
         ("maximum", 99),
         ("max_distance", pdist(train.reshape(630, -1)).max()),
     ):
-        assert figures[name] == pytest.approx(expected, rel=1e-9), name  # double precision
-    # Less than half of 256 levels is used: 100 suit the data, and the network sees them divided by 99.
-    assert figures["suggested"] == pytest.approx(
+        assert statistics[name] == pytest.approx(expected, rel=1e-9), name  # double precision
+    # Less than half of the 256 levels are used: 100 are enough, and the network sees them divided by 99.
+    assert statistics["suggested"] == pytest.approx(
         {
             "data.num_levels": 100,
             "model.sigma_data": train.std() / 99,
-            "model.sigma_max": figures["max_distance"] / 99,
+            "model.sigma_max": statistics["max_distance"] / 99,
         }
     )
     stored = json.loads((tmp_path / "out" / "inspect" / "data.json").read_text())
-    assert stored["mean"] == figures["mean"] and stored["shape"] == [5, 3, 2]
-    with Image.open(tmp_path / "out" / "inspect" / "examples.png") as picture:
-        assert picture.mode == "L" and picture.size[0] > 8 * 6
+    assert stored["mean"] == statistics["mean"] and stored["shape"] == [5, 3, 2]
+    with Image.open(tmp_path / "out" / "inspect" / "examples.png") as grid:
+        assert grid.mode == "L" and grid.size[0] > 8 * 6
 
 
-def test_floats_are_to_have_mean_zero_and_deviation_one(tmp_path):
+def test_floats_are_scaled_to_zero_mean_and_unit_deviation(tmp_path):
     series = np.random.default_rng(0).normal(3, 20, (50, 9, 1))
     np.save(tmp_path / "x.npy", series)
-    figures = inspect.inspect(config_of(f"npy:{tmp_path}/x.npy", test_every=0), tmp_path)
-    suggested = figures["suggested"]
-    assert suggested["data.offset"] == pytest.approx(series.mean(), rel=1e-6)  # the source hands on float32
+    statistics = inspect.inspect(config_of(f"npy:{tmp_path}/x.npy", test_every=0), tmp_path)
+    suggested = statistics["suggested"]
+    assert suggested["data.offset"] == pytest.approx(series.mean(), rel=1e-6)  # the source returns float32
     assert suggested["data.scale"] == pytest.approx(series.std(), rel=1e-6)
     assert suggested["model.sigma_data"] == pytest.approx(1.0)
-    assert "levels            none: floats" in inspect.table(figures)
+    assert "levels              none: floats" in inspect.table(statistics)
 
 
 def test_only_what_the_sde_and_the_parameterization_have_is_suggested():
-    figures = {"num_levels": 256, "maximum": 255.0, "std": 60.0, "max_distance": 9000.0}
+    statistics = {"num_levels": 256, "maximum": 255.0, "std": 60.0, "max_distance": 9000.0}
 
     def suggested(sde, parameterization="noise", continuous=True):
         config = config_of("CIFAR10", sde)
         config.model.parameterization, config.training.continuous = parameterization, continuous
-        return inspect.suggest(figures, config).keys() - {"data.num_levels"}
+        return inspect.suggest(statistics, config).keys() - {"data.num_levels"}
 
     for sde in ("vpsde", "subvpsde", "cosine"):
         assert suggested(sde) == set() and suggested(sde, "edm") == {"model.sigma_data"}
@@ -86,38 +82,36 @@ def test_only_what_the_sde_and_the_parameterization_have_is_suggested():
     assert suggested("vesde", continuous=False) == {"model.sigma_max"}
 
 
-def test_the_last_line_names_the_picture(tmp_path, capsys):
+def command_of(dataset, workdir=""):
+    """What `main` runs for --mode=inspect."""
+    return inspect.command(types.SimpleNamespace(mode="inspect", config=config_of(dataset), workdir=workdir))
+
+
+def test_the_last_line_names_the_grid(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((20, 4, 4, 1), np.uint8))
-    given = types.SimpleNamespace(
-        mode="inspect", config=config_of(f"npy:{tmp_path}/x.npy"), workdir=str(tmp_path / "run")
-    )
-    inspect.command(given)()
+    command_of(f"npy:{tmp_path}/x.npy", str(tmp_path / "run"))()
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"-> {tmp_path}/run/inspect/examples.png" and (tmp_path / "run/inspect/examples.png").is_file()
 
 
 @pytest.mark.parametrize(("dataset", "levels", "distance"), [("digits", 17, 4.8), ("photos", 256, 52)])
 def test_named_data_sets_are_inspected_whatever_the_size_in_the_config(data_dir, dataset, levels, distance):
-    figures = inspect.inspect(config_of(dataset, data_dir=data_dir, centered=False))
+    statistics = inspect.inspect(config_of(dataset, data_dir=data_dir, centered=False))
     source = stock.load(dataset, "train", data_dir)
-    assert (figures["num_train"], figures["shape"]) == (len(source), source.shape)
-    assert figures["suggested"]["data.num_levels"] == levels
+    assert (statistics["num_train"], statistics["shape"]) == (len(source), source.shape)
+    assert statistics["suggested"]["data.num_levels"] == levels
     chosen = np.linspace(0, len(source) - 1, min(2000, len(source))).astype(int)
     largest = pdist(source.fetch(chosen)["x"].reshape(len(chosen), -1) / (levels - 1)).max()
-    assert figures["suggested"]["model.sigma_max"] == pytest.approx(largest, rel=1e-9)
-    assert largest == pytest.approx(distance, rel=0.1)  # the figures that the presets mention
-    assert math.isfinite(figures["std"])
+    assert statistics["suggested"]["model.sigma_max"] == pytest.approx(largest, rel=1e-9)
+    assert largest == pytest.approx(distance, rel=0.1)  # the statistics that the presets mention
+    assert math.isfinite(statistics["std"])
 
 
-def test_the_program_prints_a_table_without_a_workdir_and_names_what_is_not_there(tmp_path):
+def test_the_program_prints_a_table_without_a_workdir_and_names_missing_data(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((20, 4, 4, 1), np.uint8))
-    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", "--mode=inspect"]
-    run = [
-        subprocess.run([*command, f"--config.data.dataset=npy:{tmp_path}/{name}.npy"], cwd=ROOT, capture_output=True)
-        for name in ("x", "y")
-    ]
-    assert run[0].returncode == 0 and b"18 to train on, 2 for testing" in run[0].stdout
-    assert run[1].returncode == ExitCode.USER_ERROR
-    assert run[1].stderr.decode() == (
-        f"error: {tmp_path}/y.npy does not exist; config.data.dataset must name an .npy file.\n"
-    )
+    command_of(f"npy:{tmp_path}/x.npy")()
+    assert "18 in the train split, 2 in the test split" in capsys.readouterr().out
+    with pytest.raises(
+        FileNotFoundError, match=r"y\.npy does not exist; config\.data\.dataset must name an \.npy file"
+    ):
+        command_of(f"npy:{tmp_path}/y.npy")

@@ -1,4 +1,4 @@
-"""What published checkpoints hold, in both formats: the published numbers, the names for every kind of network."""
+"""Published checkpoints in both formats: their contents, and the names of parameters for every kind of network."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, foreign, or made to do harm: they are told, and never run."""
+"""Damaged, foreign and malicious files: each is refused with a clear error, and nothing in it is executed."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ def test_a_file_cut_off_anywhere_is_refused(name, refused):
 
 
 @pytest.mark.parametrize("name", PAIR)
-def test_changed_bytes_give_a_clear_error_or_nothing_else_than_other_numbers(name, network, tmp_path):
+def test_changed_bytes_give_a_clear_error_or_just_other_numbers(name, network, tmp_path):
     rng, data = np.random.default_rng(0), golden_file(name).read_bytes()
     places = np.concatenate([rng.integers(0, len(data), 40), rng.integers(0, 3000, 20), len(data) - 1 - np.arange(20)])
     refusals = 0
@@ -40,7 +40,7 @@ def test_changed_bytes_give_a_clear_error_or_nothing_else_than_other_numbers(nam
             load(tmp_path / "file", *network)
         except CheckpointFormatError:
             refusals += 1
-    assert refusals > 10  # msgpack has no check sum: what changes a number only is not seen
+    assert refusals > 10  # msgpack has no checksum, so a changed number is not noticed
 
 
 FOREIGN = {

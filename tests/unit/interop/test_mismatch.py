@@ -1,4 +1,4 @@
-"""Checkpoints that do not fit the config, or that lack something: the error names what, with shapes."""
+"""Checkpoints that do not match the config, or are incomplete: the error names the tensors and their shapes."""
 
 import re
 
@@ -98,11 +98,14 @@ def test_a_flax_state_with_a_fault_says_which(change, expected, refused):
         (lambda c: c["ema"].update(shadow_params=None), "no averaged tensors"),
         (lambda c: c["optimizer"]["state"].pop(3), "without Adam's step"),
         (lambda c: c["optimizer"]["state"][3].update(step=6), "differ in their number of steps"),
-        (lambda c: c["optimizer"]["param_groups"][0].update(params=[0, 1]), "an optimiser of"),
-        (lambda c: c["optimizer"]["param_groups"].clear(), "an optimiser of 0"),
+        (lambda c: c["optimizer"]["param_groups"][0].update(params=[0, 1]), "an optimizer of"),
+        (lambda c: c["optimizer"]["param_groups"].clear(), "an optimizer of 0"),
         (lambda c: c.update(step="x"), "step = x"),
         (lambda c: c.pop("ema"), "must be a dict with optimizer, model, ema and step"),
-        (lambda c: c.update(model={"module.begin_conv.weight": c["model"]["module.sigmas"]}), "another network"),
+        (
+            lambda c: c.update(model={"module.begin_conv.weight": c["model"]["module.sigmas"]}),
+            "a network other than NCSN++",
+        ),
     ],
 )
 def test_a_pytorch_state_with_a_fault_says_which(change, expected, tmp_path):
@@ -114,12 +117,12 @@ def test_a_pytorch_state_with_a_fault_says_which(change, expected, tmp_path):
     assert expected in str(caught.value)
 
 
-# What stands in the place of a part: a wrong type, an empty one, a number out of range.
+# Replacements of a part: a wrong type, an empty one, a number out of range.
 ODD = (None, "x", -1, 2**2000, float("nan"), True, [], {}, [[]], {"a": [1]}, {"a/b": 1})
 
 
 def places(tree, depth=3):
-    """(dict or list, key) of what lies up to `depth` levels below, the first ones of each level."""
+    """(dict or list, key) of the first entries of each level, up to `depth` levels down."""
     keys = [*list(tree)[:2], "lr", "step", "params"] if isinstance(tree, dict) else range(min(1, len(tree)))
     for key in keys:
         if isinstance(tree, dict) and key not in tree:
@@ -156,7 +159,7 @@ def test_any_part_of_a_flax_file_may_be_anything(network, tmp_path):
 
 
 def _load_or_refuse(path, shapes, order):
-    """Nothing else than a result or a clear error."""
+    """Either a result or a clear error."""
     try:
         load(path, shapes, order)
     except CheckpointFormatError as error:

@@ -139,7 +139,7 @@ def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(
     _, state = restore_run.restore(config, tmp_path / "tracked")
     config.model.ema_sigma_rels = (0.05, 0.1)
     convert.export_checkpoint(config, tmp_path / "stored", tmp_path / "average.npz", sigma_rel=0.075)
-    like, order = convert._outline(config)
+    like, order = convert.outline_of(config)
     found = interop.load(tmp_path / "average.npz", like, order).ema_params
     exact = state.averages["power_0"]
     found = jax.tree.leaves(convert.nest(found))
