@@ -5,12 +5,9 @@ import fcntl
 import io
 import json
 import re
-import shutil
-import subprocess
 import threading
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -76,15 +73,20 @@ def test_of_equal_checkpoints_the_first_is_best_and_what_is_not_finite_is_none()
     assert dict(records.flatten({"loss": {"mean": None, "n": 3, "of": "words"}})) == {"loss.n": 3}
 
 
-def test_the_overview_is_the_same_to_the_last_byte_whoever_makes_it_last(evaluation, tmp_path):
+def test_the_overview_is_the_same_to_the_last_byte_whoever_makes_it_last(tmp_path):
+    few = {"metrics": False, "bits": False}
     for number in (10, 3, 1):
-        evaluated(tmp_path, number)
-    overview.rebuild(tmp_path)
+        evaluated(tmp_path / "pieces", number, **few)
+    overview.rebuild(tmp_path / "pieces")
     for number in (4, 2):
-        evaluated(tmp_path, number)
-    overview.rebuild(tmp_path)
-    assert contents(tmp_path) == contents(evaluation[0])
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == sorted((*FILES, overview.LOCK))
+        evaluated(tmp_path / "pieces", number, **few)
+    overview.rebuild(tmp_path / "pieces")
+    for number in (1, 2, 3, 4, 10):
+        evaluated(tmp_path / "at once", number, **few)
+    overview.rebuild(tmp_path / "at once")
+    assert contents(tmp_path / "pieces") == contents(tmp_path / "at once")
+    found = sorted(path.name for path in (tmp_path / "pieces").iterdir() if path.is_file())
+    assert found == sorted((*FILES, overview.LOCK))
 
 
 def test_a_slow_worker_waits_and_then_sees_what_the_others_wrote(tmp_path, monkeypatch):
@@ -259,26 +261,3 @@ def test_a_report_without_columns_is_still_a_row_of_the_csv(tmp_path):
 )
 def test_a_number_has_the_digits_that_its_error_leaves(value, error, expected):
     assert html.shown(value, error) == expected
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium here (Debian's package chromium)")
-def test_a_browser_shows_the_page_without_the_network(evaluation, tmp_path):
-    source, shot = evaluation[0] / "report.html", tmp_path / "page.png"
-    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    browser += ["--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=1200,1600"]
-
-    def open_page(*options):
-        command = [*browser, *options, source.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
-
-    dom = open_page("--dump-dom")
-    assert "<table>" in dom and dom.count("<figure>") == 5 and "Best: checkpoint 3" in dom and "</svg>" in dom
-    open_page(f"--screenshot={shot}")
-    with Image.open(shot) as image:
-        assert image.size == (1200, 1600)
-        pixels = np.asarray(image.convert("RGB")).astype(int)
-    ink = (pixels.min(-1) < 200).mean(1)  # of each line
-    assert (ink > 0).mean() > 0.4  # text, curves and samples, not an empty or a failed page
-    blue = (np.abs(pixels - np.array([0x1F, 0x5F, 0xA8])).max(-1) < 12).sum()
-    assert blue > 300  # the curves themselves
