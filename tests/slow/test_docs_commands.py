@@ -104,10 +104,13 @@ def _as_in_a_process_of_its_own(monkeypatch):
 
 @pytest.fixture
 def run_main(stage, monkeypatch):
-    """`run_main(words)` executes a command of main.py, and the training that it needs; the folder in which it did."""
+    """`run_main(words)` executes a command of main.py, and the training that it needs; the folder in which it did.
 
-    def run(words):
-        subject, mode = Subject(words), value_of(words, "mode")
+    `stored`: what the command leaves to the checkpoint.
+    """
+
+    def run(words, stored=()):
+        subject, mode = Subject([*stored, *words]), value_of(words, "mode")
         folder = stage.folder(subject)
         key = " ".join(subject.training)
         if mode in ("eval", "sample", "export"):
@@ -171,7 +174,7 @@ def of_main():
     found = {}
     for text in of_program("main.py"):
         words = WRITTEN[text].words[2:]
-        subject = Subject(words)
+        subject = Subject([*WRITTEN[text].stored, *words])
         is_plain = not set(words) - set(subject.training) - {f"--workdir={subject.workdir}"}
         found.setdefault(subject.small() if is_plain else text, text)
     return list(found.values())
@@ -184,7 +187,7 @@ def short(text):
 @pytest.mark.parametrize("text", of_main(), ids=short)
 def test_a_command_of_main_runs(text, run_main):
     words = WRITTEN[text].words[2:]
-    folder = run_main(words)
+    folder = run_main(words, WRITTEN[text].stored)
     expected = {"train": "{workdir}/checkpoints/*", "eval": "{workdir}/eval*/ckpt_*/report.json", "stats": "{stats}"}
     expected |= {"sample": "{workdir}/sample/*/samples.npz", "import": "{workdir}/checkpoints/24"}
     if pattern := expected.get(value_of(words, "mode")):

@@ -94,7 +94,7 @@ class Subject:
     def __init__(self, words):
         task = value_of(words, "task", "unconditional")
         path = value_of(words, "config")
-        self.is_placeholder = path == "CONFIG"
+        self.is_placeholder = path in (None, "CONFIG")  # any run
         if self.is_placeholder:
             path = f"configs/subvp/{CONFIG_OF_TASK.get(task, 'digits_ddpmpp_continuous')}.py"
         self.path, self.config = path, load(path)

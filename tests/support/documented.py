@@ -24,6 +24,7 @@ class Command(NamedTuple):
     page: str
     line: int
     words: list[str]
+    stored: list[str]  # config and data set, where a command leaves them to the checkpoint of the commands above it
 
     def __str__(self):
         return f"{self.page}:{self.line}"
@@ -40,7 +41,7 @@ def source(page):
 
 def commands(page):
     """Every command of this repository's programs on a page: in blocks, indented or fenced, and in inline code."""
-    number, lines = 0, source(page).splitlines()
+    number, lines, above = 0, source(page).splitlines(), {}
     while number < len(lines):
         first, line = number, lines[number]
         while line.rstrip().endswith("\\") and number + 1 < len(lines):
@@ -49,7 +50,11 @@ def commands(page):
         for part in inline_code(lines, first) if "`" in line and not line.startswith("    ") else [line]:
             found = PROGRAM.search(part)
             if found:
-                yield Command(name(page), first + 1, words_of(part[found.start() :]))
+                words = words_of(part[found.start() :])
+                workdir = next((word for word in words if word.startswith("--workdir=")), None)
+                of_run = [word for word in words if word.startswith(("--config=", "--config.data.dataset="))]
+                above |= {workdir: of_run} if of_run else {}
+                yield Command(name(page), first + 1, words, [] if of_run else above.get(workdir, []))
         number += 1
 
 

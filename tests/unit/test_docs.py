@@ -75,10 +75,11 @@ def stand_in(word):
     return f"{flag}={STAND_INS.get(value, value)}" if equals else STAND_INS.get(word, word)
 
 
-def check_main(words, monkeypatch):
+def check_main(words, stored, monkeypatch):
     if all(word.startswith("--config.") for word in words):  # a mention of the program, not a command
         return
-    words = [stand_in(word) for word in words]
+    config = [] if any(word.startswith("--config=") for word in [*stored, *words]) else ["--config=CONFIG"]
+    words = [stand_in(word) for word in [*config, *stored, *words]]
     monkeypatch.chdir(ROOT)
     default.validate(parse(words))
 
@@ -109,7 +110,7 @@ def check_benchmark(module, words, monkeypatch):
 def test_commands_are_found_in_blocks_over_lines_and_in_sentences():
     page = ROOT / "docs/tutorial.md"
     found = [command for command in COMMANDS if command.page == name(page)]
-    assert [command.words[2:4] for command in found][-1] == ["--config=configs/vp/smoke.py", "--workdir=runs/tutorial"]
+    assert [command.words[2:4] for command in found][-1] == ["--workdir=runs/tutorial", "--mode=sample"]
     assert found[-1].words[-1] == "--config.sampling.grid=log_snr"  # behind a continued line
     assert any(command.page == "README.md" and command.words[:2] == ["python", "-m"] for command in COMMANDS)
 
@@ -127,7 +128,7 @@ def test_commands_are_found_in_blocks_over_lines_and_in_sentences():
 )
 def test_a_wrong_command_is_noticed(words, message, monkeypatch):
     with pytest.raises((AssertionError, ValueError, flags.Error), match=message):
-        check_main(words, monkeypatch)
+        check_main(words, [], monkeypatch)
 
 
 @reads_configs
@@ -137,7 +138,7 @@ def test_a_command_is_accepted(command, monkeypatch):
     if first == "-m":
         check_benchmark(rest[0], rest[1:], monkeypatch)
     elif first == "main.py":
-        check_main(rest, monkeypatch)
+        check_main(rest, command.stored, monkeypatch)
     else:
         assert (ROOT / first).exists(), f"{command}: there is no {first}"
 
