@@ -62,6 +62,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "make check": ".ci/run",
     "make docs": ".ci/run",
     "make test": ".ci/run",
+    "make test-slow": ".ci/run",
 }
 NOT_EXECUTED = {
     ". .venv/bin/activate": "only sets PATH of the shell that it is typed into",
@@ -69,6 +70,7 @@ NOT_EXECUTED = {
     "pip install tensorflow-cpu": "TensorFlow is no requirement, and downloading it is most of what the command does",
     "tfds build *": "needs TensorFlow, and downloads a data set",
     "gcloud *": "needs a TPU pod",
+    "make test-all": "is `make test` and `make test-slow`",
     ".venv/bin/python -m pytest *": "is a part of `make test`, which would run itself",
 }
 if importlib.util.find_spec("torch") is None:

@@ -29,12 +29,14 @@ LEVELS = [
     "optim.lr=0.001", "optim.warmup=2", "optim.beta1=0.9",
 ]  # fmt: skip
 EMBEDDED = ("digits", "photos", "co2", "tumours", "blobs")  # they have their sizes, and are prepared by TFDS
+FEW = "folder:FOLDER"  # three test images, for what takes a product for each dimension
 OF_DATA = {
     "CIFAR10": ["data.image_size=8", *LEVELS],
     "CELEBA": ["data.image_size=8", *LEVELS],
     "LSUN": ["data.image_size=8", *LEVELS],
     "FFHQ": ["data.image_size=8", "data.data_dir=data", *LEVELS],
     "folder:PATH": ["data.image_size=8"],
+    FEW: ["data.image_size=8"],
     **{name: ["data.data_dir={tfds}"] for name in EMBEDDED},
 }
 TRAINING = [
@@ -88,6 +90,11 @@ def value_of(words, flag, otherwise=None):
     return given[-1] if given else otherwise
 
 
+def is_exact(words):
+    """Whether a command takes the exact divergence, 64 products for each evaluation."""
+    return value_of(words, "config.eval.divergence") == "exact"
+
+
 class Subject:
     """The config, the data and the workdir that a command is about."""
 
@@ -98,7 +105,7 @@ class Subject:
         if self.is_placeholder:
             path = f"configs/subvp/{CONFIG_OF_TASK.get(task, 'digits_ddpmpp_continuous')}.py"
         self.path, self.config = path, load(path)
-        self.dataset = value_of(words, "config.data.dataset", self.config.data.dataset)
+        self.dataset = FEW if is_exact(words) else value_of(words, "config.data.dataset", self.config.data.dataset)
         self.workdir = value_of(words, "workdir")
         self.is_stock = self.dataset in ("CIFAR10", "CELEBA", "LSUN")  # mocked
 
@@ -134,8 +141,8 @@ def special(words, mode):
         flags.append("--config.eval.feature_batch_size=8")
         if mode == "eval":  # FID takes a root of 2048 x 2048 numbers for each of ten parts: `--mode=metrics` has two
             flags += ["--config.eval.num_samples=8", "--config.eval.metrics=('kid',)"]
-    if value_of(words, "config.eval.divergence") == "exact":  # 64 products for each evaluation: of three pictures only
-        flags += ["--config.data.dataset=folder:FOLDER", "--config.eval.batch_size=4"]
+    if is_exact(words):
+        flags += [f"--config.data.dataset={FEW}", "--config.eval.batch_size=4"]
     if mode == "sample":
         flags.append("--num_samples=2")
     if mode == "import":
