@@ -50,10 +50,13 @@ def measure(
 
 def columns(names: Iterable[str]) -> tuple[Column, ...]:
     """The columns of a result that holds the metrics `names` of samples and, perhaps, their baselines."""
-    found = {name: METRICS[name].column.below(f"{SAMPLES}.{name}") for name in METRICS if name in set(names)}
+    chosen = set(names)
     return tuple(
-        dataclasses.replace(column, baseline=f"{BASELINE}.{name}.{METRICS[name].column.path}")
-        for name, column in found.items()
+        dataclasses.replace(
+            metric.column.below(f"{SAMPLES}.{name}"), baseline=f"{BASELINE}.{name}.{metric.column.path}"
+        )
+        for name, metric in METRICS.items()
+        if name in chosen
     )
 
 

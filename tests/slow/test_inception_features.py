@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,6 +13,12 @@ from tests.support import metric_fixtures as recipe
 
 GOLDEN = np.load(recipe.FOLDER / "inception.npz")
 SHAPES = json.loads((recipe.FOLDER / "inception_shapes.json").read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimized():
+    """Compiled as users have it: other slow tests do without optimizations, which rounds differently."""
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

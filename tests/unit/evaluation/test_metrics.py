@@ -11,7 +11,7 @@ from evaluation.metrics.inception_score import inception_score
 from evaluation.metrics.kernel_distance import kid, squared_discrepancy
 from evaluation.metrics.neighbors import neighbors
 from evaluation.metrics.reference import Statistics, statistics
-from reports.records import warnings
+from reports.records import flatten, warnings
 from tests.support import metric_fixtures as recipe
 
 FIGURES = json.loads((recipe.FOLDER / "figures.json").read_text())
@@ -231,6 +231,32 @@ def test_all_metrics_of_a_feature_file_are_the_same_to_the_last_bit():
     assert list(first) == list(table.METRICS)
     assert json.dumps(first) == json.dumps(figures())
     assert first["kid"]["num_samples"] == 200 and "warning" in first["kid"] and "warning" not in first["fid"]
+
+
+def test_each_metric_has_a_column_with_its_value_error_bar_and_baseline():
+    samples, real = {"features": SAMPLES[:40], "logits": LOGITS[:40]}, {"features": REAL[:60], "logits": LOGITS[:60]}
+    measured, between = table.measure(samples, real), table.baseline(real)
+    result = {
+        "samples": {name: estimate.to_dict() for name, estimate in measured.items()},
+        "data_against_data": {name: estimate.to_dict() for name, estimate in between.items()},
+    }
+    columns = table.columns(reversed(table.METRICS))
+    assert [column.heading for column in columns] == [
+        "FID",
+        "FID∞",
+        "KID",
+        "IS",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+    ]
+    numbers = dict(flatten(result))
+    for name, column in zip(table.METRICS, columns, strict=True):
+        assert numbers[column.path] == measured[name].value and numbers[column.error] == measured[name].error
+        assert numbers[column.baseline] == between[name].value and numbers[column.baseline_error] == between[name].error
+    best = max(columns, key=lambda column: column.rank)
+    assert (best.heading, best.better) == ("FID", "lower")
 
 
 def test_only_what_the_inputs_allow_is_measured():

@@ -8,6 +8,7 @@ import pytest
 from evaluation.rounds import Rounds, run_task
 from evaluation.tasks.per_example import loss_task, per_example_task
 from evaluation.tasks.samples import samples_task
+from reports.records import flatten
 
 
 def fetcher(values, batch_size):
@@ -133,3 +134,19 @@ def test_samples_of_another_number_are_refused(tmp_path):
         run_task(samples_task(12, 4, generate), tmp_path)
     with pytest.raises(ValueError, match="got 0 samples in batches of 4"):
         samples_task(0, 4, generate)
+
+
+def test_the_columns_of_a_task_are_numbers_of_its_summary(tmp_path):
+    values = np.arange(1.0, 7.0)
+    bits = per_example_task(
+        "bits_per_dim", 6, 4, fetcher(values, 4), lambda batch: {"nats_per_dim": batch["x"]}, quantity="nats_per_dim"
+    )
+    tasks = (loss_task(6, 4, fetcher(values, 4), lambda batch: batch["x"]), bits, samples_task(10, 4, generate))
+    headings = []
+    for task in tasks:
+        numbers = dict(flatten(run_task(task, tmp_path)))
+        headings += [column.heading for column in task.columns]
+        for column in task.columns:
+            assert {column.path, column.error or column.path} <= numbers.keys()
+    assert headings == ["test loss", "nats/dim", "NFE"]
+    assert [column.rank for task in tasks for column in task.columns] == [1, 0, 0]
