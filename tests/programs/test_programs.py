@@ -1,6 +1,5 @@
 """The programs from end to end, on the smoke config: train, resume, evaluate; what goes wrong, and how it is told."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -18,7 +17,6 @@ from core.errors import ExitCode, RunError
 from core.files import write_atomically
 from evaluation import rounds
 from programs.run import Run
-from programs.train import settings_of
 from tests.support.configs import load
 from tests.support.paths import ROOT
 from training.checkpoint import CheckpointError, Checkpoints
@@ -103,18 +101,6 @@ def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
         for key in one:
             # Sums over the batch are taken in another order.
             assert ours[key] == pytest.approx(one[key], rel=1e-5), key
-
-
-def test_fused_steps_make_the_same_run(trained, config, tmp_path, monkeypatch):
-    """As on an accelerator: three steps in a dispatch, and single ones up to where metrics are read."""
-    monkeypatch.setattr(
-        "programs.train.settings_of", lambda training: dataclasses.replace(settings_of(training), n_jitted_steps=3)
-    )
-    config.training.snapshot_sampling = False
-    run_lib.train(experiment(config, tmp_path, devices=slice(0, 2)))
-    for ours, single in zip(metrics(tmp_path), metrics(trained), strict=True):
-        for key in single:
-            assert ours[key] == pytest.approx(single[key], rel=1e-5), key  # sums over the batch in another order
 
 
 def test_another_model_is_refused_on_resume_and_named(trained, config, caplog):

@@ -1,8 +1,6 @@
 """What can go wrong in a long run: each fault with its message, its exit code, and what is left."""
 
 import dataclasses
-import errno
-import gc
 import json
 import pathlib
 import re
@@ -14,132 +12,24 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-import orbax.checkpoint as ocp
 import pytest
 
 import run_lib
 from configs import default
-from core import files
 from core.errors import ExitCode, RunError, Stopped
 from data.pipeline import examples_of_step
 from programs.run import Run
-from programs.train import compile_all, settings_of
+from programs.train import compile_all
 from runtime.lock import workdir_lock
-from runtime.signals import SIGNALS, StopRequest, report_on_signal
+from runtime.signals import StopRequest
 from tests.support.configs import load
 from tests.support.paths import ROOT
 from training.checkpoint import CheckpointError, Checkpoints
-from training.checksums import checksums
-from training.ema import EMA
-from training.log import MetricsLog
-from training.progress import Progress, read_metrics
-from training.state import initial_state
-from training.step import make_train_step
 
-# Checkpoints ------------------------------------------------------------------------------------------------------
-
-# Where one array cannot be read, Orbax leaves the tasks of the others behind, which complain when collected.
+# Where one array cannot be read, Orbax abandons the tasks of the others, which complain when they are collected.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-
-def state_of(step):
-    params = {"a": jax.random.normal(jax.random.key(step), (64, 32)), "b": {"c": jnp.full((3,), step, jnp.bfloat16)}}
-    return dataclasses.replace(initial_state(params, optax.adam(1e-3)), step=jnp.int32(step))
-
-
-@pytest.fixture(scope="module")
-def two_checkpoints(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    store = Checkpoints(folder)
-    for step in (5, 10):
-        store.save(step, state_of(step), {"seed": 1}, {"pending": []})
-    store.close()
-    return folder
-
-
-def equal(a, b):
-    return checksums(a) == checksums(b)
-
-
-def test_a_checkpoint_comes_back_as_it_was_saved(two_checkpoints):
-    store = Checkpoints(two_checkpoints)
-    assert store.numbers() == [5, 10]
-    assert equal(store.restore(10, state_of(0)), state_of(10)) and store.config(10) == {"seed": 1}
-    store.close()
-
-
-def test_a_flipped_bit_in_any_file_is_noticed_or_harms_nothing(two_checkpoints, tmp_path):
-    """Orbax restores most of them silently wrong."""
-    noticed = 0
-    files = [p.relative_to(two_checkpoints) for p in (two_checkpoints / "10").rglob("*") if p.is_file()]
-    for turn, file in enumerate(files):
-        folder = tmp_path / str(turn)
-        shutil.copytree(two_checkpoints, folder)
-        content = bytearray((folder / file).read_bytes())
-        content[len(content) // 2] ^= 16
-        (folder / file).write_bytes(bytes(content))
-        store = Checkpoints(folder)
-        try:
-            assert equal(store.restore(10, state_of(0)), state_of(10)) and store.config(10) == {"seed": 1}, file
-        except CheckpointError as error:
-            noticed += 1
-            assert "\n" not in str(error)
-        store.close()
-    gc.collect()  # here, not in another test
-    assert noticed >= 3  # at least the arrays, the config and the checksums themselves
-
-
-def test_changed_numbers_are_named_by_their_leaf(two_checkpoints, tmp_path, monkeypatch):
-    store = Checkpoints(two_checkpoints)
-    monkeypatch.setattr("training.checkpoint.checksums", lambda tree: checksums(tree) | {".params['a']": "other"})
-    message = (
-        f"Checkpoint 10 in {two_checkpoints} is damaged (.params['a'] of the state does not match its checksum); "
-        "delete it to resume from the one before."
-    )
-    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
-        store.restore(10, state_of(0))
-    store.close()
-
-
-def test_a_checkpoint_saved_without_checksums_is_restored_and_the_log_says_so(tmp_path, caplog):
-    with ocp.CheckpointManager(tmp_path) as manager:
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state_of(3)), config=ocp.args.JsonSave({"seed": 2}))
-        manager.save(3, args=items)
-    store = Checkpoints(tmp_path)
-    with caplog.at_level("INFO"):
-        assert equal(store.restore(3, state_of(0)), state_of(3))
-    assert store.config(3) == {"seed": 2} and store.notes(3) == {}
-    assert "checkpoint 3" in caplog.text and "saved without checksums: not verified" in caplog.text
-    store.close()
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.ENOSPC, "No space left on device"),
-        ValueError("RESOURCE_EXHAUSTED: Error writing: [OS error 28: No space left on device]\nmore"),
-    ],
-)
-def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_is_intact(tmp_path, monkeypatch, error):
-    store = Checkpoints(tmp_path)
-    store.save(5, state_of(5), {})
-
-    def full(*args, **kwargs):
-        raise error
-
-    monkeypatch.setattr(store._manager, "save", full)
-    message = (
-        f"Checkpoint 10 could not be written to {tmp_path} (No space left on device; intact: 5); "
-        "free some space and start the same command again."
-    )
-    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
-        store.save(10, state_of(10), {})
-    assert equal(store.restore(5, state_of(0)), state_of(5))
-    store.close()
-
-
-# The workdir, metrics, signals ------------------------------------------------------------------------------------
+# The lock and signals -----------------------------------------------------------------------------------------------
 
 
 def test_the_second_trainer_on_a_workdir_is_refused_until_the_first_has_ended(tmp_path):
@@ -160,31 +50,6 @@ def test_the_second_trainer_on_a_workdir_is_refused_until_the_first_has_ended(tm
         first.kill()
     with workdir_lock(tmp_path):  # the lock died with its process
         pass
-
-
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
-def test_a_workdir_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, number):
-    def refuse(*args, **kwargs):
-        raise OSError(number, "as the system says")
-
-    monkeypatch.setattr(files.os, "open", refuse)
-    reason = {errno.EROFS: "Read-only file system", errno.EACCES: "Permission denied"}[number]
-    message = f"The workdir {tmp_path} cannot be written ({reason}); make it writable, or give another --workdir."
-    with pytest.raises(RunError, match=f"^{re.escape(message)}$"), workdir_lock(tmp_path):
-        pass
-
-
-def test_metrics_after_the_checkpoint_and_lines_cut_short_are_dropped(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 5, "loss": 1.0}\n{"step": 10, "loss": 2.0}\n{"step": 15, "lo')
-    with MetricsLog(tmp_path, first_step=5) as log:
-        log.write(10, {"loss": 3.0}, "")
-        log.sync()
-        assert path.read_text() == '{"step": 5, "loss": 1.0}\n{"step": 10, "loss": 3.0}\n'
-        log.write(15, {"loss": 4.0}, "")
-    boards = list((tmp_path / "tensorboard").iterdir())
-    assert len(boards) == 2 and all(board.stat().st_size > 0 for board in boards)
-    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_the_first_signal_is_noted_and_the_second_ends_the_process_at_once():
@@ -211,30 +76,7 @@ def test_sampling_that_is_ended_by_a_signal_says_what_is_left_of_it(tmp_path, nu
     assert done.returncode == code
 
 
-def test_after_the_last_word_signals_are_what_they_were():
-    handlers = [signal.getsignal(number) for number in SIGNALS]
-    with report_on_signal(lambda: "never"):
-        assert [signal.getsignal(number) for number in SIGNALS] != handlers
-    assert [signal.getsignal(number) for number in SIGNALS] == handlers
-    assert signal.set_wakeup_fd(-1) == -1
-
-
 # The step ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_step_with_a_loss_that_is_not_finite_changes_nothing_but_the_count():
-    def loss_fn(params, key, batch):
-        loss = jnp.mean((params["a"] - batch["x"]) ** 2)
-        return loss, {"loss": loss}
-
-    tx = optax.adam(0.1)
-    step = jax.jit(make_train_step(loss_fn, tx, EMA(0.9), lambda s: 0.1, jax.random.key(0), skip_nonfinite=True))
-    good, bad = {"x": jnp.ones((4,))}, {"x": jnp.array([1.0, jnp.nan, 1.0, 1.0])}
-    start, metrics = step(initial_state({"a": jnp.float32(0.0)}, tx), good)
-    assert metrics["skipped"] == 0
-    after, metrics = step(start, bad)
-    assert metrics["skipped"] == 1 and after.step == start.step + 1
-    assert equal(dataclasses.replace(after, step=start.step), start)
 
 
 # The program ------------------------------------------------------------------------------------------------------
@@ -396,13 +238,6 @@ def test_after_too_many_bad_batches_the_run_stops(config, tmp_path):
     run.system.objective = lambda *args: loss(*args) * jnp.nan
     with pytest.raises(run_lib.NonFiniteLossError, match=r"in step 2, .* \(1 batches were left out before\)"):
         run_lib.train(run)
-
-
-def test_a_loss_far_above_its_running_median_is_told(config, tmp_path, caplog):
-    losses = np.r_[np.linspace(1.0, 1.2, 30), 40.0, 1.0].astype(np.float32)
-    progress = Progress(None, 32, 0, [(32, {"loss": losses, "grad_norm": losses})])
-    read_metrics(progress, settings_of(config.training), lambda step: np.zeros(0))
-    assert [r.getMessage() for r in caplog.records] == ["step 31: the loss 40 is 36.4 times its running median"]
 
 
 def test_data_that_cannot_be_read_any_more_are_told_and_the_step_is_saved(whole, config, tmp_path):

@@ -1,16 +1,11 @@
 """Devices that share batches and a training state."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from runtime.devices import MIN_SHARDED_SIZE, make_devices
-from tests.support.paths import ROOT
 
 TREE = {"weights": jnp.ones((96, 64)), "uneven": jnp.ones((65, 67)), "bias": jnp.ones((64,)), "step": jnp.zeros(())}
 
@@ -61,12 +56,3 @@ def test_rows_are_sharded_where_the_devices_divide_their_number_and_replicated_w
     assert {shard.data.shape for shard in devices.shard_rows(np.ones((16, 3))).addressable_shards} == {(2, 3)}
     assert devices.shard_rows((np.ones((16, 3)), np.ones((13, 3))))[0].is_fully_replicated
     assert [devices.round_up(size) for size in (1, 8, 9)] == [8, 8, 16]
-
-
-def test_a_cpu_counts_as_the_requested_number_of_devices():
-    program = "import jax; from runtime import devices; devices.set_num_cpu_devices(3); print(jax.device_count())"
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "3\n"

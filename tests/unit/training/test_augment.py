@@ -1,15 +1,10 @@
-"""EDM's augmentation: what each label does, how often, and that the network is told."""
+"""EDM's augmentation: what each label does, how often, and that the score function gets it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import run_lib
-from configs import default
-from configs.vp import smoke
-from programs import restore_run
-from programs.run import Run
 from training import augment
 from training.objectives.score_matching import independent, make_per_example_loss
 
@@ -92,11 +87,11 @@ def test_an_example_is_changed_by_its_own_key_alone_and_not_at_all_with_probabil
     assert not none.any()
 
 
-def test_the_network_is_told_in_training_and_nothing_is_changed_in_evaluation():
-    told = []
+def test_the_score_function_gets_the_labels_in_training_and_nothing_is_transformed_in_evaluation():
+    labels = []
 
     def score_of(params, batch, dropout_key):
-        told.append(batch.get("augment"))
+        labels.append(batch.get("augment"))
         return lambda x, t: -x
 
     class Still:  # x_t = x_0, so that the loss is that of the data which the score function gets
@@ -113,28 +108,5 @@ def test_the_network_is_told_in_training_and_nothing_is_changed_in_evaluation():
     )
     keys, batch = jax.random.split(jax.random.key(0), 2), {"x": jnp.zeros((2, 2, 2, 1))}
     evaluated, trained = loss({}, keys, batch, None), loss({}, keys, batch, jax.random.key(1))
-    assert told[0] is None and told[1].shape == (2, 9)
+    assert labels[0] is None and labels[1].shape == (2, 9)
     assert (trained > evaluated + 5).all()
-
-
-def test_a_network_that_is_not_told_is_refused():
-    from builders import data
-
-    config = default.get_config()
-    config.data.augment = 0.12
-    with pytest.raises(
-        ValueError, match=r"config.data.augment = 0.12 needs a network .* config.model.augment_dim = 0; set it"
-    ):
-        data.augmentation(config)
-
-
-@pytest.mark.slow
-def test_a_network_learns_from_what_it_is_told_of_augmentations(data_dir, tmp_path):
-    config = smoke.get_config()
-    config.data.update(data_dir=data_dir, augment=0.5)
-    config.model.augment_dim = augment.NUM_LABELS
-    config.training.update(n_iters=5, snapshot_sampling=False)
-    run = Run(config, str(tmp_path), jax.devices()[:1])
-    run_lib.train(run)
-    _, state = restore_run.restore(config, tmp_path)
-    assert np.all(state.params["augment"]["kernel"] != 0)  # where it starts

@@ -6,12 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-import run_lib
 from builders.optimizer import make_averages
 from configs import default
-from interop import load as interop
-from programs import convert, restore_run
-from programs.run import Run
 from tests.support.configs import load
 from training.ema import EMA, PowerEMA, exponent
 from training.posthoc_ema import Profile, coefficients, combine
@@ -128,23 +124,6 @@ def test_settings_of_averages_that_cannot_be_are_refused_with_their_key():
         default.validate(config)
 
 
-@pytest.mark.slow
-def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(tmp_path):
-    config = load("configs/vp/smoke.py")
-    config.training.update(snapshot_sampling=False, eval_freq=0, n_iters=60, snapshot_freq=5)
-    for settings, widths, folder in ((config, (0.05, 0.1), "stored"), (config, (0.075,), "tracked")):
-        settings.model.ema_sigma_rels = widths
-        settings.model.ema_rates = (0.99,)
-        run_lib.train(Run(settings, str(tmp_path / folder), jax.devices()[:1]))
-    _, state = restore_run.restore(config, tmp_path / "tracked")
-    config.model.ema_sigma_rels = (0.05, 0.1)
-    convert.export_checkpoint(config, tmp_path / "stored", tmp_path / "average.npz", sigma_rel=0.075)
-    like, order = convert.outline_of(config)
-    found = interop.load(tmp_path / "average.npz", like, order).ema_params
-    exact = state.averages["power_0"]
-    found = jax.tree.leaves(convert.nest(found))
-    difference = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(found, jax.tree.leaves(exact), strict=True)))
-    assert difference < 1e-2 * float(optax.tree.norm(exact))
-    imported = tmp_path / "imported"
-    convert.import_checkpoint(config, imported, tmp_path / "average.npz")
-    assert isinstance(restore_run.restore(config, imported)[1], AveragedState)
+def test_ema_warm_up_starts_at_two_elevenths():
+    given = EMA(0.999, warmup=True).update({"a": jnp.asarray(0.0)}, {"a": jnp.asarray(1.0)}, jnp.asarray(1))
+    assert float(given["a"]) == pytest.approx(1 - 2 / 11, rel=1e-6)

@@ -1,0 +1,44 @@
+"""Training with settings that change the state or the batch: averages of the parameters, augmentation."""
+
+import jax
+import numpy as np
+import optax
+
+import run_lib
+from programs import convert, restore_run
+from programs.run import Run
+from tests.support import perceptron
+from tests.support.configs import load
+from training import augment
+from training.state import AveragedState
+
+
+def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(tmp_path):
+    config = load("configs/vp/smoke.py")
+    config.model.name = perceptron.NAME
+    config.training.update(snapshot_sampling=False, eval_freq=0, n_iters=60, snapshot_freq=5)
+    for settings, widths, folder in ((config, (0.05, 0.1), "stored"), (config, (0.075,), "tracked")):
+        settings.model.ema_sigma_rels = widths
+        settings.model.ema_rates = (0.99,)
+        run_lib.train(Run(settings, str(tmp_path / folder), jax.devices()[:1]))
+    _, state = restore_run.restore(config, tmp_path / "tracked")
+    config.model.ema_sigma_rels = (0.05, 0.1)
+    convert.export_checkpoint(config, tmp_path / "stored", tmp_path / "average.npz", sigma_rel=0.075)
+    imported = tmp_path / "imported"
+    convert.import_checkpoint(config, imported, tmp_path / "average.npz")
+    _, found = restore_run.restore(config, imported)
+    assert isinstance(found, AveragedState)
+    exact = state.averages["power_0"]
+    difference = optax.tree.norm(optax.tree.sub(found.ema_params, exact))
+    assert float(difference) < 1e-2 * float(optax.tree.norm(exact))
+
+
+def test_a_network_learns_from_the_labels_of_augmentations(data_dir, tmp_path):
+    config = load("configs/vp/smoke.py")
+    config.data.update(data_dir=data_dir, augment=0.5)
+    config.model.update(name=perceptron.NAME, augment_dim=augment.NUM_LABELS)
+    config.training.update(n_iters=5, snapshot_sampling=False)
+    run = Run(config, str(tmp_path), jax.devices()[:1])
+    run_lib.train(run)
+    _, state = restore_run.restore(config, tmp_path)
+    assert np.all(state.params["augment"]["kernel"] != 0)  # where it starts
