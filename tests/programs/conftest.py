@@ -10,7 +10,7 @@ from tests.support import perceptron
 from tests.support.flags import flags_of_main
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _perceptron() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         perceptron.register(patch)
