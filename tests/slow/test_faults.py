@@ -188,7 +188,7 @@ def poisoned(config, workdir, index):
         bad = jnp.all(batch["x"] == 255, axis=(1, 2, 3))
         return loss(params, keys, batch, dropout_key) + jnp.where(bad, jnp.nan, 0.0)
 
-    run.train = dataclasses.replace(run.train, fetch=fetch_poison)
+    run.splits.train = dataclasses.replace(run.train, fetch=fetch_poison)
     run.system.objective = poison
     return run
 
@@ -251,7 +251,7 @@ def test_data_that_cannot_be_read_any_more_are_told_and_the_step_is_saved(whole,
             raise FileNotFoundError("[Errno 2] No such file or directory: 'image.png'")
         return fetch(indices)
 
-    run.train = dataclasses.replace(run.train, fetch=gone)
+    run.splits.train = dataclasses.replace(run.train, fetch=gone)
     message = (
         r"^The training data of step 8 cannot be read \(.*No such file or directory: 'image.png'.*\); restore them in "
         r"config.data.data_dir and start the same command again\.$"
