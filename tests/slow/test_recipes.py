@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.support.documented import BLOCK
@@ -69,6 +70,7 @@ def changed(tmp_path_factory):
     CACHE.mkdir(parents=True, exist_ok=True)
     (root / ".cache").mkdir()
     (root / ".cache" / "jax").symlink_to(CACHE.parent)
+    run(root, "-m", "configs.reference")
     return root
 
 
@@ -90,33 +92,55 @@ def test_each_recipe_is_one_file_and_lines_in_tables():
     found = list(recipes("CONTRIBUTING.md"))
     assert [path for path, place, *_ in found if place is None] == [
         "sde/ou.py",
-        "sampling/midpoint.py",
+        "sampling/steps/midpoint.py",
+        "data/sets/moons.py",
+        "evaluation/metrics/mean_distance.py",
+        "programs/tasks/mean.py",
         "configs/vp/smoke_ou.py",
     ]
     assert all(len(text.splitlines()) == 1 for _, place, *_, text in found if place)
-    assert len(found) == 10
+    # An import and a row each, twice for the SDE, which has tests; a setting and an experiment are a row alone.
+    assert sum(place is not None for _, place, *_ in found) == 2 * (2 + 1 + 1 + 1 + 1) + 2
 
 
 def test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network(changed, data_dir, tmp_path):
+    """And is evaluated by the new metric, and sampled by the new task."""
+    workdir = f"--workdir={tmp_path}"
     run(
         changed,
         "main.py",
         "--config=configs/vp/smoke_ou.py",
-        f"--workdir={tmp_path}",
+        workdir,
         "--mode=train",
         f"--config.data.data_dir={data_dir}",
         "--config.model.name=tiny",
     )
     assert len(losses(tmp_path)) >= 2 and (tmp_path / "samples" / "snapshot_1.png").exists()
+    metrics = ("--config.eval.enable_sampling", "--config.eval.enable_metrics", "--config.eval.features=pixels")
+    shown = run(changed, "main.py", workdir, "--mode=eval", *metrics).stdout
+    report = json.loads((tmp_path / "eval" / "ckpt_1" / "report.json").read_text(encoding="utf-8"))
+    assert report["results"]["metrics"]["samples"]["mean_distance"]["error"] > 0
+    assert "mean distance" in shown
+    run(changed, "main.py", workdir, "--mode=sample", "--task=mean", "--num_samples=8")
+    with np.load(tmp_path / "sample" / "mean" / "samples.npz", allow_pickle=False) as arrays:
+        assert arrays["mean"].shape == (1, 8, 8, 1)
+
+
+def test_the_data_set_of_the_recipes_is_inspected(changed):
+    data = ("--config.data.dataset=moons", "--config.data.shape=(2,)")
+    shown = run(changed, "main.py", "--config=configs/vp/vectors_mlp_continuous.py", "--mode=inspect", *data).stdout
+    assert "1,600" in shown and "400" in shown
 
 
 def test_the_laws_hold_for_what_the_recipes_add(changed):
     laws = ["tests/unit/sde/test_sde.py", "-k", "[ou]"]
     others = [
-        "tests/unit/sampling/test_steps.py::test_tables_make_every_step_with_the_same_keywords",
+        "tests/unit/sampling/test_steps.py::test_tables_make_every_step_from_the_same_settings",
         "tests/unit/configs/test_configs.py::test_the_documentation_lists_the_config[configs/vp/smoke_ou.py]",
         "tests/unit/configs/test_configs.py::test_the_documentation_lists_nothing_else",
         "tests/unit/configs/test_configs.py::test_every_config_is_locked_and_valid_and_builds[configs/vp/smoke_ou.py]",
+        "tests/unit/configs/test_configs.py::test_every_key_is_read_somewhere",
+        "tests/unit/configs/test_declarations.py::test_the_reference_page_is_up_to_date",
     ]
     pytest_alone = ("-m", "pytest", "-v", "-p", "no:xdist", "-p", "no:cacheprovider")
     passed = int(re.search(r"(\d+) passed", run(changed, *pytest_alone, *laws).stdout)[1])
