@@ -33,7 +33,7 @@ from training.progress import Progress
 from training.resume import config_changes, resume
 from training.settings import TrainSettings
 from training.state import TrainState
-from training.step import make_train_step
+from training.step import TrainStep, make_train_step
 
 FINISHED = "finished.json"  # marks a run that has reached its last step
 # What collective operations and JAX's coordination service report when a process does not respond.
@@ -106,9 +106,9 @@ def settings_of(training: ConfigDict) -> TrainSettings:
     return dataclasses.replace(settings, n_jitted_steps=1) if jax.default_backend() == "cpu" else settings
 
 
-def compile_all(run: Run, settings: TrainSettings, state: TrainState) -> Compiled:
-    """Compiles the training step for a state, which may be abstract; prepares the test loss and the snapshots."""
-    train_step = make_train_step(
+def make_step(run: Run, settings: TrainSettings) -> TrainStep:
+    """The training step `(state, batch) -> (state, metrics)` of a run, not yet compiled."""
+    return make_train_step(
         make_loss_fn(run.system.objective),
         run.tx,
         make_ema(run.config),
@@ -118,11 +118,15 @@ def compile_all(run: Run, settings: TrainSettings, state: TrainState) -> Compile
         skip_nonfinite=settings.on_nonfinite == "skip",
         num_parts=settings.grad_accumulation,
     )
+
+
+def compile_all(run: Run, settings: TrainSettings, state: TrainState) -> Compiled:
+    """Compiles the training step for a state, which may be abstract; prepares the test loss and the snapshots."""
     size = settings.batch_size // jax.process_count()
     batch = {"x": np.zeros((size, *run.spec.shape), run.spec.dtype), "label": np.zeros((size,), np.int32)}
     test_key = fold_in(run.key, RunKey.TEST_LOSS)
     return Compiled(
-        compile_steps(train_step, state, batch, settings, run.devices),
+        compile_steps(make_step(run, settings), state, batch, settings, run.devices),
         make_test_loss(run.system.objective, run.test, test_key, settings, run.devices) if settings.eval_freq else None,
         _snapshot(run, run.system.generate),
     )

@@ -1,4 +1,4 @@
-"""Every config trains: each published experiment, made small, through the programs."""
+"""Every published experiment is lowered and sampled from; one of each family of networks runs through the programs."""
 
 import json
 
@@ -9,6 +9,8 @@ import pytest
 import run_lib
 from builders.process import make_sde
 from configs import default
+from core.keys import example_keys
+from programs import train
 from programs.run import Run
 from tests.support.configs import PUBLISHED, load
 
@@ -19,16 +21,11 @@ def _random_bits_that_compile_quickly():
         yield
 
 
-def shrunken(path):
-    """The experiment with what makes it large taken away; network, SDE, levels and sampler stay what they are.
-
-    Settings that only scale a number (the learning rate, say) become equal, so that many experiments become one.
-    """
+def equalized(path):
+    """The experiment with equal numbers where they only scale something, and two steps of eight random images."""
     config = load(path)
-    config.data.update(dataset="synthetic", image_size=8, category=None)
-    config.model.update(nf=8, num_scales=6, beta_max=4.0, sigma_max=10.0, ema_rate=0.9, dropout=0.1)
-    if config.model.name in ("ncsnpp", "ddpm"):
-        config.model.update(ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=())
+    config.data.update(dataset="synthetic", category=None)
+    config.model.update(num_scales=6, beta_max=4.0, sigma_max=10.0, ema_rate=0.9, dropout=0.1)
     config.optim.update(lr=1e-3, warmup=min(config.optim.warmup, 2))
     config.sampling.update(snr=0.1, n_steps_each=min(config.sampling.n_steps_each, 2))
     config.training.update(
@@ -40,20 +37,28 @@ def shrunken(path):
     return config
 
 
-def groups():
-    """{a shrunken config as JSON: the experiments that become it}."""
+def shallow(path):
+    """With its own network and size of images, but one residual block where others follow that are the same."""
+    config = equalized(path)
+    config.model.num_res_blocks = 1
+    return config
+
+
+def shrunken(path):
+    """With what makes it large taken away; the kinds of network, SDE, levels and sampler stay what they are."""
+    config = equalized(path)
+    config.data.image_size, config.model.nf = 8, 8
+    if config.model.name in ("ncsnpp", "ddpm"):
+        config.model.update(ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=())
+    return config
+
+
+def groups(shrink):
+    """{a smaller config as JSON: the experiments that become it}."""
     found = {}
     for path in PUBLISHED:
-        found.setdefault(json.dumps(default.to_json(shrunken(path)), sort_keys=True), []).append(path)
-    return found
-
-
-GROUPS = groups()
-
-
-def test_every_experiment_is_one_of_those_that_run():
-    assert sorted(path for paths in GROUPS.values() for path in paths) == PUBLISHED
-    assert len(PUBLISHED) == 39 and len(GROUPS) < 20
+        found.setdefault(json.dumps(default.to_json(shrink(path)), sort_keys=True), []).append(path)
+    return list(found.values())
 
 
 def variety(config):
@@ -63,13 +68,52 @@ def variety(config):
     return *networks, config.training.sde, config.training.continuous, sampling.predictor, sampling.corrector
 
 
-def test_the_small_experiments_are_as_various_as_the_published_ones():
-    assert {variety(load(path)) for path in PUBLISHED} == {variety(shrunken(paths[0])) for paths in GROUPS.values()}
+@pytest.mark.parametrize("shrink", [shrunken, shallow])
+def test_the_smaller_experiments_are_as_various_as_the_published_ones(shrink):
+    found = groups(shrink)
+    assert sorted(path for paths in found for path in paths) == PUBLISHED and len(PUBLISHED) == 39
+    assert {variety(load(path)) for path in PUBLISHED} == {variety(shrink(paths[0])) for paths in found}
 
 
-@pytest.mark.parametrize("paths", GROUPS.values(), ids=lambda paths: paths[0])
-def test_it_takes_two_steps_samples_and_has_a_likelihood(paths, tmp_path):
-    config = shrunken(paths[0])
+@pytest.mark.parametrize("path", [paths[0] for paths in groups(shallow)])
+def test_the_training_step_is_lowered(path, tmp_path):
+    """From the shapes of the state and of a batch, for the network with all its levels and pixels."""
+    run = Run(shallow(path), str(tmp_path), jax.devices()[:1])
+    x = jax.ShapeDtypeStruct((8, *run.spec.shape), run.spec.dtype)
+    batch = {"x": x, "label": jax.ShapeDtypeStruct((8,), np.int32)}
+    step, state = train.make_step(run, train.settings_of(run.config.training)), run.abstract_state()
+    traced = jax.jit(step).trace(state, batch)
+    after, metrics = traced.out_info
+    assert metrics["loss"].shape == metrics["grad_norm"].shape == ()
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
+    assert traced.lower().cost_analysis()["flops"] > 1e6
+
+
+def expected_calls(config):
+    """The fewest network calls of a sample; one more where the last step is a call."""
+    predicted, corrected = config.sampling.predictor != "none", config.sampling.corrector != "none"
+    return config.model.num_scales * (predicted + corrected * config.sampling.n_steps_each)
+
+
+@pytest.mark.parametrize("path", [paths[0] for paths in groups(shrunken)])
+def test_the_sampler_makes_the_calls_that_its_settings_say(path, tmp_path):
+    """With the score of a standard normal instead of the network."""
+    run = Run(shrunken(path), str(tmp_path), jax.devices()[:1])
+    keys = example_keys(jax.random.key(0), 4)
+    found = jax.jit(lambda keys: run.system.sampler(keys, lambda x, t: -x, (4, *run.spec.shape)))(keys)
+    assert found.x.shape == (4, 8, 8, 3) and np.isfinite(found.x).all()
+    assert expected_calls(run.config) <= found.num_evals <= expected_calls(run.config) + 1
+
+
+OF_EACH_FAMILY = (
+    "configs/ve/cifar10_ncsnpp_continuous.py", "configs/vp/ddpm/cifar10_continuous.py", "configs/ve/ncsn/cifar10.py",
+    "configs/ve/ncsnv2/cifar10.py",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", OF_EACH_FAMILY)
+def test_it_takes_two_steps_samples_and_has_a_likelihood(path, tmp_path):
+    config = shrunken(path)
     run = Run(config, str(tmp_path), jax.devices()[:1])
     run_lib.train(run)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -79,12 +123,15 @@ def test_it_takes_two_steps_samples_and_has_a_likelihood(paths, tmp_path):
     results = json.loads(report.read_text())["results"]
     samples = np.load(report.parent / "samples.npz")["arr_0"]
     assert samples.shape == (8, 8, 8, 3) and len(np.unique(samples)) > 1
-    steps = config.model.num_scales
-    predicted, corrected = config.sampling.predictor != "none", config.sampling.corrector != "none"
-    expected = steps * (predicted + corrected * config.sampling.n_steps_each)
-    assert expected <= results["samples"]["num_evals"] <= expected + 1  # one more where the denoising is a call
+    assert expected_calls(config) <= results["samples"]["num_evals"] <= expected_calls(config) + 1
     if config.training.continuous:
         # Uniform pixels have 8 bits/dim, no model has fewer; one that knows nothing of them has some more.
         assert results["bits_per_dim"]["num_examples"] == 128 and 8 < results["bits_per_dim"]["mean"] < 16
     else:
         assert "bits_per_dim" not in results and hasattr(make_sde(config), "num_scales")
+
+
+def test_every_family_of_networks_runs():
+    assert {load(path).model.name.partition("_")[0] for path in OF_EACH_FAMILY} == {
+        load(path).model.name.partition("_")[0] for path in PUBLISHED
+    }
