@@ -17,8 +17,8 @@ from core.errors import ExitCode, RunError
 from core.files import write_atomically
 from evaluation import rounds
 from programs.run import Run
-from tests.support.configs import load
 from tests.support.paths import ROOT
+from tests.support.runs import smoke
 from training.checkpoint import CheckpointError, Checkpoints
 
 ONE_DEVICE = slice(0, 1)
@@ -26,7 +26,7 @@ ONE_DEVICE = slice(0, 1)
 
 @pytest.fixture
 def config(data_dir):
-    config = load("configs/vp/smoke.py")
+    config = smoke()
     config.data.data_dir = data_dir
     return config
 
@@ -51,7 +51,7 @@ def metrics(workdir):
 def trained(data_dir, tmp_path_factory):
     """A run of ten steps; nobody changes it."""
     workdir = tmp_path_factory.mktemp("trained")
-    config = load("configs/vp/smoke.py")
+    config = smoke()
     config.data.data_dir = data_dir
     run_lib.train(experiment(config, workdir))
     return workdir
@@ -209,15 +209,15 @@ def test_images_of_another_size_are_refused(config, tmp_path):
         (["--mode=trian"], "value should be one of <train|eval"),
     ],
 )
-def test_flags_that_are_wrong_are_one_line_and_an_exit_code(arguments, message, tmp_path):
-    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train"]
-    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == ExitCode.USER_ERROR
-    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+def test_flags_that_are_wrong_are_one_line_and_an_exit_code(arguments, message, tmp_path, command_line):
+    code, error = command_line("--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train", *arguments)
+    assert code == ExitCode.USER_ERROR
+    assert message in error and len(error.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_name_is_one_line_and_an_exit_code_before_compilation(tmp_path):
+    """In a process of its own, as users see it."""
     command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train"]
     done = subprocess.run(
         [*command, "--config.training.sde=vpsd"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -230,11 +230,10 @@ def test_a_wrong_name_is_one_line_and_an_exit_code_before_compilation(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_config_file_that_does_not_exist_is_one_line(tmp_path):
-    command = [sys.executable, "main.py", "--config=configs/vp/nothing.py", f"--workdir={tmp_path}", "--mode=train"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == ExitCode.USER_ERROR
-    assert "configs/vp/nothing.py" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+def test_a_config_file_that_does_not_exist_is_one_line(tmp_path, command_line):
+    code, error = command_line("--config=configs/vp/nothing.py", f"--workdir={tmp_path}", "--mode=train")
+    assert code == ExitCode.USER_ERROR
+    assert "configs/vp/nothing.py" in error and len(error.splitlines()) == 1
 
 
 def test_the_config_of_a_checkpoint_is_the_config_of_its_run(trained, config):

@@ -23,6 +23,7 @@ import tensorflow_datasets as tfds
 
 import main
 from builders.devices import make_devices
+from tests.support import perceptron
 from tests.support.command_stage import OF_BENCHMARK, Stage, Subject, special, value_of
 from tests.support.documented import COMMANDS, OTHERS, logical_lines
 from tests.support.flags import flags_of_main
@@ -81,6 +82,13 @@ if importlib.util.find_spec("torch") is None:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, data_dir):
     return Stage(tmp_path_factory.mktemp("stage"), data_dir)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _perceptron():
+    with pytest.MonkeyPatch.context() as patch:
+        perceptron.register(patch)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -222,7 +230,7 @@ def test_the_commands_of_a_sweep_run(stage):
     one = stage.root / "one.py"
     one.write_text("def get_sweep():\n    return [{'seed': 1}]\n")
     subject = Subject(["--config=configs/subvp/digits_ddpmpp_continuous.py"])
-    flags = [flag.format(number=1, tfds=stage.data_dir) for flag in subject.flags("eval")]
+    flags = [flag.format(number=1, tfds=stage.data_dir) for flag in subject.flags("eval", in_process=False)]
     folder = stage.folder(subject)
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(CACHE), "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
     texts = sorted(of_program("sweep.py"), key=lambda text: "--config" not in text)

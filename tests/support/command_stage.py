@@ -9,6 +9,7 @@ from PIL import Image
 
 from configs import default
 from tests.support import metric_fixtures as recipe
+from tests.support import perceptron
 from tests.support.configs import load
 from tests.support.documented import BLOCK
 from tests.support.paths import ROOT
@@ -17,6 +18,7 @@ from tests.support.published import CHECKPOINTS, config_of
 # What is appended ---------------------------------------------------------------------------------------------------
 
 CONVOLUTIONS = ["model.nf=8", "model.ch_mult=(1,)", "model.num_res_blocks=1", "model.attn_resolutions=()"]
+PERCEPTRON = [f"model.name={perceptron.NAME}", "model.nf=8", "model.num_res_blocks=1"]  # not in other processes
 OF_NETWORK = {
     "ncsnpp": CONVOLUTIONS,
     "ddpm": CONVOLUTIONS,
@@ -101,20 +103,21 @@ class Subject:
     def __init__(self, words):
         task = value_of(words, "task", "unconditional")
         path = value_of(words, "config")
-        self.is_placeholder = path in (None, "CONFIG")  # any run
-        if self.is_placeholder:
+        if path in ("CONFIG", None):  # a placeholder, or the config of the checkpoint
             path = f"configs/subvp/{CONFIG_OF_TASK.get(task, 'digits_ddpmpp_continuous')}.py"
         self.path, self.config = path, load(path)
         self.dataset = FEW if is_exact(words) else value_of(words, "config.data.dataset", self.config.data.dataset)
         self.workdir = value_of(words, "workdir")
         self.is_stock = self.dataset in ("CIFAR10", "CELEBA", "LSUN")  # mocked
 
-    def flags(self, mode):
+    def flags(self, mode, in_process=True):
         """What is appended to a command of this mode, without what is known only where it runs."""
         if mode == "import":  # the network is that of the file
             return []
-        named = [*OF_NETWORK[self.config.model.name], *OF_DATA[self.dataset], *OF_MODE[mode]]
-        return [f"--config.{flag}" for flag in named]
+        network = OF_NETWORK[self.config.model.name]
+        if in_process and network is CONVOLUTIONS:
+            network = PERCEPTRON
+        return [f"--config.{flag}" for flag in [*network, *OF_DATA[self.dataset], *OF_MODE[mode]]]
 
     def small(self):
         """The config of the training once it is small, as text, but for sections that training does not read."""
@@ -122,7 +125,8 @@ class Subject:
         config.data.dataset = self.dataset
         for flag in self.flags("train"):
             key, value = flag.removeprefix("--config.").split("=", 1)
-            config.update_from_flattened_dict({key: value if key == "data.data_dir" else ast.literal_eval(value)})
+            is_text = key in ("data.data_dir", "model.name")
+            config.update_from_flattened_dict({key: value if is_text else ast.literal_eval(value)})
         settings = default.to_json(config)
         return json.dumps({name: settings[name] for name in settings.keys() - {"eval", "sampling"}}, sort_keys=True)
 

@@ -11,6 +11,13 @@ from tests.support.configs import load
 from training.checkpoint import Checkpoints
 
 
+def smoke():
+    """Ten steps on the digits."""
+    config = load("configs/vp/smoke.py")
+    config.model.name = perceptron.NAME
+    return config
+
+
 def tiny(name=perceptron.NAME, **model):
     """Six steps of a tiny network on random 8x8 RGB images, some of them by class."""
     config = load("configs/vp/smoke.py")
