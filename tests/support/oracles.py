@@ -1,8 +1,9 @@
-"""Data distributions with known scores and densities at every time, and exact propagation of Gaussian moments."""
+"""Data with known scores and densities at every time, exact moments of steps, and one compilation for several SDEs."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,3 +130,40 @@ def propagate(
 
     grid = jnp.tile(jnp.asarray(times)[:-1], repeat), jnp.tile(jnp.asarray(times)[1:], repeat)
     return jax.lax.scan(body, start, grid)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf(SDE):
+    """The SDE number `index` of `sdes`, where `index` may be traced: a function compiled once serves all of them."""
+
+    sdes: tuple[SDE, ...]
+    index: Array
+
+    def drift_coeff(self, t: Array) -> Array:
+        return self._choose([sde.drift_coeff(t) for sde in self.sdes])
+
+    def diffusion(self, t: Array) -> Array:
+        return self._choose([sde.diffusion(t) for sde in self.sdes])
+
+    def mean_coeff(self, t: Array) -> Array:
+        return self._choose([sde.mean_coeff(t) for sde in self.sdes])
+
+    def std(self, t: Array) -> Array:
+        return self._choose([sde.std(t) for sde in self.sdes])
+
+    @property
+    def prior_std(self) -> Any:
+        return self._choose([jnp.asarray(sde.prior_std) for sde in self.sdes])
+
+    def prior_logp(self, x: Array) -> Array:
+        return self._choose([sde.prior_logp(x) for sde in self.sdes])
+
+    def _choose(self, values: Sequence[Array]) -> Array:
+        return jnp.stack(values)[self.index]
+
+
+def jit_for_each(sdes: Mapping[str, SDE], fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`run(name, *args)`, which is `fn(sdes[name], *args)` compiled once for all `sdes`."""
+    names = list(sdes)
+    jitted = jax.jit(lambda index, *args: fn(OneOf(tuple(sdes.values()), index), *args))
+    return lambda name, *args: jitted(jnp.asarray(names.index(name)), *args)
