@@ -1,5 +1,6 @@
 """The variational bound and the decoder at eps against closed forms of Gaussian data."""
 
+import functools
 import math
 
 import jax
@@ -15,13 +16,12 @@ from likelihood.ode import log_likelihood
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
-from tests.support.oracles import Mixture, correlated
-
-pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
+from tests.support.oracles import Mixture, correlated, jit_for_each
 
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
 KEYS = example_keys(jax.random.key(0), 16)
+SHIFTED = correlated(4, shift=0.7)
 
 
 def expected_logp(mean, cov, center, std):
@@ -37,27 +37,34 @@ def law(sde, x0, t):
     return float(sde.mean_coeff(jnp.asarray(t))) * np.asarray(x0, np.float64), float(sde.std(jnp.asarray(t)))
 
 
+@functools.partial(jit_for_each, CONTINUOUS)
+def bound_of_exact_score(sde, x0):
+    """The bound with the exact score of the shifted Gaussian, and the prior's part alone."""
+    bound = variational_bound(SHIFTED.score_fn(sde), sde, x0, KEYS, eps=1e-3, num_times=2000)
+    return bound, prior_nats(sde, x0)
+
+
 @each
 def test_with_the_exact_score_the_gap_is_that_of_the_prior_example_by_example(name):
     """bound(x0) = E[-log p_eps(x_eps)] + E[log p_1(x_1) - log prior(x_1)], all Gaussian; K = 2000 times each."""
-    sde, data, eps = CONTINUOUS[name], correlated(4, shift=0.7), 1e-3
-    x0 = data.sample(0, (16, 4))
-    found = jax.jit(lambda x0: variational_bound(data.score_fn(sde), sde, x0, KEYS, eps=eps, num_times=2000))(x0)
-    density = expected_logp(*data.moments(sde, eps), *law(sde, x0, eps))
+    sde, eps, x0 = CONTINUOUS[name], 1e-3, SHIFTED.sample(0, (16, 4))
+    found, prior = bound_of_exact_score(name, x0)
+    density = expected_logp(*SHIFTED.moments(sde, eps), *law(sde, x0, eps))
     at_one = law(sde, x0, 1.0)
-    gap = expected_logp(*data.moments(sde, 1.0), *at_one)
+    gap = expected_logp(*SHIFTED.moments(sde, 1.0), *at_one)
     gap -= expected_logp(np.zeros(4), sde.prior_std**2 * np.eye(4), *at_one)
+    error, difference = np.asarray(found.standard_error_nats), np.asarray(found.nats) - (gap - density)
     # Five standard errors; VE's table of 4096 times and float32 leave 2e-3.
-    np.testing.assert_array_less(np.abs(found.nats - (gap - density)), 5 * found.standard_error_nats + 2e-3)
-    assert np.all(found.standard_error_nats < 0.5) and int(found.num_evals) == 2000
-    assert abs(float(np.mean(found.nats - (gap - density)))) < 5 * float(found.standard_error_nats.mean()) / 4 + 2e-3
-    # The prior's part alone, and that the mismatch is small: a few parts in 10^4, times |mean|^2.
-    np.testing.assert_allclose(found.prior_nats, prior_nats(sde, x0), rtol=1e-6)
+    np.testing.assert_array_less(np.abs(difference), 5 * error + 2e-3)
+    assert np.all(error < 0.5) and int(found.num_evals) == 2000
+    assert abs(difference.mean()) < 5 * error.mean() / 4 + 2e-3
+    # The prior's part alone; and the mismatch is small, a few parts in 10^4 times |mean|^2.
+    np.testing.assert_allclose(found.prior_nats, prior, rtol=1e-6)
     assert np.all(np.abs(gap) < 0.01)
 
 
 def sampled_variance(sde, score_coeff, eps):
-    """Variance at eps of the reverse SDE with the score -score_coeff(t) x, by fine steps in log t; double precision."""
+    """Variance at eps of the reverse SDE with the score -score_coeff(t) x, from fine steps in log t in float64."""
     times = np.geomspace(1.0, eps, 20_001)
     middle = np.sqrt(times[1:] * times[:-1])
     f, g = (np.asarray(a(jnp.asarray(middle)), np.float64) for a in (sde.drift_coeff, sde.diffusion))
@@ -68,43 +75,54 @@ def sampled_variance(sde, score_coeff, eps):
     return variance
 
 
+def wrong_coeff(sde, t, wrong):
+    """The score of a wrong model of N(0, I / 4) is -coeff(t) x; exact for `wrong` = 1."""
+    return wrong / (0.25 * sde.mean_coeff(t) ** 2 + sde.std(t) ** 2)
+
+
+@functools.partial(jit_for_each, CONTINUOUS)
+def bound_of_wrong_score(sde, x0, wrong):
+    def score_fn(x, t):
+        return -wrong_coeff(sde, t, wrong)[:, None] * x
+
+    return variational_bound(score_fn, sde, x0, KEYS, eps=1e-2, num_times=1000)
+
+
 @each
 @pytest.mark.parametrize("wrong", [0.7, 1.3])
 def test_it_bounds_the_likelihood_of_the_sampling_sde_for_a_wrong_score(name, wrong):
-    """A score that is too small or too large: samples are Gaussian, of a variance that an ODE of moments gives."""
+    """A score that is too small or too large: samples are Gaussian, with a variance given by an ODE of moments."""
     sde, eps = CONTINUOUS[name], 1e-2
     x0 = 0.5 * jax.random.normal(jax.random.key(1), (16, 4))
-
-    def coeff(t):
-        return wrong / (0.25 * sde.mean_coeff(t) ** 2 + sde.std(t) ** 2)
-
     with jax.enable_x64(True):
         table = np.geomspace(eps, 1.0, 2000)
-        values = np.asarray(jax.vmap(coeff)(jnp.asarray(table)))
+        values = np.asarray(wrong_coeff(sde, jnp.asarray(table), wrong))
     variance = sampled_variance(sde, lambda t: np.interp(t, table, values), eps)
-    found = jax.jit(
-        lambda x0: variational_bound(lambda x, t: -coeff(t)[:, None] * x, sde, x0, KEYS, eps=eps, num_times=1000)
-    )(x0)
+    found = bound_of_wrong_score(name, x0, wrong)
     density = expected_logp(np.zeros(4), variance * np.eye(4), *law(sde, x0, eps))
-    slack = found.nats + density
-    error = float(found.standard_error_nats.mean()) / 4  # of the mean over 16 independent examples
+    slack, each_error = np.asarray(found.nats) + density, np.asarray(found.standard_error_nats)
+    error = float(each_error.mean()) / 4  # of the mean over 16 independent examples
     assert float(slack.mean()) > 5 * error, "a bound, and not tight"
-    assert np.all(slack > -5 * found.standard_error_nats)
+    assert np.all(slack > -5 * each_error)
+
+
+@functools.partial(jit_for_each, CONTINUOUS)
+def decoded_logp(sde, x0, z):
+    """log p_eps(x) and the decoder's term at eps = 0.2, for each noise of z [K, B, D]."""
+
+    def one(z):
+        x, decoder = decode(SHIFTED.score_fn(sde), sde, x0, z, eps=0.2)
+        return SHIFTED.logp(sde, x, jnp.full(16, 0.2)) + decoder
+
+    return jax.vmap(one)(z)
 
 
 @each
 def test_the_decoder_extends_the_model_to_time_zero_and_the_estimate_bounds_it(name):
     """With a Gaussian at eps and a linear decoder the density at 0 is Gaussian too: A C A^T + (std / m)^2 I."""
-    sde, data, eps = CONTINUOUS[name], correlated(4, shift=0.7), 0.2
-    x0, score_fn = data.sample(0, (16, 4)), data.score_fn(sde)
-    z = jax.random.normal(jax.random.key(1), (500, 16, 4))
-
-    def decoded(z):
-        x, decoder = decode(score_fn, sde, x0, z, eps=eps)
-        return data.logp(sde, x, jnp.full(16, eps)) + decoder
-
-    each_z = np.asarray(jax.jit(jax.vmap(decoded))(z), np.float64)
-    mean, cov = data.moments(sde, eps)
+    sde, eps, x0 = CONTINUOUS[name], 0.2, SHIFTED.sample(0, (16, 4))
+    each_z = np.asarray(decoded_logp(name, x0, jax.random.normal(jax.random.key(1), (500, 16, 4))), np.float64)
+    mean, cov = SHIFTED.moments(sde, eps)
     m, std = float(sde.mean_coeff(jnp.asarray(eps))), float(sde.std(jnp.asarray(eps)))
     inverse = np.linalg.inv(cov)
     A = (np.eye(4) - std**2 * inverse) / m  # (x + std^2 score) / m = A x + b
@@ -117,47 +135,48 @@ def test_the_decoder_extends_the_model_to_time_zero_and_the_estimate_bounds_it(n
     ratio = np.exp(each_z - exact)
     np.testing.assert_array_less(np.abs(ratio.mean(axis=0) - 1), 5 * ratio.std(axis=0) / 500**0.5)
     # No model is better on average than the data's own density, which for smooth data it comes close to.
-    assert each_z.mean() < data.data_logp(np.asarray(x0)).mean() + 4 * error.mean()
+    assert each_z.mean() < SHIFTED.data_logp(np.asarray(x0)).mean() + 4 * error.mean()
+
+
+@functools.partial(jit_for_each, CONTINUOUS)
+def decoded_both_ways(sde, x0, z):
+    """At eps = 0.05: log-likelihood at a sample, its closed form, the decoder's term, and the decoded bound."""
+    data, eps = correlated(4), 0.05
+    score_fn = data.score_fn(sde)
+    x, decoder = decode(score_fn, sde, x0, z, eps=eps)
+    bound = variational_bound(score_fn, sde, x0, KEYS, eps=eps, num_times=500, decoded=True)
+    closed = data.logp(sde, sde.mean_coeff(eps) * x0 + sde.std(eps) * z, jnp.full(16, eps))
+    return log_likelihood(score_fn, sde, x, Exact(), eps=eps).logp_nats, closed, decoder, bound
 
 
 @each
 def test_decoded_bound_is_the_decoded_likelihood_for_the_exact_score(name):
-    """Both are E[log p_eps(x_eps) + log p(x0 | x_eps) - log q]; the ODE's with one x_eps of each example."""
-    sde, data, eps = CONTINUOUS[name], correlated(4), 0.05
-    x0, score_fn = data.sample(0, (16, 4)), data.score_fn(sde)
-    z = jax.random.normal(jax.random.key(1), (16, 4))
-
-    @jax.jit
-    def run(x0):
-        x, decoder = decode(score_fn, sde, x0, z, eps=eps)
-        bound = variational_bound(score_fn, sde, x0, KEYS, eps=eps, num_times=500, decoded=True)
-        return log_likelihood(score_fn, sde, x, Exact(), eps=eps).logp_nats + decoder, bound
-
-    logp, bound = run(x0)
+    """Both are E[log p_eps(x_eps) + log p(x0 | x_eps) - log q]; that of the ODE has one x_eps of each example."""
+    x0, z = correlated(4).sample(0, (16, 4)), jax.random.normal(jax.random.key(1), (16, 4))
+    logp, closed, decoder, bound = decoded_both_ways(name, x0, z)
     assert int(bound.num_evals) == 1000
     np.testing.assert_allclose(
         bound.nats, bound.prior_nats + bound.diffusion_nats + bound.reconstruction_nats, rtol=1e-5, atol=1e-5
     )
-    sampled = x0 * float(sde.mean_coeff(jnp.asarray(eps))) + float(sde.std(jnp.asarray(eps))) * z
-    decoder = decode(score_fn, sde, x0, z, eps=eps)[1]
-    np.testing.assert_allclose(logp, data.logp(sde, sampled, jnp.full(16, eps)) + decoder, atol=4e-3)
+    np.testing.assert_allclose(logp, closed, atol=4e-3)
     # One x_eps of each of 16 examples: the spread between them is that of z.
-    difference = np.asarray(logp + bound.nats)
+    difference = np.asarray(logp + decoder + bound.nats)
     assert abs(difference.mean()) < 5 * difference.std() / 4
 
 
-def test_the_control_variate_takes_out_most_of_the_variance_and_no_expectation():
-    """The exact score of a Gaussian of deviation s: nothing of |z|^2 is left."""
+def test_the_control_variate_removes_most_of_the_variance_and_changes_no_expectation():
+    """The exact score of a Gaussian with standard deviation s: nothing of |z|^2 is left."""
     sde, s = VP(), 0.5
-    x0 = s * jax.random.normal(jax.random.key(1), (16, 8))
+    x0 = s * jax.random.normal(jax.random.key(1), (16, 4))
 
     def exact_score(x, t):
         return -x / (s**2 * sde.mean_coeff(t) ** 2 + sde.std(t) ** 2)[:, None]
 
+    @jax.jit
     def bound(data_std):
         return variational_bound(exact_score, sde, x0, KEYS, eps=1e-4, num_times=500, data_std=data_std)
 
-    matched, off, none = jax.jit(lambda: [bound(a) for a in (s, 1.0, 1e-6)])()
+    matched, off, none = (bound(a) for a in (s, 1.0, 1e-6))
     errors = [float(b.standard_error_nats.mean()) for b in (matched, off, none)]
     assert errors[0] < 0.7 * errors[2] and errors[1] < 0.9 * errors[2], errors
     for b in (off, none):
@@ -166,17 +185,20 @@ def test_the_control_variate_takes_out_most_of_the_variance_and_no_expectation()
 
 
 def test_it_bounds_for_a_mixture_on_average():
-    """E[-log p] is at least the entropy, of which samples give an estimate; with the exact score it is near."""
+    """E[-log p] is at least the entropy, which samples estimate; with the exact score it is close to it."""
     sde, data = VP(), Mixture((0.3, 0.7), (correlated(4, shift=1.0), correlated(4, shift=1.0, seed=2)))
     x0 = jnp.concatenate(
         [part.sample(i, (n, 4)) for i, (part, n) in enumerate(zip(data.parts, (77, 179), strict=True))]
     )
     keys = example_keys(jax.random.key(0), 256)
-    found = jax.jit(lambda x0: variational_bound(data.score_fn(sde), sde, x0, keys, eps=1e-3, num_times=64))(x0)
-    exact = -data.logp(
-        sde, sde.perturb(x0, jnp.full(256, 1e-3), jax.random.normal(jax.random.key(1), x0.shape)), jnp.full(256, 1e-3)
-    )
-    difference = np.asarray(found.nats - exact)
+    t = jnp.full(256, 1e-3)
+
+    @jax.jit
+    def run(x0, z):
+        bound = variational_bound(data.score_fn(sde), sde, x0, keys, eps=1e-3, num_times=64)
+        return bound.nats + data.logp(sde, sde.perturb(x0, t, z), t)
+
+    difference = np.asarray(run(x0, jax.random.normal(jax.random.key(1), x0.shape)))
     assert abs(difference.mean()) < 5 * difference.std() / 16
 
 
@@ -184,5 +206,5 @@ def test_entropy_and_refusals():
     assert float(entropy_nats(3, jnp.asarray(2.0))) == pytest.approx(1.5 * math.log(2 * math.pi * math.e * 4), rel=1e-6)
     with pytest.raises(ValueError, match="one key each"):
         variational_bound(lambda x, t: -x, VP(), jnp.ones((2, 3)), KEYS)
-    found = variational_bound(lambda x, t: -x, VP(), jnp.ones((2, 3)), KEYS[:2])
+    found = jax.jit(lambda x: variational_bound(lambda x, t: -x, VP(), x, KEYS[:2]))(jnp.ones((2, 3)))
     assert np.all(np.isnan(found.standard_error_nats)) and np.all(np.isfinite(found.nats))
