@@ -134,10 +134,10 @@ def propagate(
 
 @dataclasses.dataclass(frozen=True)
 class OneOf(SDE):
-    """The SDE number `index` of `sdes`, where `index` may be traced: a function compiled once serves all of them."""
+    """The SDE number `which` of `sdes`, where `which` may be traced: a function compiled once serves all of them."""
 
     sdes: tuple[SDE, ...]
-    index: Array
+    which: Array
 
     def drift_coeff(self, t: Array) -> Array:
         return self._choose([sde.drift_coeff(t) for sde in self.sdes])
@@ -159,11 +159,11 @@ class OneOf(SDE):
         return self._choose([sde.prior_logp(x) for sde in self.sdes])
 
     def _choose(self, values: Sequence[Array]) -> Array:
-        return jnp.stack(values)[self.index]
+        return jnp.stack(values)[self.which]
 
 
 def jit_for_each(sdes: Mapping[str, SDE], fn: Callable[..., Any]) -> Callable[..., Any]:
     """`run(name, *args)`, which is `fn(sdes[name], *args)` compiled once for all `sdes`."""
     names = list(sdes)
-    jitted = jax.jit(lambda index, *args: fn(OneOf(tuple(sdes.values()), index), *args))
+    jitted = jax.jit(lambda which, *args: fn(OneOf(tuple(sdes.values()), which), *args))
     return lambda name, *args: jitted(jnp.asarray(names.index(name)), *args)

@@ -89,7 +89,7 @@ def test_truncated_noise_stays_in_its_level_and_its_density_integrates_to_one(ce
     assert logq.shape == (64,)
 
 
-def test_more_dequantisations_come_closer_to_the_probability_from_below():
+def test_more_dequantizations_come_closer_to_the_probability_from_below():
     """Levels of a Gaussian at time eps: their probabilities are differences of the error function."""
     num_levels, eps_std, data_std, size = 4, 0.1, 0.3, 4000
     spread = math.hypot(data_std, eps_std)
@@ -114,7 +114,7 @@ def test_more_dequantisations_come_closer_to_the_probability_from_below():
     assert means[-1] > -5 * errors[-1] and means[-1] < 0.2 * means[0]
 
 
-def test_uniform_dequantisation_in_the_same_words_gives_the_usual_constant():
+def test_uniform_dequantization_as_a_density_gives_the_usual_constant():
     logp = jnp.asarray([-3.0, 2.0])
     for centered in (True, False):
         logq = dequantize.uniform_logq_nats(12, 256, centered)

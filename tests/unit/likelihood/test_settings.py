@@ -15,11 +15,9 @@ from likelihood.ode import log_likelihood
 from tests.support.oracles import correlated
 from tests.support.tracing import CountingJit
 
-pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
-
 KEYS = example_keys(jax.random.key(0), 32)
 DATA = correlated(4, spread=0.3)
-FILLING = {"bpd_eps": 0.01}  # noise of a deviation of 0.04, in levels of a width of 0.125
+FILLING = {"bpd_eps": 0.01}  # noise with standard deviation 0.04, in levels of width 0.125
 LEVELS = dequantize.quantize(DATA.sample(0, (32, 4)), 16, True)
 
 
@@ -47,7 +45,7 @@ def exact_bits(num=4000):
     return -(np.log(np.exp(logp).mean(axis=0)) - 4 * np.log(8)) / (4 * np.log(2))
 
 
-def test_defaults_are_one_uniform_dequantisation_one_probe_and_the_ode():
+def test_defaults_are_one_uniform_dequantization_one_probe_and_the_ode():
     config = config_of()
     sde = make_sde(config)
 
@@ -64,7 +62,7 @@ def test_defaults_are_one_uniform_dequantisation_one_probe_and_the_ode():
 
 
 @pytest.mark.parametrize(
-    ("settings", "slack", "told"),
+    ("settings", "slack", "has_error"),
     [
         ({"divergence": "exact"}, 0.1, False),
         ({"num_probes": 8}, 0.2, True),
@@ -81,14 +79,14 @@ def test_defaults_are_one_uniform_dequantisation_one_probe_and_the_ode():
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
 )
-def test_every_setting_measures_the_same_probability(settings, slack, told):
-    """Uniform dequantisation of 16 levels costs 0.02 bits/dim here; the noise at eps = 1e-3 nothing."""
+def test_every_setting_measures_the_same_probability(settings, slack, has_error):
+    """Uniform dequantization of 16 levels costs 0.02 bits/dim here; the noise at eps = 1e-3 nothing."""
     found, exact = measure(**settings), exact_bits()
     difference = np.asarray(found["bits_per_dim"]) - exact
     error = difference.std() / 32**0.5
     assert -5 * error - 2e-3 < difference.mean() < slack, (difference.mean(), error)
-    assert ("probe_standard_error" in found) == told
-    if told:
+    assert ("probe_standard_error" in found) == has_error
+    if has_error:
         assert found["probe_standard_error"].shape == (32,) and np.all(found["probe_standard_error"] > 0)
     assert found["num_evals"].shape == () and int(found["num_evals"]) > 0
 
@@ -110,7 +108,7 @@ def test_every_setting_measures_the_same_probability(settings, slack, told):
         ({"num_probes": 0}, "config.eval.num_probes = 0, but it must be positive"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_anything_runs(settings, message):
+def test_invalid_settings_are_refused_before_anything_runs(settings, message):
     with pytest.raises(ValueError, match=message):
         config = config_of(**settings)
         likelihood.bits_per_dim(config, make_sde(config), 16)
@@ -134,7 +132,7 @@ def test_the_bound_needs_continuous_time():
         likelihood.bits_per_dim(config, make_sde(config), 16)
 
 
-def test_the_variational_dequantisation_needs_continuous_time_and_learns_from_the_config():
+def test_the_variational_dequantization_needs_continuous_time_and_learns_from_the_config():
     config = config_of(dequantization="variational", dequantization_steps=2)
     sde = make_sde(config)
     levels = LEVELS.reshape(32, 2, 2, 1)

@@ -1,4 +1,4 @@
-"""Learned dequantisation against the probabilities of levels, which a mixture has in closed form."""
+"""Learned dequantization against the probabilities of levels, which a mixture has in closed form."""
 
 import math
 
@@ -13,12 +13,10 @@ from likelihood.variational import Flow, fit, initial, make_loss, variational
 from sde.vp import VP
 from tests.support.oracles import Gaussian, Mixture
 
-pytestmark = pytest.mark.slow  # together a minute
-
 LEVELS, EPS = 4, 1e-3
 FLOW = Flow(features=8, couplings=2)
 SHAPE = (1, 2, 1)  # two pixels in a row
-# Within a level of [-1, 1], of a width of 0.5, the density changes many times over.
+# Within a level of [-1, 1], whose width is 0.5, the density changes many times over.
 DATA = Mixture(
     (0.4, 0.6),
     (
@@ -28,8 +26,15 @@ DATA = Mixture(
 )
 
 
+@jax.jit
+def start():
+    """Parameters with which the flow does nothing."""
+    return initial(FLOW, jax.random.key(0), SHAPE)
+
+
+@jax.jit
 def moved(params, size=0.3):
-    """Parameters away from the start, at which the flow does nothing."""
+    """Parameters away from the start."""
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(5), len(leaves))
     return tree.unflatten([p + size * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)])
@@ -44,7 +49,7 @@ def probabilities(score_sde, points=100):
     return cells * (2 / (LEVELS * points)) ** 2
 
 
-def test_before_training_it_is_uniform_dequantisation():
+def test_before_training_it_is_uniform_dequantization():
     levels = jnp.asarray(np.random.default_rng(0).integers(0, 17, (2000, 2, 2, 3)), jnp.uint8)
     keys = example_keys(jax.random.key(1), 2000)
 
@@ -66,7 +71,7 @@ def test_before_training_it_is_uniform_dequantisation():
 
 def test_its_density_is_that_of_its_samples():
     """log q by the change of variables is -log |det du/dv_0| + log q(v_0), for parameters away from the start."""
-    params = moved(jax.jit(lambda: initial(FLOW, jax.random.key(0), SHAPE))())
+    params = moved(start())
     image = jnp.array([0.3, -0.7]).reshape(1, *SHAPE)
     keys = example_keys(jax.random.key(3), 20_000)
     u, logq = jax.jit(lambda keys: FLOW.apply({"params": params}, keys, jnp.broadcast_to(image, (20_000, *SHAPE))))(
@@ -106,10 +111,10 @@ def test_it_learns_to_bound_the_probability_of_the_levels_more_tightly_than_unif
         logq = log_ratio + dequantize.uniform_logq_nats(2, LEVELS, True)
         return DATA.logp(sde, x.reshape(-1, 2), jnp.full(4096, EPS)) - logq - logp
 
-    start, end = (np.asarray(gaps(p), np.float64) for p in (initial(FLOW, jax.random.key(0), SHAPE), params))
-    # A bound, up to four standard errors; of the gap of uniform noise (a nat or more) less than a third is left.
-    assert end.mean() < 4 * end.std() / 64 and start.mean() < -0.5
-    assert end.mean() > start.mean() / 3, (start.mean(), end.mean())
+    before, after = (np.asarray(gaps(p), np.float64) for p in (start(), params))
+    # A bound, up to four standard errors; less than a third of the gap of uniform noise (a nat or more) is left.
+    assert after.mean() < 4 * after.std() / 64 and before.mean() < -0.5
+    assert after.mean() > before.mean() / 3, (before.mean(), after.mean())
     # Importance sampling makes the bound an equality: E[p / q] = P, level by level and so on average.
-    ratio = np.exp(end)
+    ratio = np.exp(after)
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / 64 + 2e-3  # the margin, and the midpoint rule
