@@ -209,7 +209,7 @@ def record(run: Run, mode: str, code: int) -> None:
 
 
 def gave_up(run: Run, mode: str) -> int | None:
-    """The exit code because of which this command is not started again, or None. Another command may succeed."""
+    """The exit code that keeps this command from being started again, or None. Another command may succeed."""
     path = run.own / "ended.jsonl"
     if not path.exists():
         return None

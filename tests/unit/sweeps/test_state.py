@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of ten steps, of which nothing has happened yet."""
+    """A run of ten steps that has not started."""
     (run,) = planned(tmp_path, [{"seed": 1}])
     run.own.mkdir(parents=True)
     return run
