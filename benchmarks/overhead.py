@@ -1,16 +1,16 @@
-"""What it costs to be safe: a training step with everything that watches over it, and without.
+"""The cost of safety: a training step with everything that guards it, and without.
 
     python -m benchmarks.overhead [--config=configs/subvp/photos_ddpmpp_continuous.py] [--turns=100]
 
 `bare`: the compiled step in a loop. `finite`: with the check of `training.on_nonfinite = skip` inside the step. `loop`:
-the trainer's own bookkeeping around the bare step, which is the pending metrics, the question whether a signal has
-come, and every `training.log_freq` steps the means, the search for what is not finite, and the running median. `all`:
-check and bookkeeping. `averages`: with two power-function averages. The variants take turns, a step each, in an order
-that moves on; `overhead_percent` is the median of a step's time over that of the bare step of the same turn, less one,
-with the standard error of that median by the bootstrap. What a checkpoint costs for its checksums is told in seconds,
-and as a share of the steps between two checkpoints at the config's interval. `bare_again`: the bare step once more,
-which shows what the measurement itself leaves. `processor`: the same of processor time, which waiting for a busy
-machine does not enter. Prints JSON lines.
+the trainer's bookkeeping around the bare step, which is the pending metrics, the check for signals, and every
+`training.log_freq` steps the means, the search for non-finite values, and the running median. `all`: check and
+bookkeeping. `averages`: with two power-function averages. The variants take turns of one step each, in a rotating
+order; `overhead_percent` is the median of a step's time relative to the bare step of the same turn, minus one, with
+the standard error of that median by the bootstrap. The cost of a checkpoint's checksums is in seconds, and as a share
+of the steps between two checkpoints at the config's interval. `bare_again`: the bare step once more, which shows the
+error of the measurement itself. `processor`: the same in processor time, which excludes waiting for a busy machine.
+Prints JSON lines.
 """
 
 import argparse

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,7 +40,8 @@ FINISHED = "finished.json"  # marks a run that has reached its last step
 _NO_RESPONSE = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection closed", "Barrier failed")
 
 
-class Compiled(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Compiled:
     """What a run compiles; only the steps at once, the others when they are first called."""
 
     steps: Steps

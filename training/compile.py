@@ -1,11 +1,12 @@
 """What a training run compiles: its steps, the loss of a test batch, and the samples at a snapshot."""
 
+import dataclasses
 import logging
 import math
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,7 +33,8 @@ TestLoss = Callable[[TrainState, int], float]  # (state, step) -> mean loss of a
 Snapshot = Callable[[TrainState, int, int, MetricsLog], None]  # (state, number, step, log)
 
 
-class Steps(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Steps:
     """The compiled training steps, and what one of them costs."""
 
     advance: Advance

@@ -98,8 +98,8 @@ def final(workdir, number=15):
     """Checksums of the newest state, and the metrics without wall times."""
     store = Checkpoints(workdir / "checkpoints-meta")
     assert store.numbers()[-1] == number
-    stored = store._json(number, "checksums")["state"]
     store.close()
+    stored = json.loads((store.directory / str(number) / "checksums" / "metadata").read_text())["state"]
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return stored, [{k: v for k, v in line.items() if not k.endswith("_per_second")} for line in lines]
 
@@ -269,7 +269,7 @@ def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config,
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
 
         compiled = compile_all(run, settings, state)
-        return compiled._replace(steps=compiled.steps._replace(advance=advance))
+        return dataclasses.replace(compiled, steps=dataclasses.replace(compiled.steps, advance=advance))
 
     monkeypatch.setattr("programs.train.compile_all", exhausted)
     message = (

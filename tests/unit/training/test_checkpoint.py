@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_is_intact(tmp_pat
     def full(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(store._manager, "save", full)
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
     message = (
         f"Checkpoint 10 could not be written to {tmp_path} (No space left on device; intact: 5); "
         "free some space and start the same command again."
