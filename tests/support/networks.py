@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from builders.score import example_inputs, make_network
 from models.networks.ddpm import DDPM
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
+from tests.support.configs import load
 
 TINY = {
     "nf": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (4,), "scale_by_sigma": False,
@@ -38,6 +40,7 @@ def network_of(model, *, num_channels, centered):
 
 
 def shapes(tree):
+    """The shape of each leaf by its path."""
     return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
@@ -55,4 +58,59 @@ def random_params(model, x, cond=None):
 
 
 def image(shape, seed=0):
+    """Gaussian noise of a shape."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+# Networks that take data of any rank, and configs of every kind of network.
+RANK_SHAPES = {"series": (2, 12, 2), "images": (2, 4, 6, 2), "volumes": (2, 4, 6, 2, 2)}
+TIMES = np.array([3.0, 700.0], np.float32)
+SMALL_UNET = {"nf": 4, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (4, 12), "num_channels": 2}
+RANKED = {
+    "ncsnpp": NCSNpp(**SMALL_UNET, progressive="output_skip"),
+    "ncsnpp_residual": NCSNpp(**SMALL_UNET, progressive="residual", resblock_type="ddpm"),
+    "ddpmpp": NCSNpp(
+        **SMALL_UNET, fir=False, progressive_input="none", embedding_type="positional", scale_by_sigma=False
+    ),
+    "ddpm": DDPM(**SMALL_UNET),
+}
+VECTORS = {"nf": 8, "num_res_blocks": 1, "num_channels": 5}
+UNET_SETTINGS = {"ch_mult": (1, 2), "attn_resolutions": (4,), "dropout": 0.5}
+CONFIGS = {
+    "ncsnpp": ("configs/vp/smoke.py", {**UNET_SETTINGS, "num_labels": 10}),
+    "pyramids": (
+        "configs/ve/digits_ncsnpp_continuous.py",
+        {**UNET_SETTINGS, "nf": 8, "fir": True, "progressive": "output_skip", "resblock_type": "ddpm"},
+    ),
+    "ddpm": ("configs/vp/smoke.py", {**UNET_SETTINGS, "name": "ddpm"}),
+    "mlp": ("configs/vp/vectors_mlp_continuous.py", {"nf": 4, "num_res_blocks": 1}),
+    "ncsn": ("configs/ve/ncsn/cifar10.py", {"nf": 4, "num_scales": 4}),
+    "ncsnv2": ("configs/ve/ncsnv2/cifar10.py", {"nf": 4, "num_scales": 4}),
+    "wideresnet": (
+        "configs/vp/smoke.py",
+        {"name": "wideresnet", "num_labels": 10, "channel_multiplier": 1, "blocks_per_group": 1},
+    ),
+}
+
+
+def config_of(name, **model):
+    """A small config of one of CONFIGS."""
+    path, settings = CONFIGS[name]
+    config = load(path)
+    config.model.update(**(settings | model))
+    if name.startswith("ncsn") and name != "ncsnpp":
+        config.data.image_size = 8
+    return config
+
+
+def params_of(config):
+    """Gaussian parameters of a sensible size, made by NumPy: nothing to compile."""
+    rng, inputs = np.random.default_rng(0), example_inputs(config)
+    shapes = jax.eval_shape(lambda: make_network(config).init(jax.random.key(0), *inputs))["params"]
+
+    def sample(path, leaf):
+        fan_in = max(1, leaf.size // leaf.shape[-1]) if leaf.ndim > 1 else 25
+        offset = 1.0 if path[-1].key in ("scale", "gamma") else 0.0
+        return jnp.asarray(offset + rng.standard_normal(leaf.shape) / fan_in**0.5, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(sample, shapes)

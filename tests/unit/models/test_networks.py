@@ -5,14 +5,13 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from models.networks.ddpm import DDPM
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
-from tests.support.networks import TINIEST, TINY, abstract, image, network_of, random_params, shapes
+from tests.support.networks import TINY, abstract, network_of, shapes
 from tests.support.paths import GOLDEN
 
 EXPERIMENTS = json.loads((GOLDEN / "experiments.json").read_text())
@@ -89,81 +88,10 @@ def test_the_largest_refinenet_has_one_stage_and_one_refinement_more():
     assert largest == middle + 12 + 10 + 16
 
 
-def test_refinenet_divides_by_the_level_or_by_the_noise_itself():
-    x, levels, sigmas = image((2, 8, 8, 1)), jnp.array([0, 2]), (9.0, 3.0, 1.0)
-    tabulated = NCSNv2(nf=2, num_channels=1, sigmas=sigmas)
-    params = {"params": random_params(tabulated, x)}
-    raw = jax.jit(tabulated.copy(scale_by_sigma=False).apply)(params, x, levels)
-    np.testing.assert_allclose(jax.jit(tabulated.apply)(params, x, levels)[1], raw[1] / 1.0, rtol=1e-5)
-    free = tabulated.copy(sigmas=None)
-    y = jax.jit(free.apply)(params, x, jnp.array([9.0, 0.5]))
-    np.testing.assert_allclose(y, raw / jnp.array([9.0, 0.5])[:, None, None, None], rtol=1e-5)  # another fused order
-    with pytest.raises(ValueError, match="scale_by_sigma needs `sigmas`"):
-        jax.eval_shape(free.apply, params, x, levels)
-
-
 def test_an_unconditional_network_has_no_dense_layers():
     x = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
     names = shapes(abstract(NCSNpp(**TINY, conditional=False), x))
     assert not [name for name in names if "Dense" in name]
-
-
-def test_a_width_that_32_groups_do_not_divide_works():
-    model = NCSNpp(**{**TINY, "nf": 48, "ch_mult": (1, 3)})
-    x = image((1, 4, 8, 3))
-    y = jax.jit(model.apply)({"params": random_params(model, x)}, x, jnp.array([3.0]))
-    assert np.all(np.isfinite(y)) and float(jnp.std(y)) > 0
-
-
-@pytest.mark.parametrize("progressive", ["none", "output_skip"])
-def test_a_new_network_returns_almost_nothing(progressive):
-    """The convolution that makes the image starts with variance 1e-10, whatever the features are."""
-    model = NCSNpp(**TINIEST, progressive=progressive)
-    x, time = image((1, 4, 4, 3)), jnp.array([3.0])
-    params = random_params(model, x)
-    apply = jax.jit(model.apply)
-    before = apply({"params": params}, x, time)
-    last = jax.jit(lambda: model.init(jax.random.key(0), x, time)["params"]["Conv_1"])()  # only this one is computed
-    after = apply({"params": {**params, "Conv_1": last}}, x, time)
-    assert 0 < float(jnp.abs(after).max()) < 1e-3 < 0.1 < float(jnp.abs(before).max())
-
-
-def test_dropout_needs_a_key_in_training_only():
-    model = NCSNpp(**TINIEST, dropout=0.5)
-    x, time = image((2, 4, 4, 3)), jnp.array([3.0, 700.0])
-    params = {"params": random_params(model, x)}
-    evaluate = jax.jit(lambda x, time: model.apply(params, x, time))
-    train = jax.jit(lambda x, time, key: model.apply(params, x, time, train=True, rngs={"dropout": key}))
-    keys = [jax.random.key(seed, impl="unsafe_rbg") for seed in (0, 1)]  # quick to compile
-    plain, first, second = evaluate(x, time), train(x, time, keys[0]), train(x, time, keys[1])
-    assert float(jnp.abs(first - plain).max()) > 1e-3 < float(jnp.abs(first - second).max())
-    np.testing.assert_array_equal(first, train(x, time, keys[0]))
-    with pytest.raises(Exception, match="dropout"):
-        jax.eval_shape(lambda x, time: model.apply(params, x, time, train=True), x, time)
-    evaluate(x + 1, time)
-    assert evaluate._cache_size() == train._cache_size() == 1
-
-
-def test_class_labels_change_the_output_and_add_one_table():
-    plain, model = NCSNpp(**TINIEST), NCSNpp(**TINIEST, num_classes=10)
-    x, time, cond = image((2, 4, 4, 3)), jnp.array([3.0, 3.0]), {"labels": jnp.array([1, 7])}
-    params = random_params(model, x, cond)
-    assert set(params) - set(abstract(plain, x)) == {"Embed_0"}
-    apply = jax.jit(lambda cond: model.apply({"params": params}, jnp.stack([x[0], x[0]]), time, cond))
-    y = apply(cond)
-    assert float(jnp.abs(y[0] - y[1]).max()) > 1e-3
-    np.testing.assert_allclose(apply({"labels": jnp.array([7, 1])}), y[::-1], rtol=1e-4, atol=1e-5)  # batch order only
-    with pytest.raises(ValueError, match="num_classes = 10 needs cond"):
-        abstract(model, x)
-
-
-def test_bfloat16_is_close_to_float32():
-    x, time = image((1, 4, 8, 3)), jnp.array([2.0])
-    exact, coarse = NCSNpp(**TINIEST), NCSNpp(**TINIEST, dtype=jnp.bfloat16)
-    params = {"params": random_params(exact, x)}
-    y, z = jax.jit(exact.apply)(params, x, time), jax.jit(coarse.apply)(params, x, time)
-    assert z.dtype == jnp.float32
-    assert 1e-4 < float(jnp.linalg.norm(y - z) / jnp.linalg.norm(y)) < 0.05  # 0.4 % per operation, some dozens
 
 
 @pytest.mark.parametrize(
