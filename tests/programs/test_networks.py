@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from builders.objective import make_objective
+from builders.process import make_sde
+from builders.score import example_inputs, log_class_probability, make_network
 from models.networks.mlp import MLP
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
+from tests.support.configs import load
 from tests.support.networks import (
     RANK_SHAPES,
     RANKED,
@@ -210,3 +213,22 @@ def test_rematerialized_blocks_give_the_same_gradients_and_store_only_their_inpu
     assert given_loss == pytest.approx(loss, rel=1e-6) and distance(given, gradients) < 1e-5
     config = config_of("ncsnpp", **SMALLEST)
     assert stored_for_the_gradient(remat, params) < 0.4 * stored_for_the_gradient(config, params)
+
+
+def test_the_loss_of_a_classifier_is_the_cross_entropy_at_the_noise_level_of_the_time():
+    config = load("configs/subvp/digits_classifier.py")
+    config.model.update(num_labels=3, channel_multiplier=1)
+    network = make_network(config)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *example_inputs(config)[:2])["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: rng.normal(scale=0.2, size=a.shape).astype(np.float32), shapes)
+    sde = make_sde(config)
+    x, t, labels = jax.random.normal(jax.random.key(1), (2, 8, 8, 1)), jnp.array([0.1, 0.9]), jnp.array([2, 0])
+    found = jax.jit(log_class_probability(config, sde)(params, labels, None))(x, t)
+    logits = jax.jit(network.apply)({"params": params}, x, sde.std(t) / sde.mean_coeff(t))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(found, np.log(probabilities[[0, 1], [2, 0]]), rtol=1e-5)
+    per_example = jax.jit(make_objective(config, 17))
+    batch = {"x": np.full((2, 8, 8, 1), 8, np.uint8), "label": labels}
+    losses = per_example(params, jax.random.split(jax.random.key(2), 2), batch, None)
+    assert losses.shape == (2,) and np.all(losses > 0)
