@@ -9,7 +9,7 @@ import jax
 def use_compile_cache(folder: str | None) -> None:
     """Keeps compiled programs in `folder`; by default JAX_COMPILATION_CACHE_DIR, else ~/.cache/score_sde_jax.
 
-    "off": none are kept. Processes may share a folder: an incomplete entry counts as missing.
+    "off" keeps none. Processes may share a folder: an incomplete entry counts as missing.
     """
     home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
     folder = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR", str(home / "score_sde_jax"))

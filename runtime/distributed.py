@@ -15,10 +15,10 @@ def connect(
     detect: bool = False,
     timeout_seconds: int = 100,
 ) -> None:
-    """Joins the other processes, where the arguments say that there are any; only the first one logs.
+    """Joins the other processes of a run, if the arguments describe any; only the first process logs.
 
-    detect: let JAX find the cluster (Slurm, Open MPI, Kubernetes, TPU). timeout_seconds: after which a silent process
-    counts as gone. Errors: ValueError for arguments that do not go together, PeerError where the others do not come.
+    detect: let JAX find the cluster (Slurm, Open MPI, Kubernetes, TPU). timeout_seconds: a process that is silent for
+    longer counts as gone. Errors: ValueError for inconsistent arguments, PeerError if the others do not join.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None) and not detect:
@@ -28,7 +28,7 @@ def connect(
             "--coordinator, --num_processes and --process_id go together; give all three, or --distributed where JAX "
             "can find them."
         )
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from `StopRequest`
+    jax.config.update("jax_enable_preemption_service", False)  # it would handle SIGTERM in place of `StopRequest`
     try:
         jax.distributed.initialize(
             *given,

@@ -1,4 +1,4 @@
-"""The programs from end to end, on the smoke config: train, resume, evaluate; what goes wrong, and how it is told."""
+"""The programs from end to end, on the smoke config: train, resume, evaluate; what goes wrong, and what they report."""
 
 import json
 import shutil
@@ -177,7 +177,7 @@ def test_evaluation_refuses_to_mix_settings(trained, config, tmp_path):
         run_lib.evaluate(experiment(config, trained), str(tmp_path / "mixed"))
 
 
-def test_a_missing_checkpoint_is_told_at_once_where_training_has_ended(trained, config):
+def test_a_missing_checkpoint_is_reported_at_once_if_training_has_ended(trained, config):
     config.eval.begin_ckpt = config.eval.end_ckpt = 7
     with pytest.raises(CheckpointError, match=r"Checkpoint 7 is not in .* \(training has ended\); there are \[1\]"):
         run_lib.evaluate(experiment(config, trained))

@@ -1,4 +1,4 @@
-"""What can go wrong in a long run: each fault with its message, its exit code, and what is left."""
+"""What can go wrong in a long run: each fault with its message, its exit code, and what it leaves on disk."""
 
 import dataclasses
 import json
@@ -106,7 +106,7 @@ def final(workdir, number=15):
 
 @pytest.fixture(scope="module")
 def whole(data_dir, tmp_path_factory):
-    """A run of fifteen steps that nothing befell."""
+    """A run of fifteen steps without incident."""
     workdir = tmp_path_factory.mktemp("whole")
     config = load("configs/vp/smoke.py")
     config.data.data_dir = data_dir
@@ -123,7 +123,7 @@ def flip_a_bit(checkpoint):
     file.write_bytes(bytes(content))
 
 
-def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_before(whole, config, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_resumes_from_the_one_before(whole, config, tmp_path, caplog):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     newest = tmp_path / "checkpoints-meta" / "15"
     flip_a_bit(newest)
@@ -143,7 +143,7 @@ def test_without_an_intact_checkpoint_the_run_stops(whole, config, tmp_path):
         run_lib.train(experiment(config, tmp_path))
 
 
-def test_the_last_snapshot_of_a_run_that_goes_on_after_all_gives_way_to_the_new_one(whole, config, tmp_path):
+def test_the_last_checkpoint_of_a_run_that_is_extended_is_replaced(whole, config, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     config.training.update(n_iters=20, snapshot_freq=20)
     run = experiment(config, tmp_path)
@@ -165,7 +165,7 @@ class After(StopRequest):
         return "SIGTERM" if self.left <= 0 else None
 
 
-def test_a_run_that_is_stopped_between_two_lines_of_metrics_goes_on_as_if_it_had_not_been(whole, config, tmp_path):
+def test_a_run_that_is_stopped_between_two_lines_of_metrics_resumes_as_if_it_had_not_been(whole, config, tmp_path):
     with pytest.raises(
         Stopped, match=r"^stopped by SIGTERM after step 7, which is saved; start the same command again"
     ):
@@ -200,7 +200,7 @@ def example_of_step(run, step):
 
 
 @pytest.mark.parametrize("policy", ["stop", "skip", "rollback"])
-def test_a_batch_whose_loss_is_not_finite_is_told_and_the_policy_decides(whole, config, tmp_path, caplog, policy):
+def test_the_policy_decides_what_follows_a_loss_that_is_not_finite(whole, config, tmp_path, caplog, policy):
     config.training.on_nonfinite = policy
     index = example_of_step(experiment(config, tmp_path), 8)
     run = poisoned(config, tmp_path, index)
@@ -240,7 +240,7 @@ def test_after_too_many_bad_batches_the_run_stops(config, tmp_path):
         run_lib.train(run)
 
 
-def test_data_that_cannot_be_read_any_more_are_told_and_the_step_is_saved(whole, config, tmp_path):
+def test_a_run_that_lost_its_data_saves_its_last_step_and_says_why(whole, config, tmp_path):
     config.data.num_threads = 1  # so that the eighth call is for the eighth batch
     run = experiment(config, tmp_path)
     fetch, calls = run.train.fetch, []
@@ -282,7 +282,7 @@ def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config,
     assert re.search(r"a training step needs about [1-9]\d* MiB of each device", caplog.text)
 
 
-def test_another_model_goes_on_only_where_it_is_allowed(whole, config, tmp_path, caplog):
+def test_another_model_is_trained_further_only_where_it_is_allowed(whole, config, tmp_path, caplog):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     config.model.dropout, config.optim.lr = 0.05, 0.5
     message = (

@@ -75,12 +75,12 @@ def test_log_normal_times_have_the_noise_levels_of_edm():
 def test_stratified_times_cover_every_stratum_once_and_estimate_with_less_variance():
     keys = [example_keys(jax.random.key(i), 32) for i in range(50)]
     spread = {}
-    for name, draw in (("independent", independent), ("stratified", stratified)):
-        t = np.stack([draw(times.uniform(0.0))(k)[0] for k in keys])
+    for name, sample_times in (("independent", independent), ("stratified", stratified)):
+        t = np.stack([sample_times(times.uniform(0.0))(k)[0] for k in keys])
         spread[name] = np.var((t**2).mean(axis=1))
         if name == "stratified":
             np.testing.assert_array_equal(np.sort((t * 32).astype(int), axis=1), np.tile(np.arange(32), (50, 1)))
-    # 1 / (12 B^2) against (4 / 45) / B: 0.029 for B = 32, known to some 30 per cent from 50 draws.
+    # 1 / (12 B^2) against (4 / 45) / B: 0.029 for B = 32, known to about 30 % from 50 batches.
     assert spread["stratified"] < 0.06 * spread["independent"]
 
 
