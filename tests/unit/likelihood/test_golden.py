@@ -1,5 +1,7 @@
 """Likelihoods of the published implementation, with the published networks, data and probes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,6 @@ CASES = {
     "subvp": (SubVP(), scaled_time(999.0), "noise"),
     "ve": (VE(), noise_level, "score"),
 }
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("subvp", "vp")]
 each = pytest.mark.parametrize("name", CASES)
 
 
@@ -36,7 +37,7 @@ def score_of(g, name):
     return make_score_fn(apply, sde, time, PARAMETERIZATIONS[output](0.5))
 
 
-@pytest.mark.parametrize("name", ["ve", "vp", SLOW[0]])
+@each
 def test_drift_and_divergence_equal_the_published_numbers(name, golden):
     g, (sde, _, _) = golden("likelihood"), CASES[name]
     score_fn = score_of(g, name)
@@ -49,30 +50,36 @@ def test_drift_and_divergence_equal_the_published_numbers(name, golden):
     g.check(f"{name}_div_exact", divergence[8:].sum(axis=0), scale=2)  # a sum of 48 rounded terms
 
 
-def check_likelihood(g, name, num, prefix):
-    """The first `num` examples as one batch, against the true value and the count stored under `prefix`."""
-    sde, score_fn = CASES[name][0], score_of(g, name)
-    run = jax.jit(lambda x, epsilon: log_likelihood(score_fn, sde, x, epsilon))
-    found = run(jnp.asarray(g[f"{name}_x"][:num]), jnp.asarray(g[f"{name}_epsilon"][:num]))
+@functools.cache
+def compiled(golden, name):
+    """The likelihood of a batch of three examples, compiled once."""
+    score_fn = score_of(golden("likelihood"), name)
+    return jax.jit(lambda x, epsilon: log_likelihood(score_fn, CASES[name][0], x, epsilon))
+
+
+def check_likelihood(golden, name, indices, prefix):
+    """The examples `indices` [3] as one batch, against the true values and the count stored under `prefix`."""
+    g, indices = golden("likelihood"), np.asarray(indices)
+    found = compiled(golden, name)(jnp.asarray(g[f"{name}_x"][indices]), jnp.asarray(g[f"{name}_epsilon"][indices]))
     bits = bits_per_dim(found.logp_nats, 16 * 16 * 3, 256, g.index["config"][name]["data"]["centered"])
-    # Told with the reference: how far a solve at 1e-5 may be from one at 1e-9 in double precision.
+    # Stated with the reference: how far a solve at 1e-5 may be from one at 1e-9 in double precision.
     for key, value, atol in [
         ("bpd", bits, 2e-3),
         ("delta_logp", found.delta_logp_nats, 1.0),
         ("z", found.latent, 0.08 if name == "ve" else 0.03),
         ("prior_logp", found.prior_logp_nats, 1.0),  # what the other two leave to it: 2e-3 D ln 2 = 1
     ]:
-        np.testing.assert_allclose(value, g[f"{name}_tight_{key}_f64"][:num], rtol=0, atol=atol, err_msg=key)
+        np.testing.assert_allclose(value, g[f"{name}_tight_{key}_f64"][indices], rtol=0, atol=atol, err_msg=key)
     count = int(g[f"{prefix}_nfe"])
-    assert 6 < int(found.num_evals) <= 1.35 * count  # told: rounding decides about steps; other coordinates need fewer
+    assert 6 < int(found.num_evals) <= 1.35 * count  # the count depends on rounding; these coordinates need fewer
 
 
-@pytest.mark.parametrize("name", ["ve", *SLOW])
+@each
 def test_likelihood_equals_the_published_numbers(name, golden):
-    check_likelihood(golden("likelihood"), name, 3, name)
+    check_likelihood(golden, name, [0, 1, 2], name)
 
 
-@pytest.mark.slow
 @each
 def test_likelihood_of_one_example_alone_equals_the_published_numbers(name, golden):
-    check_likelihood(golden("likelihood"), name, 1, f"{name}_example0")
+    """Three copies of one example have the error norm, and so the steps, of that example alone."""
+    check_likelihood(golden, name, [0, 0, 0], f"{name}_example0")
