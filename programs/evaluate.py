@@ -1,4 +1,4 @@
-"""The program evaluate: checkpoints as they come, their tasks in rounds, and one report for each."""
+"""The program evaluate: the checkpoints of a run as they appear, their tasks in rounds, and a report for each."""
 
 import contextlib
 import errno
@@ -38,12 +38,12 @@ SWITCHES = {"loss": "enable_loss", "bits_per_dim": "enable_bpd", "samples": "ena
 def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     """The run to evaluate, with the data of what is enabled opened and the features of metrics tried.
 
-    The config is that of the first checkpoint, where it is there already; otherwise as given, and checked when a
-    checkpoint comes. Errors: ValueError, FileNotFoundError, ConfigMismatchError.
+    The config is that of the first checkpoint to evaluate, if it exists already; otherwise it is `config`, which is
+    checked against each checkpoint when it appears. Errors: ValueError, FileNotFoundError, ConfigMismatchError.
     """
     numbers = (config.eval.begin_ckpt, None)
-    there = [number for number in numbers if restore_run.has_checkpoint(workdir, number)]
-    run = Run.of_checkpoint(config, workdir, there[0]) if there else Run(config, workdir)
+    existing = [number for number in numbers if restore_run.has_checkpoint(workdir, number)]
+    run = Run.of_checkpoint(config, workdir, existing[0]) if existing else Run(config, workdir)
     if "loss" in enabled(run):
         run.splits.named("test")
     if "bits_per_dim" in enabled(run):
@@ -55,23 +55,24 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
 
 
 def enabled(run: Run) -> list[str]:
-    """The evaluations of the run's system that its config asks for."""
+    """The evaluations of the run's system that its config enables."""
     return [name for name in run.system.evaluations if run.config.eval[SWITCHES[name]]]
 
 
 def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> list[pathlib.Path]:  # noqa: B008
-    """Evaluates checkpoints `eval.begin_ckpt` to `eval.end_ckpt`, waiting for those to come; the reports' paths.
+    """Evaluates checkpoints `eval.begin_ckpt` to `eval.end_ckpt`, waiting for each to appear; the reports' paths.
 
-    Everything lies in `workdir/eval_folder/ckpt_<number>/`; rounds that exist there are not computed again. Several
-    workers share them, each with its own first; whoever finds all rounds done writes the report, the same for all, and
-    the overview of all reports. Errors: CheckpointMissingError for a checkpoint that does not come, CheckpointError for
-    one that cannot be read, RunError where the files cannot be written; finished rounds stay.
+    Results go to `workdir/eval_folder/ckpt_<number>/`; rounds that exist there are not computed again. Several workers
+    share the rounds, each starting with its own. A worker that finds all rounds done writes the report, which is the
+    same for every worker, and the overview of all reports. Errors: CheckpointMissingError for a checkpoint that does
+    not appear, CheckpointError for one that cannot be read, RunError where files cannot be written; finished rounds
+    are kept.
     """
     if not run.workdir.is_dir():
         raise CheckpointError(f"--workdir={run.workdir} does not exist; give the folder of a training run.")
     kept = Checkpoints(run.workdir / "checkpoints")
     reports: list[pathlib.Path] = []
-    told: set[str] = set()
+    logged: set[str] = set()
     for number in range(run.config.eval.begin_ckpt, run.config.eval.end_ckpt + 1):
         _wait_for(run, kept, number)
         restore_run.refuse_mismatch(run.config, default.from_json(kept.config(number)), run.workdir)
@@ -80,10 +81,10 @@ def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> 
         with _writing(folder):
             reports.append(evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
             best = overview.rebuild(folder)
-        new = [warning for warning in console.warnings(reports[-1]) if warning not in told]
+        new = [warning for warning in console.warnings(reports[-1]) if warning not in logged]
         for warning in new:  # most are the same for every checkpoint
             logging.warning(warning)
-        told.update(new)
+        logged.update(new)
         print(console.summary(reports[-1]))
         print(f"  overview       {folder / 'report.html'}{f'  (best: {best})' if best else ''}")
     kept.close()
@@ -92,38 +93,38 @@ def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> 
 
 @contextlib.contextmanager
 def _writing(folder: pathlib.Path) -> Iterator[None]:
-    """Tells in one sentence where a disk is full or may not be written. Errors: RunError."""
+    """Turns a full or read-only disk into one sentence. Errors: RunError."""
     try:
         yield
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
         raise RunError(
-            f"{folder} cannot be written ({os.strerror(error.errno)}); finished rounds are kept: free some space, or "
-            "see to the permissions, and start the same command again."
+            f"{folder} cannot be written ({os.strerror(error.errno)}); finished rounds are kept: free some space or "
+            "fix the permissions, and run the same command again."
         ) from error
 
 
 def _wait_for(run: Run, kept: Checkpoints, number: int) -> None:
-    """Returns once checkpoint `number` is complete; an error where the training has ended, or after the time-out."""
+    """Returns once checkpoint `number` is complete. Errors: CheckpointMissingError at the end of training or a timeout."""
     deadline = time.monotonic() + run.config.eval.wait_seconds
-    told = False
+    logged = False
     while number not in (available := kept.numbers()):
         finished = (run.workdir / FINISHED).exists() and number not in kept.numbers()
         if finished or time.monotonic() > deadline:
             reason = "training has ended" if finished else f"waited {run.config.eval.wait_seconds:g} s{_silence(run)}"
             raise CheckpointMissingError(
-                f"Checkpoint {number} is not in {kept.directory} ({reason}); there are {available or 'none'}: "
+                f"Checkpoint {number} is not in {kept.directory} ({reason}); found: {available or 'none'}: "
                 "set config.eval.begin_ckpt and config.eval.end_ckpt."
             )
-        if not told:
-            logging.info("waiting for checkpoint %d; there are %s", number, available or "none")
-            told = True
+        if not logged:
+            logging.info("waiting for checkpoint %d; found: %s", number, available or "none")
+            logged = True
         time.sleep(1)
 
 
 def _silence(run: Run) -> str:
-    """For how long nothing has been heard of the trainer, in words."""
+    """How old the trainer's last line of metrics is, in words."""
     try:
         seconds = time.time() - (run.workdir / "metrics.jsonl").stat().st_mtime
     except FileNotFoundError:
@@ -171,7 +172,7 @@ def evaluate_checkpoint(
 
 @contextlib.contextmanager
 def _timed(directory: pathlib.Path, name: str, worker: Worker) -> Iterator[None]:
-    """Adds a line to `wall_seconds.jsonl`; the report has no times, so that it is the same whoever writes it."""
+    """Adds a line to `wall_seconds.jsonl`; reports hold no times, so that every worker writes the same one."""
     began = time.perf_counter()
     yield
     seconds = round(time.perf_counter() - began, 3)
@@ -182,7 +183,7 @@ def _timed(directory: pathlib.Path, name: str, worker: Worker) -> Iterator[None]
 
 
 def _same_settings(run: Run, directory: pathlib.Path) -> None:
-    """Refuses to mix the rounds of two settings in one folder."""
+    """Refuses to mix rounds of different settings in one folder. Errors: CheckpointError."""
     path, now = directory / "config.json", default.to_json(run.config)
     if not path.exists():
         write_json(path, now)
@@ -192,13 +193,13 @@ def _same_settings(run: Run, directory: pathlib.Path) -> None:
     if changed:
         listed = "; ".join(f"{key}: was {old}, is {new}" for key, (old, new) in changed.items())
         raise CheckpointError(
-            f"{directory} was begun with other settings ({listed}); give another --eval_folder, or remove that one."
+            f"{directory} was started with other settings ({listed}); give another --eval_folder, or remove that one."
         )
     write_json(path, now)
 
 
 def write_samples(run: Run, number: int, directory: pathlib.Path) -> None:
-    """The samples in the forms that `eval.sample_format` asks for, and the first as a grid; what exists stays."""
+    """Writes the samples in the formats of `eval.sample_format`, and a grid of the first; existing files stay."""
     rounds = Rounds(run.system.evaluations["samples"](number, None), directory)
     levels = run.spec.num_levels
     npz, pictures, form = directory / "samples.npz", directory / "samples_png", run.config.eval.sample_format

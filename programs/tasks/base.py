@@ -1,4 +1,4 @@
-"""What the tasks of the program sample share: the request, what a job makes, reading the input, drawing in batches."""
+"""What the tasks of the program sample share: the request, the result, reading the input, sampling in batches."""
 
 import dataclasses
 import pathlib
@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from builders.data import to_model
 from core.arrays import Array
 from data.images import read_array, read_examples
 from systems.diffusion import Diffusion
@@ -19,7 +18,7 @@ TEST = "test:"  # an input "test:3,7" is images 3 and 7 of the test split
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the user asked for, beside the config; see the flags of `main.py`."""
+    """What the flags of `main.py` ask for, in addition to the config."""
 
     task: str
     input: str | None = None
@@ -33,7 +32,7 @@ class Request:
 
 
 class SampleResult(NamedTuple):
-    """What a job made: the picture, the arrays to keep, the figures to tell."""
+    """The outcome of a task: an image to look at, the arrays to keep, and figures for the record and the log."""
 
     picture: np.ndarray
     arrays: dict[str, np.ndarray]
@@ -44,12 +43,12 @@ SampleFn = Callable[[Any, int], SampleResult]  # (averaged parameters, number of
 
 
 def labels_of(request: Request, rows: np.ndarray) -> Array | None:
-    """The classes of the images `rows`: those of --labels, in turn; None without."""
+    """The class labels of the images `rows`: those of --labels, cycled; None without --labels."""
     return jnp.asarray(np.array(request.labels, np.int32)[rows % len(request.labels)]) if request.labels else None
 
 
 def input_of(request: Request) -> str:
-    """What --input says. Errors: ValueError where it was not given."""
+    """The value of --input. Errors: ValueError where it is missing."""
     if request.input is None:
         raise ValueError(
             f"--task={request.task} needs --input=PATH, a file or a folder, or --input=test:0,1,2 for images of the "
@@ -59,7 +58,7 @@ def input_of(request: Request) -> str:
 
 
 def images(system: Diffusion, request: Request) -> tuple[list[str], np.ndarray]:
-    """Names and grey levels [N, ...] of the input; values where the data have no levels."""
+    """Names and uint8 levels [N, ...] of the input; float32 values where the data have no levels."""
     given = input_of(request)
     if not given.startswith(TEST):
         if not system.spec.num_levels:
@@ -68,9 +67,9 @@ def images(system: Diffusion, request: Request) -> tuple[list[str], np.ndarray]:
     try:
         indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
     except ValueError:
-        raise ValueError(f"--input={given}: give numbers of test images, such as --input=test:0,1,2.") from None
+        raise ValueError(f"--input={given}: give indices of test images, such as --input=test:0,1,2.") from None
     if indices.min() < 0 or indices.max() >= len(system.context.splits.test):
-        raise ValueError(f"--input={given}: there are the test images 0 to {len(system.context.splits.test) - 1}.")
+        raise ValueError(f"--input={given}: test images are numbered from 0 to {len(system.context.splits.test) - 1}.")
     return [f"test {index}" for index in indices], system.context.splits.test.fetch(indices)["x"]
 
 
@@ -80,38 +79,38 @@ def _values(system: Diffusion, path: pathlib.Path) -> tuple[list[str], np.ndarra
     values = values[None] if values.ndim == len(system.spec.shape) else values
     if values.shape[1:] != system.spec.shape or not len(values) or not np.issubdtype(values.dtype, np.floating):
         wanted = ", ".join(map(str, system.spec.shape))
-        raise ValueError(f"{path} holds {values.dtype} {values.shape}, but values, floats [N, {wanted}], are needed.")
+        raise ValueError(f"{path} holds {values.dtype} {values.shape}, but floats [N, {wanted}] are needed.")
     return [f"{path.stem} {index}" for index in range(len(values))], values.astype(np.float32)
 
 
-def to_data(system: Diffusion, levels: np.ndarray) -> np.ndarray:
-    """Levels as the network knows them; see `to_model`."""
-    return np.asarray(to_model(system.config, system.spec.num_levels)(jnp.asarray(levels)))
+def to_network(system: Diffusion, levels: np.ndarray) -> np.ndarray:
+    """Levels scaled to the network's range; see `builders.data.to_model`."""
+    return np.asarray(system.to_model(jnp.asarray(levels)))
 
 
 def to_unit(system: Diffusion, x: np.ndarray) -> np.ndarray:
-    """The network's range as [0, 1]."""
+    """Values in the network's range, mapped to [0, 1]."""
     return 0.5 * (x + 1) if system.config.data.centered else x
 
 
 def to_levels(system: Diffusion, x: np.ndarray) -> np.ndarray:
-    """The grey levels, uint8, of values as the network sees them; values without levels as they are."""
+    """The levels, uint8, of values in the network's range; in data units where the data have no levels."""
     return np.asarray(system.to_data(jnp.asarray(x)))
 
 
 def batch_size(system: Diffusion, num: int) -> int:
-    """Images in a batch where `num` are to be drawn."""
+    """The batch size for `num` samples."""
     return system.devices.round_up(min(num, system.config.eval.batch_size))
 
 
-def in_batches(draw: Callable[[np.ndarray], Any], num: int, size: int) -> dict[str, Any]:
-    """`draw(rows [size])` for rows 0 ... num - 1, the surplus cut off; "num_evals" is the mean over the batches."""
+def in_batches(generate: Callable[[np.ndarray], Any], num: int, size: int) -> dict[str, Any]:
+    """`generate(rows [size])` for rows 0 ... num - 1, padding dropped; "num_evals" is the mean over the batches."""
     parts, evaluations = [], []
     for start in range(0, num, size):
         rows = np.arange(start, start + size)
-        drawn = {k: np.asarray(v) for k, v in jax.device_get(draw(np.minimum(rows, num - 1))).items()}
-        evaluations.append(float(drawn.pop("num_evals")))
-        parts.append({k: v[: num - start] for k, v in drawn.items()})
+        batch = {k: np.asarray(v) for k, v in jax.device_get(generate(np.minimum(rows, num - 1))).items()}
+        evaluations.append(float(batch.pop("num_evals")))
+        parts.append({k: v[: num - start] for k, v in batch.items()})
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} | {
         "num_evals": float(np.mean(evaluations))
     }

@@ -1,4 +1,4 @@
-"""Images through latent codes: the tasks encode, decode and interpolate of the program sample."""
+"""Latent codes by the probability-flow ODE: the tasks encode, decode and interpolate of the program sample."""
 
 import functools
 import pathlib
@@ -20,8 +20,8 @@ from programs.tasks.base import (
     in_batches,
     input_of,
     labels_of,
-    to_data,
     to_levels,
+    to_network,
 )
 from reports.sheets import sample_grid
 from sampling import latent
@@ -30,83 +30,83 @@ from systems.diffusion import Diffusion
 
 
 def encoding(system: Diffusion, request: Request) -> SampleFn:
-    """The codes of images, and how well they are decoded again. Errors: ValueError for what does not fit."""
+    """The latent codes of images, and their round-trip error. Errors: ValueError for input that does not fit."""
     _flow(system, request)
     names, levels = images(system, request)
-    return functools.partial(_encoded, system, request, names, to_data(system, levels))
+    return functools.partial(_encoded, system, request, names, to_network(system, levels))
 
 
 def _encoded(
     system: Diffusion, request: Request, names: list[str], x: np.ndarray, params: Any, number: int
 ) -> SampleResult:
-    there = _carried(system, request, latent.encode, params, x)
-    back = _carried(system, request, latent.decode, params, there["x"])
-    error = np.asarray(latent.round_trip_error(jnp.asarray(x), jnp.asarray(back["x"])))
-    cells = np.stack([to_levels(system, x), to_levels(system, back["x"])], axis=1).reshape(-1, *system.spec.shape)
+    encoded = _solve(system, request, latent.encode, params, x)
+    decoded = _solve(system, request, latent.decode, params, encoded["x"])
+    error = np.asarray(latent.round_trip_error(jnp.asarray(x), jnp.asarray(decoded["x"])))
+    cells = np.stack([to_levels(system, x), to_levels(system, decoded["x"])], axis=1).reshape(-1, *system.spec.shape)
     figures = {
         "names": names,
         "round_trip_error": error,
         "round_trip_error_over_images": float(error.mean()),
-        "num_evals": there["num_evals"],
-        "num_evals_back": back["num_evals"],
+        "num_evals": encoded["num_evals"],
+        "num_evals_back": decoded["num_evals"],
     }
     return SampleResult(
-        sample_grid(cells, system.spec.num_levels, 2), {"latents": there["x"], "decoded": back["x"]}, figures
+        sample_grid(cells, system.spec.num_levels, 2), {"latents": encoded["x"], "decoded": decoded["x"]}, figures
     )
 
 
 def decoding(system: Diffusion, request: Request) -> SampleFn:
-    """The images of codes, their temperature changed. Errors: ValueError for what does not fit."""
+    """The images of latent codes at a temperature. Errors: ValueError for input that does not fit."""
     _flow(system, request)
     path = pathlib.Path(input_of(request))
     codes = read_array(path, "latents")
     if codes.shape[1:] != system.spec.shape:
         raise ValueError(
-            f"{path} holds codes {codes.shape}, but [N, {', '.join(map(str, system.spec.shape))}] are needed."
+            f"{path} holds latent codes {codes.shape}, but [N, {', '.join(map(str, system.spec.shape))}] are needed."
         )
     return functools.partial(_decoded, system, request, codes.astype(np.float32))
 
 
 def _decoded(system: Diffusion, request: Request, codes: np.ndarray, params: Any, number: int) -> SampleResult:
     tempered = np.asarray(latent.temper(jnp.asarray(codes), request.temperature))
-    found = _carried(system, request, latent.decode, params, tempered)
-    levels = to_levels(system, found["x"])
+    decoded = _solve(system, request, latent.decode, params, tempered)
+    levels = to_levels(system, decoded["x"])
     return SampleResult(
         sample_grid(levels, system.spec.num_levels),
         {"arr_0": levels},
-        {"num_samples": len(levels), "num_evals": found["num_evals"]},
+        {"num_samples": len(levels), "num_evals": decoded["num_evals"]},
     )
 
 
 def interpolation(system: Diffusion, request: Request) -> SampleFn:
-    """Images between neighbouring images of the input. Errors: ValueError for what does not fit."""
+    """Images between consecutive images of the input. Errors: ValueError for input that does not fit."""
     _flow(system, request)
     names, levels = images(system, request)
     if len(names) < 2:
         raise ValueError(
-            f"--task=interpolate joins neighbouring images, but {input_of(request)} has one; give at least two."
+            f"--task=interpolate connects consecutive images, but {input_of(request)} has one; give at least two."
         )
-    return functools.partial(_interpolated, system, request, names, to_data(system, levels))
+    return functools.partial(_interpolated, system, request, names, to_network(system, levels))
 
 
 def _interpolated(
     system: Diffusion, request: Request, names: list[str], x: np.ndarray, params: Any, number: int
 ) -> SampleResult:
-    """`num_samples` images between each image and the next, ends included."""
+    """`num_samples` images from each image to the next, both included."""
     frames = max(request.num_samples, 2)
-    there = _carried(system, request, latent.encode, params, x)
-    codes = latent.interpolate(jnp.asarray(there["x"][:-1]), jnp.asarray(there["x"][1:]), frames)
+    encoded = _solve(system, request, latent.encode, params, x)
+    codes = latent.interpolate(jnp.asarray(encoded["x"][:-1]), jnp.asarray(encoded["x"][1:]), frames)
     codes = latent.temper(jnp.moveaxis(codes, 0, 1).reshape(-1, *system.spec.shape), request.temperature)
-    found = _carried(system, request, latent.decode, params, np.asarray(codes))
-    levels = to_levels(system, found["x"])
-    figures = {"names": names, "num_evals": there["num_evals"], "num_evals_back": found["num_evals"]}
+    decoded = _solve(system, request, latent.decode, params, np.asarray(codes))
+    levels = to_levels(system, decoded["x"])
+    figures = {"names": names, "num_evals": encoded["num_evals"], "num_evals_back": decoded["num_evals"]}
     return SampleResult(
         sample_grid(levels, system.spec.num_levels, frames), {"arr_0": levels, "latents": np.asarray(codes)}, figures
     )
 
 
-def _carried(
-    system: Diffusion, request: Request, carry: Callable[..., Any], params: Any, x: np.ndarray
+def _solve(
+    system: Diffusion, request: Request, solve: Callable[..., Any], params: Any, x: np.ndarray
 ) -> dict[str, Any]:
     """`latent.encode` or `latent.decode` of x [N, ...], in batches."""
     flow = _flow(system, request)
@@ -114,7 +114,7 @@ def _carried(
 
     @jax.jit
     def compiled(params: Any, guide: Any, x: Array, labels: Array | None) -> dict[str, Array]:
-        return carry(system.guide.score_of(params, guide, labels), system.sde, x, **solver)._asdict()
+        return solve(system.guide.score_of(params, guide, labels), system.sde, x, **solver)._asdict()
 
     return in_batches(
         lambda rows: compiled(
@@ -126,10 +126,10 @@ def _carried(
 
 
 def _flow(system: Diffusion, request: Request) -> ProbabilityFlow:
-    """The sampler, if it is the ODE, which alone is a bijection; else a ValueError."""
+    """The sampler, which has to be the ODE: no other is a bijection. Errors: ValueError."""
     if not isinstance(system.sampler, ProbabilityFlow):
         raise ValueError(
-            f"--task={request.task} follows the probability-flow ODE both ways, but config.sampling.method = "
+            f"--task={request.task} solves the probability-flow ODE in both directions, but config.sampling.method = "
             f"{system.config.sampling.method!r} cannot be inverted; add --config.sampling.method=ode."
         )
     return system.sampler

@@ -1,4 +1,4 @@
-"""Images from measurements: the tasks inpaint, colorize, superresolve, deblur and reconstruct of the program sample."""
+"""Inverse problems: the tasks inpaint, colorize, superresolve, deblur and reconstruct of the program sample."""
 
 import functools
 import math
@@ -24,19 +24,19 @@ from programs.tasks.base import (
     in_batches,
     input_of,
     labels_of,
-    to_data,
+    to_network,
     to_unit,
 )
 from reports.sheets import grid
 from sampling.inverse.operators.base import Operator
 from systems.diffusion import Diffusion
 
-NUM_TUNING = 512  # training images whose variance stands for that of the data
-SHOWN = 8  # samples of an input in the picture
+NUM_FOR_VARIANCE = 512  # training images from which the variance of the data is estimated
+SHOWN = 8  # samples of an input in the grid
 
 
 class Problem(NamedTuple):
-    """What was measured: names, images [N, H, W, C] if known, y [N, ...] of those or as given, and the mask."""
+    """Names; the images [N, H, W, C] if known, else the given measurements y [N, ...]; and the mask."""
 
     names: list[str]
     truth: np.ndarray | None
@@ -45,7 +45,7 @@ class Problem(NamedTuple):
 
 
 def restoration(system: Diffusion, request: Request) -> SampleFn:
-    """Samples of images given a measurement of each. Errors: ValueError for what does not fit."""
+    """Samples conditioned on a measurement of each image. Errors: ValueError for input that does not fit."""
     task, shape = request.task, system.spec.shape
     check_images(shape, f"--task={task}", "use unconditional, class, interpolate, encode or decode")
     if request.mask is not None:
@@ -54,16 +54,16 @@ def restoration(system: Diffusion, request: Request) -> SampleFn:
     else:
         known = inverse.default_mask(system.config, task, shape)
     operator = inverse.operator(system.config, task, shape, known[None])
-    draw = inverse.posterior_sampler(system.config, system.sde, system.sampler, _variance(system), shape)
+    sampler = inverse.posterior_sampler(system.config, system.sde, system.sampler, _variance(system), shape)
     problem = _problem(system, request, operator, known)
-    return functools.partial(_restored, system, request, problem, draw)
+    return functools.partial(_restored, system, request, problem, sampler)
 
 
 def _problem(system: Diffusion, request: Request, operator: Operator, known: np.ndarray) -> Problem:
     """The images to measure, or with --measured the measurements themselves."""
     if not request.measured:
         names, levels = images(system, request)
-        return Problem(names, to_data(system, levels), None, known)
+        return Problem(names, to_network(system, levels), None, known)
     path = pathlib.Path(input_of(request))
     shape = operator.measurement_shape
     if request.task == "reconstruct":
@@ -75,13 +75,13 @@ def _problem(system: Diffusion, request: Request, operator: Operator, known: np.
             )
         return Problem([f"{path.stem} {i}" for i in range(len(y))], None, y.astype(np.complex64), known)
     names, levels = read_examples(path, shape, system.spec.num_levels)
-    return Problem(names, None, to_data(system, levels), known)
+    return Problem(names, None, to_network(system, levels), known)
 
 
 def _restored(
-    system: Diffusion, request: Request, problem: Problem, draw: inverse.PosteriorSampler, params: Any, number: int
+    system: Diffusion, request: Request, problem: Problem, sampler: inverse.PosteriorSampler, params: Any, number: int
 ) -> SampleResult:
-    """Several samples of each image, given its measurement."""
+    """Several samples of each image, conditioned on its measurement."""
     config, task, S, N = system.config, request.task, request.num_samples, len(problem.names)
     unit = 2.0 if config.data.centered else 1.0
     key = fold_in(fold_in(system.key, RunKey.RESTORE), number)
@@ -94,15 +94,15 @@ def _restored(
 
     @jax.jit
     def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, operator: Operator, y: Array) -> dict:
-        drawn = draw(keys, system.guide.score_of(params, guide, labels), operator, y)
-        return {"samples": drawn.x, "num_evals": drawn.num_evals}
+        found = sampler(keys, system.guide.score_of(params, guide, labels), operator, y)
+        return {"samples": found.x, "num_evals": found.num_evals}
 
-    def some(rows: np.ndarray) -> dict[str, Array]:
+    def generate(rows: np.ndarray) -> dict[str, Array]:
         keys = jax.vmap(jax.random.fold_in)(keys_at(fold_in(key, RestorationKey.POSTERIOR), rows // S), rows % S)
         keys, labels, given = system.devices.shard_rows((keys, labels_of(request, rows // S), y[rows // S]))
         return compiled(params, system.guide.params, keys, labels, operator, given)
 
-    found = in_batches(some, N * S, batch_size(system, N * S))
+    found = in_batches(generate, N * S, batch_size(system, N * S))
     samples = found["samples"].reshape(N, S, *system.spec.shape)
     return _assessed(system, request, problem, operator, np.asarray(y), samples, found["num_evals"])
 
@@ -116,7 +116,7 @@ def _assessed(
     samples: np.ndarray,
     num_evals: Any,
 ) -> SampleResult:
-    """The picture (input, measurement, samples, mean, deviation), the arrays, and how good they are."""
+    """The grid (input, measurement, samples, mean, standard deviation), the arrays, and their quality."""
     N, S = samples.shape[:2]
     values = to_unit(system, samples)
     mean, deviation = values.mean(1), values.std(1)
@@ -125,12 +125,12 @@ def _assessed(
     )
     figures: dict[str, Any] = {"num_images": N, "num_samples": S, "num_evals": num_evals}
     figures["residual_rms"] = float(np.sqrt(np.mean(np.abs(residual) ** 2)))
-    seen = _as_image(system, request.task, operator, y)
+    shown = _as_image(system, request.task, operator, y)
     arrays = {"samples": samples, "mean": mean, "deviation": deviation, "measurement": y}
     if problem.truth is not None:
         truth = to_unit(system, problem.truth)
         name, baseline = BASELINES[request.task]
-        without = baseline(to_unit(system, seen), problem.known[None], system.spec.shape)
+        without = baseline(to_unit(system, shown), problem.known[None], system.spec.shape)
         figures["psnr_mean_db"] = psnr_db(mean, truth)
         figures["psnr_samples_db"] = (
             psnr_db(values.reshape(-1, *mean.shape[1:]), truth.repeat(S, 0)).reshape(N, S).mean(1)
@@ -140,11 +140,11 @@ def _assessed(
         arrays["input"] = truth
     figures["names"] = problem.names
     first = to_unit(system, problem.truth) if problem.truth is not None else None
-    return SampleResult(_table(system, first, to_unit(system, seen), values, mean, deviation), arrays, figures)
+    return SampleResult(_table(system, first, to_unit(system, shown), values, mean, deviation), arrays, figures)
 
 
 def _as_image(system: Diffusion, task: str, operator: Operator, y: np.ndarray) -> np.ndarray:
-    """A measurement as something to look at, in the network's range: itself if it is an image, else A^+ y."""
+    """A measurement as an image in the network's range: itself if it is one, else the pseudo-inverse A^+ y."""
     if task == "reconstruct":
         return np.asarray(operator.pseudo_inverse(jnp.asarray(y)))
     return y
@@ -158,7 +158,7 @@ def _table(
     mean: np.ndarray,
     deviation: np.ndarray,
 ) -> np.ndarray:
-    """A row for each image: input, measurement, samples, mean, deviation (white: the largest of all)."""
+    """A row per image: input, measurement, samples, mean, standard deviation (white: the largest of all)."""
     H, W, C = system.spec.shape
     enlarged = seen.repeat(H // seen.shape[1], axis=1).repeat(W // seen.shape[2], axis=2)
     shown = np.broadcast_to(enlarged, (len(seen), H, W, C))
@@ -169,7 +169,7 @@ def _table(
 
 
 def _variance(system: Diffusion) -> float:
-    """Variance of the data as the network sees them, of a fixed part of the training split, where it is used."""
+    """Variance of the data in the network's range, over a fixed part of the training split, where it is used."""
     if system.config.restore.prior_variance is not None:
         return math.nan  # the setting is used instead
     try:
@@ -179,4 +179,4 @@ def _variance(system: Diffusion) -> float:
             f"config.restore.prior_variance is not set, so the variance of the training images is needed, but {error}; "
             "set it to their variance in [0, 1]."
         ) from error
-    return float(to_data(system, source.fetch(np.arange(min(NUM_TUNING, len(source))))["x"]).var())
+    return float(to_network(system, source.fetch(np.arange(min(NUM_FOR_VARIANCE, len(source))))["x"]).var())

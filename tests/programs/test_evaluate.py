@@ -112,7 +112,7 @@ def test_a_half_written_checkpoint_is_never_read(tmp_path):
     run = untrained(loss_only(wait_seconds=0.1), tmp_path)
     whole = tmp_path / restore_run.FOLDER / "1"
     whole.rename(whole.with_name("1.orbax-checkpoint-tmp"))  # as it is called until it is whole
-    with pytest.raises(CheckpointMissingError, match=r"Checkpoint 1 is not in .* \(waited 0.1 s\); there are none"):
+    with pytest.raises(CheckpointMissingError, match=r"Checkpoint 1 is not in .* \(waited 0.1 s\); found: none"):
         run_lib.evaluate(run)
     (tmp_path / "metrics.jsonl").write_text("")
     os.utime(tmp_path / "metrics.jsonl", (time.time() - 500,) * 2)

@@ -185,7 +185,7 @@ def test_a_missing_checkpoint_is_reported_at_once_if_training_has_ended(trained,
 
 def test_a_checkpoint_that_does_not_come_ends_in_a_time_out(config, tmp_path):
     config.eval.wait_seconds = 0.1
-    with pytest.raises(CheckpointError, match=r"waited 0.1 s\); there are none"):
+    with pytest.raises(CheckpointError, match=r"waited 0.1 s\); found: none"):
         run_lib.evaluate(experiment(config, tmp_path))
 
 

@@ -213,8 +213,8 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
 REFUSED = {
     "no input": ({"task": "inpaint"}, {}, "--task=inpaint needs --input=PATH"),
     "no such file": ({"task": "inpaint", "input": "nothing.png"}, {}, "the input nothing.png does not exist"),
-    "no such test image": ({"task": "inpaint", "input": "test:128"}, {}, "there are the test images 0 to 127"),
-    "no number": ({"task": "inpaint", "input": "test:a"}, {}, "give numbers of test images"),
+    "no such test image": ({"task": "inpaint", "input": "test:128"}, {}, "test images are numbered from 0 to 127"),
+    "no number": ({"task": "inpaint", "input": "test:a"}, {}, "give indices of test images"),
     "no class": ({"task": "class"}, {}, "--task=class needs a class-conditional model"),
     "another class": (
         {"task": "inpaint", "input": "test:0", "labels": (3,)},
