@@ -106,7 +106,7 @@ def _writing(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _wait_for(run: Run, kept: Checkpoints, number: int) -> None:
-    """Returns once checkpoint `number` is complete. Errors: CheckpointMissingError, on a timeout or if training ended."""
+    """Waits until checkpoint `number` is complete. Errors: CheckpointMissingError on a timeout or if training ended."""
     deadline = time.monotonic() + run.config.eval.wait_seconds
     logged = False
     while number not in (available := kept.numbers()):
