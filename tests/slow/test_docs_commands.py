@@ -48,8 +48,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_the_template_for_several_processes_saves_is_requeued_goes_on_and_can_be_cancelled",
     "python main.py *--distributed*": "tests/slow/test_distributed.py::"
     "test_processes_that_a_cluster_names_find_each_other_and_have_the_losses_of_one",
-    ".venv/bin/python -m configs.reference": "tests/slow/test_recipes.py::"
-    "test_the_laws_hold_for_what_the_recipes_add",
+    ".venv/bin/python -m configs.reference": "tests/slow/test_recipes.py::test_the_laws_hold_for_what_the_recipes_add",
     "python main.py *--config.model.name=tiny": "tests/slow/test_recipes.py::"
     "test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network",
     # Slow to compile, or with data of 64 pixels at least: these are made small there, and go through the programs.
