@@ -10,10 +10,25 @@ python main.py --workdir=DIR --mode=export --checkpoint=FILE.npz
 eval, sample and export use the config of the checkpoint: --config is optional there, and --config.KEY=VALUE changes it.
 """
 
+import importlib.util
 import logging
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
+
+HERE = pathlib.Path(__file__).resolve().parent
+for name in sorted(
+    path.parent.name for path in HERE.glob("[a-z]*/__init__.py")
+):  # others have a `data` or `models`, too
+    spec = importlib.util.find_spec(name)
+    found = spec.origin if spec is not None else None
+    if found is None or not pathlib.Path(found).resolve().is_relative_to(HERE):
+        print(
+            f"error: package {name!r} is {found}, not the one in {HERE}; put no other first on PYTHONPATH.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 import jax
 from absl import app, flags
