@@ -16,6 +16,7 @@ from configs import default
 from configs.vp import smoke
 from programs import inspect
 from programs.run import Run
+from tests.support import perceptron
 from tests.support.configs import load
 
 
@@ -25,7 +26,7 @@ class Case(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
     num_labels: int = 0
-    model: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+    model: dict[str, Any] = {"name": perceptron.NAME}  # noqa: RUF012 (nobody changes it)
 
 
 # A network for another rank is a line here.
@@ -139,7 +140,7 @@ def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
     ],
 )
 def test_settings_that_do_not_suit_the_data_are_named(tmp_path, settings, message):
-    config = config_of(Case((7, 5, 2), "uint8", num_labels=3), tmp_path / "x.npz")
+    config = config_of(Case((7, 5, 2), "uint8", num_labels=3, model={}), tmp_path / "x.npz")
     for key, value in settings.items():
         section, name = key.split(".")
         config[section][name] = value

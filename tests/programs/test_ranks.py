@@ -18,6 +18,7 @@ from programs import sample
 from programs.run import Run
 from programs.tasks.base import Request
 from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
+from tests.support import perceptron
 from tests.support.configs import load
 from tests.support.oracles import correlated
 
@@ -46,7 +47,10 @@ def config_of(kind):
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
+    """Volumes with a U-Net; `tests/unit/models/test_ranks.py` has the others."""
     config = config_of(kind)
+    if kind in ("series", "images"):
+        config.model.name = perceptron.NAME
     if kind == "vectors":
         config.data.data_dir = str(tmp_path / "data")
     run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
