@@ -77,7 +77,7 @@ def test_estimators_are_unbiased_within_their_standard_error(name):
 
 
 def test_hutchpp_varies_less_than_hutchinson_at_equal_cost_where_few_directions_matter():
-    """Jacobians a I + U diag(1 / i^2) U^T: the shape of a probability flow's near a manifold."""
+    """Jacobians a I + U diag(1 / i^2) U^T, like those of a probability flow near a manifold."""
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(64, 64)))[0]
     num = 400

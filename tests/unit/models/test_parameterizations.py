@@ -1,4 +1,4 @@
-"""Parameterisations: what a network is told as its time, and how its output becomes a score."""
+"""Parameterizations: how a network receives the time, and how its output becomes a score."""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine
 
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 @pytest.mark.parametrize("name", PARAMETERIZATIONS)
-def test_every_parameterisation_of_the_exact_answer_is_the_exact_score(name, sde):
+def test_every_parameterization_of_the_exact_answer_is_the_exact_score(name, sde):
     """For one known image x0 the score is (mean_coeff x0 - x) / std^2; each target is written out from x0 and z."""
     t = jnp.array([0.05, 0.4, 0.95])
     x0, z = jnp.full((3, 4), 0.3), jnp.tile(jnp.linspace(-1.0, 1.0, 4)[None, :], (3, 1))
@@ -65,31 +65,31 @@ def test_every_parameterisation_of_the_exact_answer_is_the_exact_score(name, sde
 
 
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
-def test_the_preconditioned_network_sees_unit_variance(sde):
+def test_the_input_of_a_preconditioned_network_has_unit_variance(sde):
     t = jnp.array([0.05, 0.4, 0.95])
     sees = []
     score_fn = make_score_fn(lambda x, time, cond: sees.append(x) or x, sde, scaled_time(1.0), preconditioned(0.5))
     x0, z = 0.5 * jax.random.normal(jax.random.key(0), (2, 3, 4000))
     score_fn(sde.perturb(x0, t, z / 0.5), t)
-    np.testing.assert_allclose(jnp.std(sees[0], axis=1), 1.0, atol=0.05)  # 4,000 numbers: 1.1 per cent
+    np.testing.assert_allclose(jnp.std(sees[0], axis=1), 1.0, atol=0.05)  # 4,000 numbers: 1.1%
 
 
 MIXTURE = Mixture((0.3, 0.7), tuple(Gaussian(np.array([m]), np.array([[v]])) for m, v in ((-0.6, 0.01), (0.4, 0.02))))
 
 
 def exact_output(name, sde, x, t):
-    """What a perfect network of a parameterisation says of data from MIXTURE."""
+    """The output of a perfect network for data from MIXTURE in a parameterization."""
     m, s, score = sde.mean_coeff(t)[:, None], sde.std(t)[:, None], MIXTURE.score_fn(sde)(x, t)
     noise, data = -s * score, (x + s**2 * score) / m
     return {"noise": noise, "data": data, "velocity": m * noise - s * data}[name]
 
 
 def test_velocity_and_data_survive_bfloat16_far_better_than_noise():
-    """DDIM in 100 steps even in log-SNR, VP: rounding moves what is predicted of x0 by 2^-9 std / mean_coeff for noise.
+    """DDIM in 100 equal steps in log-SNR, VP: rounding changes the predicted x0 by 2^-9 std / mean_coeff for noise.
 
-    That factor is 150 at t = 1, where for data it is one and for velocity the step's weight of it is as small. Most of
-    an early error is forgotten on the way (it shrinks with sigma), so that 28 and 8 are left of it, of which half is
-    asked for. The final denoising is left out: it would round the sample itself to bfloat16.
+    That factor is 150 at t = 1, where it is 1 for data, and just as small for velocity after the weight of the step.
+    Most of an early error is lost in later steps (it shrinks with sigma), which leaves factors of 28 and 8; the test
+    requires half of them. The final denoising is left out, because it would round the sample itself to bfloat16.
     """
     sde = VP()
     sampler = PC(sde, ddim(), none(), grids.log_snr(sde, 100, 1e-3), denoise=False)
@@ -107,7 +107,7 @@ def test_velocity_and_data_survive_bfloat16_far_better_than_noise():
     )
     reference = found["noise"][0]
     error = {name: float(np.sqrt(np.mean((rounded - reference) ** 2))) for name, (_, rounded) in found.items()}
-    for name in names:  # in float32 they are one: 2^-24 as far off as bfloat16 by 2^-9
+    for name in names:  # in float32, with rounding of 2^-24 instead of 2^-9, they agree
         np.testing.assert_allclose(found[name][0], reference, atol=1e-4)
     assert 1e-3 < error["noise"] < 0.1
     assert error["noise"] > 14 * error["velocity"] and error["noise"] > 4 * error["data"], error

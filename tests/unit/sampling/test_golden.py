@@ -1,4 +1,4 @@
-"""Steps and runs of the published implementation, with every random number given."""
+"""Steps and runs of the published implementation, with all random numbers given."""
 
 import jax
 import jax.numpy as jnp
@@ -64,26 +64,26 @@ def update(g, name, method, step, score_fn):
 
 @pytest.mark.parametrize("score", ["lin", "gauss"])
 @pytest.mark.parametrize("name", ["vp", "ve"])
-def test_every_published_update_is_met(name, score, golden):
+def test_every_published_update_is_reproduced(name, score, golden):
     g = golden("samplers_updates")
     assert float(g["snr"]) == np.float32(0.16)
     score_fn = scores(g, name)[score]
     variance = "transition" if name == "vp" else "posterior"
     methods = {**UPDATES, "ancestral_sampling": ancestral(variance=variance)}
-    told = {key for key in g.index["keys"] if key.startswith(f"{name}_{score}_") and key.endswith("_x_mean")}
-    assert told == {f"{name}_{score}_{method}_x_mean" for method in methods}
+    stored = {key for key in g.index["keys"] if key.startswith(f"{name}_{score}_") and key.endswith("_x_mean")}
+    assert stored == {f"{name}_{score}_{method}_x_mean" for method in methods}
     g.check(f"{name}_{score}_score", score_fn(jnp.asarray(g[f"{name}_x"]), jnp.asarray(g[f"{name}_t"])))
     run = jax.jit(lambda: {method: update(g, name, method, step, score_fn) for method, step in methods.items()})
     for method, sample in run().items():
-        # Two float32 times near 1 tell a step of 1/1000 to 3e-5 of itself.
+        # The difference of two float32 times near 1 gives a step of 1/1000 with a relative error of 3e-5.
         scale = 4 if method.startswith("euler") else 1
         g.check(f"{name}_{score}_{method}_x", sample.x, scale)
         g.check(f"{name}_{score}_{method}_x_mean", sample.mean, scale)
 
 
 @pytest.mark.parametrize("score", ["lin", "gauss"])
-def test_every_published_update_of_subvp_is_met(score, golden):
-    """The reference has Euler-Maruyama alone for sub-VP, and stores it under the name of reverse diffusion too."""
+def test_every_published_update_of_subvp_is_reproduced(score, golden):
+    """For sub-VP the reference has only Euler-Maruyama, and also stores it under the name of reverse diffusion."""
     g = golden("samplers_updates")
     score_fn = scores(g, "subvp")[score]
     g.check(f"subvp_{score}_score", score_fn(jnp.asarray(g["subvp_x"]), jnp.asarray(g["subvp_t"])))
@@ -95,7 +95,7 @@ def test_every_published_update_of_subvp_is_met(score, golden):
 
 
 def test_reverse_diffusion_and_euler_maruyama_differ_by_the_square_of_the_step(golden):
-    """For sub-VP that is the deviation from the published step: of order dt^2 in the mean, dt^(3/2) with the noise."""
+    """For sub-VP this is the deviation from the published step: of order dt^2 in the mean, dt^(3/2) with the noise."""
     g = golden("samplers_updates")
     for name, sde in CONTINUOUS.items():
         x, t, z = jnp.asarray(g[f"{name}_x"])[:3], jnp.asarray(g[f"{name}_t"])[:3], jnp.asarray(g["z"])[0, :3]
@@ -107,7 +107,7 @@ def test_reverse_diffusion_and_euler_maruyama_differ_by_the_square_of_the_step(g
             return tuple(float(jnp.linalg.norm(p - q)) for p, q in [(a.mean, b.mean), (a.x, b.x)])
 
         (mean_1, x_1), (mean_2, x_2) = gaps(0.008), gaps(0.002)
-        # A quarter of the step: 16 and 8 times less, to the next order (dt beta = 0.16, for VE dt 2 ln 5000 = 0.14).
+        # A quarter of the step: 16 and 8 times less, up to the next order (dt beta = 0.16, for VE dt 2 ln 5000 = 0.14).
         assert 12 < mean_1 / mean_2 < 20, name
         assert 6.4 < x_1 / x_2 < 10, name
 
@@ -125,12 +125,12 @@ def test_continuous_transition_is_that_of_the_chain_to_first_order():
     assert max(deviations["ve"]) < 3e-4  # rounding: the variance is a difference of nearly equal squares
     # Half of b/2 = beta / (2 N) = 0.036 at t = 0.9, less the shift of beta by half a level.
     assert 5e-3 < deviations["vp"][0] < 2e-2
-    assert 3.5 < deviations["vp"][0] / deviations["vp"][1] < 4.5  # order one, and the terms of order two
+    assert 3.5 < deviations["vp"][0] / deviations["vp"][1] < 4.5  # first order, and the terms of second order
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_published_probability_flow_runs_are_those_of_the_loop(name, golden):
-    """Fifty levels of the chain, no noise: the loop itself, started at the given prior draw."""
+    """Fifty levels of the chain without noise: the loop itself, started from the given prior sample."""
     g = golden("samplers_runs")
     chain, eps = CHAINS[name](50), float(g[f"{name}_eps"])
     times = grids.levels(50, eps)
@@ -163,7 +163,7 @@ def run(g, name, moves, num_steps, z):
 
 
 def one_level(num_steps):
-    """One level down, a little above it so that truncation cannot miss it; below the first come the data."""
+    """One level down, slightly above it so that truncation finds it; below the first level are the data."""
     return lambda t: jnp.where(t * (num_steps - 1) < 1, -1.0, t - 1 / (num_steps - 1) + 1e-4)
 
 
@@ -183,7 +183,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize("key", RUNS)
-def test_published_predictor_corrector_runs_are_met(key, golden):
+def test_published_predictor_corrector_runs_are_reproduced(key, golden):
     g = golden("samplers_runs")
     name = key.split("_")[0]
     num_steps, moves, noises = RUNS[key]
@@ -200,17 +200,17 @@ def test_published_probability_flow_run_of_subvp_is_eulers(golden):
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
-def test_published_solutions_of_the_ode_are_met(name, golden):
+def test_published_solutions_of_the_ode_are_reproduced(name, golden):
     g = golden("samplers_runs")
     sde, eps, score_fn = CONTINUOUS[name], float(g[f"{name}_eps"]), scores(g, name)["gauss"]
     start = jnp.asarray(g[f"{name}_ode_z"])
     assert float(jnp.std(start)) == pytest.approx(sde.prior_std, rel=0.2)
     samples = jax.jit(lambda x: ProbabilityFlow(sde, eps)(KEY, score_fn, x.shape, start=(x, 1.0)))(start)
-    # Told for one solver in two precisions; another first step moves the result within rtol = atol = 1e-5 of the solve.
+    # Tolerances are for one solver in two precisions; another first step changes the result within rtol = atol = 1e-5.
     scale = 3 if name == "ve" else 1
     g.check(f"{name}_ode_denoise0_x", samples.x, scale)
     nfe = int(g[f"{name}_ode_nfe_f64"])
-    assert abs(int(samples.num_evals) - nfe) <= 0.35 * nfe  # told: the count depends on rounding
+    assert abs(int(samples.num_evals) - nfe) <= 0.35 * nfe  # the count depends on rounding
     # The published ending: one noise-free reverse-diffusion step (for sub-VP Euler-Maruyama's) of length 1/N.
     t = jnp.full((2,), eps)
     method, below = ("reverse_diffusion", -jnp.ones(2)) if name in CHAINS else ("euler_maruyama", t - 1 / 1000)

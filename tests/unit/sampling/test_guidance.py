@@ -1,4 +1,4 @@
-"""Guidance on a mixture of two classes, where every density and its tilted versions are known."""
+"""Guidance on a mixture of two classes, where all densities and their tilted versions are known."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def log_classes(sde, x, t):
 
 
 def log_prob_of(sde, labels):
-    """The exact classifier, asked for the class of each example."""
+    """The log-probability of the label of each example under the exact classifier."""
     return lambda x, t: jnp.take_along_axis(log_classes(sde, x, t), labels[None], axis=0)[0]
 
 
@@ -47,7 +47,7 @@ def test_the_exact_classifier_makes_the_score_that_of_the_class(name):
     sde, labels = SDES[name], jnp.array([0, 1, 1])
     guided = classifier_guided(DATA.score_fn(sde), log_prob_of(sde, labels))
     found, expected = jax.jit(lambda x, t: (guided(x, t), conditional_score(sde, labels)(x, t)))(X, T)
-    # The difference of scores of the size of 1 / std, each right to some units of float32.
+    # A difference of scores of size 1 / std, each with a few units of float32 rounding.
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * float(jnp.max(jnp.abs(expected))))
 
 
@@ -96,12 +96,12 @@ def test_an_interval_of_nothing_is_refused():
             Interval(VP(), low, high)
 
 
-@pytest.mark.parametrize("way", ["classifier", "classifier_free"])
-def test_samples_of_a_class_have_its_law(way):
-    """Scale 1 is exact: mean, covariance and the classifier's verdict are those of data of the class."""
+@pytest.mark.parametrize("guidance", ["classifier", "classifier_free"])
+def test_samples_of_a_class_have_its_distribution(guidance):
+    """Scale 1 is exact: mean, covariance and the classifier's decisions are those of data of the class."""
     sde, num = VP(), 8000
     labels = jnp.asarray(np.arange(num) % 2)
-    if way == "classifier":
+    if guidance == "classifier":
         score_fn = classifier_guided(DATA.score_fn(sde), log_prob_of(sde, labels))
     else:
         score_fn = classifier_free(conditional_score(sde, labels), DATA.score_fn(sde), 1.0)
@@ -112,22 +112,24 @@ def test_samples_of_a_class_have_its_law(way):
         x = sampler(key, score_fn, (num, 3)).x
         return x, jnp.argmax(log_classes(sde, x, jnp.full((num,), 1e-4)), axis=0)
 
-    x, verdict = (np.asarray(a) for a in draw(KEY))
+    x, decisions = (np.asarray(a) for a in draw(KEY))
     for c, part in enumerate(CLASSES):
         own, data = x[labels == c], part.sample(c, (20_000, 3))
         right = np.mean(np.argmax(log_classes(sde, data, jnp.full((20_000,), 1e-4)), axis=0) == c)
         error = np.sqrt(right * (1 - right) / 4000 + 1e-6)
-        assert np.mean(verdict[labels == c] == c) == pytest.approx(right, abs=5 * error + 0.01)  # and of the steps
+        assert np.mean(decisions[labels == c] == c) == pytest.approx(
+            right, abs=5 * error + 0.01
+        )  # and the error of the steps
         # Five standard errors of 4000 samples of variances up to one, and 0.02 for sixty steps.
         np.testing.assert_allclose(own.mean(axis=0), part.mean, atol=5 / np.sqrt(4000) + 0.02)
         np.testing.assert_allclose(np.cov(own.T), part.cov, atol=5 * np.sqrt(2 / 4000) + 0.02)
 
 
 def test_the_end_of_guided_sampling_is_not_the_tilted_density():
-    """One Gaussian class within a wider Gaussian, scale 2: all is linear, so the law of the samples is known exactly.
+    """One Gaussian class within a wider Gaussian, scale 2: everything is linear, so the moments are known exactly.
 
-    The tilted density has precision 2 / 0.5 - 1 = 3. On the way the guided score keeps the tilted precision of the
-    noised densities, 2 / v_c(t) - 1 / v(t), which is not that of a noised tilted density: the samples are another's.
+    The tilted density has precision 2 / 0.5 - 1 = 3. At every time the guided score has the tilted precision of the
+    noised densities, 2 / v_c(t) - 1 / v(t), which is not that of the noised tilted density, so neither are the samples.
     """
     with jax.enable_x64(True):
         sde = VP()

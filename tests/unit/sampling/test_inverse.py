@@ -1,4 +1,4 @@
-"""Inverse problems with a Gaussian prior, whose posterior is known: scores, samples, and the seasonal laboratory."""
+"""Inverse problems with a Gaussian prior, whose posterior is known: scores, samples, and the seasonal benchmark."""
 
 import dataclasses
 import functools
@@ -38,7 +38,6 @@ from tests.support.tracing import CountingJit
 
 SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine()}
 each = pytest.mark.parametrize("name", SDES)
-slow = pytest.mark.slow
 DATA = correlated(4, shift=0.5)
 MATRIX = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
 SETTINGS = MethodSettings(prior_variance=0.5, covariance="jacobian", num_iterations=8, form="score")
@@ -63,12 +62,12 @@ def assert_close(found, expected, tol):
 @pytest.mark.parametrize("noise_std", [0.0, 0.3])
 @each
 def test_for_white_data_the_cheap_methods_are_exact(name, noise_std):
-    """Of data N(0, v I) the posterior of x_0 given x_t is N(x0, r^2 I): DDNM and Pi-GDM are its score, for images."""
+    """For data N(0, v I) the posterior of x_0 given x_t is N(x0, r^2 I): DDNM and Pi-GDM are its score, for images."""
     sde, variance, shape = SDES[name], 0.5, (4, 4, 1)
     white, operator = Gaussian(np.zeros(16), variance * np.eye(16)), gaussian_blur(shape, 0.7, rtol=0.02)
     A = np.asarray(operator.measure(jnp.eye(16).reshape(16, *shape))).reshape(16, 16).T
     y = np.asarray(operator.measure(white.sample(0, (1, *shape))))
-    # A is singular, so next to no noise stands for none: (3e-6 / 0.02)^2 is 1e-4 of the smallest variance, 2e-4.
+    # A is singular, so very little noise replaces none: (3e-6 / 0.02)^2 is 1e-4 of the smallest variance, 2e-4.
     exact = posterior(white, A, y.reshape(-1), max(noise_std, 3e-6)).score_fn(sde)
     x = sde.perturb(white.sample(1, (3, *shape)), T, white.sample(2, (3, *shape)))
 
@@ -95,8 +94,8 @@ def test_the_covariance_of_the_jacobian_makes_pi_gdm_exact_for_any_gaussian(name
     assert_close(found, expected, 1e-3 if name in ("ve", "edm", "cosine") else 2e-4)
 
 
-def test_one_measurement_of_each_example_is_its_own():
-    """A batch of operators and measurements gives what each would alone."""
+def test_every_example_has_its_own_measurement():
+    """A batch of operators and measurements gives the same as each of them alone."""
     known = np.array([[1, 0, 0, 1], [0, 1, 1, 1], [1, 1, 0, 0]])
     y, x = DATA.sample(0, (3, 4)), DATA.sample(1, (3, 4))
 
@@ -131,7 +130,7 @@ def test_a_limit_bounds_the_change_of_the_expected_data(covariance):
 
 
 def test_conjugate_gradients_solve_their_system():
-    """As many iterations as dimensions are exact; an example whose system is not positive is left where it is."""
+    """As many iterations as dimensions are exact; an example whose system is not positive keeps its initial value."""
     rng = np.random.default_rng(0)
     roots = rng.normal(size=(3, 6, 6))
     systems = roots @ roots.transpose(0, 2, 1) + 0.5 * np.eye(6)
@@ -146,7 +145,7 @@ def test_conjugate_gradients_solve_their_system():
     np.testing.assert_array_equal(zero, np.zeros((3, 6)))
 
 
-def test_dps_goes_down_the_gradient_of_the_residual():
+def test_dps_descends_the_gradient_of_the_residual():
     sde, operator, shape = VP(), downsample((4, 4, 1), 2), (3, 4, 4, 1)
     data = correlated(16, shift=0.5)
     score_fn, x, z = data.score_fn(sde), data.sample(0, shape), data.sample(1, shape)
@@ -175,7 +174,7 @@ def test_dps_goes_down_the_gradient_of_the_residual():
     np.testing.assert_allclose(score - bare_score, -strength * gradient, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["ve", *(pytest.param(n, marks=slow) for n in (*SDES, "ddpm") if n != "ve")])
+@pytest.mark.parametrize("name", [*SDES, "ddpm"])
 def test_every_method_finds_the_posterior_mean_with_every_sde(name):
     """Forty steps of every SDE by the same code: only its four functions differ."""
     sde = ddpm_chain(0.1, 20.0, 40) if name == "ddpm" else SDES[name]
@@ -198,12 +197,12 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
     distance = np.linalg.norm(DATA.mean - expected.mean)
     for method, x in draw().items():
         x = np.asarray(x, np.float64)
-        # The others ignore, more or less, what the measured numbers say of the rest: see the laboratory below.
+        # The others more or less ignore what the measured entries imply about the rest: see the benchmark below.
         error = np.linalg.norm(x.mean(axis=0) - expected.mean)
         assert error < (0.1 if method == "pigdm" else 0.6) * distance, method
-        # What is measured is explained: of the posterior itself by the noise, 0.1, times sqrt(2); of the prior by 1.65.
+        # The samples agree with the measurement: for the posterior the residual is 0.1 sqrt(2), for the prior 1.65.
         residual = np.sqrt(np.mean(np.sum((x @ MATRIX.T - np.asarray(y)) ** 2, axis=1)))
-        assert residual < (0.7 if method == "dps" else 0.3), method  # a step of constant length cannot come to rest
+        assert residual < (0.7 if method == "dps" else 0.3), method  # steps of constant length do not converge
 
 
 @pytest.mark.parametrize("sampler", ["pc", "multistep", "ode"])
@@ -227,7 +226,7 @@ def test_a_guided_score_serves_every_sampler(sampler):
     np.testing.assert_allclose(np.cov(x.T), exact.cov, atol=5 * np.sqrt(2 / num) * np.diag(exact.cov).max() + 0.02)
 
 
-# By method: the error of the posterior mean after a hundred steps, of which 0.07 is that of 56 samples.
+# By method: the error of the posterior mean after a hundred steps, including 0.07 from averaging 56 samples.
 LABORATORY = {
     "projection": 0.26,
     "projection, 1 Langevin": 0.14,
@@ -239,7 +238,6 @@ LABORATORY = {
 }
 
 
-@slow
 @pytest.mark.parametrize("name", ["vp", "subvp", "ve"])
 def test_the_seasonal_gaussian_is_reconstructed(name):
     """A mean of 48 series and 12 months, so that an error of 0.1 is known to 0.003."""
@@ -250,19 +248,19 @@ def test_the_seasonal_gaussian_is_reconstructed(name):
         assert found[label].mean_error < bound, f"{label}: {found}"
     by_rank = ["projection, 4 Langevin", "projection, 1 Langevin", "projection"]
     assert by_rank == sorted(by_rank, key=lambda label: found[label].mean_error)
-    # A covariance of 2640 draws is off by 0.05, and the noise of a hundred steps is 5 % too wide.
+    # A covariance of 2640 samples is off by 0.05, and the noise of a hundred steps is 5% too wide.
     assert found["pigdm, jacobian"].std == pytest.approx(laboratory.std, rel=0.06)
     assert found["pigdm, jacobian"].cov_error < 0.15 < found["projection"].cov_error
 
 
-def test_the_laboratory_is_what_it_says():
+def test_the_benchmark_is_as_described():
     prior, known = benchmark.seasonal()
     assert known.sum() == 36 and len(known) == 48
     assert benchmark.Laboratory().floor == pytest.approx(0.07, abs=0.001)
     assert np.linalg.eigvalsh(prior.cov).min() > 0.04  # the noise, so that the posterior is well defined
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_settings_are_refused():
     operator, y = mask((4,), np.ones(4)), jnp.ones((1, 4))
     with pytest.raises(ValueError, match="covariance = 'exact'"):
         pigdm(VP(), operator, y, covariance="exact")

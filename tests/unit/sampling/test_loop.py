@@ -1,4 +1,4 @@
-"""The predictor-corrector loop: its law, its keys, its hooks and its counts."""
+"""The predictor-corrector loop: its distribution, keys, hooks and counts."""
 
 import itertools
 
@@ -43,7 +43,7 @@ def sampler_of(name, corrector=LANGEVIN, **options):
 
 @each
 def test_samples_have_the_moments_that_the_steps_imply(name):
-    """Two annealed Langevin steps and a predictor: all affine, so the law of the samples is known without sampling."""
+    """Two annealed Langevin steps and a predictor: all affine, so the moments are known without sampling."""
     sde, predictor, times = SUBJECTS[name]
     num, score_fn = 20_000, DATA.score_fn(sde)
     prior = jnp.zeros(4), sde.prior_std**2 * jnp.eye(4)
@@ -55,7 +55,7 @@ def test_samples_have_the_moments_that_the_steps_imply(name):
     np.testing.assert_array_less(np.abs(x.mean(0) - mean), 5 * np.sqrt(spread / num))
     bound = 5 * np.sqrt((np.outer(spread, spread) + cov**2) / num)
     np.testing.assert_array_less(np.abs(np.cov(x.T) - cov), bound)
-    assert np.all(np.abs(mean - DATA.mean) < 0.15)  # and they are near the data already, at thirty steps
+    assert np.all(np.abs(mean - DATA.mean) < 0.15)  # and close to the data after only thirty steps
     assert np.all(np.abs(cov - DATA.cov) < 0.3)
 
 
@@ -71,7 +71,7 @@ def test_a_sample_depends_on_its_own_key_only(name):
 
 
 def counter():
-    """A score function that counts how often it is really called, and the list that it counts in."""
+    """A score function that records its actual calls, and the list of their times."""
     calls = []
 
     def score_fn(x, t):
@@ -92,7 +92,7 @@ def test_evaluations_are_counted(name, corrector, denoise):
     jax.effects_barrier()
     assert int(samples.num_evals) == len(calls)
     assert samples.num_evals.dtype == jnp.int32
-    assert min(calls) >= 0  # never asked for the score of the data
+    assert min(calls) >= 0  # never called at the data
 
 
 def test_another_key_and_another_score_do_not_recompile():
@@ -104,7 +104,7 @@ def test_another_key_and_another_score_do_not_recompile():
 
 
 @pytest.mark.parametrize("name", ["vp", "ddpm"])
-def test_constraint_sees_the_time_at_which_the_sample_lives(name):
+def test_a_constraint_receives_the_time_of_the_sample(name):
     times, sampler = SUBJECTS[name][2], sampler_of(name)
     seen = []
 
@@ -124,7 +124,7 @@ def test_constraint_sees_the_time_at_which_the_sample_lives(name):
 
 @each
 def test_known_values_arrive_exactly(name):
-    """Known dimensions are replaced by noisy data of the right time on the way, and by the data at the end."""
+    """Known dimensions are replaced by noisy data at the same time in every step, and by the data at the end."""
     sampler = sampler_of(name)
     sde, known = sampler.sde, jnp.array([True, False, True, False])[None]
     data = jnp.array([[0.3, 9.0, -0.7, 9.0], [0.1, 9.0, 0.9, 9.0]])
@@ -139,8 +139,8 @@ def test_known_values_arrive_exactly(name):
     assert np.all(np.abs(x[:, 1::2]) < 5)
 
 
-def test_a_start_takes_up_the_run_where_it_was_left():
-    """Without noise, half a run and the other half from its result are the whole run; evaluations add up."""
+def test_a_start_continues_a_run():
+    """Without noise, two halves of a run give the same as the whole run; evaluations add up."""
     times = grids.uniform(20, 1e-3)
     sde, step = VP(), reverse_diffusion(probability_flow=True)
     score_fn = DATA.score_fn(sde)
@@ -151,7 +151,7 @@ def test_a_start_takes_up_the_run_where_it_was_left():
         rest = whole(jax.random.key(1), score_fn, (3, 4), start=(middle.x, t))
         on_grid = t == times[10]
         assert int(rest.num_evals) == (11 if on_grid else 12)
-        # On the grid the steps are the same; between, half a step of 1/20 is taken twice.
+        # On the grid the steps are the same; in between, a step of 1/20 is taken in two halves.
         np.testing.assert_allclose(rest.x, one.x, atol=1e-6 if on_grid else 0.3)
 
 
@@ -166,7 +166,7 @@ def test_a_run_of_a_chain_ends_at_its_data():
     assert float(jnp.std(noisy.x - denoised.x)) == pytest.approx(std, rel=4 / np.sqrt(4000))
 
 
-def test_levels_of_a_chain_are_met_exactly():
+def test_the_grid_of_a_chain_has_its_exact_levels():
     for num_scales in [2, 10, 232, 1000, 2000]:
         for eps in [0.0, 1e-5, 0.99 / num_scales]:
             times = grids.levels(num_scales, eps)
@@ -176,7 +176,7 @@ def test_levels_of_a_chain_are_met_exactly():
             np.testing.assert_allclose(times[:-1], np.linspace(1, eps, num_scales), atol=3e-7)  # a few ulp
 
 
-def test_grids_and_starts_that_make_no_sense_are_refused():
+def test_invalid_grids_and_starts_are_refused():
     sde, step = VP(), reverse_diffusion()
     for times, message in [
         ((1.0,), "at least two"),

@@ -1,5 +1,7 @@
 """The probability-flow sampler against the solution of its ODE on Gaussian data, and its counts."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from sde.flow import SOLVERS
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
-from tests.support.oracles import Mixture, correlated
+from tests.support.oracles import Mixture, correlated, jit_for_each
 from tests.support.tracing import CountingJit
 
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
@@ -26,13 +28,17 @@ def root(cov):
     return vectors * np.sqrt(values) @ vectors.T
 
 
+@functools.partial(jit_for_each, CONTINUOUS)
+def solution(sde, x):
+    return ProbabilityFlow(sde, eps=1e-3, denoise=False)(KEY, DATA.score_fn(sde), x.shape, start=(x, 1.0)).x
+
+
 @each
-def test_the_solution_carries_one_gaussian_into_the_other(name):
-    """x(eps) = E_eps + S_eps^(1/2) S_1^(-1/2) (x(1) - E_1): mean and covariance of the data are met, point by point."""
+def test_the_solution_maps_one_gaussian_to_the_other(name):
+    """x(eps) = E_eps + S_eps^(1/2) S_1^(-1/2) (x(1) - E_1): mean and covariance of the data, point by point."""
     sde = CONTINUOUS[name]
-    sampler = ProbabilityFlow(sde, eps=1e-3, denoise=False)
     x = sde.prior_sample(KEY, (16, 2, 2, 1))
-    found = jax.jit(lambda x: sampler(KEY, DATA.score_fn(sde), x.shape, start=(x, 1.0)).x)(x)
+    found = solution(name, x)
     (mean_1, cov_1), (mean, cov) = DATA.moments(sde, 1.0), DATA.moments(sde, 1e-3)
     whitened = (np.asarray(x).reshape(16, 4) - mean_1) @ np.linalg.inv(root(cov_1))
     # rtol = atol = 1e-5 for each of some ten steps; float32 rounding of a score times a diffusion of 20 near eps.
@@ -67,12 +73,17 @@ def test_another_key_and_another_score_do_not_recompile():
     assert np.all(np.abs(first - second) > 0)
 
 
-def test_a_start_takes_up_the_solution_where_it_was_left():
+def test_a_start_continues_a_solution():
     sde = VP()
     score_fn = DATA.score_fn(sde)
-    whole = ProbabilityFlow(sde)(KEY, score_fn, (4, 4)).x
-    middle = ProbabilityFlow(sde, eps=0.4)(KEY, score_fn, (4, 4)).x
-    rest = ProbabilityFlow(sde)(KEY, score_fn, (4, 4), start=(middle, 0.4)).x
+
+    @jax.jit
+    def run():
+        middle = ProbabilityFlow(sde, eps=0.4)(KEY, score_fn, (4, 4)).x
+        rest = ProbabilityFlow(sde)(KEY, score_fn, (4, 4), start=(middle, 0.4)).x
+        return rest, ProbabilityFlow(sde)(KEY, score_fn, (4, 4)).x
+
+    rest, whole = run()
     np.testing.assert_allclose(rest, whole, atol=2e-4)  # two solves, each within its tolerance of 1e-5 per step
 
 
@@ -80,25 +91,28 @@ def test_a_failed_solve_is_not_a_number():
     def blown_up(x, t):
         return jnp.where(broadcast_to_rank(t, x) < 0.5, jnp.nan, -x)
 
-    few = ProbabilityFlow(VP(), max_steps=3, denoise=True)(KEY, DATA.score_fn(VP()), (2, 4))
+    @jax.jit
+    def run():
+        few = ProbabilityFlow(VP(), max_steps=3, denoise=True)(KEY, DATA.score_fn(VP()), (2, 4))
+        return few, ProbabilityFlow(VP())(KEY, blown_up, (2, 4))
+
+    few, broken = run()
     assert np.all(np.isnan(few.x)) and int(few.num_evals) == 6 * 3 + 2
-    broken = ProbabilityFlow(VP())(KEY, blown_up, (2, 4))
     assert np.all(np.isnan(broken.x))
     assert int(broken.num_evals) < 600  # it gives up when the steps vanish, not when it has used them all
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("num_dims", [(4,), (2, 2, 1)])
 def test_steps_of_its_own_make_an_example_independent_of_its_batch(num_dims):
-    """Within rounding, where shared steps agree to the tolerances only; scores that know the batch are asked for it."""
+    """Up to rounding, while shared steps agree only to the tolerances; also for a score that depends on the batch."""
     sde, label = VE(), jnp.arange(64.0)
     score = DATA.score_fn(sde)
 
     def draw(num, per_example, rate):
-        def labelled(x, t):  # closes over something of the size of the batch, as a class-conditional score does
+        def labeled(x, t):  # closes over an array with one entry per example, as a class-conditional score does
             return score(x - broadcast_to_rank(rate * label[:num], x), t)
 
-        return ProbabilityFlow(sde, rtol=1e-3, atol=1e-3, per_example=per_example)(KEY, labelled, (num, *num_dims)).x
+        return ProbabilityFlow(sde, rtol=1e-3, atol=1e-3, per_example=per_example)(KEY, labeled, (num, *num_dims)).x
 
     draw = CountingJit(draw, static_argnums=(0, 1))
     whole = draw(64, True, 0.01)
@@ -109,15 +123,19 @@ def test_steps_of_its_own_make_an_example_independent_of_its_batch(num_dims):
     assert draw.num_traces == 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("per_example", [False, True])
-def test_states_of_the_way_are_returned_on_request(per_example):
+def test_intermediate_states_are_returned_on_request(per_example):
     sde, options = VP(), {"rtol": 1e-6, "atol": 1e-6, "per_example": per_example}
     score_fn = DATA.score_fn(sde)
-    whole = ProbabilityFlow(sde, denoise=True, **options)(KEY, score_fn, (3, 4), trajectory=3)
+
+    @jax.jit
+    def run():
+        whole = ProbabilityFlow(sde, denoise=True, **options)(KEY, score_fn, (3, 4), trajectory=3)
+        return whole, ProbabilityFlow(sde, eps=1 - 0.999 / 3, **options)(KEY, score_fn, (3, 4))
+
+    whole, middle = run()
     assert whole.states.shape == (3, 3, 4)
     np.testing.assert_array_equal(whole.states[-1], whole.x)
-    middle = ProbabilityFlow(sde, eps=1 - 0.999 / 3, **options)(KEY, score_fn, (3, 4))
     np.testing.assert_allclose(whole.states[0], middle.x, atol=2e-4)  # interpolated to fourth order
     assert middle.states is None
 

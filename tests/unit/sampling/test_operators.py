@@ -1,4 +1,4 @@
-"""Linear measurements: one contract for all, and each against its plain definition."""
+"""Linear measurements: one contract for all, and each operator against its definition."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ SHAPE = (6, 4, 3)
 NUM = 72
 RNG = np.random.default_rng(0)
 PIXELS = RNG.random((6, 4, 1)) < 0.6
-KERNEL = RNG.random((3, 2))  # of no symmetry, so that its Fourier transform has phases
+KERNEL = RNG.random((3, 2))  # without symmetry, so that its Fourier transform has phases
 MATRIX = RNG.normal(size=(5, NUM)).astype(np.float32)
 OPERATORS = {
     "mask": lambda: mask(SHAPE, PIXELS),
@@ -30,18 +30,18 @@ OPERATORS = {
     "dense": lambda: dense(SHAPE, MATRIX),
     "dense_of_low_rank": lambda: dense(SHAPE, np.concatenate([MATRIX, MATRIX[:1] - MATRIX[1:2]])),
 }
-ATOL = 2e-5  # float32: sums of up to 72 products of numbers near one, a few times over
+ATOL = 2e-5  # float32: a few sums of up to 72 products of numbers near one
 
 
 def rows(y):
-    """Real numbers [N, M] of measurements [N, ...]: real and imaginary parts are numbers of their own."""
+    """Real numbers [N, M] of measurements [N, ...]: real and imaginary parts count separately."""
     y = np.asarray(y).reshape(len(y), -1)
     return np.concatenate([y.real, y.imag], axis=1) if np.iscomplexobj(y) else y
 
 
 @jax.jit
 def facts(operator, x, y):
-    """All that the contract looks at, in one program."""
+    """Everything that the contract checks, in one compilation."""
     unit = jnp.eye(NUM).reshape(NUM, *operator.shape)
     basis = operator.to_basis(unit)
     return {
@@ -121,7 +121,7 @@ def test_white_noise_of_the_measurement_is_white_noise_of_its_coordinates(case):
     np.testing.assert_allclose(rows(found["observed"]), rows(found["Ax"]) + 0.5 * rows(found["noise"]), atol=ATOL)
 
 
-def test_measurements_are_what_they_say():
+def test_measurements_match_their_definitions():
     x = np.random.default_rng(2).normal(size=(2, *SHAPE)).astype(np.float32)
     expected = {
         "mask": x * PIXELS,
@@ -135,7 +135,7 @@ def test_measurements_are_what_they_say():
 
 
 def test_a_gaussian_blur_keeps_the_mean_and_widens_by_its_width():
-    """Of a point far from the border: weights that sum to one, of the Gaussian's variance in either direction."""
+    """For a point far from the edges: weights that sum to one, with the variance of the Gaussian in both directions."""
     point = jnp.zeros((1, 32, 32, 1)).at[0, 16, 16].set(1.0)
     y = np.asarray(gaussian_blur((32, 32, 1), 1.5, rtol=0.0).measure(point), np.float64)[0, :, :, 0]
     assert y.sum() == pytest.approx(1.0, abs=1e-5)
@@ -148,7 +148,7 @@ def test_a_gaussian_blur_keeps_the_mean_and_widens_by_its_width():
 def test_fourier_coefficients_of_opposite_frequencies_are_known_together():
     x = jnp.asarray(np.random.default_rng(3).normal(size=(2, *SHAPE)), jnp.float32)
     known = np.zeros((6, 4, 1), bool)
-    known[1, 3] = known[0, 0] = known[3, 2] = True  # a pair by one of its two, and two frequencies that are real
+    known[1, 3] = known[0, 0] = known[3, 2] = True  # one frequency of a pair, and two frequencies that are real
     operator = fourier(SHAPE, known)
     both = known.copy()
     both[5, 1] = True
@@ -161,13 +161,13 @@ def test_fourier_coefficients_of_opposite_frequencies_are_known_together():
 def test_fourier_noise_is_that_of_a_noisy_image():
     z = jnp.asarray(np.random.default_rng(4).normal(size=(4000, 4, 4, 1)), jnp.float32)
     y = np.asarray(fourier((4, 4, 1), np.ones((4, 4, 1))).observe(z, jnp.zeros_like(z), 0.5))[..., 0]
-    # Four standard errors of a variance of 4000 draws: 4 sqrt(2 / 4000) = 0.09 of it.
+    # Four standard errors of a variance of 4000 samples: 4 sqrt(2 / 4000) = 0.09 of it.
     np.testing.assert_allclose(np.mean(np.abs(y) ** 2, axis=0), 0.25, rtol=0.09)
     np.testing.assert_allclose(y[:, 1, 2].real.var(), 0.125, rtol=0.09)
     np.testing.assert_allclose(y[:, 2, 2].imag, 0.0, atol=ATOL)
 
 
-def test_every_image_may_have_its_own_mask_and_another_mask_does_not_recompile():
+def test_every_image_can_have_its_own_mask_and_a_new_mask_does_not_recompile():
     masks = np.random.default_rng(5).random((2, 2, 6, 4, 1)) < 0.5
     x = jnp.ones((2, *SHAPE))
     measure = CountingJit(lambda operator, x: operator.measure(x))
@@ -197,6 +197,6 @@ def test_bases_are_those_of_their_papers(golden):
         (lambda: grayscale(SHAPE).measure(jnp.ones((1, 4, 6, 3))), r"measures \[B, \*\(6, 4, 3\)\]"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_sentence(make, message):
+def test_mismatched_shapes_are_refused_in_one_sentence(make, message):
     with pytest.raises(ValueError, match=message):
         make()

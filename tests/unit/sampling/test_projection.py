@@ -69,7 +69,7 @@ def moves_of(num_scales):
 @pytest.mark.parametrize("task", ["inpaint", "colorize"])
 @pytest.mark.parametrize("name", ["vp", "ve"])
 def test_every_published_conditional_update_is_met(name, task, golden):
-    """Of `x_mean` the sensible version, which keeps the denoised values of what is not known."""
+    """`x_mean` is compared with the fixed version, which keeps the posterior mean of the unknown part."""
     g = golden("controllable")
     sde, moves, below = published(name, 1000), *moves_of(1000)
     score_fn = score_of(g, sde)
@@ -92,7 +92,7 @@ def test_every_published_conditional_update_is_met(name, task, golden):
 
 
 @pytest.mark.parametrize("name", ["vp", "ve"])
-def test_what_is_known_is_noised_as_published(name, golden):
+def test_the_known_part_is_noised_as_published(name, golden):
     g = golden("controllable")
     data, t = jnp.asarray(g["data"]), jnp.full((3,), float(g[f"{name}_t"]))
     constrain = inpaint(published(name, 1000), data, jnp.ones((8, 8, 1)))
@@ -104,8 +104,8 @@ def test_what_is_known_is_noised_as_published(name, golden):
 @pytest.mark.parametrize("task", ["inpaint", "colorize"])
 @pytest.mark.parametrize("name", ["vp", "ve"])
 def test_published_conditional_loops_are_met(name, task, golden):
-    """With the published loop's two peculiarities put in here: both moves are noised for the time before the predictor,
-    and the last `mean` is that of the bare step for what is known alone.
+    """With two peculiarities of the published loop: both moves are noised for the time before the predictor, and the
+    last `mean` is that of the unconstrained step for the known part only.
     """
     g = golden("controllable")
     sde, moves, below = published(name, 3, float(g["vp_loop_beta_max"])), *moves_of(3)
@@ -115,7 +115,7 @@ def test_published_conditional_loops_are_met(name, task, golden):
     prior = z[0] * sde.prior_std
     if task == "inpaint":
         x = jnp.where(operator.known, jnp.asarray(g["data"]), prior)
-    else:  # what is not known, taken in red, green and blue instead of the colour basis: without its red
+    else:  # the unknown part is taken in red, green and blue instead of the color basis, without its red
         bare = operator.to_basis(prior * jnp.array([0.0, 1.0, 1.0])[None, None, None])
         x = operator.from_basis(operator.estimate(jnp.asarray(g["gray"])[..., :1]) + bare)
 
@@ -123,7 +123,7 @@ def test_published_conditional_loops_are_met(name, task, golden):
     def run(x):
         for k, time in enumerate(np.linspace(1, 1e-5, 3, dtype=np.float32)):
             t = jnp.full((3,), time)
-            lower = jnp.where(t > 0.1, below(t) + 1e-4, -1.0)  # a little above the level, so that none is missed
+            lower = jnp.where(t > 0.1, below(t) + 1e-4, -1.0)  # slightly above the level, so that truncation finds it
             for i, step in enumerate(moves.values()):
                 sample = step(z[1 + 4 * k + 2 * i], score_fn, sde, x, t, lower)
                 sample = constrain(image_of(z[2 + 4 * k + 2 * i]), sample, t)
@@ -151,8 +151,8 @@ MEASUREMENTS = {
 
 
 @pytest.mark.parametrize("name", SDES)
-def test_what_is_known_is_kept(name):
-    """For each SDE with another measurement, of which the projection knows nothing but its basis."""
+def test_the_measurement_is_kept(name):
+    """A different measurement for each SDE; the projection uses only its basis."""
     sde, operator = SDES[name], MEASUREMENTS[name]
     image = jnp.asarray(np.random.default_rng(1).random((2, 4, 4, 3)), jnp.float32)
     y = operator.measure(image)
@@ -166,8 +166,8 @@ def test_what_is_known_is_kept(name):
     assert np.isfinite(x).all() and np.abs(x - image).max() > 0.1
 
 
-def test_the_loop_is_one_written_out_without_it():
-    """Inpainting, with two Langevin steps: every formula and every key again, in plain Python."""
+def test_the_loop_equals_one_written_out_by_hand():
+    """Inpainting with two Langevin steps: every formula and every key, in plain Python."""
     sde, rng = VP(), np.random.default_rng(1)
     image, known = jnp.asarray(rng.random((2, 4, 4, 3)), jnp.float32), jnp.asarray(rng.random((4, 4, 1)) < 0.5)
     times = grids.uniform(4, 1e-3)
@@ -204,7 +204,7 @@ def test_the_loop_is_one_written_out_without_it():
     np.testing.assert_allclose(found, jnp.where(known[None], image, x0), rtol=1e-6, atol=1e-6)
 
 
-def test_a_noisy_measurement_is_noised_by_what_is_missing():
+def test_a_noisy_measurement_gets_only_the_missing_noise():
     """Over measurement noise and fresh noise, a replaced coordinate is mean_coeff c + std z: as wide as without."""
     sde, t, num, noise_std = VP(), 0.3, 10_000, 0.2
     operator, rng = downsample((2, 2, 1), 2), np.random.default_rng(2)
@@ -218,13 +218,13 @@ def test_a_noisy_measurement_is_noised_by_what_is_missing():
     assert m * noise_std * 2 < std  # y / s is noisier than y: s = 1 / 2
     assert c[:, 0].mean() == pytest.approx(m * 1.4, abs=5 * std / np.sqrt(num))
     assert c[:, 0].std() == pytest.approx(std, rel=5 / np.sqrt(2 * num))  # five standard errors
-    np.testing.assert_allclose(c[:, 1:], 0.0, atol=1e-6)  # what is not measured stays: a constant block has none
+    np.testing.assert_allclose(c[:, 1:], 0.0, atol=1e-6)  # unmeasured coordinates stay: zero for a constant block
     late = constrain(z, Sample(x0, x0), jnp.full((num,), 0.01))
-    np.testing.assert_allclose(late.x, x0, atol=1e-6)  # less noisy than the measurement, which says nothing more
+    np.testing.assert_allclose(late.x, x0, atol=1e-6)  # less noisy than the measurement, which no longer matters
 
 
-def test_more_corrector_steps_bring_what_is_not_known_nearer_to_its_expectation():
-    """Half of four correlated numbers: the mean error of 4000 samples, whose standard error is 0.01."""
+def test_more_corrector_steps_bring_the_unknown_part_closer_to_its_expectation():
+    """Two of four correlated entries: the mean error of 4000 samples, with a standard error of 0.01."""
     data, known = correlated(4, shift=0.5), np.array([1, 1, 0, 0])
     x0 = jnp.asarray([[1.5, -1.0, 0.0, 0.0]])
     observed = known.astype(bool)

@@ -1,4 +1,4 @@
-"""Solvers for few steps: measured orders, laws, counts, chains; and the grids they walk on."""
+"""Solvers for few steps: measured orders, distributions, counts, chains; and their time grids."""
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,9 @@ from sde.vp import VP
 from tests.support.oracles import Mixture, correlated, propagate
 from tests.support.tracing import CountingJit
 
-pytestmark = pytest.mark.slow  # together a minute and a half; `make test` runs them
-
 CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine()}
 CHAINS = {"ddpm": ddpm_chain(0.1, 20.0, 1000), "smld": smld_chain(0.01, 50.0, 1000)}
-# Of UniPC-p the predictor has order p and the corrected whole p + 1 (Zhao et al. 2023, theorem 3.1).
+# The predictor of UniPC-p has order p, and order p + 1 with its corrector (Zhao et al. 2023, theorem 3.1).
 ORDERS = {
     "ddim": 1, "heun": 2, "dpmpp_2m": 2, "dpmpp_3m": 3, "unipc_2": 3, "unipc_3": 4, "deis_2": 2, "deis_3": 3,
 }  # fmt: skip
@@ -53,14 +51,14 @@ def root(cov):
 
 
 def solution(sde, x, t):
-    """Where the probability flow carries x [B, 4] of t = 1: E_t + S_t^(1/2) S_1^(-1/2) (x - E_1)."""
+    """The probability flow from x [B, 4] at t = 1 to t: E_t + S_t^(1/2) S_1^(-1/2) (x - E_1)."""
     (mean_1, cov_1), (mean, cov) = DATA.moments(sde, 1.0), DATA.moments(sde, t)
     return mean + (np.asarray(x) - mean_1) @ np.linalg.inv(root(cov_1)) @ root(cov)
 
 
 @pytest.mark.parametrize("name", ["vp", "subvp", "ve"])
-def test_solvers_have_the_order_that_their_papers_say(name):
-    """On a mixture, with steps equal in log-SNR, in double precision, against a solution to 1e-10."""
+def test_solvers_have_the_order_that_their_papers_state(name):
+    """On a mixture, with equal steps in log-SNR, in double precision, against a solution to 1e-10."""
     sde, eps = CONTINUOUS[name], 1e-2
     parts = correlated(2, spread=0.6, shift=1.0, seed=1), correlated(2, spread=0.5, shift=1.0, seed=2)
     with jax.enable_x64(True):
@@ -79,14 +77,14 @@ def test_solvers_have_the_order_that_their_papers_say(name):
         errors = jax.device_get(run())
     for method, (one, two) in errors.items():
         order = np.log2(one / two)
-        # The next term is of relative size h = 10 / 120 times about one, the more the higher the order.
+        # The relative size of the next term is about h = 10 / 120, and larger for higher orders.
         assert abs(order - ORDERS[method]) < 0.12 * ORDERS[method], f"{method}: order {order}, errors {one}, {two}"
         assert two < 0.01, method
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_a_dozen_calls_of_every_solver_come_close(name):
-    """Twelve equal steps in log-SNR, then Tweedie; DDIM as the yardstick."""
+    """Twelve equal steps in log-SNR, then Tweedie's formula; compared with DDIM."""
     sde = CONTINUOUS[name]
     eps = {"ve": 1e-5, "edm": 1e-4}.get(name, 1e-3)
     times, score_fn = grids.log_snr(sde, 12, eps), DATA.score_fn(sde)
@@ -122,7 +120,7 @@ STOCHASTIC = ["ddim_1", "dpmpp_2m_sde", "churn"]
 
 
 @pytest.mark.parametrize("name", ["vp", "subvp", "ve"])
-def test_noisy_solvers_meet_mean_and_covariance_of_the_data(name):
+def test_noisy_solvers_reproduce_mean_and_covariance_of_the_data(name):
     sde, num, eps = CONTINUOUS[name], 20_000, 1e-3
     times, score_fn = grids.log_snr(sde, 80, eps), DATA.score_fn(sde)
     mean, cov = DATA.moments(sde, eps)
@@ -138,7 +136,7 @@ def test_noisy_solvers_meet_mean_and_covariance_of_the_data(name):
 
 @pytest.mark.parametrize("name", ["vp", "subvp", "ve", "edm"])
 def test_ddim_has_the_right_law_for_every_eta(name):
-    """Mean and covariance, propagated exactly: an error that halves with the step, whatever the noise."""
+    """Mean and covariance, propagated exactly: the error halves with the step for every amount of noise."""
     sde, exact = CONTINUOUS[name], DATA.moments(CONTINUOUS[name], 1e-2)
     with jax.enable_x64(True):
         start = tuple(jnp.asarray(a) for a in DATA.moments(sde, 1.0))
@@ -156,7 +154,7 @@ def test_ddim_has_the_right_law_for_every_eta(name):
 
 @pytest.mark.parametrize("name", [*CONTINUOUS, *CHAINS])
 def test_ddim_with_all_its_noise_is_ancestral_sampling(name):
-    """Noise for noise, and so in law."""
+    """With the same noise, and therefore in distribution."""
     sde = CONTINUOUS.get(name) or CHAINS[name]
     t, t_next = jnp.array([0.9, 0.5, 0.2]), jnp.array([0.8, 0.2, 0.01 if name in CONTINUOUS else -1.0])
     z, data = jax.random.normal(KEY, (2, 3, 4))
@@ -169,8 +167,8 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling(name):
 
 
 @pytest.mark.parametrize("name", [*CONTINUOUS, *CHAINS])
-def test_churn_leaves_the_law_where_it_was_and_raises_the_time(name):
-    """Noisy data of time t become noisy data of t_hat, whose sigma is (1 + gamma) times as large."""
+def test_churn_keeps_the_distribution_and_raises_the_time(name):
+    """Noisy data at time t become noisy data at t_hat, whose sigma is (1 + gamma) times as large."""
     sde = CONTINUOUS.get(name) or CHAINS[name]
     t = jnp.array([0.05, 0.3, 0.7, 1.0])
     sigma = sde.std(t) / sde.mean_coeff(t)
@@ -180,7 +178,7 @@ def test_churn_leaves_the_law_where_it_was_and_raises_the_time(name):
     np.testing.assert_array_equal(t_hat[jnp.array([0, 3])], t[jnp.array([0, 3])])  # below the range, and at its end
     np.testing.assert_array_equal(moved[jnp.array([0, 3]), 0], 2.0)
     ratio = np.minimum(1.4 * sigma[1:3], sde.std(jnp.asarray(1.0)) / sde.mean_coeff(jnp.asarray(1.0))) / sigma[1:3]
-    rtol = 1e-3 if name in CONTINUOUS else 0.03  # float32 of the time; the next level of a thousand
+    rtol = 1e-3 if name in CONTINUOUS else 0.03  # float32 rounding of the time; the next of a thousand levels
     np.testing.assert_allclose(sigma_hat[1:3] / sigma[1:3], ratio, rtol=rtol)
     scale, std = sde.transition(t[1:3], t_hat[1:3])
     np.testing.assert_allclose(moved[1:3, 0], scale * 2 + std, rtol=1e-5)
@@ -224,8 +222,8 @@ def test_a_sample_depends_on_its_own_key_only_and_nothing_recompiles(method):
 
 
 @pytest.mark.parametrize("method", ["heun", "dpmpp_2m", "unipc_2"])
-def test_states_of_the_way_are_returned_on_request(method):
-    """Four of twenty: the second is that of another run which ends there, the last is the sample itself."""
+def test_intermediate_states_are_returned_on_request(method):
+    """Four of twenty: the second equals the result of a run that ends there, the last is the sample itself."""
     sde, times = VP(), grids.uniform(20, 1e-3)
     score_fn = DATA.score_fn(sde)
     options = {"lower_final": False} if method in METHODS else {}
@@ -247,7 +245,7 @@ def test_known_values_arrive_exactly(method, name):
     data = jnp.array([[0.3, 9.0, -0.7, 9.0], [0.1, 9.0, 0.9, 9.0]])
 
     def constrain(z, sample, t):
-        # The denoised sample of a continuous SDE is told time 0, which is the data for a chain below zero only.
+        # The denoised sample of a continuous SDE has time 0; for a chain only a time below zero means the data.
         clean = broadcast_to_rank(jnp.where(t <= 0, 0.0, 1.0), data)
         mean = jnp.where(clean == 0, data, broadcast_to_rank(sde.mean_coeff(t), data) * data)
         noisy = mean + clean * broadcast_to_rank(sde.std(t), data) * z
@@ -259,7 +257,7 @@ def test_known_values_arrive_exactly(method, name):
     assert np.all(np.abs(x[:, 1::2]) < 5)
 
 
-def test_a_start_takes_the_rest_of_the_grid():
+def test_a_start_uses_the_rest_of_the_grid():
     sde, times = VP(), grids.log_snr(VP(), 40, 1e-3)
     score_fn = DATA.score_fn(sde)
     sampler = Multistep(sde, METHODS["dpmpp_2m"], times, denoise=False)
@@ -302,7 +300,7 @@ def test_grids_of_a_chain_are_different_levels_from_the_noisiest_to_its_data(nam
     assert np.all(np.abs(steps_of + 999 / 19) <= 1)  # evenly chosen
 
 
-def test_what_has_no_meaning_is_refused():
+def test_invalid_arguments_are_refused():
     vp = VP()
     for make, message in [
         (lambda: ddim(eta=1.1), r"must be in \[0, 1\]"),

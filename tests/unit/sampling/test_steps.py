@@ -42,7 +42,7 @@ def errors(sde, times, exact, moves):
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_predictors_converge_at_first_order(name):
-    """Mean and covariance of the samples, propagated exactly in double precision, against those of the marginal."""
+    """Mean and covariance, propagated exactly in double precision, against those of the marginal."""
     sde = CONTINUOUS[name]
     with jax.enable_x64(True):
         exact = DATA.moments(sde, 1e-3)
@@ -54,7 +54,9 @@ def test_predictors_converge_at_first_order(name):
         )
         for key, (coarse, fine) in run().items():
             coarse, fine = np.asarray(coarse), np.asarray(fine)
-            if key.startswith("ancestral") or name == "ve":  # the mean is E[x at t_next | x at t]; VE leaves it alone
+            if (
+                key.startswith("ancestral") or name == "ve"
+            ):  # the mean is E[x at t_next | x at t]; VE does not change it
                 assert fine[0] < 1e-12
                 coarse, fine = coarse[1:], fine[1:]
             # VE, first-order error of the variance v: int (u - 1) / (u + 1)^3 du = 0 over u = sigma^2 / v in (0, oo).
@@ -68,7 +70,7 @@ def test_predictors_converge_at_first_order(name):
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("variance", ["posterior", "transition"])
 def test_ancestral_sampling_of_a_chain_reaches_its_data(name, variance):
-    """Over all levels and below the first, where the data are: an error that halves with twice the levels."""
+    """Over all levels to the data: the error halves with twice the levels."""
     exact = (DATA.mean, DATA.cov)
     step, found = ancestral(variance=variance), []
     for num_scales in [200, 400]:
@@ -81,7 +83,7 @@ def test_ancestral_sampling_of_a_chain_reaches_its_data(name, variance):
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 @pytest.mark.parametrize("snr", [0.16, 0.5])
-def test_annealed_langevin_is_as_wide_as_its_law(name, snr):
+def test_annealed_langevin_has_its_stationary_variance(name, snr):
     """Unadjusted Langevin dynamics with step e has stationary variance v / (1 - e / (2 v)), in each eigendirection."""
     sde, t = CONTINUOUS[name], 0.6
     with jax.enable_x64(True):
@@ -97,7 +99,7 @@ def test_annealed_langevin_is_as_wide_as_its_law(name, snr):
         np.testing.assert_allclose(found[1], expected, rtol=1e-6, atol=1e-9 * values.max())
 
 
-def test_langevin_is_as_wide_as_its_law():
+def test_langevin_has_its_stationary_variance():
     """On N(0, v) in many dimensions |z| / |score| = v / std(x), and the stationary variance is v (1 + alpha snr^2)."""
     sde, t, t_next, shape = CONTINUOUS["vp"], 0.3, 0.29, (16, 4096)
     data = Gaussian(np.zeros(1), np.eye(1) * 0.25)
@@ -150,7 +152,7 @@ def test_a_misspelled_setting_is_refused():
         table.CorrectorSettings(snr=0.1, nrom="batch")
 
 
-def test_what_does_not_exist_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="variance = 'prior'"):
         ancestral(variance="prior")
     with pytest.raises(ValueError, match="norm = 'pixel'"):
@@ -161,7 +163,7 @@ def test_what_does_not_exist_is_refused():
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
-def test_denoising_is_the_conditional_expectation_of_the_data(name):
+def test_the_posterior_mean_is_the_conditional_expectation_of_the_data(name):
     """E[x_0 | x_t] = mu + m S (m^2 S + std^2 I)^-1 (x_t - m mu) for Gaussian data."""
     sde, t = CONTINUOUS[name], jnp.array([0.05, 0.3])
     x = jnp.array([[0.5, -1.0, 0.2], [1.0, 0.3, -0.4]])

@@ -1,4 +1,4 @@
-"""Laws that every SDE obeys, and the numbers of the published implementation."""
+"""Laws that every SDE obeys, and numbers of the published implementation."""
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def test_everything_compiles_once_for_any_rank(sde):
 
 
 @each
-def test_prior_has_the_density_that_it_is_drawn_from(sde):
+def test_the_prior_density_is_that_of_its_samples(sde):
     x = sde.prior_sample(jax.random.key(0), (2000, 8))
     entropy = 8 * 0.5 * np.log(2 * np.pi * np.e * sde.prior_std**2)
     # The log-density of a Gaussian in D dimensions has variance D / 2.
@@ -105,7 +105,7 @@ def test_coefficients_equal_the_published_numbers(name, golden):
 
 @pytest.mark.parametrize("name", ["vp", "subvp"])
 def test_std_near_zero_keeps_its_digits(name, golden):
-    """The published float32 value is off by 0.5 to 1 per cent at t = 1e-5; ours meets double precision to 1e-5."""
+    """The published float32 value is off by 0.5% to 1% at t = 1e-5; ours agrees with double precision to 1e-5."""
     g = golden(f"sde_{name}")
     t, exact = g["t"][0, 0], g["std_f64"][0, 0]
     assert abs(float(CONTINUOUS[name].std(jnp.asarray(t))) / exact - 1) < 1e-5  # rounding of t and of the constants
