@@ -2,12 +2,10 @@
 
 import absl.flags
 import numpy as np
-import pytest
 
 from tests.support.own_data import PIXELS, batches_of, forms, save
 
 
-@pytest.mark.slow
 def test_worker_processes_and_threads_give_the_same_batches(tmp_path):
     for i, pixels in enumerate(PIXELS):
         save(tmp_path / "own" / ("ant", "bee", "cow")[i // 4] / f"{i:02d}.png", pixels)

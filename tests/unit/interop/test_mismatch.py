@@ -132,7 +132,6 @@ def places(tree, depth=3):
             yield from places(tree[key], depth - 1)
 
 
-@pytest.mark.slow
 def test_any_part_of_a_pytorch_file_may_be_anything(tmp_path):
     shapes, order, _, contents = checkpoint("smallest")
     for parent, key in list(places(contents, 4)):
