@@ -1,7 +1,7 @@
-"""Own data of every kind through the programs: twenty steps, samples, bits or nats per dimension."""
+"""Data of every kind given by a path, through the programs: twenty steps, samples, bits or nats per dimension."""
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,15 +21,14 @@ from tests.support.configs import load
 
 
 class Case(NamedTuple):
-    """What an array holds, and what of the config makes a network for it."""
+    """The contents of an array, and the network for it."""
 
     shape: tuple[int, ...]
     dtype: str
     num_labels: int = 0
-    model: dict[str, Any] = {"name": perceptron.NAME}  # noqa: RUF012 (nobody changes it)
+    network: str = perceptron.NAME
 
 
-# A network for another rank is a line here.
 CASES = [
     Case((7, 5, 2), "uint16", num_labels=3),
     Case((5, 6, 1), "uint8"),
@@ -40,8 +39,8 @@ CASES = [
     Case((16, 2), "uint8", num_labels=2),
     Case((11, 1), "float32"),
     Case((4, 3, 5, 1), "uint8"),
-    Case((12,), "float32", num_labels=2, model={"name": "mlp"}),
-    Case((9,), "uint16", model={"name": "mlp"}),
+    Case((12,), "float32", num_labels=2, network="mlp"),
+    Case((9,), "uint16", network="mlp"),
 ]
 LEVELS = {"uint8": 256, "uint16": 65536, "float32": 0}
 NUM = 40
@@ -49,11 +48,11 @@ NUM = 40
 
 def values(case):
     """Uniform levels, or standard normal floats with mean 3."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     shape = (NUM, *case.shape)
     if case.dtype == "float32":
-        return (3 + draw.normal(size=shape)).astype(case.dtype)
-    return draw.integers(0, LEVELS[case.dtype], shape, case.dtype)
+        return (3 + rng.normal(size=shape)).astype(case.dtype)
+    return rng.integers(0, LEVELS[case.dtype], shape, case.dtype)
 
 
 def config_of(case, path):
@@ -62,43 +61,44 @@ def config_of(case, path):
     np.savez(path, x=values(case), **labels)
     config.data.dataset = f"npz:{path}"
     config.model.num_labels = case.num_labels
-    config.model.update(case.model)
     if case.dtype == "float32":
         config.data.update(offset=3.0, scale=1.0)
     config.training.update(n_iters=20, snapshot_freq=20, log_freq=10, eval_freq=0, snapshot_freq_for_preemption=20)
-    config.training.snapshot_num_samples = 8  # as many as the evaluation draws, so that one program does
+    config.training.snapshot_num_samples = 8  # as many as in the evaluation, so that one compilation is enough
     config.eval.update(enable_loss=False, batch_size=8, num_samples=8)
     return config
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
-    run = Run(config_of(case, tmp_path / "x.npz"), str(tmp_path / "run"), jax.devices()[:1])
+    config = config_of(case, tmp_path / "x.npz")
+    config.model.name = case.network
+    run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
     assert data_shape(run.config) == run.train.shape == case.shape
     run_lib.train(run)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20] and all(np.isfinite(line["loss"]) for line in lines)
-    with Image.open(tmp_path / "run" / "samples" / "snapshot_1.png") as picture:
-        assert min(picture.size) > 2 * min(case.shape[:-1] or case.shape)
+    with Image.open(tmp_path / "run" / "samples" / "snapshot_1.png") as grid:
+        assert min(grid.size) > 2 * min(case.shape[:-1] or case.shape)
     (report,) = run_lib.evaluate(run)
     samples = np.load(report.parent / "samples.npz")["arr_0"]
     assert samples.shape == (8, *case.shape) and samples.dtype == case.dtype and len(np.unique(samples)) > 1
     results = json.loads(report.read_text())["results"]
     levels = LEVELS[case.dtype]
     if levels:
-        # No model has fewer than the entropy of uniform levels; one that knows nothing of them has some more. The
-        # estimate is of 4 examples: a tenth of a bit is several standard errors.
-        figure = results["bits_per_dim"]
-        assert np.log2(levels) - 0.1 < figure["mean"] < np.log2(levels) + 10 and "nats_per_dim" not in results
+        # No model has less than the entropy of uniform levels, and an untrained one has somewhat more. The estimate
+        # is from 4 examples: a tenth of a bit is several standard errors.
+        estimate = results["bits_per_dim"]
+        assert np.log2(levels) - 0.1 < estimate["mean"] < np.log2(levels) + 10 and "nats_per_dim" not in results
     else:
         # The entropy of a standard normal is 1.42 nats; 4 examples have 0.71 / sqrt(4 D) around it.
-        figure = results["nats_per_dim"]
-        assert 1.0 < figure["mean"] < 12 and "bits_per_dim" not in results
-    assert figure["num_examples"] == NUM // 10 and figure["num_nonfinite"] == 0
+        estimate = results["nats_per_dim"]
+        assert 1.0 < estimate["mean"] < 12 and "bits_per_dim" not in results
+    assert estimate["num_examples"] == NUM // 10 and estimate["num_nonfinite"] == 0
 
 
 def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
-    """Data ten times as large have ln 10 nats per dimension more; the network sees the same."""
+    """Data ten times as large have ln 10 more nats per dimension; the input of the network is the same."""
     case = Case((2, 2, 1), "float32")
     found = []
     for factor in (1.0, 10.0):
@@ -111,7 +111,7 @@ def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
         gaussian = lambda x, t: -x  # noqa: E731 (the score of a standard normal, whatever the time)
         found.append(run.system.measure_bits_per_dim(gaussian, keys, batch["x"])["nats_per_dim"])
         np.testing.assert_allclose(run.system.to_data(to_model(config, 0)(batch["x"])), batch["x"], rtol=1e-5)
-    np.testing.assert_allclose(found[1] - found[0], np.log(10), rtol=1e-4)  # float32 and the solver's own steps
+    np.testing.assert_allclose(found[1] - found[0], np.log(10), rtol=1e-4)  # float32, and the steps of the solver
     x = values(case)[:: NUM // 4][:4].reshape(4, -1) - 3
     expected = 0.5 * np.log(2 * np.pi) + 0.5 * (x**2).mean(axis=1)
     np.testing.assert_allclose(found[0], expected, atol=1e-2)  # the tolerance of the solver in this config
@@ -139,8 +139,8 @@ def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
         ),
     ],
 )
-def test_settings_that_do_not_suit_the_data_are_named(tmp_path, settings, message):
-    config = config_of(Case((7, 5, 2), "uint8", num_labels=3, model={}), tmp_path / "x.npz")
+def test_settings_that_do_not_fit_the_data_are_named(tmp_path, settings, message):
+    config = config_of(Case((7, 5, 2), "uint8", num_labels=3), tmp_path / "x.npz")
     for key, value in settings.items():
         section, name = key.split(".")
         config[section][name] = value
@@ -163,12 +163,12 @@ def test_floats_refuse_what_needs_levels(tmp_path):
         Run(config, str(tmp_path), jax.devices()[:1])
 
 
-def test_the_config_is_completed_once_and_stays(tmp_path):
+def test_completing_the_config_again_changes_nothing(tmp_path):
     config = config_of(CASES[0], tmp_path / "x.npz")
     data.resolve(config)
     first = default.to_json(config)
     assert first["data"]["shape"] == [7, 5, 2] and first["data"]["num_levels"] == 65536
     data.resolve(config)
     assert default.to_json(config) == first
-    again = default.from_json(first)
-    assert data_shape(again) == (7, 5, 2)
+    restored = default.from_json(first)
+    assert data_shape(restored) == (7, 5, 2)

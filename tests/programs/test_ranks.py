@@ -1,4 +1,4 @@
-"""Vectors, series, images that are not square, and volumes through the programs, and what is refused for them."""
+"""Vectors, series, non-square images and volumes through the programs, and what is refused for them."""
 
 import json
 
@@ -32,7 +32,7 @@ SAMPLING = {
 
 
 def config_of(kind):
-    """A tiny model of random levels, or of the tumours' values without levels."""
+    """A tiny model of random levels, or of the measurements of tumors, which are floats."""
     config = load("configs/vp/smoke.py")
     config.data.update(dataset="synthetic", shape=SHAPES[kind], centered=True)
     config.model.update(ch_mult=(1, 2), attn_resolutions=(SHAPES[kind][0] // 2,))
@@ -40,19 +40,17 @@ def config_of(kind):
     config.training.update(n_iters=20, snapshot_freq=20, snapshot_freq_for_preemption=20, snapshot_sampling=False)
     config.eval.update(batch_size=64, num_samples=4, rtol=0.1, atol=0.1)
     if kind == "vectors":
-        config.data.update(dataset="tumours", uniform_dequantization=False)
+        config.data.update(dataset="tumors", uniform_dequantization=False)
         config.model.name = "mlp"
     return config
 
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
-    """Volumes with a U-Net; `tests/unit/models/test_ranks.py` has the others."""
+    """A U-Net for volumes; `test_networks.py` has those of other ranks."""
     config = config_of(kind)
     if kind in ("series", "images"):
         config.model.name = perceptron.NAME
-    if kind == "vectors":
-        config.data.data_dir = str(tmp_path / "data")
     run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
     run_lib.train(run)
     (path,) = run_lib.evaluate(run)
@@ -61,9 +59,9 @@ def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
     assert path.with_name("samples.png").is_file()
     if kind == "vectors":
         assert "bits_per_dim" not in results and results["nats_per_dim"]["num_examples"] == 95
-        # A network that predicts no noise, which it does at first, has ln(2 pi) / 2 + int beta / 2 = 0.919 + 5.025.
+        # A network that predicts zero noise, as it does at first, has ln(2 pi) / 2 + int beta / 2 = 0.919 + 5.025.
         assert 0 < results["nats_per_dim"]["mean"] < 5.944
-    else:  # uniform levels have 8 bits/dim, no model has fewer
+    else:  # uniform levels have 8 bits/dim, and no model has less
         assert results["bits_per_dim"]["num_examples"] == 128 and 8 < results["bits_per_dim"]["mean"] < 16
 
 
@@ -95,9 +93,8 @@ def test_a_network_that_does_not_fit_the_shape_is_refused_by_name(kind, changes,
         ("series", {"data.dataset": "digits"}, r"of \(16, 2\), but digits has \(8, 8, 1\); set config.data.shape"),
     ],
 )  # fmt: skip
-def test_settings_of_data_that_do_not_fit_are_refused_by_name(kind, changes, message, data_dir):
+def test_settings_of_data_that_do_not_fit_are_refused_by_name(kind, changes, message):
     config = config_of(kind)
-    config.data.data_dir = data_dir
     config.update_from_flattened_dict(changes)
     with pytest.raises(ValueError, match=message):
         build_data.source(config, "train")
@@ -113,7 +110,7 @@ def test_tasks_for_images_and_features_of_images_are_refused_by_name(tmp_path):
         _ = run.extractor
 
 
-def test_a_batch_tells_the_network_how_it_was_augmented():
+def test_the_network_is_conditioned_on_the_augmentation_of_a_batch():
     config = config_of("vectors")
     config.model.augment_dim = 2
     labels = make_condition(config)
@@ -126,7 +123,7 @@ def test_a_batch_tells_the_network_how_it_was_augmented():
     assert set(make_condition(config)(x, {"augment": augment}, None)) == {"labels"}
 
 
-def test_values_without_levels_have_nats_per_dimension_of_their_density():
+def test_floats_have_nats_per_dimension_of_their_density():
     config = config_of("vectors")
     config.data.shape = (4,)
     config.eval.update(divergence="exact", bpd_eps=1e-3, rtol=1e-4, atol=1e-4)
@@ -134,7 +131,7 @@ def test_values_without_levels_have_nats_per_dimension_of_their_density():
     fn = likelihood.bits_per_dim(config, sde, 0)
     x = data.sample(0, (8, 4))
     found = jax.jit(lambda keys, x: fn(data.score_fn(sde), keys, x))(example_keys(jax.random.key(0), 8), x)
-    expected = -data.logp(sde, x, jnp.full((8,), 1e-3)) / 4  # the model's density at bpd_eps, which is in closed form
+    expected = -data.logp(sde, x, jnp.full((8,), 1e-3)) / 4  # the closed form of the model's density at bpd_eps
     assert set(found) == {"nats_per_dim", "logp_nats", "num_evals"}
     np.testing.assert_allclose(
         found["nats_per_dim"], expected, atol=2e-3
@@ -144,30 +141,30 @@ def test_values_without_levels_have_nats_per_dimension_of_their_density():
         likelihood.bits_per_dim(config, sde, 0)
 
 
-def test_volumes_are_drawn_as_slices_and_images_of_two_channels_side_by_side():
+def test_volumes_are_shown_as_slices_and_images_of_two_channels_side_by_side():
     levels = np.arange(2 * 2 * 3 * 4, dtype=np.uint8).reshape(2, 2, 3, 4, 1)  # two volumes of two slices of 3x4
     scale = 64 // 3
-    picture = sample_grid(levels, 256, columns=1)
-    assert picture.shape == (2 * (3 * scale + 1) + 1, 2 * 4 * scale + 2, 1)
-    np.testing.assert_array_equal(picture[1, 1:-1, 0][::scale], [0, 1, 2, 3, 12, 13, 14, 15])
-    picture = sample_grid(np.array([[[[10, 20]]]], np.uint8), 256)  # one pixel of two channels
-    np.testing.assert_array_equal(picture[1, [1, 65], 0], [10, 20])
+    grid = sample_grid(levels, 256, columns=1)
+    assert grid.shape == (2 * (3 * scale + 1) + 1, 2 * 4 * scale + 2, 1)
+    np.testing.assert_array_equal(grid[1, 1:-1, 0][::scale], [0, 1, 2, 3, 12, 13, 14, 15])
+    grid = sample_grid(np.array([[[[10, 20]]]], np.uint8), 256)  # one pixel of two channels
+    np.testing.assert_array_equal(grid[1, [1, 65], 0], [10, 20])
 
 
-def test_a_series_is_drawn_as_a_line_from_the_least_to_the_largest_value():
+def test_a_series_is_drawn_as_a_line_from_the_smallest_to_the_largest_value():
     rising = np.linspace(-1, 3, 50, dtype=np.float32)[None, :, None]
-    picture = sample_grid(rising, 0)
-    assert picture.shape == (PLOT_HEIGHT + 2, PLOT_WIDTH + 2, 3)
-    rows, columns = np.nonzero(picture[1:-1, 1:-1].min(-1) < 255)
+    grid = sample_grid(rising, 0)
+    assert grid.shape == (PLOT_HEIGHT + 2, PLOT_WIDTH + 2, 3)
+    rows, columns = np.nonzero(grid[1:-1, 1:-1].min(-1) < 255)
     first, last = rows[columns == columns.min()], rows[columns == columns.max()]
     assert columns.min() == MARGIN and columns.max() == PLOT_WIDTH - MARGIN
     assert first.max() == PLOT_HEIGHT - MARGIN and last.min() == MARGIN
 
 
-def test_vectors_are_drawn_against_each_other():
+def test_vectors_are_plotted_against_each_other():
     values = np.stack([np.linspace(0, 1, 9), np.linspace(1, 0, 9), np.full(9, np.nan)], axis=1).astype(np.float32)
-    picture = sample_grid(values, 0)
-    assert picture.shape[0] == picture.shape[1] and picture.shape[0] > 3 * 100
+    grid = sample_grid(values, 0)
+    assert grid.shape[0] == grid.shape[1] and grid.shape[0] > 3 * 100
     with pytest.raises(ValueError, match="give .N, .... of rank 1 to 4"):
         sample_grid(np.zeros((2, 1, 1, 1, 1, 1)), 0)
     assert default.get_config().data.shape == ()
