@@ -1,11 +1,11 @@
-"""Whether samples of a class are of that class, by the word of a classifier that has seen the training digits only.
+r"""Accuracy of class-conditional digits: how often an independent classifier recognizes the requested class.
 
     python main.py --config=configs/subvp/digits_ddpmpp_conditional.py --workdir=DIR --mode=sample --task=class \
         --num_samples=50
     python -m benchmarks.classes DIR/sample/class/samples.npz
 
-The classifier is scikit-learn's support vector machine on the grey levels; its accuracy on the test digits stands
-beside the samples'. One JSON line.
+The classifier is scikit-learn's support vector machine on the pixels of the training digits. Prints one JSON line, with
+the classifier's accuracy on the test digits for comparison.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from data import stock
 
 
 def main() -> None:
-    """Trains the classifier and judges the samples."""
+    """Trains the classifier and applies it to the samples."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("samples", help="the samples.npz of --mode=sample --task=class: arr_0 and labels")
-    parser.add_argument("--data_dir", help="where TFDS keeps the digits")
+    parser.add_argument("samples", help="the samples.npz of --mode=sample --task=class, with arr_0 and labels")
+    parser.add_argument("--data_dir", help="the TFDS data directory")
     arguments = parser.parse_args()
 
     def split(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -29,15 +29,15 @@ def main() -> None:
         examples = source.fetch(np.arange(len(source)))
         return examples["x"].reshape(len(source), -1), examples["label"]
 
-    judge = SVC(C=10.0, gamma="scale").fit(*split("train"))
-    with np.load(arguments.samples, allow_pickle=False) as drawn:
-        samples, labels = drawn["arr_0"], drawn["labels"]
-    right = judge.predict(samples.reshape(len(samples), -1)) == labels
+    classifier = SVC(C=10.0, gamma="scale").fit(*split("train"))
+    with np.load(arguments.samples, allow_pickle=False) as arrays:
+        samples, labels = arrays["arr_0"], arrays["labels"]
+    correct = classifier.predict(samples.reshape(len(samples), -1)) == labels
     result = {
         "samples": len(samples),
-        "as_asked": float(right.mean()),
-        "of_each_class": {int(label): float(right[labels == label].mean()) for label in np.unique(labels)},
-        "accuracy_on_test_digits": float(judge.score(*split("test"))),
+        "accuracy": float(correct.mean()),
+        "accuracy_by_class": {int(label): float(correct[labels == label].mean()) for label in np.unique(labels)},
+        "accuracy_on_test_digits": float(classifier.score(*split("test"))),
     }
     print(json.dumps(result))
 

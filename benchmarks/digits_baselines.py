@@ -1,9 +1,9 @@
-"""Bits/dim of simple densities on the digits, by the same split, dequantisation and formula as the models'.
+"""Bits/dim of Gaussian mixtures on the digits, with the same data split, dequantization, and formula as the models.
 
     python -m benchmarks.digits_baselines [--components 1 5 10 20 30] [--data_dir=DIR]
 
-Gaussian mixtures with full covariances, regularised; for each number of components the best of several strengths on the
-test split itself, so that the baseline is not undersold. Prints JSON lines.
+The mixtures have full, regularized covariances. For each number of components, the regularization with the best result
+on the test split itself is reported, which favors the baseline. Prints JSON lines.
 """
 
 import argparse
@@ -18,22 +18,22 @@ from data.stock import Source, load
 COMPONENTS = (1, 5, 10, 20, 30)
 
 
-def scaled(source: Source, rng: np.random.Generator) -> np.ndarray:
-    """All images, dequantised uniformly, as [N, 64] in [-1, 1]."""
+def dequantized(source: Source, rng: np.random.Generator) -> np.ndarray:
+    """All images with uniform dequantization, [N, 64] in [-1, 1]."""
     levels = source.fetch(np.arange(source.num_examples))["x"].reshape(source.num_examples, -1)
     return 2 * (levels + rng.uniform(size=levels.shape)) / source.num_levels - 1
 
 
 def main() -> None:
-    """Fits and prints."""
+    """Fits the mixtures and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--components", type=int, nargs="+", default=COMPONENTS)
-    parser.add_argument("--data_dir", help="where TFDS keeps the digits")
+    parser.add_argument("--components", type=int, nargs="+", default=COMPONENTS, help="numbers of components")
+    parser.add_argument("--data_dir", help="the TFDS data directory")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     sources = load("digits", "train", arguments.data_dir), load("digits", "test", arguments.data_dir)
-    # Several dequantisations of each training image stand for the density of the dequantised data.
-    train, test = np.concatenate([scaled(sources[0], rng) for _ in range(8)]), scaled(sources[1], rng)
+    # Several dequantized copies of each training image approximate the density of the dequantized data.
+    train, test = np.concatenate([dequantized(sources[0], rng) for _ in range(8)]), dequantized(sources[1], rng)
     num_dims, num_levels = train.shape[1], sources[0].num_levels
     for components in arguments.components:
         best = math.inf

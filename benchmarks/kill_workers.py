@@ -1,12 +1,12 @@
-"""Kills the workers of an evaluation, over and over, and compares what they leave with what one worker leaves.
+"""Kills evaluation workers again and again, and compares the result with that of a single, uninterrupted worker.
 
     python -m benchmarks.kill_workers --kills=20 [--seed=0] [--folder=DIR]
 
-A tiny model of the digits is trained by `main.py`, then evaluated three times, each worker a process of its own: by one
-worker, by four, and by four of which one after the other is killed (SIGKILL) and started again: while it starts, while
-any of them writes a round, between rounds, or at random. Compared are SHA-256 of the report, of the overview and of
-every file of a round; and it is counted how often each image is in them. Prints JSON lines: one for each evaluation.
-Ends with 1 where anything differs.
+`main.py` trains a tiny model of the digits and evaluates it three times, with each worker in a separate process: with
+one worker, with four, and with four that are killed (SIGKILL) one at a time and restarted. They are killed at startup,
+while one of them writes a round, between rounds, and at random. The report, the overview, and all round files are
+compared by SHA-256, and the rounds are checked to contain each image exactly once. Prints JSON lines, one per
+evaluation. The exit code is 1 if anything differs.
 """
 
 import argparse
@@ -28,11 +28,11 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).parent.parent
 WORKERS = 4
-NUM_TEST, NUM_SAMPLES = 300, 100  # test images of the digits, samples to draw
+NUM_TEST, NUM_SAMPLES = 300, 100  # test images of the digits, generated samples
 SETTINGS = {
     "eval.batch_size": 16,  # many rounds
     "eval.enable_bpd": True,
-    "eval.bpd_method": "bound",  # which compiles soon
+    "eval.bpd_method": "bound",  # compiles quickly
     "eval.enable_sampling": True,
     "eval.enable_metrics": True,
     "eval.features": "pixels",
@@ -40,47 +40,45 @@ SETTINGS = {
     "eval.num_samples": NUM_SAMPLES,
     "eval.sample_format": "both",
 }
-# When to kill, in turn.
+# When to kill, in this order.
 MOMENTS = ("between rounds", "write", "start", "random")
 
 
 class Process:
-    """One `main.py` on a workdir; its messages are in a file."""
+    """A process of `main.py`; its output is appended to LOG.log in the folder."""
 
     def __init__(self, folder: pathlib.Path, log: str, *flags: str):
         command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={folder / 'run'}", *flags]
         command.append(f"--config.data.data_dir={folder / 'data'}")
-        cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "XLA_FLAGS": ""}  # of one device
-        small = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "XLA_FLAGS": ""}  # one device
+        cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
         self.log = folder / f"{log}.log"
         with self.log.open("a") as file:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, **cache, **small}
-            )
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, **cache})
 
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     def kill(self) -> bool:
-        """SIGKILL; False where it had ended before."""
+        """Sends SIGKILL; False if the process had already exited."""
         self._process.send_signal(signal.SIGKILL)
         return self._process.wait() == -signal.SIGKILL
 
-    def end(self) -> int:
-        """Waits for the end; the exit code."""
+    def wait(self) -> int:
+        """Waits for the process to exit; its exit code."""
         return self._process.wait()
 
 
 def worker(folder: pathlib.Path, name: str, index: int = 0, count: int = 1) -> Process:
-    """A worker of the evaluation `name`."""
+    """Starts worker `index` of `count` of the evaluation `name`."""
     flags = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
-    shared = ("--mode=eval", f"--eval_folder={name}", f"--eval_worker={index}", f"--eval_workers={count}")
-    return Process(folder, f"{name}_{index}", *shared, *flags)
+    mode = ("--mode=eval", f"--eval_folder={name}", f"--eval_worker={index}", f"--eval_workers={count}")
+    return Process(folder, f"{name}_{index}", *mode, *flags)
 
 
 def digest(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file of an evaluation, but for the times that it took and what is half-written."""
+    """SHA-256 of every file of an evaluation except wall-clock times and temporary files."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "wall_seconds.jsonl"]
     names = {path: str(path.relative_to(folder)) for path in files}
     return {
@@ -89,7 +87,7 @@ def digest(folder: pathlib.Path) -> dict[str, str]:
 
 
 def counted_once(folder: pathlib.Path) -> bool:
-    """Whether the rounds hold each test image and each sample exactly once."""
+    """Whether the rounds contain each test image and each sample exactly once."""
     for task, num in (("loss", NUM_TEST), ("bits_per_dim", NUM_TEST), ("samples", NUM_SAMPLES)):
         indices = []
         for path in sorted((folder / "ckpt_1" / task).glob("round_*.npz")):
@@ -101,19 +99,19 @@ def counted_once(folder: pathlib.Path) -> bool:
     return results["loss"]["num_examples"] == results["bits_per_dim"]["num_examples"] == NUM_TEST
 
 
-def kill_one(folder: pathlib.Path, workers: list[Process], moment: str, dice: random.Random) -> int | None:
-    """Kills one of the workers at the moment; its number, or None where all had ended before it came."""
+def kill_one(folder: pathlib.Path, workers: list[Process], moment: str, rng: random.Random) -> int | None:
+    """Kills one of the workers at that moment; its index, or None if all exited first."""
     began, before = time.monotonic(), _rounds(folder)
-    delay = dice.uniform(0, 3)
+    delay = rng.uniform(0, 3)
     while alive := [index for index, process in enumerate(workers) if process.alive()]:
-        come = {
-            "between rounds": _rounds(folder) > before + dice.randrange(3),
+        reached = {
+            "between rounds": _rounds(folder) > before + rng.randrange(3),
             "write": any(folder.glob("ckpt_1/*/.round_*.tmp")),
             "start": time.monotonic() > began + delay,
             "random": _rounds(folder) > before and time.monotonic() > began + delay,
         }
-        if come[moment]:
-            chosen = dice.choice(alive)
+        if reached[moment]:
+            chosen = rng.choice(alive)
             return chosen if workers[chosen].kill() else None
         time.sleep(0.0005)
     return None
@@ -123,34 +121,34 @@ def _rounds(folder: pathlib.Path) -> int:
     return sum(1 for _ in folder.glob("*/*/round_*.npz"))
 
 
-def killed(folder: pathlib.Path, kills: int, dice: random.Random) -> tuple[dict[str, int], list[int]]:
-    """An evaluation by workers that are killed and begun again; the kills by their moments, and the exit codes."""
+def killed(folder: pathlib.Path, kills: int, rng: random.Random) -> tuple[dict[str, int], list[int]]:
+    """Evaluates with workers that are killed and restarted; the number of kills by moment, and the exit codes."""
     workers = [worker(folder, "killed", index, WORKERS) for index in range(WORKERS)]
     hits = collections.Counter[str]()
-    for turn in range(kills):
-        moment = MOMENTS[turn % len(MOMENTS)]
-        index = kill_one(folder / "run" / "killed", workers, moment, dice)
+    for number in range(kills):
+        moment = MOMENTS[number % len(MOMENTS)]
+        index = kill_one(folder / "run" / "killed", workers, moment, rng)
         if index is None:
             break
         hits[moment] += 1
         workers[index] = worker(folder, "killed", index, WORKERS)
-    return dict(hits), [process.end() for process in workers]
+    return dict(hits), [process.wait() for process in workers]
 
 
 def measure(kills: int, folder: pathlib.Path, seed: int) -> Iterator[dict[str, Any]]:
-    """The three evaluations; a dict for each."""
+    """Runs the three evaluations; a dict for each."""
     folder.mkdir(parents=True, exist_ok=True)
-    if Process(folder, "train", "--mode=train").end() != 0 or worker(folder, "alone").end() != 0:
-        raise RuntimeError(f"training, or the worker that is left alone, ended with an error: see {folder}/*.log")
+    if Process(folder, "train", "--mode=train").wait() != 0 or worker(folder, "alone").wait() != 0:
+        raise RuntimeError(f"training or the evaluation with one worker failed: see {folder}/*.log")
     expected = digest(folder / "run" / "alone")
     for name in ("alone", "four", "killed"):
         hits, codes = dict[str, int](), [0]
         if name == "four":
-            codes = [process.end() for process in [worker(folder, name, i, WORKERS) for i in range(WORKERS)]]
+            codes = [process.wait() for process in [worker(folder, name, i, WORKERS) for i in range(WORKERS)]]
         elif name == "killed":
             hits, codes = killed(folder, kills, random.Random(seed))
-        found = digest(folder / "run" / name)
-        different = sorted(path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path))
+        actual = digest(folder / "run" / name)
+        different = sorted(path for path in expected.keys() | actual.keys() if expected.get(path) != actual.get(path))
         yield {
             "evaluation": name,
             "kills": hits,
@@ -162,19 +160,19 @@ def measure(kills: int, folder: pathlib.Path, seed: int) -> Iterator[dict[str, A
 
 
 def main() -> int:
-    """Prints the results."""
+    """Runs the comparison and prints the results; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=pathlib.Path, default=None)
+    parser.add_argument("--kills", type=int, default=20, help="total number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments and the choice of workers")
+    parser.add_argument("--folder", type=pathlib.Path, default=None, help="folder of the run; temporary by default")
     arguments = parser.parse_args()
     folder = (arguments.folder or pathlib.Path(tempfile.mkdtemp(prefix="kill_workers_"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    wrong = 0
+    num_different = 0
     for result in measure(arguments.kills, folder, arguments.seed):
         print(json.dumps(result), flush=True)
-        wrong += bool(result["different"] or any(result["exit_codes"]) or not result["each image once"])
-    return 1 if wrong else 0
+        num_different += bool(result["different"] or any(result["exit_codes"]) or not result["each image once"])
+    return 1 if num_different else 0
 
 
 if __name__ == "__main__":

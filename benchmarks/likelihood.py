@@ -1,20 +1,22 @@
-"""Likelihood of a batch: one fused solve on the device against the published way, through the host.
+"""Likelihood of a batch: one compiled ODE solve on the device, compared with the published method on the host.
 
     python -m benchmarks.likelihood [--batch=8] [--repeats=5] [--tolerance=1e-5]
     python -m benchmarks.likelihood --config=configs/subvp/digits_ddpmpp_continuous.py --workdir=runs/demo
     python -m benchmarks.likelihood --config=configs/ve/cifar10_ncsnpp_continuous.py [--config.KEY=VALUE ...]
 
-The published way: SciPy's RK45 on the host with a state in double precision, drift and divergence as two programs, the
-latter by a vector-Jacobian product, of which each evaluates the network. Ours with two solvers at the same tolerance
-and at looser ones, with the same probes, network and data, taking turns. Without a workdir the network of the config
-has random weights and sees noise; without a config it is a small NCSN++, on 8x8 and 16x16 pixels.
+The published method uses SciPy's RK45 on the host with a state in double precision. The drift and the divergence are
+separate programs, the latter with a vector-Jacobian product, and each evaluates the network. It is compared with two of
+our solvers, at the same tolerance and at looser ones, with the same probes, network, and data; all of them alternate.
+Without --workdir, the network of the config has random weights, and the data are noise. Without --config, it is a small
+NCSN++ for 8x8 and 16x16 pixels.
 
-Prints JSON lines. `seconds` are medians; `first_seconds` is the first call, which compiles; operations are those of the
-network with its Jacobian-vector product, as often as the ODE asks for them, counted as `benchmarks/measurement.py`
-says. `error` is the root mean square over the batch of what the solver leaves, in bits/dim, against the same ODE in
-double precision at 1e-7, with the same probes; `speedup` is over the published way. The last line of a model names the
-fastest row whose error is no larger than the published way's. Rows of several probes have `probe_error`, the standard
-error of an image's bits/dim, and `cost` = seconds x probe_error^2, by which estimators compare.
+Prints JSON lines. `seconds` is a median; `first_seconds` is the first call, which compiles. Operations are those of the
+network with its Jacobian-vector product, times the number of evaluations, counted as `benchmarks/measurement.py`
+describes. `error` is the error of the solver in bits/dim, as the root mean square over the batch, relative to a
+solution of the same ODE with the same probes in double precision at a tolerance of 1e-7. `speedup` is relative to the
+published method. The last line of a model names the fastest row with an error no larger than that of the published
+method. Rows with several probes have `probe_error`, the standard error of an image's bits/dim, and
+`cost` = seconds x probe_error^2, which compares estimators at equal error.
 """
 
 import argparse
@@ -51,7 +53,7 @@ METHODS = ("dopri5", "bosh3", "hutchinson 8", "hutchpp 12")
 
 
 class Problem(NamedTuple):
-    """A model and a batch: `x` [B, H, W, C] at time eps; `keys` [B]."""
+    """A model and a batch `x` [B, H, W, C] at time `eps`, with `keys` [B]."""
 
     name: str
     score_fn: ScoreFn
@@ -61,11 +63,11 @@ class Problem(NamedTuple):
     eps: float
 
 
-Timed = Callable[[], tuple[np.ndarray, int]]  # () -> log-density in nats [B], evaluations of the ODE's right-hand side
+Timed = Callable[[], tuple[np.ndarray, int]]  # () -> log-density in nats [B], number of ODE evaluations
 
 
 def published(problem: Problem, tolerance: float) -> Timed:
-    """Song et al. 2021, appendix D.2, in the manner of the published code: written from its description."""
+    """The method of Song et al. 2021, appendix D.2, on the host as in the published code; written from the paper."""
     sde, shape, size = problem.sde, problem.x.shape, problem.x.size
     probes = sample_probes("rademacher", fold_in(problem.keys, 0), shape)
 
@@ -80,8 +82,8 @@ def published(problem: Problem, tolerance: float) -> Timed:
 
     def field(t: float, state: np.ndarray) -> np.ndarray:
         x = jnp.asarray(state[:size].reshape(shape), jnp.float32)
-        at = jnp.full(shape[0], t, jnp.float32)
-        return np.concatenate([np.asarray(a, np.float64).ravel() for a in (drift(x, at), divergence(x, at))])
+        times = jnp.full(shape[0], t, jnp.float32)
+        return np.concatenate([np.asarray(a, np.float64).ravel() for a in (drift(x, times), divergence(x, times))])
 
     def run() -> tuple[np.ndarray, int]:
         start = np.concatenate([np.asarray(problem.x, np.float64).ravel(), np.zeros(shape[0])])
@@ -94,24 +96,23 @@ def published(problem: Problem, tolerance: float) -> Timed:
 
 
 def fused(problem: Problem, divergence: Divergence, tolerance: float, solver: str = "dopri5") -> Callable[[], Any]:
-    """This framework's solve, compiled as one program."""
+    """Our solver, compiled as one program."""
     settings: dict[str, Any] = {"eps": problem.eps, "rtol": tolerance, "atol": tolerance, "solver": solver}
     compiled = jax.jit(lambda x, divergence: log_likelihood(problem.score_fn, problem.sde, x, divergence, **settings))
     return lambda: jax.block_until_ready(compiled(problem.x, divergence))
 
 
-def tight(problem: Problem) -> np.ndarray:
-    """The same log-density [B] in double precision, at a tolerance of 1e-7: what errors are measured against."""
-    drawn = sample_probes(
-        "rademacher", fold_in(problem.keys, 0), problem.x.shape
-    )  # in double precision they are others
+def accurate(problem: Problem) -> np.ndarray:
+    """The log-density in nats [B] in double precision at a tolerance of 1e-7, the reference for errors."""
+    # Sampled in single precision: in double precision, the same keys give other probes.
+    single = sample_probes("rademacher", fold_in(problem.keys, 0), problem.x.shape)
     with jax.enable_x64(True):
-        exact, probes = problem._replace(x=problem.x.astype(jnp.float64)), drawn.astype(jnp.float64)
+        exact, probes = problem._replace(x=problem.x.astype(jnp.float64)), single.astype(jnp.float64)
         return np.asarray(fused(exact, Hutchinson(probes[None]), 1e-7)().logp_nats)
 
 
 def small_config(sde: str, image_size: int) -> ConfigDict:
-    """An NCSN++ of 16 channels and two resolutions."""
+    """An NCSN++ with 16 channels and two resolutions."""
     config = default.get_config()
     {"vp": presets.vp, "ve": presets.ve}[sde](config)
     presets.ncsnpp(config)
@@ -121,7 +122,7 @@ def small_config(sde: str, image_size: int) -> ConfigDict:
 
 
 def random_problem(sde: str, image_size: int, batch: int) -> Problem:
-    """A small network with random weights on Gaussian noise of deviation 0.5."""
+    """A small network with random weights, on Gaussian noise of standard deviation 0.5."""
     config = small_config(sde, image_size)
     network, shape = make_network(config), (batch, image_size, image_size, 3)
     params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, *shape[1:])), jnp.ones(1))["params"]
@@ -132,7 +133,7 @@ def random_problem(sde: str, image_size: int, batch: int) -> Problem:
 
 
 def noise_problem(config: ConfigDict, name: str, batch: int) -> Problem:
-    """The network of any config with random weights, on uniform noise in the shape of its data."""
+    """The network of any config with random weights, on uniform noise in the shape of the data."""
     network, shape = make_network(config), (batch, *data_shape(config))
     params = jax.jit(network.init)(jax.random.key(0), *example_inputs(config))["params"]
     x, keys = jax.random.uniform(jax.random.key(1), shape), example_keys(jax.random.key(2), batch)
@@ -141,7 +142,7 @@ def noise_problem(config: ConfigDict, name: str, batch: int) -> Problem:
 
 
 def trained_problem(config: ConfigDict, name: str, workdir: str, batch: int) -> Problem:
-    """The newest checkpoint of a run, on the first images of its test set."""
+    """The newest checkpoint of a run, on the first images of the test split."""
     run = Run.of_checkpoint(config, workdir, devices=jax.devices()[:1])
     system: Any = run.system
     checkpoints = Checkpoints(run.workdir / "checkpoints")
@@ -154,7 +155,7 @@ def trained_problem(config: ConfigDict, name: str, workdir: str, batch: int) -> 
 
 
 def flops_of_evaluation(problem: Problem) -> float:
-    """Operations of the drift and of one estimate of its divergence, for the batch."""
+    """Operations of one evaluation of the drift and an estimate of its divergence, for the batch."""
     return measurement.flops_of(
         lambda x, t, probe: drift_and_divergence(problem.score_fn, problem.sde, x, t, probe),
         problem.x,
@@ -164,9 +165,9 @@ def flops_of_evaluation(problem: Problem) -> float:
 
 
 def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for the published way, one for each of our solvers and estimators, and the comparison at equal error."""
+    """A row for the published method, one for each of our solvers and estimators, and the comparison at equal error."""
     shape, bits = problem.x.shape, math.prod(problem.x.shape[1:]) * math.log(2)
-    exact = tight(problem)
+    exact = accurate(problem)
     single = Hutchinson(sample_probes("rademacher", fold_in(problem.keys, 0), shape)[None])
     estimators: dict[str, Divergence] = {
         "hutchinson 8": hutchinson("rademacher", fold_in(problem.keys, 1), shape, 8),
@@ -179,16 +180,16 @@ def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[
         jobs[solver, factor * tolerance] = fused(problem, single, factor * tolerance, solver)
     for name, estimator in several.items():
         jobs[name, 10 * tolerance] = fused(problem, estimator, 10 * tolerance)
-    found, first = {}, {}
+    results, first = {}, {}
     for job, run in jobs.items():
         began = time.perf_counter()
-        found[job] = run()
+        results[job] = run()
         first[job] = time.perf_counter() - began
-    seconds, each, peak = _timed(jobs, repeats), flops_of_evaluation(problem), measurement.peak_flops()
+    seconds, flops, peak = _timed(jobs, repeats), flops_of_evaluation(problem), measurement.peak_flops()
     rows: list[dict[str, Any]] = []
-    for (method, at), result in found.items():
-        row: dict[str, Any] = {"method": method, "tolerance": at, **seconds[method, at]}
-        row |= {"first_seconds": first[method, at], "images_per_second": shape[0] / row["seconds"]}
+    for (method, job_tolerance), result in results.items():
+        row: dict[str, Any] = {"method": method, "tolerance": job_tolerance, **seconds[method, job_tolerance]}
+        row |= {"first_seconds": first[method, job_tolerance], "images_per_second": shape[0] / row["seconds"]}
         if method == "published":
             row |= {"network_evals": 2 * result[1], "error": _error(result[0], exact, bits)}
         elif method in several:
@@ -196,7 +197,7 @@ def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[
             row |= {"network_evals": int(result.num_evals), "probe_error": error, "cost": row["seconds"] * error**2}
         else:
             row |= {"network_evals": int(result.num_evals), "error": _error(result.logp_nats, exact, bits)}
-            rate = each * int(result.num_evals) / row["seconds"]
+            rate = flops * int(result.num_evals) / row["seconds"]
             row |= {"gflops_per_second": rate / 1e9, "share_of_peak": rate / peak}
         rows.append(row | {"speedup": seconds["published", tolerance]["seconds"] / row["seconds"]})
     equal = [row for row in rows[1:] if row.get("error", math.inf) <= rows[0]["error"]]
@@ -206,7 +207,7 @@ def compare(problem: Problem, tolerance: float, repeats: int, methods: Sequence[
 
 
 def _timed(jobs: dict[tuple[str, float], Callable[[], Any]], repeats: int) -> dict[tuple[str, float], dict[str, float]]:
-    """Median and spread of the wall time of each, which take turns."""
+    """Median and spread of the wall-clock time of each job; the jobs alternate."""
     seconds: dict[tuple[str, float], list[float]] = {job: [] for job in jobs}
     for _ in range(repeats):
         for job, run in jobs.items():
@@ -214,28 +215,30 @@ def _timed(jobs: dict[tuple[str, float], Callable[[], Any]], repeats: int) -> di
             run()
             seconds[job].append(time.perf_counter() - began)
     return {
-        job: {"seconds": statistics.median(each), "spread_seconds": max(each) - min(each)}
-        for job, each in seconds.items()
+        job: {"seconds": statistics.median(values), "spread_seconds": max(values) - min(values)}
+        for job, values in seconds.items()
     }
 
 
 def _error(logp_nats: np.ndarray, exact: np.ndarray, bits: float) -> float:
-    """Root mean square over the batch of the difference, in bits/dim."""
+    """Root mean square of the difference over the batch, in bits/dim."""
     return float(np.sqrt(np.mean((np.asarray(logp_nats, np.float64) - exact) ** 2))) / bits
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Compares the methods on each model and prints the results."""
     malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tolerance", type=float, default=1e-5)
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="beside the published way")
+    parser.add_argument(
+        "--methods", nargs="+", default=METHODS, choices=METHODS, help="compared with the published method"
+    )
     measurement.add_config(parser, required=False)
-    parser.add_argument("--workdir")
+    parser.add_argument("--workdir", help="workdir of a training run of --config")
     args = parser.parse_args()
-    measurement.tell(**measurement.machine(), diffrax=diffrax.__version__, scipy=scipy.__version__)
+    measurement.print_json(**measurement.machine(), diffrax=diffrax.__version__, scipy=scipy.__version__)
     problems: Iterable[Problem]
     if args.workdir:
         problems = [trained_problem(measurement.config_of(args), args.config, args.workdir, args.batch)]
@@ -245,7 +248,7 @@ def main() -> None:
         problems = (random_problem(sde, size, args.batch) for sde, size in (("vp", 8), ("ve", 8), ("vp", 16)))
     for problem in problems:
         for row in compare(problem, args.tolerance, args.repeats, args.methods):
-            measurement.tell(**row)
+            measurement.print_json(**row)
 
 
 if __name__ == "__main__":

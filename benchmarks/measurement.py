@@ -1,13 +1,13 @@
-"""What the benchmarks share: configs on the command line, turns, medians and spreads, peak rates, memory, JSON lines.
+"""What the benchmarks share: configs on the command line, interleaved repeats, medians and spreads, peak rates, memory.
 
-How operations are counted. XLA's cost analysis of the program before optimisation: each multiplication and each
-addition of a product, a convolution or an elementwise operation is one, with what a convolution does not multiply (its
-padding) left out; a transcendental function is none. It counts the body of a loop once, so that loops are counted here
-as the cost of one evaluation times the number of evaluations. What XLA recomputes or leaves out afterwards changes
-nothing: the figure says how much the model asks for, and the share of the peak how well that is served.
+How operations are counted: by XLA's cost analysis of the program before optimization. Each multiplication and each
+addition in a matrix product, convolution, or elementwise operation counts as one operation. Multiplications with the
+padding of a convolution and transcendental functions do not count. The analysis counts the body of a loop once, so the
+benchmarks multiply the cost of one evaluation by the number of evaluations. What XLA later recomputes or eliminates
+makes no difference: the count is what the model requires, and the fraction of the peak is how efficiently that runs.
 
-The peak is the rate of a large square matrix product on one device, in the same run, in the type of the model and at
-the default precision of matrix products, which on NVIDIA's cards is TF32 for float32.
+The peak is the rate of a product of large square matrices on one device, measured in the same run, with the model's
+dtype and the default precision of matrix products, which on NVIDIA GPUs is TF32 for float32.
 """
 
 import argparse
@@ -32,89 +32,84 @@ from builders.shape import data_shape
 from configs import default
 
 MIB = 2**20
-SIZES = {"cpu": (2048, 4)}  # side of the matrices of the peak, and products in one program
+SIZES = {"cpu": (2048, 4)}  # of the peak measurement: side of the matrices, number of products in one program
 LARGE = (8192, 16)
 
 
 def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """The flags --config=FILE and --config.KEY=VALUE for every setting, as `main.py` has them."""
-    parser.add_argument("--config", required=required, metavar="FILE", help="an experiment: a file of configs/")
+    """Adds the flags --config=FILE and --config.KEY=VALUE for every setting, as in `main.py`."""
+    parser.add_argument("--config", required=required, metavar="FILE", help="an experiment: a file in configs/")
     for key, _ in default.flatten(default.get_config()):
         parser.add_argument(f"--config.{key}", dest=f"config.{key}", nargs="?", const="True", help=argparse.SUPPRESS)
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:
-    """The flag --cpu_devices, as `main.py` has it."""
-    parser.add_argument("--cpu_devices", type=int, help="on a CPU, how many devices it counts as")
+    """Adds the flag --cpu_devices, as in `main.py`."""
+    parser.add_argument("--cpu_devices", type=int, help="number of JAX devices to split a CPU into")
 
 
 def config_of(arguments: argparse.Namespace) -> ConfigDict:
-    """The experiment that the flags describe. Errors: ValueError where a setting is wrong."""
+    """The config that the flags describe. Errors: ValueError for an invalid setting."""
     given = {key: value for key, value in vars(arguments).items() if key.startswith("config.") and value is not None}
-    words = [f"--config={arguments.config}", *(f"--{key}={value}" for key, value in given.items())]
-    own = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", lock_config=True, flag_values=own, sys_argv=["", *words])
-    own(["", *words])
-    default.validate(own.config)
-    return own.config
+    argv = ["", f"--config={arguments.config}", *(f"--{key}={value}" for key, value in given.items())]
+    parsed = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", lock_config=True, flag_values=parsed, sys_argv=argv)
+    parsed(argv)
+    default.validate(parsed.config)
+    return parsed.config
 
 
 def random_batch(config: ConfigDict, size: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Noise in the shape of the data, in 8 bits, with labels: what a step costs does not depend on what it sees."""
-    draw = np.random.default_rng(seed)
-    levels = draw.integers(0, 256, (size, *data_shape(config)), np.uint8)
-    return {"x": levels, "label": draw.integers(0, max(1, config.model.num_labels), (size,), np.int32)}
+    """Random uint8 data in the config's shape, with labels: the cost of a step does not depend on the values."""
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(0, 256, (size, *data_shape(config)), np.uint8)
+    return {"x": levels, "label": rng.integers(0, max(1, config.model.num_labels), (size,), np.int32)}
 
 
-def cost_of(work: Callable[[], Any]) -> tuple[float, float]:
-    """Wall time of one call, and the time that all processors together spent on it in this process."""
+def wall_and_processor_seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Wall-clock time of one call, and the processor time of this process, summed over all cores."""
     before = time.process_time()
     wall = seconds_of(work)
     return wall, time.process_time() - before
 
 
-def settled(result: Any) -> Any:
-    """`result` once it is there."""
-    return jax.block_until_ready(result)
-
-
 def seconds_of(work: Callable[[], Any]) -> float:
-    """Wall time of one call, its arrays included."""
+    """Wall-clock time of one call, until the arrays that it returns are ready."""
     began = time.perf_counter()
-    settled(work())
+    jax.block_until_ready(work())
     return time.perf_counter() - began
 
 
-def alternate(
+def interleave(
     jobs: Mapping[Any, Callable[[], Any]], repeats: int, measure: Callable[[Callable[[], Any]], Any]
 ) -> dict[Any, list[Any]]:
-    """What `measure` finds of each job in each turn; they take turns, and who begins changes."""
+    """What `measure` returns for each job, by repeat. The jobs alternate, and each repeat starts with another one."""
     names = list(jobs)
     times: dict[Any, list[Any]] = {name: [] for name in names}
-    for turn in range(repeats):
-        first = turn % len(names)
+    for repeat in range(repeats):
+        first = repeat % len(names)
         for name in names[first:] + names[:first]:
             times[name].append(measure(jobs[name]))
     return times
 
 
 def summary(values: Sequence[float], unit: str = "seconds") -> dict[str, Any]:
-    """Median, and least and largest."""
+    """Median, minimum, and maximum."""
     return {unit: statistics.median(values), "spread": [min(values), max(values)]}
 
 
 def flops_of(function: Callable[..., Any], *arguments: Any) -> float:
-    """Operations of one call, as XLA counts them; see the head of this module for how."""
+    """Operations of one call, as counted by XLA; see the module docstring."""
     return flops_of_lowered(jax.jit(function).lower(*arguments))
 
 
 def flops_of_lowered(lowered: Any) -> float:
-    """The same of what is lowered already."""
+    """Operations of a lowered program."""
     return float((lowered.cost_analysis() or {}).get("flops", math.nan))
 
 
 def peak_flops(dtype: Any = jnp.float32, repeats: int = 5) -> float:
-    """Operations a second of products of large square matrices of `dtype` on one device: the best of the repeats."""
+    """Operations per second of products of large square matrices of `dtype` on one device: the best of the repeats."""
     side, num = SIZES.get(jax.default_backend(), LARGE)
     a = jax.random.normal(jax.random.key(0), (side, side), dtype) / math.sqrt(side)
 
@@ -122,39 +117,39 @@ def peak_flops(dtype: Any = jnp.float32, repeats: int = 5) -> float:
     def products(a: jax.Array) -> jax.Array:
         return jax.lax.fori_loop(0, num, lambda _, b: a @ b, a)
 
-    settled(products(a))
+    jax.block_until_ready(products(a))
     return 2 * side**3 * num / min(seconds_of(lambda: products(a)) for _ in range(repeats))
 
 
-def memory(compiled: Any) -> dict[str, float]:
-    """MiB of each device that a program needs by XLA's plan: all of it, what is not in or out, what is donated."""
-    found = compiled.memory_analysis()
-    if found is None:
+def planned_memory(compiled: Any) -> dict[str, float]:
+    """Memory in MiB that XLA plans for a program on each device: the total, temporaries, and donated arguments."""
+    plan = compiled.memory_analysis()
+    if plan is None:
         return {}
-    whole = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    total = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
     return {
-        "planned_mib": (whole - found.alias_size_in_bytes) / MIB,
-        "temporary_mib": found.temp_size_in_bytes / MIB,
-        "donated_mib": found.alias_size_in_bytes / MIB,
+        "planned_mib": (total - plan.alias_size_in_bytes) / MIB,
+        "temporary_mib": plan.temp_size_in_bytes / MIB,
+        "donated_mib": plan.alias_size_in_bytes / MIB,
     }
 
 
-def most_memory() -> dict[str, float]:
-    """MiB in use at most so far: of the first device, where it tells, and of the process on the host."""
-    there = jax.local_devices()[0].memory_stats() or {}
-    device = {"device_peak_mib": there["peak_bytes_in_use"] / MIB} if "peak_bytes_in_use" in there else {}
+def peak_memory() -> dict[str, float]:
+    """Peak memory in MiB so far: of the first device, if it reports this, and of the process on the host."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    device = {"device_peak_mib": stats["peak_bytes_in_use"] / MIB} if "peak_bytes_in_use" in stats else {}
     return device | {"host_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def achieved(seconds: Sequence[float], size: int, flops_per_image: float, dtype: Any) -> dict[str, Any]:
-    """What `size` images in `seconds`, of each turn, amount to, beside the peak of all devices, measured now."""
-    shares = 1 if jax.default_backend() == "cpu" else jax.device_count()  # devices of one CPU use the same cores
-    middle, peak = statistics.median(seconds), peak_flops(dtype) * shares
-    flops = flops_per_image * size / middle
+def throughput(seconds: Sequence[float], size: int, flops_per_image: float, dtype: Any) -> dict[str, Any]:
+    """The rates of processing `size` images in `seconds` (one entry per repeat), and the peak rate of all devices."""
+    num_devices = 1 if jax.default_backend() == "cpu" else jax.device_count()  # the devices of a CPU share its cores
+    median, peak = statistics.median(seconds), peak_flops(dtype) * num_devices
+    flops = flops_per_image * size / median
     return {
         **summary(seconds),
         "repeats": len(seconds),
-        "images_per_second": size / middle,
+        "images_per_second": size / median,
         "images_per_second_spread": [size / max(seconds), size / min(seconds)],
         "gflops_per_second": flops / 1e9,
         "peak_gflops_per_second": peak / 1e9,
@@ -163,7 +158,7 @@ def achieved(seconds: Sequence[float], size: int, flops_per_image: float, dtype:
 
 
 def machine() -> dict[str, Any]:
-    """Device and versions, which every line carries."""
+    """Device and versions, for the first line of a benchmark."""
     device = jax.devices()[0]
     return {
         "device": processor() if device.platform == "cpu" else device.device_kind,
@@ -176,7 +171,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor and its number of cores, as far as the system tells them."""
+    """The processor model, as far as the system reports it, and the number of cores."""
     cores = len(os.sched_getaffinity(0))
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -187,17 +182,17 @@ def processor() -> str:
 
 
 def dtype_of(config: ConfigDict) -> Any:
-    """The type that the network computes in."""
+    """The dtype in which the network computes."""
     return jnp.dtype(config.model.get("dtype", "float32"))
 
 
-def tell(**line: Any) -> None:
-    """One JSON line, floats to four digits."""
+def print_json(**line: Any) -> None:
+    """Prints one JSON line, with floats rounded to four digits."""
     print(json.dumps({key: rounded(value) for key, value in line.items()}), flush=True)
 
 
 def rounded(value: Any) -> Any:
-    """Floats to four digits, in lists too."""
+    """`value` with floats rounded to four significant digits, in lists too."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
-    return [rounded(each) for each in value] if isinstance(value, list | tuple) else value
+    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,16 +1,22 @@
-"""The cost of safety: a training step with everything that guards it, and without.
+"""The cost of safety: a training step with and without the checks and bookkeeping that protect it.
 
     python -m benchmarks.overhead [--config=configs/subvp/photos_ddpmpp_continuous.py] [--turns=100]
 
-`bare`: the compiled step in a loop. `finite`: with the check of `training.on_nonfinite = skip` inside the step. `loop`:
-the trainer's bookkeeping around the bare step, which is the pending metrics, the check for signals, and every
-`training.log_freq` steps the means, the search for non-finite values, and the running median. `all`: check and
-bookkeeping. `averages`: with two power-function averages. The variants take turns of one step each, in a rotating
-order; `overhead_percent` is the median of a step's time relative to the bare step of the same turn, minus one, with
-the standard error of that median by the bootstrap. The cost of a checkpoint's checksums is in seconds, and as a share
-of the steps between two checkpoints at the config's interval. `bare_again`: the bare step once more, which shows the
-error of the measurement itself. `processor`: the same in processor time, which excludes waiting for a busy machine.
-Prints JSON lines.
+Variants of the step:
+
+    bare        the compiled step in a loop
+    bare_again  the bare step once more, which shows the error of the measurement itself
+    finite      with the check of `training.on_nonfinite = skip` inside the step
+    loop        with the trainer's bookkeeping around the step: pending metrics, the check for signals, and, every
+                `training.log_freq` steps, means, the check for non-finite values, and the running median
+    all         with both
+    averages    with two power-function EMAs
+
+The variants alternate, one step per turn, in a rotating order. `overhead_percent` is the median over the turns of a
+step's time relative to the bare step of the same turn, minus one. Its standard error is estimated by the bootstrap. The
+columns with `processor_` are the same for processor time, which excludes waiting on a busy machine. The cost of a
+checkpoint's checksums is given in seconds and relative to the training time between two checkpoints at the config's
+interval. Prints JSON lines.
 """
 
 import argparse
@@ -40,7 +46,7 @@ NUM_BOOTSTRAP = 1000
 
 
 class Variant:
-    """A compiled step and a state of its own; `step()` gives the seconds that one takes, of wall and of processor."""
+    """A compiled step with its own state; `step()` runs and times it."""
 
     def __init__(self, config: ConfigDict, *, skip: bool = False, averages: bool = False, loop: bool = False):
         self.config = config.copy_and_resolve_references()
@@ -59,23 +65,23 @@ class Variant:
             skip_nonfinite=skip,
         )
         self._batch = measurement.random_batch(config, config.training.batch_size)
-        self.at = Progress(jax.jit(lambda: make_state(self.config, key))(), 0, 0)
+        self.progress = Progress(jax.jit(lambda: make_state(self.config, key))(), 0, 0)
         self._step: Callable[..., tuple[TrainState, Any]] = (
-            jax.jit(step, donate_argnums=0).lower(self.at.state, self._batch).compile()
+            jax.jit(step, donate_argnums=0).lower(self.progress.state, self._batch).compile()
         )
 
     def step(self) -> tuple[float, float]:
-        """Seconds of one step, to its end, with what is done around it; and of processor time."""
-        at, began, began_processor = self.at, time.perf_counter(), time.process_time()
-        at.state, metrics = self._step(at.state, self._batch)
+        """Wall-clock and processor seconds of one step and the bookkeeping around it."""
+        progress, began, began_processor = self.progress, time.perf_counter(), time.process_time()
+        progress.state, metrics = self._step(progress.state, self._batch)
         if self._loop:
-            at.step += 1
-            at.pending.append((at.step, metrics))
+            progress.step += 1
+            progress.pending.append((progress.step, metrics))
             if self._stop.signal is not None:
                 raise KeyboardInterrupt
-            if at.step % self.config.training.log_freq == 0:
-                read_metrics(at, settings_of(self.config.training), lambda step: np.zeros(0))
-        jax.block_until_ready(at.state)
+            if progress.step % self.config.training.log_freq == 0:
+                read_metrics(progress, settings_of(self.config.training), lambda step: np.zeros(0))
+        jax.block_until_ready(progress.state)
         return time.perf_counter() - began, time.process_time() - began_processor
 
 
@@ -92,42 +98,50 @@ VARIANTS: dict[str, dict[str, bool]] = {
 def overhead(times: np.ndarray, bare: np.ndarray) -> tuple[float, float]:
     """The median of `times / bare - 1` in percent, and its standard error."""
     ratios = 100 * (times / bare - 1)
-    drawn = np.random.default_rng(0).choice(ratios, (NUM_BOOTSTRAP, len(ratios)))
-    return float(np.median(ratios)), float(np.median(drawn, axis=1).std())
+    resampled = np.random.default_rng(0).choice(ratios, (NUM_BOOTSTRAP, len(ratios)))
+    return float(np.median(ratios)), float(np.median(resampled, axis=1).std())
 
 
 def main() -> None:
-    """Prints the results."""
+    """Measures all variants and prints the results."""
     malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     measurement.add_config(parser, required=False)
     parser.set_defaults(config="configs/subvp/photos_ddpmpp_continuous.py")
-    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--turns", type=int, default=100, help="measured steps of each variant")
     arguments = parser.parse_args()
     config = measurement.config_of(arguments)
-    variants = {name: Variant(config, **given) for name, given in VARIANTS.items()}
+    variants = {name: Variant(config, **options) for name, options in VARIANTS.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
-    for turn in range(-2, arguments.turns):  # two to warm up
+    for turn in range(-2, arguments.turns):  # the first two are a warm-up
         names = list(variants)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            taken = variants[name].step()
-            times[name] += [taken] if turn >= 0 else []
-    about = {"config": arguments.config, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+            seconds = variants[name].step()
+            times[name] += [seconds] if turn >= 0 else []
+    facts = {"config": arguments.config, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
     bare = np.asarray(times["bare"])
     for name, measured in times.items():
-        measures = np.asarray(measured)
-        line: dict[str, Any] = {"variant": name, "ms_per_step": round(1e3 * float(np.median(measures[:, 0])), 2)}
+        pairs = np.asarray(measured)
+        line: dict[str, Any] = {"variant": name, "ms_per_step": round(1e3 * float(np.median(pairs[:, 0])), 2)}
         for column, prefix in enumerate(("", "processor_")):
-            percent, error = overhead(measures[:, column], bare[:, column])
+            percent, error = overhead(pairs[:, column], bare[:, column])
             line |= {f"{prefix}overhead_percent": round(percent, 2), f"{prefix}standard_error": round(error, 2)}
-        print(json.dumps(line | about), flush=True)
-    state = variants["bare"].at.state
+        print(json.dumps(line | facts), flush=True)
+    state = variants["bare"].progress.state
     began = time.perf_counter()
     checksums(state)
-    seconds = time.perf_counter() - began
+    checksum_seconds = time.perf_counter() - began
     interval = config.training.snapshot_freq_for_preemption * float(np.median(bare[:, 0]))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    print(json.dumps({"checksums_seconds": seconds, "bytes": size, "overhead_percent": 100 * seconds / interval}))
+    print(
+        json.dumps(
+            {
+                "checksums_seconds": checksum_seconds,
+                "bytes": size,
+                "overhead_percent": 100 * checksum_seconds / interval,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

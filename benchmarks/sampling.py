@@ -1,11 +1,12 @@
-"""Sampling by any config, as `--mode=sample` compiles it: images a second, operations a second, share of the peak.
+r"""Sampling with any config, compiled as for `--mode=sample`: images per second, operations, fraction of the peak.
 
     python -m benchmarks.sampling --config=configs/ve/cifar10_ncsnpp_continuous.py --config.sampling.num_steps=100 \
         [--batch=16] [--cpu_devices=2] [--config.KEY=VALUE ...]
 
-The whole of a batch of samples is one program, from the prior to the last denoising. Weights are random, which changes
-nothing for samplers of fixed steps; an adaptive one (`sampling.method=ode`) takes as many steps as random weights ask
-for. Two JSON lines, as of `benchmarks.train_step`; the operations are those of the network, as often as it is called.
+A batch of samples is one program, from the prior to the final denoising step. The weights are random. This does not
+matter for samplers with a fixed number of steps; the number of steps of the adaptive sampler (`sampling.method=ode`)
+depends on them. Prints two JSON lines like `benchmarks.train_step`; operations are those of one call of the network
+times the number of calls.
 """
 
 import argparse
@@ -25,11 +26,11 @@ from runtime import malloc
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures sampling and prints the results."""
     malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurement.add_config(parser)
-    parser.add_argument("--batch", type=int, help="images at a time; by default training.batch_size")
+    parser.add_argument("--batch", type=int, help="images per batch; training.batch_size by default")
     parser.add_argument("--repeats", type=int, default=5)
     measurement.add_devices(parser)
     args = parser.parse_args()
@@ -43,22 +44,26 @@ def main() -> None:
         "params"
     ]
     shape = (size, *data_shape(config))
-    draw = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape)[:2])
+    sample = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape)[:2])
     keys = [jax.device_put(example_keys(jax.random.key(k), size), devices.batch_sharding) for k in (1, 2)]
-    lowered = draw.lower(params, keys[0])
+    lowered = sample.lower(params, keys[0])
     began = time.perf_counter()
     compiled = lowered.compile()
     compile_seconds = time.perf_counter() - began
-    each = measurement.flops_of(
+    flops_per_call = measurement.flops_of(
         lambda params, x, t: score_of(params, {}, None)(x, t), params, jnp.zeros(shape), jnp.ones(size)
     )
-    num_evals = int(compiled(params, keys[0])[1])  # warms up, too
-    facts = {"compile_seconds": compile_seconds, "evaluations": num_evals, "flops_per_image": num_evals * each / size}
-    facts |= {"parameters": sum(leaf.size for leaf in jax.tree.leaves(params)), **measurement.memory(compiled)}
-    measurement.tell(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())
+    num_evals = int(compiled(params, keys[0])[1])  # also a warm-up
+    facts = {
+        "compile_seconds": compile_seconds,
+        "evaluations": num_evals,
+        "flops_per_image": num_evals * flops_per_call / size,
+    }
+    facts |= {"parameters": sum(leaf.size for leaf in jax.tree.leaves(params)), **measurement.planned_memory(compiled)}
+    measurement.print_json(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())
     seconds = [measurement.seconds_of(lambda: np.asarray(compiled(params, keys[1])[0])) for _ in range(args.repeats)]
-    measurement.tell(
-        **measurement.achieved(seconds, size, facts["flops_per_image"], dtype), **measurement.most_memory()
+    measurement.print_json(
+        **measurement.throughput(seconds, size, facts["flops_per_image"], dtype), **measurement.peak_memory()
     )
 
 

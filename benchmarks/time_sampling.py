@@ -1,13 +1,14 @@
-"""Variance of the likelihood-weighted loss and of its gradient, by how the times of a batch are drawn.
+"""Variance of the likelihood-weighted loss and its gradient, by the method of sampling the times of a batch.
 
     python -m benchmarks.time_sampling [--batch=128] [--batches=200]
 
     loss = E[weight(t) / density(t) ||std score(x_t, t) + z||^2 / 2 / D],   weight = g^2 / std^2,   t ~ density
 
-has the same mean for every density; its standard deviation over batches is what training sees as noise. The data are a
-mixture in eight dimensions, and the model predicts a + b sin(6 t), a = b = 0.05, more noise than is expected, as a
-network errs that predicts noise; the gradient is with respect to a and b. Prints JSON lines and a table in Markdown:
-standard deviations over batches as they are, and as multiples of the smallest in the row.
+has the same expectation for every density. Its standard deviation over batches is the noise that training sees. The
+data are a Gaussian mixture in eight dimensions. The model has the exact score plus an error: it predicts a + b sin(6 t)
+too much noise, with a = b = 0.05, which imitates the error of a network that predicts noise. The gradient is with
+respect to a and b. Prints JSON lines, then a Markdown table of the standard deviations over batches and, in
+parentheses, their ratios to the smallest one in the row.
 """
 
 import argparse
@@ -36,8 +37,8 @@ NUM_DIMS, EPS = 8, 1e-5
 SDES: dict[str, SDE] = {"VP": VP(), "sub-VP": SubVP(), "VE": VE()}
 
 
-def draws(sde: SDE) -> dict[str, SampleTimes]:
-    """The ways to draw the times of a batch."""
+def sampling_methods(sde: SDE) -> dict[str, SampleTimes]:
+    """The methods of sampling the times of a batch, by name."""
     uniform, even = times.uniform(EPS), times.log_snr(sde, EPS)
     return {
         "uniform": independent(uniform),
@@ -47,8 +48,8 @@ def draws(sde: SDE) -> dict[str, SampleTimes]:
     }
 
 
-def statistics(sde: SDE, draw: SampleTimes, batch: int, batches: int) -> tuple[Array, Array]:
-    """Losses [N] and gradients [N, 2] of N batches, of which number k takes the key k."""
+def statistics(sde: SDE, sample_times: SampleTimes, batch: int, batches: int) -> tuple[Array, Array]:
+    """Losses [N] and gradients [N, 2] of N = `batches` batches with different keys."""
     parts = tuple(correlated(NUM_DIMS, spread=0.4, shift=0.5, seed=k) for k in range(3))
     score = Mixture((0.2, 0.3, 0.5), parts).score_fn(sde)
     pool = jnp.concatenate(
@@ -56,16 +57,16 @@ def statistics(sde: SDE, draw: SampleTimes, batch: int, batches: int) -> tuple[A
     )
 
     def loss(params: Array, key: Array) -> Array:
-        chosen, noise, time = (jax.random.fold_in(key, i) for i in range(3))
-        x0 = pool[jax.random.randint(chosen, (batch,), 0, len(pool))]
-        t, importance = draw(jax.random.split(time, batch))
-        z = jax.random.normal(noise, x0.shape)
+        index_key, noise_key, time_key = (jax.random.fold_in(key, i) for i in range(3))
+        x0 = pool[jax.random.randint(index_key, (batch,), 0, len(pool))]
+        t, importance = sample_times(jax.random.split(time_key, batch))
+        z = jax.random.normal(noise_key, x0.shape)
 
         def score_fn(x: Array, t: Array) -> Array:
             return score(x, t) - broadcast_to_rank((params[0] + params[1] * jnp.sin(6 * t)) / sde.std(t), x)
 
-        each = denoising_score_matching(score_fn, sde, x0, t, z, weighting=likelihood, reduce_mean=False)
-        return jnp.mean(importance * each) / NUM_DIMS
+        losses = denoising_score_matching(score_fn, sde, x0, t, z, weighting=likelihood, reduce_mean=False)
+        return jnp.mean(importance * losses) / NUM_DIMS
 
     keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(0), k))(jnp.arange(batches))
     run = jax.jit(lambda keys: jax.lax.map(lambda key: jax.value_and_grad(loss)(jnp.array([0.05, 0.05]), key), keys))
@@ -73,7 +74,7 @@ def statistics(sde: SDE, draw: SampleTimes, batch: int, batches: int) -> tuple[A
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures all methods and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--batches", type=int, default=200)
@@ -83,21 +84,23 @@ def main() -> None:
     for name in args.sde:
         sde = SDES[name]
         spreads = {}
-        for way, draw in draws(sde).items():
-            losses, gradients = (np.asarray(a, np.float64) for a in statistics(sde, draw, args.batch, args.batches))
+        for method, sample_times in sampling_methods(sde).items():
+            losses, gradients = (
+                np.asarray(a, np.float64) for a in statistics(sde, sample_times, args.batch, args.batches)
+            )
             spread = float(losses.std(ddof=1)), float(np.sqrt(gradients.var(axis=0, ddof=1).sum()))
             mean = float(losses.mean())
-            line = {"sde": name, "times": way, "mean": mean, "std_loss": spread[0], "std_gradient": spread[1]}
+            line = {"sde": name, "times": method, "mean": mean, "std_loss": spread[0], "std_gradient": spread[1]}
             print(
                 json.dumps({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in line.items()}), flush=True
             )
-            spreads[way] = spread
-        for k, what in enumerate(("loss", "gradient")):
-            least = min(spread[k] for spread in spreads.values())
-            cells = [f"{spread[k]:.3g} ({spread[k] / least:.1f}x)" for spread in spreads.values()]
-            rows.append(f"| {name} | {what} | {' | '.join(cells)} |")
-    ways = list(draws(SDES["VP"]))
-    print(f"\n| SDE | std over batches of | {' | '.join(ways)} |\n|{' --- |' * (len(ways) + 2)}")
+            spreads[method] = spread
+        for k, quantity in enumerate(("loss", "gradient")):
+            smallest = min(spread[k] for spread in spreads.values())
+            cells = [f"{spread[k]:.3g} ({spread[k] / smallest:.1f}x)" for spread in spreads.values()]
+            rows.append(f"| {name} | {quantity} | {' | '.join(cells)} |")
+    methods = list(sampling_methods(SDES["VP"]))
+    print(f"\n| SDE | std over batches of | {' | '.join(methods)} |\n|{' --- |' * (len(methods) + 2)}")
     print("\n".join(rows))
 
 

@@ -1,7 +1,7 @@
-"""NCSN++ in plain PyTorch, for `benchmarks.against_torch`: the network of a fast implementation, not a teaching one.
+"""NCSN++ in plain PyTorch for `benchmarks.against_torch`, optimized for speed.
 
-Written from the description of the network and from PyTorch's documentation; BigGAN blocks, FIR resampling, residual
-input pyramid, Fourier embedding. Modules stand in attributes with the names of the Flax parameters (`Conv_0`), so that
+Written from the description of the network and PyTorch's documentation. It has BigGAN blocks, FIR resampling, a
+residual input pyramid, and a Fourier embedding. The attributes have the names of the Flax modules (`Conv_0`), so that
 weights are copied by name.
 """
 
@@ -20,15 +20,15 @@ SQRT2 = math.sqrt(2)
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation with as many groups as ours has."""
+    """Group normalization with the same number of groups as in `models`."""
     return nn.GroupNorm(num_groups(channels, min(channels // 4, 32)), channels, eps=1e-6)
 
 
 class Resample(nn.Module):
-    """Upsampling, downsampling or plain filtering with taps (1, 3, 3, 1), as one depthwise convolution.
+    """Upsampling, downsampling, or filtering with the taps (1, 3, 3, 1), as one depthwise convolution.
 
-    That is the fastest form by far with channels last; with channels first (a transposed depthwise convolution is slow
-    there) upsampling is a bilinear interpolation, which has the same weights.
+    With channels last this is by far the fastest implementation. With channels first, a transposed depthwise
+    convolution is slow, so upsampling uses bilinear interpolation, which has the same weights.
     """
 
     kernel: Tensor
@@ -52,7 +52,7 @@ class Resample(nn.Module):
         return F.conv2d(x, self._per_channel(x), stride=2, padding=1, groups=x.shape[1])
 
     def smooth(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H + 1, W + 1], before a convolution of stride 2."""
+        """[B, C, H, W] -> [B, C, H + 1, W + 1], before a convolution with stride 2."""
         return F.conv2d(x, self._per_channel(x), padding=2, groups=x.shape[1])
 
 
@@ -68,7 +68,7 @@ class Block(nn.Module):
         self.resample, self.change = Resample(), resample
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        """x [B, C, H, W] and the activated embedding [B, D]."""
+        """x [B, C, H, W] and the embedding after its activation [B, D] -> [B, features, H', W']."""
         h = F.silu(self.GroupNorm_0(x))
         if self.change:
             x, h = (getattr(self.resample, self.change)(a) for a in (x, h))
@@ -78,7 +78,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all pixels, with one head."""
+    """Self-attention over all pixels with one head."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -86,14 +86,14 @@ class Attention(nn.Module):
         self.NIN_0, self.NIN_1, self.NIN_2, self.NIN_3 = (nn.Linear(channels, channels) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, C, H, W]."""
+        """x [B, C, H, W] -> [B, C, H, W]."""
         h = self.GroupNorm_0(x).permute(0, 2, 3, 1).flatten(1, 2)[:, None]
         h = F.scaled_dot_product_attention(self.NIN_0(h), self.NIN_1(h), self.NIN_2(h))
         return (x + self.NIN_3(h)[:, 0].transpose(1, 2).reshape(x.shape)) / SQRT2
 
 
 class Network(nn.Module):
-    """The U-shaped network; x [B, C, H, W] in [0, 1] with noise of level sigma [B]."""
+    """The U-Net, for images x [B, C, H, W] in [0, 1] with noise of standard deviation sigma [B]."""
 
     GaussianFourierProjection_0: Tensor
 
@@ -136,11 +136,11 @@ class Network(nn.Module):
         self.GroupNorm_0, self.Conv_1 = norm(width), nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The score [B, C, H, W]."""
+        """The score [B, C, H, W] at x [B, C, H, W] and sigma [B]."""
         blocks, attentions, downs = iter(self.blocks), iter(self.attentions), iter(self.downs)
         phases = 2 * math.pi * torch.log(sigma)[:, None] * self.GaussianFourierProjection_0[None]
         temb = self.Dense_0(torch.cat([phases.sin(), phases.cos()], 1))
-        temb = F.silu(self.Dense_1(F.silu(temb)))  # every block takes the activated one: activated once
+        temb = F.silu(self.Dense_1(F.silu(temb)))  # the activation of every block, computed once
         pyramid = 2 * x - 1
         skips = [self.Conv_0(pyramid)]
         for level in range(len(self.shape)):
@@ -164,29 +164,29 @@ class Network(nn.Module):
 
 
 def named(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A Flax tree of parameters, or of their gradients, under the names and in the layout of the PyTorch network."""
+    """A Flax tree of parameters or gradients with the names and array layouts of the PyTorch network."""
     lists = {"ResnetBlockBigGANpp": "blocks", "AttnBlockpp": "attentions", "Downsample": "downs"}
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             kind, _, number = name.rpartition("_")
-            own = f"{lists[kind]}.{number}" if kind in lists else name
-            own = "" if name.startswith("Conv2d_") else own  # the one module of a Downsample
-            own = name if name.startswith("Gaussian") else own
-            found |= {f"{own}.{key}".strip("."): leaf for key, leaf in named(value).items()}
+            target = f"{lists[kind]}.{number}" if kind in lists else name
+            target = "" if name.startswith("Conv2d_") else target  # the only module in a Downsample
+            target = name if name.startswith("Gaussian") else target
+            arrays |= {f"{target}.{key}".strip("."): leaf for key, leaf in named(value).items()}
             continue
         array = np.asarray(value)
         if array.ndim == 4:
             array = array.transpose(3, 2, 0, 1)
-        found[{"kernel": "weight", "scale": "weight", "W": "weight", "b": "bias"}.get(name, name)] = (
+        arrays[{"kernel": "weight", "scale": "weight", "W": "weight", "b": "bias"}.get(name, name)] = (
             array.T if array.ndim == 2 else array
         )
     return {
         name.replace("GaussianFourierProjection_0.weight", "GaussianFourierProjection_0"): a
-        for name, a in found.items()
+        for name, a in arrays.items()
     }
 
 
 def load(network: Network, tree: Mapping[str, Any]) -> None:
-    """Copies Flax parameters. Errors: RuntimeError where names or shapes differ: it is another architecture."""
+    """Copies Flax parameters into `network`. Errors: RuntimeError if names or shapes differ."""
     network.load_state_dict({name: torch.tensor(np.ascontiguousarray(a)) for name, a in named(tree).items()})

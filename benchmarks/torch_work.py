@@ -1,6 +1,6 @@
-"""What `benchmarks.against_torch` lets PyTorch do: training steps, sampling, likelihoods, each as fast as it can.
+"""PyTorch's side of `benchmarks.against_torch`: training steps, sampling, and likelihoods, as fast as PyTorch allows.
 
-Images come as [B, H, W, C] arrays and live as [B, C, H, W] tensors in the faster of PyTorch's two layouts.
+Images are passed as [B, H, W, C] arrays and stored as [B, C, H, W] tensors in the faster of PyTorch's memory formats.
 """
 
 import copy
@@ -24,7 +24,7 @@ Array = np.ndarray
 
 
 class Work:
-    """A network with the weights of `params` (a Flax tree), under the VE SDE of `config`."""
+    """A network with the weights of `params` (a Flax tree) and the VE SDE of `config`."""
 
     def __init__(self, config: ConfigDict, params: Any):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -44,11 +44,11 @@ class Work:
         return network.to(self.device)
 
     def num_params(self) -> int:
-        """Parameters, the fixed frequencies of the embedding included, as Flax counts them."""
+        """Number of parameters, including the fixed frequencies of the embedding, as in Flax."""
         return sum(p.numel() for p in [*self.network.parameters(), *self.network.buffers(recurse=False)])
 
     def images(self, array: Array) -> Tensor:
-        """[B, H, W, C] as a tensor of the layout."""
+        """An array [B, H, W, C] as a tensor [B, C, H, W] in the chosen memory format."""
         tensor = torch.tensor(array, device=self.device).permute(0, 3, 1, 2)
         return tensor.contiguous(memory_format=self.layout)
 
@@ -57,21 +57,21 @@ class Work:
         return self.sigma_min * (self.sigma_max / self.sigma_min) ** t
 
     def loss(self, network: Any, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
-        """Denoising score matching, half the sum over the dimensions."""
-        std = self.std(t)
-        wide = std[:, None, None, None]
-        return 0.5 * ((wide * network(x0 + wide * z, std) + z) ** 2).sum((1, 2, 3)).mean()
+        """Denoising score matching: half the sum over the dimensions, averaged over the batch."""
+        sigma = self.std(t)
+        std = sigma[:, None, None, None]
+        return 0.5 * ((std * network(x0 + std * z, sigma) + z) ** 2).sum((1, 2, 3)).mean()
 
     def exact(self, x0: Array, t: Array, z: Array) -> tuple[Array, float, dict[str, Array]]:
-        """Score, loss and gradient in full float32, without dropout."""
+        """Score, loss, and gradient in full float32 precision, without dropout."""
         before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         self.network.eval()
-        images, noise, at = self.images(x0), self.images(z), torch.tensor(t, device=self.device)
-        std = self.std(at)
+        images, noise, times = self.images(x0), self.images(z), torch.tensor(t, device=self.device)
+        std = self.std(times)
         with torch.inference_mode():
             score = self.network(images + std[:, None, None, None] * noise, std)
-        loss = self.loss(self.network, images, at, noise)
+        loss = self.loss(self.network, images, times, noise)
         loss.backward()
         gradient = {name: p.grad.cpu().numpy() for name, p in self.network.named_parameters() if p.grad is not None}
         self.network.zero_grad(set_to_none=True)
@@ -79,13 +79,13 @@ class Work:
         return score.permute(0, 2, 3, 1).cpu().numpy(), loss.item(), gradient
 
     def distance(self, gradient: Any, theirs: dict[str, Array]) -> float:
-        """The norm of the difference of two gradients, over the norm."""
+        """The norm of the difference of two gradients, relative to the norm of `gradient`."""
         ours = torch_ncsnpp.named(gradient)
         squares = sum(float(np.sum((ours[name] - theirs[name]) ** 2)) for name in theirs)
         return math.sqrt(squares / sum(float(np.sum(ours[name] ** 2)) for name in theirs))
 
     def choose_layout(self, batch: int) -> bool:
-        """Takes channels last if a training step is faster so; whether it was."""
+        """Chooses the faster memory format by timing a training step; whether it is channels last."""
         levels, seconds = np.zeros((batch, 32, 32, 3), np.uint8), {}
         for layout in (torch.contiguous_format, torch.channels_last):
             self.layout = layout
@@ -97,7 +97,7 @@ class Work:
         return self.layout == torch.channels_last
 
     def training(self, levels: Array, steps: int) -> Callable[[], float]:
-        """`steps` training steps on a batch in 8 bits [B, H, W, C], of a network of its own; the last loss."""
+        """`steps` training steps of a separate copy of the network on uint8 images [B, H, W, C]; the last loss."""
         optim, rate = self.config.optim, self.config.model.ema_rate
         network = self._network(self.config.model.dropout).to(memory_format=self.layout).train()
         params = list(network.parameters())
@@ -123,7 +123,7 @@ class Work:
         return run
 
     def sampling(self, shape: Sequence[int], times: Sequence[float]) -> Callable[[], Array]:
-        """Samples [B, H, W, C] by reverse diffusion and Langevin steps, denoised at the end."""
+        """Samples [B, H, W, C] by reverse diffusion and Langevin steps, with a final denoising step."""
         snr, network = self.config.sampling.snr, self.network
         levels = [self.sigma_min * (self.sigma_max / self.sigma_min) ** t for t in times]
 
@@ -145,7 +145,7 @@ class Work:
         return run
 
     def _field(self, shape: Sequence[int], probes: Array) -> Callable[[float, Array], Array]:
-        """(t, state in double precision) -> its derivative: drift and divergence, each by a pass of its own."""
+        """The ODE, (t, state) -> derivative, in double precision; drift and divergence are separate passes."""
         epsilon, network, size = self.images(probes), self.network.requires_grad_(False), math.prod(shape)
         growth = math.sqrt(2 * math.log(self.sigma_max / self.sigma_min))
 
@@ -165,13 +165,13 @@ class Work:
         return field
 
     def _density(self, state: Array, shape: Sequence[int]) -> Array:
-        """Log-density in nats [B] from the solution at t = 1."""
+        """Log-density in nats [B] from the state at t = 1."""
         latent, delta = state[: math.prod(shape)].reshape(shape[0], -1), state[math.prod(shape) :]
         variance = self.sigma_max**2
         return delta - 0.5 * (latent**2 / variance + math.log(2 * math.pi * variance)).sum(1)
 
     def published(self, x: Array, probes: Array, eps: float, tolerance: float) -> Callable[[], tuple[Array, int]]:
-        """Log-density in nats [B] of x [B, H, W, C] and the solver's evaluations; written from the description."""
+        """The published method: log-density in nats [B] of x [B, H, W, C], and the NFE. Written from the paper."""
         start = np.concatenate([x.ravel(), np.zeros(len(x))]).astype(np.float64)
 
         def run() -> tuple[Array, int]:
@@ -182,7 +182,7 @@ class Work:
         return run
 
     def euler(self, x: Array, probes: Array, times: Array) -> Callable[[], tuple[Array, int]]:
-        """The same by a fixed number of Euler steps, from each time to the next."""
+        """The log-density in nats [B] by Euler steps between consecutive `times`, and their number."""
         start = np.concatenate([x.ravel(), np.zeros(len(x))]).astype(np.float64)
 
         def run() -> tuple[Array, int]:

@@ -1,13 +1,13 @@
-"""A training step of any config, as the trainer compiles it: images a second, operations a second, share of the peak.
+r"""A training step of any config, compiled as in training: images per second, operations, fraction of the peak.
 
     python -m benchmarks.train_step --config=configs/ve/cifar10_ncsnpp_continuous.py [--cpu_devices=2] \
         [--config.KEY=VALUE ...]
 
-The step is that of `main.py --mode=train`: scaling, noise, forward, backward, clipping, Adam, averages; its state is
-donated and its batch comes from the host. Data are noise in the config's shape. Two JSON lines: what compiling took and
-the memory it plans, and the measurement, of `--repeats` turns of `--steps` steps each, with median, least and largest.
-How operations and the peak are counted is told in `benchmarks/measurement.py`; `flops_per_image` includes the backward
-pass. On several devices the batch is split, and the share is of the peak of all of them.
+The step is that of `main.py --mode=train`: scaling, noise, forward and backward pass, clipping, Adam, EMA. The state is
+donated, and the batch comes from the host. The data are random, in the config's shape. Prints two JSON lines: compile
+time and planned memory, then the measurement, with the median, minimum, and maximum over `--repeats` repeats of
+`--steps` steps each. `benchmarks/measurement.py` describes how operations and the peak are counted; `flops_per_image`
+includes the backward pass. On several devices the batch is sharded, and the peak is that of all of them.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from runtime import malloc
 from training.objectives.score_matching import make_loss_fn
 from training.step import make_train_step
 
-NUM_LEVELS = 256  # of the noise that stands for data
+NUM_LEVELS = 256  # of the random data
 
 
 def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """The compiled step, a state, a batch on the host, and what compiling cost."""
+    """The compiled step, a state, a batch on the host with its sharding, and what is known from compilation."""
     devices = make_devices(config)
     tx, schedule = make_optimizer(config)
     step = make_train_step(
@@ -55,44 +55,44 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
         "compile_seconds": time.perf_counter() - began,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "flops_per_image": measurement.flops_of_lowered(lowered) / config.training.batch_size,
-        **measurement.memory(compiled),
+        **measurement.planned_memory(compiled),
     }
     return compiled, state, (batch, devices.batch_sharding), facts
 
 
 def rates(compiled: Any, state: Any, batch: Any, steps: int, repeats: int) -> tuple[list[float], list[float]]:
-    """Wall seconds of a step in each turn, and the processors'; batches come while the device works on another."""
-    rows, sharding = batch
+    """Wall-clock and processor seconds per step, for each repeat; transfers of batches overlap with computation."""
+    host_batch, sharding = batch
     seconds, processor = [], []
     for _ in range(repeats + 1):
         began, before = time.perf_counter(), time.process_time()
         for _ in range(steps):
-            state, metrics = compiled(state, jax.device_put(rows, sharding))
+            state, metrics = compiled(state, jax.device_put(host_batch, sharding))
         jax.block_until_ready((state, metrics))
         seconds.append((time.perf_counter() - began) / steps)
         processor.append((time.process_time() - before) / steps)
-    return seconds[1:], processor[1:]  # the first turn warms up
+    return seconds[1:], processor[1:]  # the first repeat is a warm-up
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures a training step and prints the results."""
     malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurement.add_config(parser)
-    parser.add_argument("--steps", type=int, default=10, help="steps in a turn")
-    parser.add_argument("--repeats", type=int, default=7, help="turns")
+    parser.add_argument("--steps", type=int, default=10, help="steps per repeat")
+    parser.add_argument("--repeats", type=int, default=7)
     measurement.add_devices(parser)
     args = parser.parse_args()
     config = measurement.config_of(args)
     set_num_cpu_devices(config, args.cpu_devices, training=True)
     compiled, state, batch, facts = compile_step(config)
     size, dtype = config.training.batch_size, measurement.dtype_of(config)
-    measurement.tell(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())
+    measurement.print_json(config=args.config, batch=size, dtype=dtype.name, **facts, **measurement.machine())
     seconds, processor = rates(compiled, state, batch, args.steps, args.repeats)
-    line = measurement.achieved(seconds, size, facts["flops_per_image"], dtype)
+    line = measurement.throughput(seconds, size, facts["flops_per_image"], dtype)
     if jax.default_backend() == "cpu":
         line |= {"processor_seconds": statistics.median(processor), "processor_seconds_least": min(processor)}
-    measurement.tell(**line, **measurement.most_memory())
+    measurement.print_json(**line, **measurement.peak_memory())
 
 
 if __name__ == "__main__":

@@ -242,8 +242,8 @@ LABORATORY = {
 def test_the_seasonal_gaussian_is_reconstructed(name):
     """A mean of 48 series and 12 months, so that an error of 0.1 is known to 0.003."""
     sde, eps = benchmark.SDES[name]
-    laboratory, times = benchmark.Laboratory(), grids.uniform(100, eps)
-    found = {label: laboratory.run(benchmark.WAYS[label], sde, times) for label in LABORATORY}
+    laboratory, times = benchmark.SeasonalProblem(), grids.uniform(100, eps)
+    found = {label: laboratory.run(benchmark.VARIANTS[label], sde, times) for label in LABORATORY}
     for label, bound in LABORATORY.items():
         assert found[label].mean_error < bound, f"{label}: {found}"
     by_rank = ["projection, 4 Langevin", "projection, 1 Langevin", "projection"]
@@ -256,7 +256,7 @@ def test_the_seasonal_gaussian_is_reconstructed(name):
 def test_the_benchmark_is_as_described():
     prior, known = benchmark.seasonal()
     assert known.sum() == 36 and len(known) == 48
-    assert benchmark.Laboratory().floor == pytest.approx(0.07, abs=0.001)
+    assert benchmark.SeasonalProblem().floor == pytest.approx(0.07, abs=0.001)
     assert np.linalg.eigvalsh(prior.cov).min() > 0.04  # the noise, so that the posterior is well defined
 
 
