@@ -91,7 +91,7 @@ def from_arrays(
     dtype = "uint8" if num_levels else "float32"
     if values.ndim < 2 or values.dtype != dtype:
         raise ValueError(
-            f"{name}: {values.dtype} {values.shape} were given, but a source with num_levels = {num_levels} holds "
+            f"{name}: {values.dtype} {values.shape} were given, but a source with num_levels = {num_levels} needs "
             f"{dtype} [N, ...]."
         )
     labels = np.zeros(len(values), np.int32) if labels is None else labels.astype(np.int32)

@@ -1,4 +1,4 @@
-"""What a model needs to know of its data without having them: kept in checkpoints."""
+"""The properties of a data set that a model depends on; a checkpoint stores them, so it works without the data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from data.source import Source
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """Shape and type of an example, levels (0: values without levels) and classes (0: none) of a data set."""
+    """Shape and dtype of an example, number of levels (0: floats) and number of classes (0: none)."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -23,7 +23,7 @@ class DataSpec:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The spec that `to_json` gave."""
+        """The inverse of `to_json`."""
         return cls(tuple(stored["shape"]), stored["dtype"], stored["num_levels"], stored["num_classes"])
 
     def to_json(self) -> dict[str, Any]:

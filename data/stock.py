@@ -82,7 +82,7 @@ def load(
 
 
 def eval_split(dataset: str) -> str:
-    """The split on which the published experiments evaluate; "train" where there is no other."""
+    """The split on which the published experiments evaluate; "train" if it is the only one."""
     if own.is_own(dataset):
         return "test"
     name = _known("data set", dataset.lower(), (*RECIPES, *EMBEDDED, *SPECIAL))
@@ -92,7 +92,7 @@ def eval_split(dataset: str) -> str:
 
 
 def _known(what: str, value: str, choices: tuple[str, ...]) -> str:
-    """`value` if it is one of `choices`; else ValueError with the choices and the nearest of them."""
+    """`value`. Errors: ValueError with the choices and the nearest of them, unless it is one of `choices`."""
     if value in choices:
         return value
     near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
@@ -176,8 +176,8 @@ def _noise(split: str, shape: tuple[int, ...]) -> Source:
     def fetch(indices: np.ndarray) -> Examples:
         rngs = [np.random.default_rng([stream, int(index)]) for index in indices]
         labels = np.array([rng.integers(0, 10) for rng in rngs], np.int32)
-        images = [rng.integers(0, 256, shape, np.uint8) for rng in rngs]
-        return {"x": np.array(images, np.uint8).reshape(-1, *shape), "label": labels}
+        x = [rng.integers(0, 256, shape, np.uint8) for rng in rngs]
+        return {"x": np.array(x, np.uint8).reshape(-1, *shape), "label": labels}
 
     return Source("synthetic", num_examples, shape, 256, 10, fetch)
 
@@ -219,7 +219,7 @@ def _tfrecords(name: str, path: pathlib.Path, size: int, recipe: Recipe) -> Sour
     return Source(name, len(records), (size, size, 3), 256, 0, fetch)
 
 
-# The published experiments evaluate CelebA and LSUN on "validation"; CelebA-HQ and FFHQ have one split only.
+# The published experiments evaluate CelebA and LSUN on "validation"; CelebA-HQ and FFHQ have only one split.
 RECIPES: dict[str, Recipe] = {
     "cifar10": Recipe("cifar10", ("train", "test"), "test", 32, images.resize_square, 10),
     "svhn": Recipe("svhn_cropped", ("train", "test", "extra"), "test", 32, images.resize_square, 10),
@@ -235,7 +235,7 @@ EMBEDDED: dict[str, Callable[[str], Source]] = {
     "co2": co2.source,
     "blobs": blobs.source,
     "tumors": tumors.source,
-    "tumours": tumors.source,  # the name in configs written before
+    "tumours": tumors.source,  # as in older configs
 }
 SPECIAL: dict[str, Callable[[str, str | None, int | None, int], Source]] = {
     "synthetic": _synthetic,

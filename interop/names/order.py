@@ -11,7 +11,7 @@ def outline(network: nn.Module, *example: Any) -> tuple[dict[str, Any], list[str
 
     example: the network's arguments, such as x [1, H, W, C] and time [1]. The order is that of the published PyTorch
     networks' `all_modules`: it includes modules without parameters, but not the resamplers of skip pyramids
-    (`resample.Upsample.shared`), of which a published network has a single one outside its list.
+    (`resample.Upsample.shared`): a published network has a single one, outside its list.
     """
     order: dict[str, None] = {}
 
