@@ -21,8 +21,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# The files that take longest, the longest first.
-LONGEST = ("sweep_local", "configs_train", "distributed", "sweep_slurm", "own_data_programs", "sample", "faults")
+# The files that take longest in each tier, the longest first.
+LONGEST = (
+    *("docs_commands", "sweep_slurm", "distributed", "sweep_local", "faults", "docs_code", "recipes", "kill"),
+    *("configs_train", "own_data", "convert", "networks_golden", "sample", "ranks", "programs"),
+)
 
 
 def pytest_collection_modifyitems(items):

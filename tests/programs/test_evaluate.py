@@ -6,9 +6,6 @@ import logging
 import os
 import pathlib
 import re
-import signal
-import subprocess
-import sys
 import time
 import types
 
@@ -17,7 +14,7 @@ import pytest
 
 import run_lib
 from configs import default
-from core.errors import ExitCode, RunError
+from core.errors import RunError
 from core.files import STALE_SECONDS, remove_stale
 from evaluation.metrics import table
 from evaluation.rounds import run_task
@@ -25,7 +22,6 @@ from evaluation.sample_files import read_batches
 from evaluation.tasks.samples import samples_task
 from programs import evaluate, metrics, restore_run
 from tests.support.evaluations import evaluated
-from tests.support.paths import ROOT
 from tests.support.runs import compared, untrained
 from training.checkpoint import CheckpointError, CheckpointMissingError
 
@@ -187,33 +183,3 @@ def test_what_killed_workers_left_is_removed_after_an_hour(tmp_path):
         os.utime(path, (time.time() - 2 * STALE_SECONDS,) * 2)
     remove_stale(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, kept.name]
-
-
-def test_a_worker_ends_with_a_reason_and_a_code_of_its_own_where_the_trainer_dies(data_dir, tmp_path):
-    """The trainer is killed after its first checkpoint; the second never comes."""
-    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path / 'run'}"]
-    command += [f"--config.data.data_dir={data_dir}", "--config.training.snapshot_sampling=False"]
-    long = ["--mode=train", "--config.training.n_iters=100000", "--config.training.snapshot_freq_for_preemption=10000"]
-    trainer = subprocess.Popen([*command, *long], cwd=ROOT, stderr=subprocess.DEVNULL)
-    try:
-        while not (tmp_path / "run" / "checkpoints" / "1").exists():
-            assert trainer.poll() is None
-            time.sleep(0.05)
-    finally:
-        trainer.send_signal(signal.SIGKILL)
-        trainer.wait()
-    newest = max(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
-    asked = [
-        f"--config.eval.begin_ckpt={newest}",
-        f"--config.eval.end_ckpt={newest + 1}",
-        "--config.eval.wait_seconds=3",
-        "--config.eval.enable_sampling=False",
-        "--config.eval.enable_bpd=False",
-    ]
-    ended = subprocess.run([*command, "--mode=eval", *asked], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == ExitCode.NO_CHECKPOINT == 4
-    last = ended.stderr.strip().splitlines()[-1]
-    assert (
-        last.startswith(f"error: Checkpoint {newest + 1} is not in ") and "waited 3 s; the trainer's last line" in last
-    )
-    assert (tmp_path / "run" / "eval" / f"ckpt_{newest}" / "report.json").exists()

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +15,6 @@ from core.errors import ExitCode, RunError
 from core.files import write_atomically
 from evaluation import rounds
 from programs.run import Run
-from tests.support.paths import ROOT
 from tests.support.runs import smoke
 from training.checkpoint import CheckpointError, Checkpoints
 
@@ -216,14 +213,11 @@ def test_flags_that_are_wrong_are_one_line_and_an_exit_code(arguments, message, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wrong_name_is_one_line_and_an_exit_code_before_compilation(tmp_path):
-    """In a process of its own, as users see it."""
-    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train"]
-    done = subprocess.run(
-        [*command, "--config.training.sde=vpsd"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == ExitCode.USER_ERROR
-    assert done.stderr.strip() == (
+def test_a_wrong_name_is_one_line_and_an_exit_code_before_compilation(tmp_path, command_line):
+    wrong = "--config.training.sde=vpsd"
+    code, error = command_line("--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--mode=train", wrong)
+    assert code == ExitCode.USER_ERROR
+    assert error == (
         "error: config.training.sde = 'vpsd' is not known; "
         "choose one of cosine, edm, subvpsde, vesde, vpsde (nearest: vpsde)."
     )
