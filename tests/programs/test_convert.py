@@ -48,7 +48,7 @@ def restore(config, workdir, folder, number):
     return jax.device_get(state), kept
 
 
-@pytest.mark.parametrize("name", ["jax_ncsnpp_ve_cont", "torch_ddpmpp_vp_cont"])
+@pytest.mark.parametrize("name", ["jax_ncsnpp_ve_cont", "torch_ddpmpp_vp_cont", "torch_ncsnpp_ve_cont_skip"])
 def test_an_imported_checkpoint_lies_in_both_folders_with_all_of_its_state(name, tmp_path):
     config = config_of(name)
     number = convert.import_checkpoint(config, tmp_path, golden_file(name))

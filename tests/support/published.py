@@ -75,7 +75,7 @@ def outline_of_kind(kind):
     return outline_of(NETWORKS[kind])
 
 
-def published_order(network):
+def published_order(network, size=16):
     """Our names of the modules that a published network (NCSNpp or DDPM) lists, in the order of its construction.
 
     One resampler without parameters serves every level of a skip pyramid and is outside the list; ours is numbered
@@ -88,7 +88,7 @@ def published_order(network):
     attention = "AttnBlockpp" if plus else "AttnBlock"
     big = plus and m.resblock_type == "biggan"
     pyramid_in, pyramid_out = (m.progressive_input, m.progressive) if plus else ("none", "none")
-    heights = [16 // 2**level for level in range(len(m.ch_mult))]
+    heights = [size // 2**level for level in range(len(m.ch_mult))]
     kinds = ["GaussianFourierProjection"] if plus and m.embedding_type == "fourier" else []
     kinds += ["Dense", "Dense", "Conv"]
     for height in heights:

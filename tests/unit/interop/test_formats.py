@@ -11,6 +11,8 @@ from interop.formats import torch_pickle
 from interop.load import load
 from interop.names import torch_names
 from tests.support import torch_files
+from tests.support.networks import network_of
+from tests.support.paths import GOLDEN
 from tests.support.published import (
     CHECKPOINTS,
     FILES,
@@ -67,6 +69,15 @@ def test_our_networks_use_their_modules_in_the_published_order(kind):
     assert {name.split("/")[0] for name in base.flatten(shapes)} <= set(order)
     names = torch_names.torch_names(base.flatten(shapes), order)
     assert len(set(names.values())) == len(names)
+
+
+@pytest.mark.parametrize("name", ["church_ncsnpp_continuous", "ffhq_ncsnpp_continuous"])
+def test_released_networks_with_skip_pyramids_use_their_modules_in_the_published_order(name):
+    published = json.loads((GOLDEN / "experiments.json").read_text())[f"configs/ve/{name}.py"]
+    size, channels = published["data"]["image_size"], published["data"]["num_channels"]
+    network = network_of(published["model"], num_channels=channels, centered=published["data"]["centered"])
+    assert (network.progressive, network.progressive_input) == ("output_skip", "input_skip")
+    assert outline_of(network, size)[1] == published_order(network, size)
 
 
 @pytest.mark.parametrize(
