@@ -71,8 +71,7 @@ def log_likelihood(
     for the state (y, integral of each estimate); `max_steps`: attempted steps. The error norm is over the whole batch,
     or with `per_example_steps` over each example, which then chooses its own steps. `data_std`: the approximate
     standard deviation of the data, which affects the steps but not the result. Jittable.
-    Errors: ValueError for probes of another shape. A solve that fails (too many steps, non-finite values) returns NaN
-    for all examples that shared its steps.
+    Errors: ValueError for probes of another shape; NaN for all examples of a solve that fails (too many steps, ...).
     Source: Song et al. 2021, equation 39 and appendix D.2.
     Notes: the published code evaluates drift and divergence separately, on the host. As there, x is treated as a sample
     at time eps, not 0: the density is that of the marginal at eps. `likelihood.decoder` has the alternative.

@@ -15,7 +15,7 @@ from sampling.base import Constrain, Samples, Start, begin, keys_of_examples, po
 from sde.base import SDE, ScoreFn
 from sde.flow import SOLVERS, integrate
 
-Velocity = Callable[[ArrayLike, Array, Any], Array]  # (t, x, args) -> dx/dt
+Field = Callable[[ArrayLike, Array], Array]  # (t, x) -> dx/dt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,32 +67,27 @@ class ProbabilityFlow:
         if constrain is not unconstrained:
             raise ValueError("The probability-flow ODE supports no constraint; use the predictor-corrector sampler.")
         x, t0 = begin(self.sde, keys_of_examples(key, shape[0]), shape, start), 1.0 if start is None else start[1]
+        times = jnp.full((shape[0],), t0, x.dtype)
+
+        def velocity(t: Array, x: Array) -> Array:
+            return self.sde.probability_flow(score_fn, x, t)
+
         if self.per_example:
-            # Arrays that the velocity closes over become arguments: a batching rule must not close over traced values.
-            closed = equinox.filter_closure_convert(self._velocity(score_fn), jnp.full((shape[0],), t0, x.dtype), x)
-            arrays, rest = equinox.partition(closed, equinox.is_array)
-            velocity = _batched(lambda t, x, arrays: equinox.combine(arrays, rest)(t, x), shape[0])
-            solve = jax.vmap(lambda x: self._solve(velocity, x, t0, arrays, trajectory), out_axes=(1, 0))
-            states, counts = solve(x)
+            field = _of_each_example(velocity, times, x)
+            states, counts = jax.vmap(lambda x: self._solve(field, x, t0, trajectory), out_axes=(1, 0))(x)
             num_evals = jnp.max(counts)
         else:
-            at = self._velocity(score_fn)
-            velocity = lambda t, x, args: at(jnp.full((shape[0],), t, x.dtype), x)  # noqa: E731
-            states, num_evals = self._solve(velocity, x, t0, None, trajectory)
+            states, num_evals = self._solve(lambda t, x: velocity(jnp.full_like(times, t), x), x, t0, trajectory)
         x = states[-1]
         if self.denoise:
             x = posterior_mean(score_fn, self.sde, x, jnp.full((shape[0],), self.eps, x.dtype))
         return Samples(x, num_evals + int(self.denoise), states.at[-1].set(x) if trajectory else None)
 
-    def _velocity(self, score_fn: ScoreFn) -> Callable[[Array, Array], Array]:
-        """(t [B], x [B, ...]) -> dx/dt [B, ...]."""
-        return lambda t, x: self.sde.probability_flow(score_fn, x, t)
-
-    def _solve(self, velocity: Velocity, x: Array, t0: float, args: Any, trajectory: int) -> tuple[Array, Array]:
+    def _solve(self, field: Field, x: Array, t0: float, trajectory: int) -> tuple[Array, Array]:
         """States at `trajectory` times, or at eps alone: [max(K, 1), ...]; evaluations. NaN if the solve failed."""
         times = jnp.linspace(t0, self.eps, trajectory + 1, dtype=x.dtype)[1:] if trajectory > 1 else None
         return integrate(
-            lambda t, x: velocity(t, x, args),
+            field,
             x,
             t0,
             self.eps,
@@ -104,17 +99,24 @@ class ProbabilityFlow:
         )
 
 
-def _batched(velocity: Callable[[Array, Array, Any], Array], num: int) -> Velocity:
-    """`velocity` (t [B], x [B, ...], arrays) for single examples; `vmap` calls it once for the whole batch."""
+def _of_each_example(velocity: Callable[[Array, Array], Array], t: Array, x: Array) -> Field:
+    """`velocity` of a batch (t [B], x [B, ...]) for single examples; `vmap` calls it once for the whole batch."""
+    # Arrays that the velocity closes over become arguments: a batching rule must not close over traced values.
+    closed = equinox.filter_closure_convert(velocity, t, x)
+    arrays, rest = equinox.partition(closed, equinox.is_array)
+    num = len(t)
+
+    def of_batch(t: Array, x: Array, arrays: Any) -> Array:
+        return equinox.combine(arrays, rest)(t, x)
 
     @custom_vmap
     def of_example(t: Array, x: Array, arrays: Any) -> Array:
-        return velocity(jnp.broadcast_to(t, (num,)), jnp.broadcast_to(x[None], (num, *x.shape)), arrays)[0]
+        return of_batch(jnp.broadcast_to(t, (num,)), jnp.broadcast_to(x[None], (num, *x.shape)), arrays)[0]
 
     @of_example.def_vmap
-    def of_batch(axis_size: int, batched: list, t: Array, x: Array, arrays: Any) -> tuple[Array, bool]:
-        t = t if batched[0] else jnp.broadcast_to(t, (axis_size,))
-        x = x if batched[1] else jnp.broadcast_to(x[None], (axis_size, *x.shape))
-        return velocity(t, x, arrays), True
+    def batched(axis_size: int, is_batched: list, t: Array, x: Array, arrays: Any) -> tuple[Array, bool]:
+        t = t if is_batched[0] else jnp.broadcast_to(t, (axis_size,))
+        x = x if is_batched[1] else jnp.broadcast_to(x[None], (axis_size, *x.shape))
+        return of_batch(t, x, arrays), True
 
-    return lambda t, x, arrays: of_example(jnp.asarray(t, x.dtype), x, arrays)
+    return lambda t, x: of_example(jnp.asarray(t, x.dtype), x, arrays)

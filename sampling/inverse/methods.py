@@ -17,7 +17,7 @@ from sde.base import SDE
 
 @dataclasses.dataclass(frozen=True)
 class MethodSettings:
-    """Settings of all methods; each uses those it has. See the functions of the same arguments."""
+    """Settings of all methods; each uses those it has. They are documented in the functions that take them."""
 
     prior_variance: float = 1.0
     covariance: Literal["isotropic", "jacobian"] = "isotropic"

@@ -20,7 +20,7 @@ from sampling.steps.reverse_diffusion import reverse_diffusion
 
 @dataclasses.dataclass(frozen=True)
 class PredictorSettings:
-    """Settings of all predictors; each uses those it has. See the functions of the same arguments."""
+    """Settings of all predictors; each uses those it has. They are documented in the functions that take them."""
 
     probability_flow: bool = False
     variance: Literal["posterior", "transition"] = "posterior"
@@ -30,7 +30,7 @@ class PredictorSettings:
 
 @dataclasses.dataclass(frozen=True)
 class CorrectorSettings:
-    """Settings of all correctors; each uses those it has. See `langevin`."""
+    """Settings of all correctors; each uses those it has. They are documented in `langevin`."""
 
     snr: float
     norm: Literal["example", "batch"] = "example"
