@@ -51,11 +51,11 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     ".venv/bin/python -m configs.reference": "tests/slow/test_recipes.py::test_the_laws_hold_for_what_the_recipes_add",
     "python main.py *--config.model.name=tiny": "tests/slow/test_recipes.py::"
     "test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network",
-    # Slow to compile, or with data of 64 pixels at least: these are made small there, and go through the programs.
+    # A RefineNet, and data of 1024 pixels: made small there, and through the programs; or lowered only.
     "python main.py --config=configs/ve/ncsn*/*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"
     "test_it_takes_two_steps_samples_and_has_a_likelihood",
     "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"  # noqa: E501
-    "test_it_takes_two_steps_samples_and_has_a_likelihood",
+    "test_the_training_step_is_lowered",
     "python main.py --config=configs/vp/volumes_ddpmpp_continuous.py * --mode=eval": "tests/programs/test_ranks.py::"
     "test_data_of_every_rank_are_trained_sampled_and_measured",
     "make demo": "tests/slow/test_docs_commands.py::test_the_commands_of_the_demo_run",
