@@ -1,4 +1,4 @@
-"""What every test has: strict ranks, a persistent compilation cache, eight virtual CPU devices, golden numbers."""
+"""Shared by all tests: strict ranks, a persistent compilation cache, eight virtual CPU devices, golden numbers."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from tests.support.paths import CACHE, DEVICES, GOLDEN, TESTS, XLA_FLAGS
 
 os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {DEVICES}=8"  # read when the first device is asked for
-# The processes that tests start share another cache. One that is killed may leave half an entry: JAX notices.
+# Processes started by tests share another cache. One that is killed may leave half an entry, which JAX detects.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE.with_name(f"{CACHE.name}_processes"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
@@ -29,7 +29,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files come first, so that the processes that share the tests end at about the same time."""
+    """The longest files come first, so that the worker processes end at about the same time."""
     turns = {f"test_{name}": turn for turn, name in enumerate(LONGEST)}
     items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
 
@@ -104,12 +104,12 @@ def data_dir(tmp_path_factory):
 def _quick_to_compile(request):
     """Programs run a few steps and take long to compile: `programs` and `slow` do without LLVM's optimizations.
 
-    So do the processes that their tests start, which have one device.
+    This holds for the processes that they start too, which have one device.
     """
     if request.path.relative_to(TESTS).parts[0] not in ("programs", "slow"):
         yield
         return
-    assert jax.device_count() == 8  # they are made when first asked for, which is to be before the flags change
+    assert jax.device_count() == 8  # created when first used, which must be before the flags change
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         patch.setenv("XLA_FLAGS", XLA_FLAGS)

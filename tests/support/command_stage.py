@@ -1,4 +1,4 @@
-"""Where the commands of the documentation run: what is appended to make them small, and the files that they name."""
+"""Where the documented commands run: the flags appended to make them small, and the files that they name."""
 
 import ast
 import json
@@ -87,7 +87,7 @@ CONFIG_OF_TASK = {"class": "digits_ddpmpp_conditional", "colorize": "photos_ddpm
 
 
 def value_of(words, flag, otherwise=None):
-    """What a command says of a flag, the last word on it."""
+    """The value of a flag in a command, the last one given; `otherwise` without it."""
     given = [word.split("=", 1)[1] for word in words if word.startswith(f"--{flag}=")]
     return given[-1] if given else otherwise
 
@@ -98,7 +98,7 @@ def is_exact(words):
 
 
 class Subject:
-    """The config, the data and the workdir that a command is about."""
+    """The config, data and workdir of a command."""
 
     def __init__(self, words):
         task = value_of(words, "task", "unconditional")
@@ -111,7 +111,7 @@ class Subject:
         self.is_stock = self.dataset in ("CIFAR10", "CELEBA", "LSUN")  # mocked
 
     def flags(self, mode, in_process=True):
-        """What is appended to a command of this mode, without what is known only where it runs."""
+        """The flags appended to a command of this mode; some have placeholders for what is known only where it runs."""
         if mode == "import":  # the network is that of the file
             return []
         network = OF_NETWORK[self.config.model.name]
@@ -120,7 +120,7 @@ class Subject:
         return [f"--config.{flag}" for flag in [*network, *OF_DATA[self.dataset], *OF_MODE[mode]]]
 
     def small(self):
-        """The config of the training once it is small, as text, but for sections that training does not read."""
+        """The small training config as text, without the sections that training does not read."""
         config = load(self.path)
         config.data.dataset = self.dataset
         for flag in self.flags("train"):
@@ -132,13 +132,13 @@ class Subject:
 
     @property
     def training(self):
-        """The command that trains what this one needs."""
+        """The command that trains the run that this one needs."""
         given = [] if self.dataset == self.config.data.dataset else [f"--config.data.dataset={self.dataset}"]
         return [f"--config={self.path}", "--workdir=DIR", "--mode=train", *given]
 
 
 def special(words, mode):
-    """What a few commands need beside."""
+    """Further flags that a few commands need."""
     flags = []
     if value_of(words, "config.eval.inception_weights"):  # with the published file's name goes the published hash
         flags.append("--config.eval.inception_weights=random.npz")
@@ -160,7 +160,7 @@ def special(words, mode):
 
 
 class Stage:
-    """Folders with all that commands name, and the workdirs that commands have trained."""
+    """Folders with everything that commands name, and the workdirs that commands have trained."""
 
     def __init__(self, root, data_dir):
         self.root, self.data_dir, self.count, self.trained = root, data_dir, 0, {}
@@ -183,7 +183,7 @@ class Stage:
                 (self.inputs / "my_features.py").write_text(block[2], encoding="utf-8")
 
     def folder(self, subject=None):
-        """A new one, with the inputs; what commands write stays in it."""
+        """A new folder with the inputs; what commands write stays in it."""
         self.count += 1
         folder = self.root / str(self.count)
         folder.mkdir()
@@ -194,5 +194,5 @@ class Stage:
         return folder
 
     def lay(self, key, place):
-        """A copy of what a command has trained."""
+        """Copies a trained workdir to `place`."""
         shutil.copytree(self.trained[key], place)

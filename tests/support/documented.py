@@ -1,4 +1,4 @@
-"""What the pages tell to type: the commands of this repository's programs, and other lines for a shell."""
+"""The commands in the documentation: those of this repository's programs, and other shell lines."""
 
 import itertools
 import re
@@ -19,7 +19,7 @@ FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.M | re.S)
 
 
 class Command(NamedTuple):
-    """A command of a page, with the line on which it begins."""
+    """A command, and the page and line on which it begins."""
 
     page: str
     line: int
@@ -35,7 +35,7 @@ def name(path):
 
 
 def source(page):
-    """The text of a page without the files that are to be written; lines keep their numbers."""
+    """The text of a page without the blocks that are files; lines keep their numbers."""
     return RECIPE.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
 
 
@@ -59,7 +59,7 @@ def commands(page):
 
 
 def inline_code(lines, first):
-    """What stands between single back quotes from a line on, which may go on in the next line."""
+    """Inline code that begins on a line; it may continue on the next."""
     paragraph = itertools.takewhile(str.strip, lines[first : first + 2])
     text = " \0".join(paragraph)  # \0: where the next line begins, on which other commands are found by themselves
     for found in re.finditer(r"`([^`]+)`", text):

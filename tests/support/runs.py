@@ -36,7 +36,7 @@ def compared(**settings):
 
 
 def untrained(config, workdir, num_devices=1):
-    """An experiment whose checkpoint 1 holds random parameters."""
+    """A run whose checkpoint 1 holds random parameters."""
     run = Run(config, str(workdir), jax.devices()[:num_devices])
     if not (workdir / restore_run.FOLDER).exists():
         rng = np.random.default_rng(0)
