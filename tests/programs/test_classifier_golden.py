@@ -27,7 +27,7 @@ def published(golden):
 
 
 def test_logits_and_the_gradient_of_the_log_probability_are_the_published_ones(published):
-    """The published program subtracts CIFAR-10's mean colour and divides by its deviation first."""
+    """The published program subtracts CIFAR-10's mean color and divides by its standard deviation first."""
     file, _, run = published
     mean = np.array([0.49139968, 0.48215841, 0.44653091], np.float32)[None, None, None]
     std = np.array([0.24703223, 0.24348513, 0.26158784], np.float32)[None, None, None]

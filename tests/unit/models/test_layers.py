@@ -1,4 +1,4 @@
-"""Layers: resampling, embeddings, normalisation, attention and residual blocks, against laws and golden numbers."""
+"""Layers: resampling, embeddings, normalization, attention and residual blocks, against theorems and golden numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -146,10 +146,10 @@ def test_embeddings_equal_the_published_numbers(golden):
         g.check(f"fourier_scale{scale}_y", y)
 
 
-def test_fourier_frequencies_are_drawn_with_the_scale_and_never_trained():
+def test_fourier_frequencies_have_the_scale_and_are_never_trained():
     module, x = GaussianFourierProjection(4000, 16.0), jnp.array([0.3, -1.0])
     params = module.init(jax.random.key(0), x)
-    # The standard deviation of n draws has a relative error of 1 / sqrt(2 n).
+    # The standard deviation of n samples has a relative error of 1 / sqrt(2 n).
     np.testing.assert_allclose(params["params"]["W"].std(), 16.0, rtol=4 / np.sqrt(8000))
     slope = jax.grad(lambda p: module.apply(p, x).sum())(params)
     np.testing.assert_array_equal(slope["params"]["W"], 0.0)
@@ -209,7 +209,7 @@ def test_refinenet_layers_start_as_published():
     norm = refinenet.ConditionalInstanceNorm2dPlus(3)
     table = norm.init(jax.random.key(0), x, labels)["params"]["Embed_0"]["embedding"]
     np.testing.assert_array_equal(table[:, 200:], 0.0)
-    np.testing.assert_allclose((table[:, :200].mean(), table[:, :200].std()), (1, 0.02), atol=4e-3)  # 600 draws
+    np.testing.assert_allclose((table[:, :200].mean(), table[:, :200].std()), (1, 0.02), atol=4e-3)  # 600 values
     made = refinenet.MeanPoolConv(40, 1).init(jax.random.key(0), x)["params"]["Conv_0"]
     for leaf in (made["kernel"], made["bias"]):
         assert 0.08 < float(jnp.abs(leaf).max()) <= 0.1  # 1 / sqrt(100)

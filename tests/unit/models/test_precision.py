@@ -71,7 +71,7 @@ def test_the_converted_parameters_are_those_that_the_network_would_convert_once(
     found = uses_of_parameters(lambda params: network.apply({"params": params}, *inputs), params)
     types = dtypes_of(converted(params, jnp.bfloat16))
     for path, (conversions, others) in found.items():
-        if "embedding" in path:  # a table, of which only rows are used
+        if "embedding" in path:  # a table, whose rows are used one at a time
             assert types[path] == jnp.float32
         elif types[path] == jnp.bfloat16:
             assert (conversions, others) == (1, 0), path
