@@ -47,9 +47,9 @@ def config_of(kind):
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
-    """A U-Net for volumes; `test_networks.py` has those of other ranks."""
+    """A U-Net for series, which are the cheapest; `test_networks.py` has those of other ranks."""
     config = config_of(kind)
-    if kind in ("series", "images"):
+    if kind in ("images", "volumes"):
         config.model.name = perceptron.NAME
     run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
     run_lib.train(run)
