@@ -72,7 +72,7 @@ def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
         ("images", {"data.shape": (4, 7, 3)}, r"\(4, 7, 3\) cannot be halved 1 times; use a multiple of 2 .* 6 or 8"),
         ("images", {"data.shape": (4, 0, 3)}, r"must be positive integers of vectors \(D,\), series"),
         ("series", {"model.name": "mlp"}, r"'mlp' is for vectors \(D,\), but examples have the shape \(16, 2\)"),
-        ("vectors", {"model.name": "ncsnpp"}, r"is for series .* \(30,\); use mlp, or config.data.shape = \(30, 1\)"),
+        ("vectors", {"model.name": "ncsnpp"}, r"is for series .* \(30,\); use mlp.*, or config.data.shape = \(30, 1\)"),
         ("volumes", {"model.name": "ncsnv2_64"}, r"'ncsnv2_64' is for images .* use ncsnpp"),
         ("images", {"model.name": "ddpm", "model.augment_dim": 3}, "'ddpm' cannot be conditioned on an augmentation"),
     ],
