@@ -124,7 +124,7 @@ def test_a_run_continued_from_a_published_file_equals_one_that_never_stopped(kin
     if kind == "flax":
         (tmp_path / "checkpoint_1").write_bytes(flax_file(parts, 5))
     else:
-        order = published_order(make_network(config))
+        order = published_order(make_network(config), config.data.image_size)
         torch_files.save(tmp_path / "checkpoint_1", pytorch_contents(parts, order, steps=5))
     assert convert.import_checkpoint(config, tmp_path / "run", tmp_path / "checkpoint_1") == 1
     run_lib.train(Run(config, str(tmp_path / "run"), jax.devices()[:1]))
@@ -149,7 +149,7 @@ def test_exported_parameters_are_the_average_and_can_be_imported(suffix, trained
 
 def test_export_says_what_is_wrong(trained, tmp_path):
     config, workdir = trained
-    with pytest.raises(CheckpointError, match=r"no checkpoint 7 in .*; there are: 1, 2\."):
+    with pytest.raises(CheckpointError, match=r"No checkpoint 7 was found in .*; there are: 1, 2\."):
         convert.export_checkpoint(config, workdir, tmp_path / "a.npz", 7)
     with pytest.raises(CheckpointError, match="there are: none"):
         convert.export_checkpoint(config, tmp_path, tmp_path / "a.npz")
