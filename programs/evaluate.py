@@ -62,7 +62,7 @@ def enabled(run: Run) -> list[str]:
 def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> list[pathlib.Path]:  # noqa: B008
     """Evaluates checkpoints `eval.begin_ckpt` to `eval.end_ckpt`, waiting for each to appear; the reports' paths.
 
-    Results go to `workdir/eval_folder/ckpt_<number>/`; rounds that exist there are not computed again. Several workers
+    Results go to `workdir/eval_folder/ckpt_<number>/`; existing rounds are not computed again. Several workers
     share the rounds, each starting with its own. A worker that finds all rounds done writes the report, which is the
     same for every worker, and the overview of all reports. Errors: CheckpointMissingError for a checkpoint that does
     not appear, CheckpointError for one that cannot be read, RunError where files cannot be written; finished rounds

@@ -91,7 +91,7 @@ KEYS = {
     "bpd_eps": Key(1e-5, "Smallest time of the likelihood's ODE or bound.", POSITIVE, changes="evaluation"),
     "ode_solver": Key(
         "dopri5",
-        "`dopri5`, `tsit5`, `dopri8` or `bosh3` (for networks that vary quickly in t).",
+        "`dopri5`, `tsit5`, `dopri8`, `heun` or `bosh3` (for networks that vary quickly in t).",
         changes="evaluation",
     ),
     "rtol": Key(1e-5, "Relative tolerance of that ODE.", POSITIVE, changes="evaluation"),

@@ -82,7 +82,9 @@ KEYS = {
     ),
     "rtol": Key(1e-5, "Relative tolerance of method `ode`.", POSITIVE, changes="evaluation"),
     "atol": Key(1e-5, "Absolute tolerance of method `ode`.", POSITIVE, changes="evaluation"),
-    "ode_solver": Key("dopri5", "Of method `ode`: `tsit5`, `dopri5`, `dopri8` or `heun`.", changes="evaluation"),
+    "ode_solver": Key(
+        "dopri5", "Of method `ode`: `bosh3`, `dopri5`, `tsit5`, `dopri8` or `heun`.", changes="evaluation"
+    ),
     "ode_per_example": Key(
         False,
         "Of method `ode`: choose step sizes for each example instead of for the batch.",

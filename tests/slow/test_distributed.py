@@ -146,7 +146,7 @@ def test_a_process_that_dies_ends_the_run_with_a_reason(data_dir, tmp_path):
     code = several[0].wait(timeout=120)
     several[1].wait()
     said = messages(workdir, 0).strip().splitlines()
-    # Whoever notices first: the collective operation, or JAX's own service, which aborts the process.
+    # The first to notice: the collective operation, or JAX's own service, which aborts the process.
     assert code in (ExitCode.PEER_GONE, -signal.SIGABRT), said[-5:]
     if code == ExitCode.PEER_GONE:
         assert any(
