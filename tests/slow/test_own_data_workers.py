@@ -10,7 +10,7 @@ def test_worker_processes_and_threads_give_the_same_batches(tmp_path):
     for i, pixels in enumerate(PIXELS):
         save(tmp_path / "own" / ("ant", "bee", "cow")[i // 4] / f"{i:02d}.png", pixels)
     absl.flags.FLAGS.mark_as_parsed()  # grain's processes read absl's flags
-    for open_source in forms(tmp_path).values():
+    for open_source in forms(tmp_path, tmp_path / "own").values():
         expected = batches_of(open_source(), 3)
         for options in ({"num_workers": 2}, {"num_threads": 3}):
             for ours, one in zip(batches_of(open_source(), 3, **options), expected, strict=True):
