@@ -176,7 +176,7 @@ def test_evaluation_refuses_to_mix_settings(trained, config, tmp_path):
 
 def test_a_missing_checkpoint_is_reported_at_once_if_training_has_ended(trained, config):
     config.eval.begin_ckpt = config.eval.end_ckpt = 7
-    with pytest.raises(CheckpointError, match=r"Checkpoint 7 is not in .* \(training has ended\); there are \[1\]"):
+    with pytest.raises(CheckpointError, match=r"Checkpoint 7 is not in .* \(training has ended\); found: \[1\]"):
         run_lib.evaluate(experiment(config, trained))
 
 
