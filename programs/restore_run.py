@@ -12,7 +12,7 @@ from builders.state import abstract_state
 from configs import default
 from core.errors import ExitCode, RunError
 from data.spec import DataSpec
-from training.checkpoint import CheckpointError, Checkpoints
+from training.checkpoint import CheckpointError, Checkpoints, not_found
 from training.posthoc_ema import Profile, coefficients, combine
 from training.state import AveragedState, TrainState
 
@@ -155,8 +155,5 @@ def _open(workdir: pathlib.Path, number: int | None) -> tuple[Checkpoints, int]:
     store = Checkpoints(folder) if folder.is_dir() else None
     numbers = store.numbers() if store is not None else []
     if store is None or not numbers or (number is not None and number not in numbers):
-        raise CheckpointError(
-            f"No checkpoint{'' if number is None else f' {number}'} was found in {folder}; "
-            f"there are: {', '.join(map(str, numbers)) or 'none'}."
-        )
+        raise not_found(folder, number, numbers)
     return store, numbers[-1] if number is None else number

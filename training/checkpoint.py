@@ -183,15 +183,20 @@ def peek_config(directory: pathlib.Path, number: int | None = None) -> dict[str,
     complete = [path for path in directory.glob("*/config/metadata") if path.parts[-3].isdecimal()]
     found = {int(path.parts[-3]): path for path in complete if (path.parents[1] / "_CHECKPOINT_METADATA").exists()}
     if not found or (number is not None and number not in found):
-        raise CheckpointError(
-            f"No checkpoint{'' if number is None else f' {number}'} was found in {directory}; "
-            f"there are: {', '.join(map(str, sorted(found))) or 'none'}."
-        )
+        raise not_found(directory, number, sorted(found))
     path = found[max(found) if number is None else number]
     try:
         return read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({_reason(error)}); delete that checkpoint.") from error
+
+
+def not_found(directory: pathlib.Path, number: int | None, available: list[int]) -> CheckpointError:
+    """The error for a folder without checkpoint `number`, or without any."""
+    return CheckpointError(
+        f"No checkpoint{'' if number is None else f' {number}'} was found in {directory}; "
+        f"there are: {', '.join(map(str, available)) or 'none'}."
+    )
 
 
 def _reason(error: Exception) -> str:
