@@ -17,14 +17,14 @@ from core.files import write_arrays, write_json
 from core.tables import choose
 from programs import restore_run
 from programs.run import Run
-from programs.tasks.base import Request, SampleFn
-from programs.tasks.generate import by_class, check_labels, unconditional
-from programs.tasks.latent import decoding, encoding, interpolation
-from programs.tasks.restore import restoration
 from reports.provenance import provenance
 from reports.sheets import write_png
 from runtime.signals import report_on_signal
 from systems.diffusion import Diffusion
+from systems.requests.base import Request, SampleFn
+from systems.requests.generate import by_class, check_labels, unconditional
+from systems.requests.latent import decoding, encoding, interpolation
+from systems.requests.restore import restoration
 
 PICTURE, ARRAYS, RECORD = FILES = ("samples.png", "samples.npz", "record.json")  # in the order of writing, each whole
 

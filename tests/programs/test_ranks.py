@@ -16,8 +16,8 @@ from configs import default
 from core.keys import example_keys
 from programs import sample
 from programs.run import Run
-from programs.tasks.base import Request
 from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
+from systems.requests.base import Request
 from tests.support import perceptron
 from tests.support.configs import load
 from tests.support.oracles import correlated

@@ -13,8 +13,8 @@ import run_lib
 from configs import presets
 from core.errors import ExitCode
 from programs import restore_run, sample
-from programs.tasks import generate, latent, restore
-from programs.tasks.base import Request, in_batches
+from systems.requests import generate, latent, restore
+from systems.requests.base import Request, in_batches
 from tests.support.runs import tiny, untrained
 from training.checkpoint import CheckpointError
 

@@ -13,7 +13,7 @@ from data.spec import DataSpec
 from programs import restore_run, sample
 from programs.restore_run import ConfigMismatchError
 from programs.run import Run
-from programs.tasks.base import Request
+from systems.requests.base import Request
 from tests.support.flags import flags_of_main
 from tests.support.runs import tiny
 from training.checkpoint import CheckpointError, Checkpoints

@@ -95,7 +95,7 @@ def test_each_recipe_is_one_file_and_lines_in_tables():
         "sampling/steps/midpoint.py",
         "data/sets/moons.py",
         "evaluation/metrics/mean_distance.py",
-        "programs/tasks/mean.py",
+        "systems/requests/mean.py",
         "configs/vp/smoke_ou.py",
     ]
     assert all(len(text.splitlines()) == 1 for _, place, *_, text in found if place)

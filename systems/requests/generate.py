@@ -8,9 +8,9 @@ import numpy as np
 
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
-from programs.tasks.base import Request, SampleFn, SampleResult, batch_size, in_batches
 from reports.sheets import sample_grid
 from systems.diffusion import Diffusion
+from systems.requests.base import Request, SampleFn, SampleResult, batch_size, in_batches
 
 GRID = 100  # samples in the grid, where they have no columns
 

@@ -11,7 +11,11 @@ import numpy as np
 
 from core.arrays import Array
 from data.images import read_array
-from programs.tasks.base import (
+from reports.sheets import sample_grid
+from sampling import latent
+from sampling.ode import ProbabilityFlow
+from systems.diffusion import Diffusion
+from systems.requests.base import (
     Request,
     SampleFn,
     SampleResult,
@@ -23,10 +27,6 @@ from programs.tasks.base import (
     to_levels,
     to_network,
 )
-from reports.sheets import sample_grid
-from sampling import latent
-from sampling.ode import ProbabilityFlow
-from systems.diffusion import Diffusion
 
 
 def encoding(system: Diffusion, request: Request) -> SampleFn:

@@ -15,7 +15,10 @@ from core.keys import RestorationKey, RunKey, draw_normal, fold_in, keys_at
 from data.images import read_array, read_examples, read_mask
 from data.shapes import check_images
 from evaluation.metrics.restoration import BASELINES, psnr_db
-from programs.tasks.base import (
+from reports.sheets import grid
+from sampling.inverse.operators.base import Operator
+from systems.diffusion import Diffusion
+from systems.requests.base import (
     Request,
     SampleFn,
     SampleResult,
@@ -27,9 +30,6 @@ from programs.tasks.base import (
     to_network,
     to_unit,
 )
-from reports.sheets import grid
-from sampling.inverse.operators.base import Operator
-from systems.diffusion import Diffusion
 
 NUM_FOR_VARIANCE = 512  # training images from which the variance of the data is estimated
 SHOWN = 8  # samples of an input in the grid
