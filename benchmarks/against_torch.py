@@ -38,9 +38,10 @@ from ml_collections import ConfigDict
 from benchmarks import measurement
 from benchmarks.train_step import compile_step
 from builders.devices import make_devices, set_num_cpu_devices
+from builders.network import example_inputs, make_network
 from builders.process import make_sde
 from builders.sampler import make_sampler
-from builders.score import example_inputs, make_network, make_score_of
+from builders.score import make_score_of
 from configs import default, presets
 from core.keys import example_keys
 from likelihood.divergence import sample_probes

@@ -35,8 +35,9 @@ from ml_collections import ConfigDict
 from scipy.integrate import solve_ivp
 
 from benchmarks import measurement
+from builders.network import example_inputs, make_network
 from builders.process import make_sde
-from builders.score import example_inputs, make_network, make_score_of
+from builders.score import make_score_of
 from builders.shape import data_shape
 from configs import default, presets
 from core.arrays import Array

@@ -18,8 +18,9 @@ import numpy as np
 
 from benchmarks import measurement
 from builders.devices import make_devices, set_num_cpu_devices
+from builders.network import example_inputs, make_network
 from builders.sampler import make_sampler
-from builders.score import example_inputs, make_network, make_score_of
+from builders.score import make_score_of
 from builders.shape import data_shape
 from core.keys import example_keys
 from runtime import malloc

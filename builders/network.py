@@ -6,9 +6,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
-from builders.process import SDE_FAMILIES, sde_family
+from builders.process import SDE_FAMILIES, make_sde, sde_family
 from builders.shape import check_halvings, data_shape
 from core.tables import choose
 from data.shapes import KINDS
@@ -54,8 +55,8 @@ def is_classifier(config: ConfigDict) -> bool:
     return network_entry(config).is_classifier
 
 
-def select(config: ConfigDict, process: SDE, dtype: str | None = None) -> nn.Module:
-    """The network `(x, time, cond=None, train=False) -> output` for the SDE or chain `process`.
+def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
+    """The network `(x, time, cond=None, train=False) -> output`.
 
     `dtype`: the type it computes in, by default `model.dtype`; its parameters are float32 in any case.
     Errors: ValueError for settings that the network does not have, or a shape that it cannot take.
@@ -63,7 +64,7 @@ def select(config: ConfigDict, process: SDE, dtype: str | None = None) -> nn.Mod
     entry = network_entry(config)
     _check_capabilities(config, entry)
     _check_rank(config, entry)
-    network, name = entry.make(config, process), dtype or config.model.dtype
+    network, name = entry.make(config, make_sde(config)), dtype or config.model.dtype
     asked = choose("model.dtype", name, DTYPES)
     if hasattr(network, "dtype"):
         return network.copy(dtype=asked)
@@ -73,6 +74,12 @@ def select(config: ConfigDict, process: SDE, dtype: str | None = None) -> nn.Mod
             "in float32; use float32, or add such a field."
         )
     return network
+
+
+def example_inputs(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Arguments of the network, for its initialization: x [1, ...], time [1], cond."""
+    cond = {"labels": np.zeros((1,), np.int32)} if config.model.num_labels else None
+    return np.zeros((1, *data_shape(config)), np.float32), np.ones((1,), np.float32), cond
 
 
 def computes_in(module: nn.Module) -> Any:

@@ -1,19 +1,17 @@
-"""The score function of a config: its network, what the network is conditioned on, and its parameterization."""
+"""The score function of a config: its network, the condition, and the parameterization."""
 
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from builders import network
+from builders.condition import make_condition
+from builders.network import make_network
 from builders.process import make_sde, network_time, sde_family
-from builders.shape import data_shape
 from core.arrays import Array
-from core.keys import DropoutKey, fold_in
 from core.tables import choose
 from models import parameterizations
 from models.precision import converted
@@ -22,7 +20,6 @@ from training.objectives.classification import ClassProbability
 from training.objectives.score_matching import Batch, Params, ScoreOf
 
 GatherParams = Callable[[Params], Params]
-Condition = Callable[[Array, Batch, Array | None], Any]  # (x [B, ...], batch, dropout key or None) -> cond
 
 
 def identity(params: Params) -> Params:
@@ -30,22 +27,11 @@ def identity(params: Params) -> Params:
     return params
 
 
-def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
-    """The network `(x, time, cond=None, train=False) -> output`; it computes in `dtype`, by default `model.dtype`."""
-    return network.select(config, make_sde(config), dtype)
-
-
-def example_inputs(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Arguments of the network, for its initialization: x [1, ...], time [1], cond."""
-    cond = {"labels": np.zeros((1,), np.int32)} if config.model.num_labels else None
-    return np.zeros((1, *data_shape(config)), np.float32), np.ones((1,), np.float32), cond
-
-
 def make_score_of(config: ConfigDict, dtype: str | None = None, gather_params: GatherParams = identity) -> ScoreOf:
     """`(params, batch, dropout key or None) -> score function`; without a key there is no dropout.
 
     The network computes in `dtype`, by default `model.dtype`. Its parameters are converted to that type and gathered
-    once per score function. For its conditions see `make_condition`.
+    once per score function. For its conditions see `builders.condition`.
     """
     module, process, condition = make_network(config, dtype), make_sde(config), make_condition(config)
     time = network_time(config)
@@ -64,33 +50,6 @@ def make_score_of(config: ConfigDict, dtype: str | None = None, gather_params: G
         return parameterizations.make_score_fn(apply, process, time, parameterization)
 
     return of
-
-
-def make_condition(config: ConfigDict) -> Condition:
-    """`(x [B, ...], batch, dropout key or None) -> cond`: what a network is conditioned on.
-
-    Class labels are those of `batch["label"]` [B]. "No class" is label number `model.num_labels`: the label of a batch
-    without labels, and, given a dropout key, of each example with probability `model.label_dropout`. A network that is
-    conditioned on augmentations gets `batch["augment"]` [B, model.augment_dim] if the batch has it.
-    """
-    no_class, dropout, augmented = config.model.num_labels, config.model.label_dropout, config.model.augment_dim > 0
-
-    def augmentation(batch: Batch) -> dict[str, Array]:
-        return {"augment": batch["augment"]} if augmented and "augment" in batch else {}
-
-    if not no_class:
-        return lambda x, batch, key: augmentation(batch) or None
-
-    def condition(x: Array, batch: Batch, key: Array | None) -> Any:
-        labels = batch.get("label")
-        if labels is None:
-            labels = jnp.full(x.shape[:1], no_class)
-        elif key is not None:
-            dropped = jax.random.bernoulli(fold_in(key, DropoutKey.LABELS), dropout, labels.shape)
-            labels = jnp.where(dropped, no_class, labels)
-        return {"labels": labels, **augmentation(batch)}
-
-    return condition
 
 
 def log_class_probability(config: ConfigDict, process: SDE, gather_params: GatherParams = identity) -> ClassProbability:

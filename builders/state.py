@@ -4,8 +4,8 @@ import jax
 from jax.sharding import Sharding, SingleDeviceSharding
 from ml_collections import ConfigDict
 
+from builders.network import example_inputs, make_network
 from builders.optimizer import make_averages, make_optimizer
-from builders.score import example_inputs, make_network
 from core.arrays import Array
 from training.state import TrainState, initial_state
 

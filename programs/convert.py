@@ -17,8 +17,8 @@ import optax
 from ml_collections import ConfigDict
 
 from builders import data
+from builders.network import example_inputs, make_network
 from builders.optimizer import make_averages, make_optimizer
-from builders.score import example_inputs, make_network
 from builders.splits import Splits, spec_without_data
 from configs import default
 from data.spec import DataSpec

@@ -1,10 +1,10 @@
 """A user's function as features, named by its import path."""
 
 import hashlib
-import importlib
 import inspect
 from types import ModuleType
 
+from core import imports
 from evaluation.features.base import Extractor
 
 
@@ -15,16 +15,7 @@ def imported(path: str) -> Extractor:
     its attribute `hash`, a string, if it has one, and otherwise that of the source file that defines it; a function
     that reads weights should include their hash. Errors: ValueError, one sentence, if the path does not resolve.
     """
-    module_name, _, function_name = path.partition(":")
-    if not module_name or not function_name:
-        raise ValueError(f"feature function {path!r} is not of the form package.module:function")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"feature function {path!r}: {module_name} cannot be imported ({error})") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise ValueError(f"feature function {path!r}: {module_name} has no function {function_name}")
+    module, function = imports.imported(path, "feature function")
     own_hash = getattr(function, "hash", None)
     return Extractor(path, own_hash if isinstance(own_hash, str) else _source_hash(path, module), function)
 

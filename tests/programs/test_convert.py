@@ -12,9 +12,9 @@ from flax import serialization
 
 import main
 import run_lib
+from builders.network import example_inputs, make_network
 from builders.objective import make_objective
 from builders.optimizer import make_ema, make_optimizer
-from builders.score import example_inputs, make_network
 from configs import default
 from core.errors import ExitCode
 from interop import base

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from builders.network import example_inputs, make_network
 from builders.objective import make_objective
 from builders.process import make_sde
-from builders.score import example_inputs, log_class_probability, make_network
+from builders.score import log_class_probability
 from models.networks.mlp import MLP
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2

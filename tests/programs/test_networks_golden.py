@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from builders.score import make_network, make_score_of
+from builders.network import make_network
+from builders.score import make_score_of
 from interop import base
 from interop.load import load
 from models.parameterizations import PARAMETERIZATIONS, descending_level, make_score_fn, noise_level, scaled_time

@@ -10,8 +10,9 @@ import pytest
 import run_lib
 from builders import data as build_data
 from builders import likelihood
+from builders.condition import make_condition
+from builders.network import make_network
 from builders.process import make_sde
-from builders.score import make_condition, make_network
 from configs import default
 from core.keys import example_keys
 from programs import sample

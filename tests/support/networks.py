@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from builders.score import example_inputs, make_network
+from builders.network import example_inputs, make_network
 from models.networks.ddpm import DDPM
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp

@@ -2,8 +2,7 @@
 
 import pytest
 
-from builders.network import NETWORKS, is_classifier
-from builders.score import make_network
+from builders.network import NETWORKS, is_classifier, make_network
 from configs import default
 from configs.vp import smoke
 

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import ml_collections
 import pytest
 
+from builders.network import make_network
 from builders.optimizer import make_optimizer
 from builders.process import make_sde
 from builders.sampler import make_sampler
-from builders.score import make_network, make_score_of
+from builders.score import make_score_of
 from configs import default
 from tests.support.configs import EXPERIMENTS, PATHS, PUBLISHED, load
 from tests.support.paths import GOLDEN, ROOT

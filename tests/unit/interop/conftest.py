@@ -2,7 +2,7 @@
 
 import pytest
 
-from builders.score import make_network
+from builders.network import make_network
 from interop.base import CheckpointFormatError
 from interop.load import load
 from tests.support.published import PAIR, config_of, outline_of

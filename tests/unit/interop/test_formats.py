@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from builders.score import make_network
+from builders.network import make_network
 from interop import base, export
 from interop.formats import torch_pickle
 from interop.load import load

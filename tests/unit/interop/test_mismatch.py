@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import serialization
 
-from builders.score import make_network
+from builders.network import make_network
 from interop.base import CheckpointFormatError
 from interop.load import load
 from tests.support import torch_files

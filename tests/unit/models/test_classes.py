@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from builders.score import make_condition, make_network
+from builders.condition import make_condition
+from builders.network import make_network
 from tests.support.configs import load
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from builders import network as build_network
+from builders.network import example_inputs, make_network
 from builders.objective import make_objective
 from builders.sampler import make_sampler
-from builders.score import example_inputs, make_network, make_score_of
+from builders.score import make_score_of
 from core.keys import example_keys
 from models.blocks.normalization import GroupNorm
 from models.blocks.refinenet import InstanceNorm2dPlus
