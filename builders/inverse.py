@@ -12,7 +12,7 @@ from core.tables import choose
 from sampling.base import Sampler, Samples
 from sampling.inverse.base import unchanged
 from sampling.inverse.methods import METHODS, MethodSettings
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 from sampling.inverse.operators.blur import gaussian_blur
 from sampling.inverse.operators.downsample import downsample
 from sampling.inverse.operators.fourier import fourier
@@ -23,7 +23,7 @@ from sampling.pc import PC
 from sde.base import SDE, ScoreFn
 
 # (keys [B], score_fn, operator, y [B, ...]) -> samples of the posterior
-PosteriorSampler = Callable[[Array, ScoreFn, Operator, Array], Samples]
+PosteriorSampler = Callable[[Array, ScoreFn, SpectralOperator, Array], Samples]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +34,11 @@ class OperatorEntry:
     `default_mask`: the mask [H, W, 1] if the user gives none; None for tasks without a mask.
     """
 
-    make: Callable[[ConfigDict, Sequence[int], Any], Operator]
+    make: Callable[[ConfigDict, Sequence[int], Any], SpectralOperator]
     default_mask: Callable[[ConfigDict, Sequence[int]], np.ndarray] | None = None
 
 
-def operator(config: ConfigDict, task: str, shape: Sequence[int], known: Array | np.ndarray) -> Operator:
+def operator(config: ConfigDict, task: str, shape: Sequence[int], known: Array | np.ndarray) -> SpectralOperator:
     """The operator of `task` for images of `shape` (H, W, C); tasks with a mask use `known` [1 or B, H, W, 1]."""
     return OPERATORS[task].make(config, shape, known)
 
@@ -70,7 +70,7 @@ def posterior_sampler(
         form=restore.dps_form,
     )
 
-    def sample(keys: Array, score_fn: ScoreFn, operator: Operator, y: Array) -> Samples:
+    def sample(keys: Array, score_fn: ScoreFn, operator: SpectralOperator, y: Array) -> Samples:
         changes = method(process, operator, y, restore.noise_std * unit, settings)
         conditioned = sampler
         if changes.wrap_step is not unchanged:

@@ -17,7 +17,7 @@ import jax
 
 from core.arrays import Array
 from sampling.base import Constrain, Step, posterior_mean, unconstrained
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 from sde.base import SDE, ScoreFn
 
 T = TypeVar("T")
@@ -49,12 +49,12 @@ def posterior_variance(sde: SDE, t: Array, prior_variance: float) -> Array:
     return prior_variance * variance / (sde.mean_coeff(t) ** 2 * prior_variance + variance)
 
 
-def residual(operator: Operator, y: Array, x0: Array) -> Array:
+def residual(operator: SpectralOperator, y: Array, x0: Array) -> Array:
     """`e = U^T y - S V^T x0`: coordinates of the part of y that x0 does not explain, zero where nothing is measured."""
     return operator.coordinates(y) - operator.singular_values * operator.to_basis(x0)
 
 
-def adjoint_of_coordinates(operator: Operator, u: Array) -> Array:
+def adjoint_of_coordinates(operator: SpectralOperator, u: Array) -> Array:
     """`A^T U u = V S u` of coordinates u: [B, *shape]."""
     return operator.from_basis(operator.singular_values * u)
 

@@ -3,11 +3,13 @@
 from core.arrays import Array, broadcast_to_rank
 from sampling.base import posterior_mean
 from sampling.inverse.base import Conditioned, adjoint_of_coordinates, posterior_variance, residual
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 from sde.base import SDE, ScoreFn
 
 
-def ddnm(sde: SDE, operator: Operator, y: Array, noise_std: float = 0.0, *, prior_variance: float = 1.0) -> Conditioned:
+def ddnm(
+    sde: SDE, operator: SpectralOperator, y: Array, noise_std: float = 0.0, *, prior_variance: float = 1.0
+) -> Conditioned:
     """Replaces the posterior mean x0 by one that agrees with the measurement. Works with every sampler.
 
         x0 <- x0 + A^+ (y - A x0)                                               without noise

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from core.arrays import Array, broadcast_to_rank
 from sampling.base import Sample, Step
 from sampling.inverse.base import Conditioned, adjoint_of_coordinates, posterior_variance, pullback, residual
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 from sde.base import SDE, ScoreFn
 
 
 def dps(
     sde: SDE,
-    operator: Operator,
+    operator: SpectralOperator,
     y: Array,
     noise_std: float = 0.0,
     *,

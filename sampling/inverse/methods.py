@@ -9,7 +9,7 @@ from core.arrays import Array
 from sampling.inverse.base import Conditioned
 from sampling.inverse.ddnm import ddnm
 from sampling.inverse.dps import dps
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 from sampling.inverse.pigdm import pigdm
 from sampling.inverse.projection import projection
 from sde.base import SDE
@@ -27,7 +27,7 @@ class MethodSettings:
     form: Literal["step", "score"] = "step"
 
 
-Method = Callable[[SDE, Operator, Array, float, MethodSettings], Conditioned]
+Method = Callable[[SDE, SpectralOperator, Array, float, MethodSettings], Conditioned]
 
 METHODS: dict[str, Method] = {
     "projection": lambda sde, operator, y, noise_std, settings: projection(sde, operator, y, noise_std),

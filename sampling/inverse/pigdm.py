@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
 from sampling.inverse.base import Conditioned, adjoint_of_coordinates, posterior_variance, pullback, residual
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 from sde.base import SDE, ScoreFn
 
 TOLERANCE = 1e-5  # relative residual at which conjugate gradients stop; about the precision of float32
@@ -18,7 +18,7 @@ Linear = Callable[[Array], Array]  # coordinates [B, ...] -> coordinates [B, ...
 
 def pigdm(
     sde: SDE,
-    operator: Operator,
+    operator: SpectralOperator,
     y: Array,
     noise_std: float = 0.0,
     *,

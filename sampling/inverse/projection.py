@@ -9,18 +9,18 @@ import jax.numpy as jnp
 from core.arrays import Array, broadcast_to_rank
 from sampling.base import Constrain, Sample
 from sampling.inverse.base import Conditioned
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
 from sde.base import SDE
 
 
-def projection(sde: SDE, operator: Operator, y: Array, noise_std: float = 0.0) -> Conditioned:
+def projection(sde: SDE, operator: SpectralOperator, y: Array, noise_std: float = 0.0) -> Conditioned:
     """The projection of Song et al. 2021 (see `project`) as a method, for samplers that support a constraint."""
     return Conditioned(constrain=project(sde, operator, y, noise_std))
 
 
-def project(sde: SDE, operator: Operator, y: Array, noise_std: float = 0.0) -> Constrain:
+def project(sde: SDE, operator: SpectralOperator, y: Array, noise_std: float = 0.0) -> Constrain:
     """Replaces the measured coordinates of a sample at time t by those of noisy data at time t.
 
     c_i <- m y_i / s_i + sqrt(std^2 - (m noise_std / s_i)^2) z_i    for s_i > 0; for `mean` without z

@@ -16,7 +16,7 @@ from data.images import read_array, read_examples, read_mask
 from data.shapes import check_images
 from evaluation.metrics.restoration import BASELINES, psnr_db
 from reports.sheets import grid
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 from systems.diffusion import Diffusion
 from systems.requests.base import (
     Request,
@@ -59,7 +59,7 @@ def restoration(system: Diffusion, request: Request) -> SampleFn:
     return functools.partial(_restored, system, request, problem, sampler)
 
 
-def _problem(system: Diffusion, request: Request, operator: Operator, known: np.ndarray) -> Problem:
+def _problem(system: Diffusion, request: Request, operator: SpectralOperator, known: np.ndarray) -> Problem:
     """The images to measure, or with --measured the measurements themselves."""
     if not request.measured:
         names, levels = images(system, request)
@@ -93,7 +93,9 @@ def _restored(
         y = operator.observe(z, jnp.asarray(problem.truth), config.restore.noise_std * unit)
 
     @jax.jit
-    def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, operator: Operator, y: Array) -> dict:
+    def compiled(
+        params: Any, guide: Any, keys: Array, labels: Array | None, operator: SpectralOperator, y: Array
+    ) -> dict:
         found = sampler(keys, system.guide.score_of(params, guide, labels), operator, y)
         return {"samples": found.x, "num_evals": found.num_evals}
 
@@ -111,7 +113,7 @@ def _assessed(
     system: Diffusion,
     request: Request,
     problem: Problem,
-    operator: Operator,
+    operator: SpectralOperator,
     y: np.ndarray,
     samples: np.ndarray,
     num_evals: Any,
@@ -143,7 +145,7 @@ def _assessed(
     return SampleResult(_table(system, first, to_unit(system, shown), values, mean, deviation), arrays, figures)
 
 
-def _as_image(system: Diffusion, task: str, operator: Operator, y: np.ndarray) -> np.ndarray:
+def _as_image(system: Diffusion, task: str, operator: SpectralOperator, y: np.ndarray) -> np.ndarray:
     """A measurement as an image in the network's range: itself if it is one, else the pseudo-inverse A^+ y."""
     if task == "reconstruct":
         return np.asarray(operator.pseudo_inverse(jnp.asarray(y)))

@@ -1,25 +1,66 @@
-"""Linear measurements y = A x + noise, each through its singular value decomposition A = U S V^T.
+"""Linear measurements y = A x + noise of examples of any rank: by A and its adjoint, or by singular values.
 
-The operators of imaging have a cheap orthonormal transform V^T that makes A element-wise. An operator provides that
-transform, its singular values (zero: not measured) and U, which maps coordinates to the natural form of y: a small
-image, a grayscale image, Fourier coefficients. Everything else is written once, here. x is [B, *shape], y is
-[B, *measurement_shape], and there are as many coordinates as numbers in x. U is orthonormal on what is measured, so
-white noise of y is white noise of its coordinates. Operators are pytrees: jitted functions take them as arguments.
+x is [B, *shape], real; y is [B, *measurement_shape], real or complex. Operators are pytrees: jitted functions take them
+as arguments.
 """
 
 import abc
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from core.arrays import Array, broadcast_to_rank
 
 
+class LinearOperator(Protocol):
+    """A linear map A that is known by its products with x and with y.
+
+    The adjoint is that of the real inner product, <A x, y> = <x, A^T y> with <a, b> = Re sum conj(a) b (see `inner`),
+    so x is real for complex y, too.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of x, without the batch axis."""
+        ...
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        """Shape of y, without the batch axis."""
+        ...
+
+    def measure(self, x: Array) -> Array:
+        """A x: [B, *measurement_shape] from [B, *shape]."""
+        ...
+
+    def adjoint(self, y: Array) -> Array:
+        """A^T y: [B, *shape] from [B, *measurement_shape]."""
+        ...
+
+
+def inner(a: Array, b: Array) -> Array:
+    """The real inner product Re sum conj(a) b of each example: [B] from [B, ...], real or complex."""
+    return jnp.sum((a.conj() * b).real, axis=tuple(range(1, a.ndim)))
+
+
+def is_complex(operator: LinearOperator) -> bool:
+    """Whether measurements are complex."""
+    x = jax.ShapeDtypeStruct((1, *operator.shape), jnp.float32)
+    return jnp.issubdtype(jax.eval_shape(operator.measure, x).dtype, jnp.complexfloating)
+
+
 @dataclasses.dataclass(frozen=True)
-class Operator(abc.ABC):
-    """A linear map A = U S V^T of x [B, *shape] with a cheap V; a subclass defines S, V, U and the shape of y.
+class SpectralOperator(abc.ABC):
+    """A linear operator A = U S V^T with a cheap V; a subclass defines S, V, U and the shape of y.
+
+    The operators of imaging have an orthonormal transform V^T that makes A element-wise. A subclass provides that
+    transform, the singular values (zero: not measured) and U, which maps coordinates to the natural form of y: a small
+    image, a grayscale image, Fourier coefficients. Everything else is written once, here. There are as many coordinates
+    as numbers in x. U is orthonormal on what is measured, so white noise of y is white noise of its coordinates.
 
     Errors: ValueError if the shape of x or y is not that of the operator.
     """
@@ -104,11 +145,18 @@ class Operator(abc.ABC):
         return x
 
 
-def checked_image(shape: Sequence[int]) -> tuple[int, int, int]:
-    """(H, W, C). Errors: ValueError unless `shape` has three axes."""
-    if len(shape) != 3:
-        raise ValueError(f"This operator measures images of shape (H, W, C), not {tuple(shape)}.")
-    return shape[0], shape[1], shape[2]
+def spatial_axes(x: Array) -> tuple[int, ...]:
+    """The axes of series [B, L, C], images [B, H, W, C] or volumes [B, D, H, W, C] between the first and the last."""
+    return tuple(range(1, x.ndim - 1))
+
+
+def checked_sides(shape: Sequence[int]) -> tuple[int, ...]:
+    """The sides (L,), (H, W) or (D, H, W) of `shape`, which has channels last. Errors: ValueError for a vector (D,)."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"This operator measures series (L, C), images (H, W, C) or volumes (D, H, W, C), not {tuple(shape)}."
+        )
+    return tuple(shape[:-1])
 
 
 def fitted_mask(shape: tuple[int, ...], known: ArrayLike) -> Array:

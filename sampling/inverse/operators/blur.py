@@ -1,6 +1,7 @@
 """Circular convolution, which is diagonal in frequency: deblurring."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -10,20 +11,20 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from core.arrays import Array
-from sampling.inverse.operators.base import Operator, checked_image
+from sampling.inverse.operators.base import SpectralOperator, checked_sides, spatial_axes
 from sampling.inverse.operators.fourier import hartley
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Blur(Operator):
+class Blur(SpectralOperator):
     """Circular convolution: V^T is the Hartley transform, S = |k|, U the inverse transform times the phase of k.
 
     k is the Fourier transform of the kernel. The kernel is real, so |k(f)| = |k(-f)|, as S requires: a frequency and
     its opposite share two real coordinates. See `blur`.
     """
 
-    response: Array  # complex, [1, H, W, 1], zero for frequencies that count as not measured
+    response: Array  # complex, [1, *sides, 1], zero for frequencies that count as not measured
 
     @property
     def singular_values(self) -> Array:
@@ -43,7 +44,7 @@ class Blur(Operator):
         return hartley(_filtered(y, jnp.conj(self._phase)))
 
     def from_spectrum(self, c: Array) -> Array:
-        """The image with these coordinates, times the phase."""
+        """x with these coordinates, times the phase."""
         return _filtered(hartley(jnp.where(self.measured, c, 0.0)), self._phase)
 
     @property
@@ -53,23 +54,23 @@ class Blur(Operator):
 
 
 def blur(shape: Sequence[int], kernel: ArrayLike, rtol: float = 1e-3) -> Blur:
-    """Deblurring: circular convolution of images with `shape` = (H, W, C) with a `kernel` [h, w].
+    """Deblurring: circular convolution of examples of `shape` = (*sides, C) with a `kernel` that has an axis per side.
 
-    The center of the kernel is its entry (h // 2, w // 2). `rtol`: frequencies whose response is below this fraction of
+    The center of a kernel [h, w] is its entry (h // 2, w // 2). `rtol`: frequencies with a response below this part of
     the largest count as not measured, because in float32 and in files they are mostly rounding error, which a
     pseudo-inverse would amplify by 1 / rtol.
-    Errors: ValueError if the kernel is not a matrix, or is larger than the image.
+    Errors: ValueError if the kernel has another rank, or is larger than the example.
     """
-    height, width, _ = checked_image(shape)
+    sides = checked_sides(shape)
     k = np.asarray(kernel, np.float64)
-    if k.ndim != 2 or k.shape[0] > height or k.shape[1] > width:
-        raise ValueError(f"The kernel has shape {k.shape}, but it must be [h, w] within the image {height} x {width}.")
-    padded = np.zeros((height, width))
-    padded[: k.shape[0], : k.shape[1]] = k
-    response = np.fft.fft2(np.roll(padded, (-(k.shape[0] // 2), -(k.shape[1] // 2)), axis=(0, 1)))
+    if k.ndim != len(sides) or any(n > side for n, side in zip(k.shape, sides, strict=True)):
+        raise ValueError(f"The kernel has shape {k.shape}, but it must have as many axes as {sides}, and fit into it.")
+    padded = np.zeros(sides)
+    padded[tuple(slice(n) for n in k.shape)] = k
+    response = np.fft.fftn(np.roll(padded, [-(n // 2) for n in k.shape], axis=tuple(range(k.ndim))))
     size = np.abs(response)
     response = np.where(size > rtol * size.max(), response, 0.0)
-    return Blur(tuple(shape), jnp.asarray(response[None, :, :, None], jnp.complex64))
+    return Blur(tuple(shape), jnp.asarray(response[None, ..., None], jnp.complex64))
 
 
 def gaussian_blur(shape: Sequence[int], width: float, rtol: float = 1e-3) -> Blur:
@@ -82,10 +83,10 @@ def gaussian_blur(shape: Sequence[int], width: float, rtol: float = 1e-3) -> Blu
         w = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)
         return w / w.sum()
 
-    rows, columns, _ = checked_image(shape)
-    return blur(shape, np.outer(weights(rows), weights(columns)), rtol)
+    return blur(shape, functools.reduce(np.multiply.outer, map(weights, checked_sides(shape))), rtol)
 
 
 def _filtered(x: Array, response: Array) -> Array:
-    """Real images [B, H, W, C], filtered: their Fourier transform is multiplied by `response`."""
-    return jnp.fft.ifft2(response * jnp.fft.fft2(x, axes=(1, 2)), axes=(1, 2)).real
+    """Real x [B, *sides, C], filtered: its Fourier transform is multiplied by `response`."""
+    axes = spatial_axes(x)
+    return jnp.fft.ifftn(response * jnp.fft.fftn(x, axes=axes), axes=axes).real

@@ -10,12 +10,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from core.arrays import Array
-from sampling.inverse.operators.base import Operator
+from sampling.inverse.operators.base import SpectralOperator
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Dense(Operator):
+class Dense(SpectralOperator):
     """A matrix A [M, D], applied to x flattened to [B, D]; y is [B, M]. See `dense`."""
 
     U: Array  # [M, R], R = min(M, D)

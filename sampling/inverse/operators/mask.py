@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from core.arrays import Array
-from sampling.inverse.operators.base import Operator, fitted_mask
+from sampling.inverse.operators.base import SpectralOperator, fitted_mask
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Mask(Operator):
+class Mask(SpectralOperator):
     """Some entries of x: V = U = I, S = 1 where known; y is x with zeros for the unknown entries. See `mask`."""
 
     known: Array  # bool, [1 or B, ...], broadcastable to x

@@ -1,5 +1,7 @@
 """Linear measurements: one contract for all, and each operator against its definition."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +16,11 @@ from sampling.inverse.operators.mask import mask
 from tests.support.tracing import CountingJit
 
 SHAPE = (6, 4, 3)
-NUM = 72
+VECTOR, SERIES, VOLUME = (7,), (8, 2), (2, 4, 2, 2)
 RNG = np.random.default_rng(0)
 PIXELS = RNG.random((6, 4, 1)) < 0.6
 KERNEL = RNG.random((3, 2))  # without symmetry, so that its Fourier transform has phases
-MATRIX = RNG.normal(size=(5, NUM)).astype(np.float32)
+MATRIX = RNG.normal(size=(5, math.prod(SHAPE))).astype(np.float32)
 OPERATORS = {
     "mask": lambda: mask(SHAPE, PIXELS),
     "mask_of_each_entry": lambda: mask(SHAPE, RNG.random(SHAPE) < 0.5),
@@ -29,6 +31,17 @@ OPERATORS = {
     "fourier": lambda: fourier(SHAPE, PIXELS),
     "dense": lambda: dense(SHAPE, MATRIX),
     "dense_of_low_rank": lambda: dense(SHAPE, np.concatenate([MATRIX, MATRIX[:1] - MATRIX[1:2]])),
+    "mask_of_vectors": lambda: mask(VECTOR, RNG.random(VECTOR) < 0.5),
+    "mask_of_series": lambda: mask(SERIES, RNG.random((8, 1)) < 0.5),
+    "mask_of_volumes": lambda: mask(VOLUME, RNG.random((2, 4, 2, 1)) < 0.5),
+    "downsample_series": lambda: downsample(SERIES, 4),
+    "downsample_volumes": lambda: downsample(VOLUME, 2),
+    "grayscale_of_series": lambda: grayscale(SERIES),
+    "grayscale_of_volumes": lambda: grayscale(VOLUME),
+    "blur_of_series": lambda: blur(SERIES, KERNEL[:, 0]),
+    "gaussian_blur_of_volumes": lambda: gaussian_blur(VOLUME, 0.6, rtol=0.05),
+    "fourier_of_series": lambda: fourier(SERIES, RNG.random((8, 1)) < 0.5),
+    "fourier_of_volumes": lambda: fourier(VOLUME, RNG.random((2, 4, 2, 1)) < 0.5),
 }
 ATOL = 2e-5  # float32: a few sums of up to 72 products of numbers near one
 
@@ -42,7 +55,8 @@ def rows(y):
 @jax.jit
 def facts(operator, x, y):
     """Everything that the contract checks, in one compilation."""
-    unit = jnp.eye(NUM).reshape(NUM, *operator.shape)
+    num = math.prod(operator.shape)
+    unit = jnp.eye(num).reshape(num, *operator.shape)
     basis = operator.to_basis(unit)
     return {
         "A": operator.measure(unit),
@@ -66,7 +80,7 @@ def facts(operator, x, y):
 def case(request):
     """An operator, data, a measurement in its range, and the facts."""
     operator = OPERATORS[request.param]()
-    x = jnp.asarray(np.random.default_rng(1).normal(size=(3, *SHAPE)), jnp.float32)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(3, *operator.shape)), jnp.float32)
     y = operator.from_spectrum(operator.to_basis(x[::-1]))
     return operator, x, y, facts(operator, x, y)
 
@@ -74,8 +88,8 @@ def case(request):
 def test_the_basis_is_orthonormal(case):
     found = case[-1]
     basis = rows(found["basis"])
-    np.testing.assert_allclose(basis @ basis.T, np.eye(NUM), atol=ATOL)
-    np.testing.assert_allclose(rows(found["back"]), np.eye(NUM), atol=ATOL)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(len(basis)), atol=ATOL)
+    np.testing.assert_allclose(rows(found["back"]), np.eye(len(basis)), atol=ATOL)
 
 
 def test_measure_and_adjoint_are_adjoint(case):
@@ -92,7 +106,7 @@ def test_the_singular_values_are_those_of_the_dense_matrix(case):
     num = min(len(s), len(expected))
     np.testing.assert_allclose(s[:num], expected[:num], atol=ATOL)
     assert not s[num:].any()
-    assert A.shape[1] == NUM and found["A"].shape[1:] == operator.measurement_shape
+    assert A.shape[1] == math.prod(operator.shape) and found["A"].shape[1:] == operator.measurement_shape
 
 
 def test_the_pseudo_inverse_is_that_of_the_dense_matrix(case):
@@ -132,6 +146,37 @@ def test_measurements_match_their_definitions():
     }
     for name, y in expected.items():
         np.testing.assert_allclose(OPERATORS[name]().measure(jnp.asarray(x)), y, atol=ATOL, err_msg=name)
+
+
+def test_series_and_volumes_are_measured_along_all_their_sides():
+    rng = np.random.default_rng(2)
+    series, volumes = (rng.normal(size=(2, *shape)).astype(np.float32) for shape in (SERIES, VOLUME))
+    every = np.ones((1, 1, 1, 1))
+    kernel = rng.random((2, 3, 1))
+    shifts = [(i, j) for i in range(2) for j in range(3)]
+    cases = {
+        "blocks of series": (downsample(SERIES, 4), series, series.reshape(2, 2, 4, 2).mean(2)),
+        "blocks of volumes": (downsample(VOLUME, 2), volumes, volumes.reshape(2, 1, 2, 2, 2, 1, 2, 2).mean((2, 4, 6))),
+        "channels of volumes": (grayscale(VOLUME), volumes, volumes.mean(-1, keepdims=True)),
+        "one blurred side": (
+            blur(SERIES, KERNEL[:, 0]),
+            series,
+            sum(KERNEL[i, 0] * np.roll(series, i - 1, axis=1) for i in range(3)),
+        ),
+        "three blurred sides": (
+            blur(VOLUME, kernel),
+            volumes,
+            sum(kernel[i, j, 0] * np.roll(volumes, (i - 1, j - 1), axis=(1, 2)) for i, j in shifts),
+        ),
+        "frequencies of series": (fourier(SERIES, every[0, 0]), series, np.fft.fft(series, axis=1, norm="ortho")),
+        "frequencies of volumes": (
+            fourier(VOLUME, every),
+            volumes,
+            np.fft.fftn(volumes, axes=(1, 2, 3), norm="ortho"),
+        ),
+    }
+    for name, (operator, x, y) in cases.items():
+        np.testing.assert_allclose(operator.measure(jnp.asarray(x)), y, atol=ATOL, err_msg=name)
 
 
 def test_a_gaussian_blur_keeps_the_mean_and_widens_by_its_width():
@@ -187,8 +232,11 @@ def test_bases_are_those_of_their_papers(golden):
         (lambda: mask(SHAPE, np.ones((5, 4, 1))), r"mask has shape \(1, 5, 4, 1\).*\(6, 4, 3\)"),
         (lambda: mask(SHAPE, np.ones((6, 4))), "does not fit"),
         (lambda: downsample(SHAPE, 4), "factor = 4 does not divide"),
-        (lambda: downsample((6, 4), 2), r"\(H, W, C\), not \(6, 4\)"),
-        (lambda: grayscale((6, 4, 1)), "three channels"),
+        (lambda: downsample((6,), 2), r"\(D, H, W, C\), not \(6,\)"),
+        (lambda: grayscale((6, 4, 1)), r"needs two or more.*\(6, 4, 1\)"),
+        (lambda: grayscale(VECTOR), r"not \(7,\)"),
+        (lambda: fourier(VECTOR, np.ones(7)), r"not \(7,\)"),
+        (lambda: blur(VOLUME, KERNEL), r"kernel has shape \(3, 2\), .* as many axes as \(2, 4, 2\)"),
         (lambda: blur(SHAPE, np.ones((7, 1))), r"kernel has shape \(7, 1\)"),
         (lambda: gaussian_blur(SHAPE, 0.0), "width = 0.0"),
         (lambda: fourier(SHAPE, np.ones((6, 5, 1))), "does not fit"),
