@@ -14,7 +14,7 @@ from builders.data import to_model
 from builders.guidance import LoadNetwork
 from builders.network import make_network
 from builders.shape import data_shape
-from core.imports import is_path
+from core.imports import is_import_path
 from core.tables import choose
 from data.shapes import check_images
 from evaluation.features.base import Extractor
@@ -37,7 +37,7 @@ def extractor(config: ConfigDict, num_levels: int, load_network: LoadNetwork) ->
     name = config.eval.features
     if name in ("inception", "classifier", "thumbnails"):
         check_images(data_shape(config), f"config.eval.features = {name!r}", "use 'pixels' or package.module:function")
-    if is_path(name):
+    if is_import_path(name):
         return imported(name)
     return choose("eval.features", name, EXTRACTORS)(config, num_levels, load_network)
 

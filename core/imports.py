@@ -1,20 +1,19 @@
-"""Objects named by their import path, `package.module:name`, by which users bring code of their own."""
+"""A user's own classes and functions, named by an import path `package.module:name`."""
 
 import importlib
-from types import ModuleType
 from typing import Any
 
 
-def is_path(name: str) -> bool:
-    """Whether a name is an import path instead of a row of a table."""
+def is_import_path(name: str) -> bool:
+    """Whether `name` is an import path, and not a row of a table."""
     return ":" in name
 
 
-def imported(path: str, what: str, kind: str = "function") -> tuple[ModuleType, Any]:
-    """The module and the object that `path` names; the module is imported.
+def import_object(what: str, path: str, kind: str) -> Any:
+    """The class or function with the import path `package.module:name`.
 
-    what: what the object is to be, and `kind`, a function or a class, for the errors.
-    Errors: ValueError, one sentence, if the path does not resolve to something that can be called.
+    `what` says what needs it and begins the errors; `kind` says what it is, such as "class". Errors: ValueError, one
+    sentence, for a path of another form, a module that cannot be imported, or a name that it does not have.
     """
     module_name, _, name = path.partition(":")
     if not module_name or not name:
@@ -22,8 +21,10 @@ def imported(path: str, what: str, kind: str = "function") -> tuple[ModuleType, 
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise ValueError(f"{what} {path!r}: {module_name} cannot be imported ({error})") from error
+        raise ValueError(
+            f"{what} {path!r}: {module_name} cannot be imported ({error}); put the folder of the package on PYTHONPATH"
+        ) from error
     found = getattr(module, name, None)
     if not callable(found):
         raise ValueError(f"{what} {path!r}: {module_name} has no {kind} {name}")
-    return module, found
+    return found

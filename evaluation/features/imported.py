@@ -2,9 +2,10 @@
 
 import hashlib
 import inspect
+import sys
 from types import ModuleType
 
-from core import imports
+from core.imports import import_object
 from evaluation.features.base import Extractor
 
 
@@ -15,7 +16,7 @@ def imported(path: str) -> Extractor:
     its attribute `hash`, a string, if it has one, and otherwise that of the source file that defines it; a function
     that reads weights should include their hash. Errors: ValueError, one sentence, if the path does not resolve.
     """
-    module, function = imports.imported(path, "feature function")
+    function, module = import_object("feature function", path, "function"), sys.modules[path.partition(":")[0]]
     own_hash = getattr(function, "hash", None)
     return Extractor(path, own_hash if isinstance(own_hash, str) else _source_hash(path, module), function)
 
