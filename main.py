@@ -36,11 +36,11 @@ from ml_collections import config_flags
 
 from builders.devices import set_num_cpu_devices
 from configs.default import flatten, get_config, validate
-from configs.files import describe
+from configs.files import describe, make_importable
 from core.errors import ExitCode, RunError, Stopped
 from core.tables import nearest
 from programs import convert, evaluate, inspect, metrics, sample, train
-from programs.flags import stored_config
+from programs.flags import stored_config, value_of
 from runtime import malloc
 from runtime.compile_cache import use_compile_cache
 
@@ -163,6 +163,8 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
         raise SystemExit(
             fail(f"{arg} is not a setting; the nearest is config.{nearest(key, known)}.", ExitCode.USER_ERROR)
         )
+    if (file := value_of(argv, "config")) is not None:
+        make_importable(file)
     try:
         if (stored := stored_config(argv)) is not None:
             delattr(FLAGS, "config")

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from builders import network as build_network
 from builders.data import to_model
 from builders.guidance import LoadNetwork
 from builders.network import make_network
@@ -106,7 +105,7 @@ def _classifier(config: ConfigDict, num_levels: int, load_network: LoadNetwork) 
         )
     workdir = config.eval.classifier_workdir
     other, weights = load_network("eval.classifier_workdir", workdir, None, None)
-    if not build_network.is_classifier(other) or other.data.dataset != config.data.dataset:
+    if other.system != "classifier" or other.data.dataset != config.data.dataset:
         raise ValueError(
             f"config.eval.classifier_workdir = {workdir} holds a {other.model.name} of {other.data.dataset}; "
             f"give a wideresnet of {config.data.dataset}."

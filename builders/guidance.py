@@ -8,7 +8,6 @@ from typing import Any
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
-from builders import network
 from builders.process import make_sde
 from builders.score import log_class_probability, make_score_of
 from core.arrays import Array
@@ -87,7 +86,7 @@ def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadN
 
 def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
     other, params = _other(config, sharding, load_network)
-    if not network.is_classifier(other):
+    if other.system != "classifier":
         raise ValueError(
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a {other.model.name}, which is no "
             "classifier; give the run of a wideresnet, or set config.sampling.guidance = 'autoguidance'."
@@ -110,7 +109,7 @@ def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwor
 
 def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
     other, params = _other(config, sharding, load_network)
-    if network.is_classifier(other):
+    if other.system == "classifier":
         raise ValueError(
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a classifier; give the run of a "
             "weaker score model, or set config.sampling.guidance = 'classifier'."

@@ -50,9 +50,17 @@ def network_entry(config: ConfigDict) -> NetworkEntry:
     return choose("model.name", config.model.name, NETWORKS)
 
 
-def is_classifier(config: ConfigDict) -> bool:
-    """Whether the network classifies instead of modeling a score."""
-    return network_entry(config).is_classifier
+def check_outputs(config: ConfigDict, *, logits: bool) -> None:
+    """Errors: ValueError unless the outputs of the network are logits of classes, or unless they are a prediction."""
+    name, entry = config.model.name, network_entry(config)
+    if entry.is_classifier == logits:
+        return
+    others = ", ".join(other for other, row in NETWORKS.items() if row.is_classifier == logits)
+    found, needed = ("logits of classes", "a prediction") if entry.is_classifier else ("a prediction", "logits")
+    raise ValueError(
+        f"config.model.name = {name!r}, whose output is {found}, but config.system = {config.system!r} needs {needed}; "
+        f"use {others}" + (", or config.system = 'classifier'." if entry.is_classifier else ".")
+    )
 
 
 def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:

@@ -29,7 +29,7 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
     `num_levels`: of the data, 0 for floats. `gather_params`: gathers parameters that are sharded over devices.
     """
     process = make_sde(config)
-    if network.is_classifier(config):
+    if network.network_entry(config).is_classifier:
         return make_cross_entropy(
             log_class_probability(config, process, gather_params),
             process,

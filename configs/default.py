@@ -11,6 +11,7 @@ import ml_collections
 from configs import validation
 from configs.keys import Mismatch, differences, flatten, set_value, to_json, unknown_key
 from configs.sections import KEYS, SECTIONS
+from configs.stored import migrated
 
 __all__ = [
     "KEYS",
@@ -66,12 +67,12 @@ def _changes(key: str) -> str:
 
 
 def from_json(stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    """The config that `to_json` wrote, as a checkpoint stores it; keys that it lacks have their defaults.
+    """The config that `to_json` wrote, perhaps of an earlier version; keys that it lacks have their defaults.
 
     Errors: ValueError, one sentence, for a key that does not exist.
     """
     config = get_config()
-    for key, value in flatten(stored):
+    for key, value in flatten(migrated(stored)):
         if key not in KEYS:
             raise unknown_key(key, KEYS)
         set_value(config, key, tuple(value) if isinstance(value, list) else value)
@@ -81,7 +82,7 @@ def from_json(stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
 def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored config, perhaps of an earlier version, as JSON; keys that it lacks have their defaults."""
     completed = to_json(get_config())
-    for key, value in flatten(stored):
+    for key, value in flatten(migrated(stored)):
         for section in key.split(".")[:-1]:
             completed.setdefault(section, {})
         set_value(completed, key, value)

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import sys
 import traceback
 from types import FrameType
 
@@ -15,6 +16,13 @@ from configs.sections import KEYS, SECTIONS
 _LIBRARIES = tuple(str(pathlib.Path(module.__path__[0])) for module in (absl, ml_collections))
 # What a locked ConfigDict says when an unknown key is set, and when one is read.
 _UNKNOWN = re.compile(r"Key \"(?P<set>\w+)\" does not exist|\\?'(?P<read>\w+)\\?'")
+
+
+def make_importable(path: str | pathlib.Path) -> None:
+    """Makes the packages beside the config file at `path` importable, after all others."""
+    folder = str(pathlib.Path(path).resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def describe(error: BaseException) -> str:

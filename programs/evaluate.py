@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 from core.errors import RunError
-from core.files import remove_stale, write_json
+from core.files import read_json, remove_stale, write_json
 from evaluation import sample_files
 from evaluation.rounds import Rounds, Worker, run_task, worker_of
 from programs import metrics, restore_run
@@ -188,7 +188,7 @@ def _same_settings(run: Run, directory: pathlib.Path) -> None:
     if not path.exists():
         write_json(path, now)
         return
-    changed = default.differences(json.loads(path.read_text(encoding="utf-8")), now)
+    changed = default.differences(default.complete(read_json(path)), now)
     changed = {key: values for key, values in changed.items() if default.changes_evaluation(key)}
     if changed:
         listed = "; ".join(f"{key}: was {old}, is {new}" for key, (old, new) in changed.items())

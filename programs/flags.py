@@ -19,7 +19,7 @@ def stored_config(argv: Sequence[str]) -> ConfigDict | None:
     Errors: CheckpointError where there is no such checkpoint.
     """
     mode, workdir, config, number, first = (
-        _value(argv, name) for name in ("mode", "workdir", "config", "number", "config.eval.begin_ckpt")
+        value_of(argv, name) for name in ("mode", "workdir", "config", "number", "config.eval.begin_ckpt")
     )
     if config is not None or mode not in STORED or workdir is None:
         return None
@@ -41,7 +41,7 @@ def path_of(given: Any, name: str) -> pathlib.Path:
     return pathlib.Path(getattr(given, name))
 
 
-def _value(argv: Sequence[str], name: str) -> str | None:
+def value_of(argv: Sequence[str], name: str) -> str | None:
     """The value of `--name=value` or `--name value`, the last one; None without."""
     found = None
     for k, arg in enumerate(argv[1:], start=1):

@@ -25,7 +25,6 @@ from runtime.distributed import connect
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
 from systems.base import Generate
-from systems.diffusion import Diffusion
 from training.compile import Snapshot, Steps, TestLoss, compile_steps, make_snapshot, make_test_loss
 from training.loop import Trainer, TrainingData, Workdir, open_workdir
 from training.objectives.score_matching import make_loss_fn
@@ -55,8 +54,8 @@ def prepare(run: Run) -> None:
     run.splits.named("train")
     if training.eval_freq:
         run.splits.named("test")
-    if training.snapshot_sampling and isinstance(run.system, Diffusion):
-        run.system.guide  # noqa: B018
+    if training.snapshot_sampling:
+        run.system.open_guide()
 
 
 def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool = False) -> None:

@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs import default
-from configs.files import describe
+from configs.files import describe, make_importable
 from configs.keys import unknown_key
 from core.files import write_json
 from sweeps.overrides import Overrides, Sweep
@@ -84,6 +84,8 @@ def configured(arguments: Sequence[str]) -> ConfigDict:
         key = argument.removeprefix("--config.").split("=")[0].removesuffix("!")
         if argument.startswith("--config.") and key not in known:
             raise unknown_key(key, known)
+        if argument.startswith("--config="):
+            make_importable(argument.partition("=")[2])
     values, argv = flags.FlagValues(), ["main.py", *arguments]
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True, sys_argv=argv)
     try:

@@ -172,10 +172,12 @@ def _evaluated(run: Run) -> bool:
     """
     found, config = reports(run), run.config
     for number in range(config["eval.begin_ckpt"], config["eval.end_ckpt"] + 1):
-        report = found.get(number)
-        if report is None or not _tasks(config) <= _tasks(dict(default.flatten(report["config"]))):
+        if number not in found:
             return False
-        if any(map(default.changes_evaluation, default.differences(report["config"], dict(config)))):
+        evaluated = default.complete(found[number]["config"])
+        if not _tasks(config) <= _tasks(dict(default.flatten(evaluated))):
+            return False
+        if any(map(default.changes_evaluation, default.differences(evaluated, dict(config)))):
             return False
     return True
 

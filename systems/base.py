@@ -68,6 +68,12 @@ class System(abc.ABC):
         """`(params, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`; None without samples."""
         return None
 
+    def open_guide(self) -> None:  # noqa: B027  most systems have no guide
+        """Reads what `generate` needs beside its arguments, such as the checkpoint of a guide; nothing by default.
+
+        Errors: ValueError, one sentence, where it is missing or does not fit.
+        """
+
     def labels(self, start: int, num: int) -> Array | None:
         """The class labels of samples start ... start + num - 1; None where the model is not class-conditional."""
         return None

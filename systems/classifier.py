@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from builders.network import check_outputs
 from systems.base import Context, Evaluation, System
 
 
@@ -9,13 +10,14 @@ class Classifier(System):
     """A network that predicts class labels from noisy data; it has a loss, but neither samples nor a likelihood."""
 
     def __init__(self, context: Context):
+        check_outputs(context.config, logits=True)
         super().__init__(context)
         for key in ("training.snapshot_sampling", "eval.enable_bpd", "eval.enable_sampling"):
             section, name = key.split(".")
             if context.config[section][name]:
                 raise ValueError(
-                    f"config.{key} = True, but the network {context.config.model.name!r} is a classifier, which has "
-                    "no samples and no likelihood; set it to False."
+                    f"config.{key} = True, but config.system = 'classifier' has no samples and no likelihood; "
+                    "set it to False."
                 )
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 
 from builders import data, guidance, likelihood
 from builders.guidance import Guide
+from builders.network import check_outputs
 from builders.process import make_sde
 from builders.sampler import make_sampler
 from builders.score import make_score_of
@@ -27,6 +28,7 @@ class Diffusion(System):
     """A score model: its SDE, score function, sampler and likelihood, as the config describes them."""
 
     def __init__(self, context: Context):
+        check_outputs(context.config, logits=False)
         super().__init__(context)
         config, num_levels = context.config, context.spec.num_levels
         if config.eval.enable_metrics and not config.eval.enable_sampling:
@@ -54,6 +56,10 @@ class Diffusion(System):
     def guide(self) -> Guide:
         """What guides the sampler; reads the checkpoint of the guiding network, where there is one."""
         return guidance.guide(self.config, self.devices.replicated, self.context.load_network)
+
+    def open_guide(self) -> None:
+        """Reads the guide. Errors: ValueError where its checkpoint is missing or does not fit."""
+        _ = self.guide
 
     @functools.cached_property
     def generate(self) -> Generate:

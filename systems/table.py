@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from builders.network import is_classifier
+from core.imports import import_object, is_import_path
+from core.tables import choose
 from systems.base import Context, System
 from systems.classifier import Classifier
 from systems.diffusion import Diffusion
@@ -10,11 +11,20 @@ from systems.diffusion import Diffusion
 SYSTEMS: dict[str, type[System]] = {"diffusion": Diffusion, "classifier": Classifier}
 
 
-def system_name(config: ConfigDict) -> str:
-    """The entry of `SYSTEMS` that a config describes."""
-    return "classifier" if is_classifier(config) else "diffusion"
+def system_class(config: ConfigDict) -> type[System]:
+    """The class that `config.system` names: a row of `SYSTEMS`, or a user's own by its import path.
+
+    Errors: ValueError, one sentence, where there is no such class.
+    """
+    name = config.system
+    if not is_import_path(name):
+        return choose("system", name, SYSTEMS)
+    found = import_object("config.system =", name, "Class")
+    if not (isinstance(found, type) and issubclass(found, System)):
+        raise ValueError(f"config.system = {name!r} is not a class that inherits from systems.base.System.")
+    return found
 
 
 def make_system(context: Context) -> System:
     """The system of a config. Errors: ValueError, one sentence, for a setting that does not fit."""
-    return SYSTEMS[system_name(context.config)](context)
+    return system_class(context.config)(context)

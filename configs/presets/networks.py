@@ -18,6 +18,7 @@ def mlp(config: ConfigDict) -> None:
 
 def classifier(config: ConfigDict) -> None:
     """After a data set: the noise-conditional Wide ResNet that guides score models toward a class."""
+    config.system = "classifier"
     config.model.update(name="wideresnet", ema_rate=0.99)
     config.training.snapshot_sampling = False
     config.eval.update(enable_bpd=False, enable_sampling=False)

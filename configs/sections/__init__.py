@@ -4,7 +4,14 @@ from configs.keys import Key
 from configs.sections import data, evaluation, model, optim, restore, sampling, training
 
 SECTIONS: dict[str, dict[str, Key]] = {
-    "": {"seed": Key(42, "Seed of all random numbers of a run.", changes="model", mismatch="given")},
+    "": {
+        "seed": Key(42, "Seed of all random numbers of a run.", changes="model", mismatch="given"),
+        "system": Key(
+            "diffusion",
+            "Kind of model: `diffusion`, `classifier`, or a class of your own, `package.module:Class`.",
+            changes="model",
+        ),
+    },
     "training": training.KEYS,
     "sampling": sampling.KEYS,
     "restore": restore.KEYS,

@@ -287,7 +287,10 @@ def test_guidance_needs_what_it_is_made_of(plain):
 
 def test_a_classifier_draws_nothing(tmp_path):
     config = tiny(num_labels=10, name="wideresnet", blocks_per_group=1, channel_multiplier=1)
-    with pytest.raises(ValueError, match="snapshot_sampling = True, but the network 'wideresnet' is a classifier"):
+    with pytest.raises(ValueError, match="whose output is logits of classes, but config.system = 'diffusion' needs"):
+        untrained(config, tmp_path)
+    config.system = "classifier"
+    with pytest.raises(ValueError, match="snapshot_sampling = True, but config.system = 'classifier' has no samples"):
         untrained(config, tmp_path)
     presets.classifier(config)
     with pytest.raises(ValueError, match="is a classifier, which generates no samples"):
