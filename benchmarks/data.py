@@ -9,6 +9,7 @@ over the repeats. Needs PyTorch: `pip install torch`.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import pathlib
@@ -104,7 +105,7 @@ def decoding_source(root: pathlib.Path, size: int) -> Source:
     fetch: Any = source.fetch
     fetch = getattr(fetch, "source", source).fetch
     assert isinstance(fetch, ImageFiles) and isinstance(fetch.files, Folder)
-    return Source(source.name, len(source), source.shape, source.num_levels, source.num_classes, fetch)
+    return dataclasses.replace(source, fetch=fetch)
 
 
 def with_ours(source: Source, options: dict[str, int], measure: Callable[[Iterator[Any]], float]) -> float:

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from builders import data
 from builders.shape import data_shape
+from data.fields import Field, labeled
 from data.source import Source
 from data.spec import DataSpec
 from data.stock import RECIPES
@@ -38,4 +39,4 @@ class Splits:
 def spec_without_data(config: ConfigDict) -> DataSpec | None:
     """The spec of a stock data set, which its config and name determine; None for others, which have to be opened."""
     recipe = RECIPES.get(config.data.dataset.lower())
-    return None if recipe is None else DataSpec(data_shape(config), "uint8", 256, recipe.num_classes)
+    return None if recipe is None else DataSpec(labeled(Field(data_shape(config), "uint8", 256), recipe.num_classes))

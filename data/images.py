@@ -91,12 +91,13 @@ def _orientation(file: Image.Image) -> int:
 
 
 def flip(x: np.ndarray, bits: np.ndarray) -> np.ndarray:
-    """Mirrors left and right the examples of `x` [n, H, W, C] whose entry in `bits` [n] is not zero."""
-    mirrored = x.copy()
+    """Mirrors left and right the examples of `x` [n, H, W, ...] whose entry in `bits` [n] is not zero."""
+    planes = x.reshape(*x.shape[:3], -1)
+    mirrored = planes.copy()
     for row in np.flatnonzero(bits):
-        for channel in range(x.shape[3]):  # NumPy then copies lines instead of pixels: eight times as fast
-            mirrored[row, :, :, channel] = x[row, :, ::-1, channel]
-    return mirrored
+        for channel in range(planes.shape[3]):  # NumPy then copies lines instead of pixels: eight times as fast
+            mirrored[row, :, :, channel] = planes[row, :, ::-1, channel]
+    return mirrored.reshape(x.shape)
 
 
 def central_crop(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -66,12 +66,13 @@ def _rows(
     source: Source, seed: int, batch_size: int, random_flip: bool, rows: slice
 ) -> Callable[[int, np.ndarray], Batch]:
     """A function of (step, all indices of the step) that fetches, and possibly flips, the given `rows` of the batch."""
+    mirrored = [name for name, field in source.fields.items() if field.shape[:2] == source.shape[:2]]
 
     def fetch(step: int, indices: np.ndarray) -> Batch:
         batch = source.fetch(indices[rows])
         if random_flip:
             bits = np.random.default_rng([seed, step]).integers(0, 2, batch_size)
-            batch = batch | {"x": flip(batch["x"], bits[rows])}
+            batch = batch | {name: flip(batch[name], bits[rows]) for name in mirrored}
         return batch
 
     return fetch
@@ -100,12 +101,12 @@ def train_batches(
     num_threads: int = 1,
     num_workers: int = 0,
 ) -> Batches:
-    """Endless batches {"x": [b, ...], "label": int32 [b]} with `b = batch_size // process_count`.
+    """Endless batches {"x": [b, ...], "label": int32 [b], ...} of all fields with `b = batch_size // process_count`.
 
     batch_size: examples of all processes together; process p gets rows `p b ... (p + 1) b - 1` of each batch. Every
         epoch has its own order, and a batch may span the end of one epoch and the start of the next.
     start_step: the step of the first batch. num_threads, num_workers: threads that read ahead, or processes if
-        `num_workers` is not 0.
+        `num_workers` is not 0. random_flip: mirrors x, and fields of its height and width, such as masks.
     Errors: ValueError for sizes that do not fit.
     """
     _check(seed, batch_size, start_step, process_count, num_threads)
@@ -125,8 +126,8 @@ def num_rounds(num_examples: int, batch_size: int) -> int:
 def eval_batch(source: Source, round_number: int, batch_size: int) -> Batch:
     """Examples `round_number B ... (round_number + 1) B - 1` of a split, so that each counts exactly once.
 
-    Returns "x" [B, ...], "label" [B] int32, "index" [B] int32 and "mask" [B] float32; past the end the last example is
-    repeated, with mask 0. Errors: ValueError for a round that does not exist.
+    Returns all fields [B, ...], "index" [B] int32 and "counted" [B] float32: 1, and past the end, where the last
+    example is repeated, 0. Errors: ValueError for a round that does not exist.
     """
     rounds = num_rounds(len(source), batch_size)
     if not 0 <= round_number < rounds:
@@ -136,5 +137,5 @@ def eval_batch(source: Source, round_number: int, batch_size: int) -> Batch:
         )
     position = np.arange(round_number * batch_size, (round_number + 1) * batch_size)
     index = np.minimum(position, len(source) - 1)
-    mask = (position < len(source)).astype(np.float32)
-    return source.fetch(index) | {"index": index.astype(np.int32), "mask": mask}
+    counted = (position < len(source)).astype(np.float32)
+    return source.fetch(index) | {"index": index.astype(np.int32), "counted": counted}

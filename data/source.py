@@ -1,31 +1,33 @@
 """The interface of a data set: a `Source`, which fetches any examples by their index."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
+
+from data.fields import Field, HasFields, check_fields, field_of, labeled, without_missing
 
 Examples = dict[str, np.ndarray]
 CACHE_BYTES = 2**30  # data sets up to this size stay in memory once decoded; CIFAR-10 takes 150 MB
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Source(HasFields):
     """Examples by index, and what a model needs to know about them.
 
-    fetch: `fetch(indices [n])` returns "x" [n, *shape] of `dtype`, and "label" [n] int32, all zeros if `num_classes` is
-        0. It may be called from several threads and be sent to other processes.
-    num_levels: integers are levels below it; 0 for floats. class_names: may be empty.
+    fields: by name; "x" is the array that is modeled, "label" the class of an example, all zeros without classes.
+    fetch: `fetch(indices [n])` returns an array [n, *shape] for each field, of its dtype. It may be called from several
+        threads and be sent to other processes.
+    Errors: ValueError for fields without x or label.
     """
 
     name: str
     num_examples: int
-    shape: tuple[int, ...]
-    num_levels: int
-    num_classes: int
+    fields: Mapping[str, Field]
     fetch: Callable[[np.ndarray], Examples]
-    dtype: str = "uint8"
-    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self.name, self.fields)
 
     def __len__(self) -> int:
         return self.num_examples
@@ -33,7 +35,7 @@ class Source:
     @property
     def num_bytes(self) -> int:
         """The memory that all examples take."""
-        return self.num_examples * int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+        return self.num_examples * sum(field.num_bytes for field in self.fields.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +56,7 @@ class Cached:
     """A `fetch` that keeps every example it has read in memory; a copy sent to another process starts empty."""
 
     source: Source
-    images: np.ndarray
-    labels: np.ndarray
+    arrays: Examples
     known: np.ndarray  # bool [N]
 
     def __call__(self, indices: np.ndarray) -> Examples:
@@ -63,9 +64,10 @@ class Cached:
         missing = np.unique(indices[~self.known[indices]])
         if missing.size:  # two threads may fetch the same example; both write the same values
             fresh = self.source.fetch(missing)
-            self.images[missing], self.labels[missing] = fresh["x"], fresh["label"]
+            for name, array in self.arrays.items():
+                array[missing] = fresh[name]
             self.known[missing] = True
-        return {"x": self.images[indices], "label": self.labels[indices]}
+        return {name: array[indices] for name, array in self.arrays.items()}
 
     def __reduce__(self) -> tuple:
         return _empty_cache, (self.source,)
@@ -77,16 +79,25 @@ def cached(source: Source) -> Source:
 
 
 def _empty_cache(source: Source) -> Cached:
-    images = np.empty((len(source), *source.shape), source.dtype)
-    return Cached(source, images, np.empty(len(source), np.int32), np.zeros(len(source), bool))
+    size = len(source)
+    arrays = {name: np.empty((size, *field.shape), field.dtype) for name, field in source.fields.items()}
+    return Cached(source, arrays, np.zeros(size, bool))
 
 
 def from_arrays(
-    name: str, values: np.ndarray, labels: np.ndarray | None = None, *, num_levels: int = 256, num_classes: int = 0
+    name: str,
+    values: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    num_levels: int = 256,
+    num_classes: int = 0,
+    class_names: tuple[str, ...] = (),
+    others: Mapping[str, np.ndarray] | None = None,
 ) -> Source:
-    """A source of `values` [N, ...] and `labels` [N] held in memory.
+    """A source of `values` [N, ...], `labels` [N] and `others` [N, ...], by name, held in memory.
 
-    values: uint8 levels, or float32 if `num_levels` is 0. Errors: ValueError for another type.
+    values: uint8 levels, or float32 if `num_levels` is 0. others: what each array is follows from its dtype, see
+    `data.fields.field_of`. Errors: ValueError for another type or length.
     """
     dtype = "uint8" if num_levels else "float32"
     if values.ndim < 2 or values.dtype != dtype:
@@ -95,11 +106,21 @@ def from_arrays(
             f"{dtype} [N, ...]."
         )
     labels = np.zeros(len(values), np.int32) if labels is None else labels.astype(np.int32)
+    fields = labeled(Field(values.shape[1:], dtype, num_levels), num_classes, class_names)
+    arrays = {"x": values, "label": labels}
+    for key, array in (others or {}).items():
+        found = field_of(name, key, array) if len(array) == len(values) else None
+        if found is None:
+            raise ValueError(f"{key} of {name} is {array.dtype} {array.shape}; give {len(values)} numbers or classes.")
+        fields[key], arrays[key] = found
+    for key, field in fields.items():
+        if field.dtype == "float32" and key != "x":
+            arrays[key] = without_missing(arrays, key, lambda row: f"row {row} of {name}")
 
     def fetch(indices: np.ndarray) -> Examples:
-        return {"x": values[indices], "label": labels[indices]}
+        return {key: array[indices] for key, array in arrays.items()}
 
-    return Source(name, len(values), values.shape[1:], num_levels, num_classes, fetch, dtype)
+    return Source(name, len(values), fields, fetch)
 
 
 def in_split(num: int, split: str, test_every: int) -> np.ndarray:

@@ -4,28 +4,44 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
-from data.source import Source
+import numpy as np
+
+from data.fields import Field, HasFields, labeled
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSpec:
-    """Shape and dtype of an example, number of levels (0: floats) and number of classes (0: none)."""
+class DataSpec(HasFields):
+    """The fields of a data set by name."""
 
-    shape: tuple[int, ...]
-    dtype: str
-    num_levels: int
-    num_classes: int
+    fields: Mapping[str, Field]
 
     @classmethod
-    def of(cls, source: Source) -> Self:
+    def of(cls, source: HasFields) -> Self:
         """The spec of a source."""
-        return cls(tuple(source.shape), source.dtype, source.num_levels, source.num_classes)
+        return cls(dict(source.fields))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        return cls(tuple(stored["shape"]), stored["dtype"], stored["num_levels"], stored["num_classes"])
+        """The inverse of `to_json`; also of its earlier form, which had x and the number of classes alone."""
+        if "fields" not in stored:
+            x = Field(tuple(stored["shape"]), stored["dtype"], stored["num_levels"])
+            return cls(labeled(x, stored["num_classes"]))
+        return cls({name: _field(entry) for name, entry in stored["fields"].items()})
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON."""
-        return dataclasses.asdict(self) | {"shape": list(self.shape)}
+        return {
+            "fields": {
+                name: dataclasses.asdict(field) | {"shape": list(field.shape), "class_names": list(field.class_names)}
+                for name, field in self.fields.items()
+            }
+        }
+
+    def zeros(self, size: int) -> dict[str, np.ndarray]:
+        """A batch of `size` examples of zeros, which shows a compiler what batches look like."""
+        return {name: np.zeros((size, *field.shape), field.dtype) for name, field in self.fields.items()}
+
+
+def _field(stored: Mapping[str, Any]) -> Field:
+    """The field that JSON has with lists instead of tuples."""
+    return Field(**{**stored, "shape": tuple(stored["shape"]), "class_names": tuple(stored["class_names"])})

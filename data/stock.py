@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from data import images, published
+from data.fields import Field, labeled
 from data.readers import own
 from data.sets import blobs, co2, digits, photos, tumors
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
@@ -144,7 +145,7 @@ def _records(name: str, records: Any, size: int, channels: int, recipe: Recipe) 
             labels[i] = record["label"] if recipe.num_classes else 0
         return {"x": x, "label": labels}
 
-    return Source(name, len(records), shape, 256, recipe.num_classes, fetch)
+    return Source(name, len(records), labeled(Field(shape, "uint8", 256), recipe.num_classes), fetch)
 
 
 @functools.cache
@@ -179,7 +180,7 @@ def _noise(split: str, shape: tuple[int, ...]) -> Source:
         x = [rng.integers(0, 256, shape, np.uint8) for rng in rngs]
         return {"x": np.array(x, np.uint8).reshape(-1, *shape), "label": labels}
 
-    return Source("synthetic", num_examples, shape, 256, 10, fetch)
+    return Source("synthetic", num_examples, labeled(Field(shape, "uint8", 256), 10), fetch)
 
 
 def _own_folder(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
@@ -203,7 +204,7 @@ def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Sourc
                 x[i] = recipe.resize(np.asarray(file.convert("RGB")), size)
         return {"x": x, "label": np.zeros(len(indices), np.int32)}
 
-    return Source(name or "folder", len(files), (size, size, 3), 256, 0, fetch)
+    return Source(name or "folder", len(files), labeled(Field((size, size, 3), "uint8", 256)), fetch)
 
 
 def _tfrecords(name: str, path: pathlib.Path, size: int, recipe: Recipe) -> Source:
@@ -216,7 +217,7 @@ def _tfrecords(name: str, path: pathlib.Path, size: int, recipe: Recipe) -> Sour
             x[i] = recipe.resize(image, size)
         return {"x": x, "label": np.zeros(len(indices), np.int32)}
 
-    return Source(name, len(records), (size, size, 3), 256, 0, fetch)
+    return Source(name, len(records), labeled(Field((size, size, 3), "uint8", 256)), fetch)
 
 
 # The published experiments evaluate CelebA and LSUN on "validation"; CelebA-HQ and FFHQ have only one split.

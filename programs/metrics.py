@@ -164,7 +164,7 @@ def _real(run: Run) -> Source:
 
 def _of_round(run: Run, source: Source, extractor: Extractor, turn: int) -> Arrays:
     batch = eval_batch(source, turn, run.config.eval.batch_size)
-    real = batch["mask"] > 0
+    real = batch["counted"] > 0
     return {**extractor(batch["x"][real]), "index": batch["index"][real]}
 
 

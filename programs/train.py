@@ -123,7 +123,7 @@ def make_step(run: Run, settings: TrainSettings) -> TrainStep:
 def compile_all(run: Run, settings: TrainSettings, state: TrainState) -> Compiled:
     """Compiles the training step for a state, which may be abstract; prepares the test loss and the snapshots."""
     size = settings.batch_size // jax.process_count()
-    batch = {"x": np.zeros((size, *run.spec.shape), run.spec.dtype), "label": np.zeros((size,), np.int32)}
+    batch = run.spec.zeros(size)
     test_key = fold_in(run.key, RunKey.TEST_LOSS)
     return Compiled(
         compile_steps(make_step(run, settings), state, batch, settings, run.devices),

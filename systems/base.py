@@ -103,5 +103,5 @@ class System(abc.ABC):
         return source.num_examples, size, lambda turn: eval_batch(source, turn, size)
 
     def on_devices(self, batch: Mapping[str, np.ndarray]) -> Batch:
-        """Data and labels of a batch, sharded over the devices."""
-        return self.devices.shard_batch({name: batch[name] for name in ("x", "label")})
+        """The fields of a batch, sharded over the devices."""
+        return self.devices.shard_batch({name: batch[name] for name in self.spec.fields})

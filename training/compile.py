@@ -109,7 +109,7 @@ def make_test_loss(
     """
     total_loss = CompiledTogether(
         jax.jit(
-            lambda params, keys, batch: (per_example_loss(params, keys, batch, None) * batch["mask"]).sum(),
+            lambda params, keys, batch: (per_example_loss(params, keys, batch, None) * batch["counted"]).sum(),
             out_shardings=devices.replicated,
         ),
         "compiled the test loss",
@@ -120,7 +120,7 @@ def make_test_loss(
         batch = eval_batch(source, turn, settings.batch_size)
         keys = example_keys(fold_in(key, step), settings.batch_size)
         total = total_loss(state.ema_params, keys, devices.shard_batch(_rows_of_process(batch)))
-        return float(total) / float(batch["mask"].sum())
+        return float(total) / float(batch["counted"].sum())
 
     return test_loss
 
@@ -168,7 +168,7 @@ class CompiledTogether:
 
 def _rows_of_process(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """This process's rows of a batch."""
-    size = len(batch["mask"]) // jax.process_count()
+    size = len(batch["counted"]) // jax.process_count()
     rows = slice(jax.process_index() * size, (jax.process_index() + 1) * size)
     return {name: value[rows] for name, value in batch.items()}
 

@@ -1,34 +1,47 @@
 """A user's arrays in .npy or .npz files, [N, ...] of any rank; nothing in the files is executed.
 
 An .npy file stays on disk and only the rows needed are read; an .npz file is read into memory once. In an .npz file the
-examples are x, arr_0 or the only array, and the labels are y or labels; the labels of an .npy file are in a second
-file, `npy:IMAGES.npy,LABELS.npy`.
+examples are x, arr_0 or the only array, and the labels are y or labels; every other array of the same length is a
+field whose dtype says what it is (`data.fields.field_of`); those of another length are left out, with a line in the
+log. The labels of an .npy file are in a second file, `npy:IMAGES.npy,LABELS.npy`.
 """
 
 import dataclasses
 import functools
 import math
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.fields import Field, field_of, labeled, without_missing
+from data.readers.notices import warn_once
 from data.source import Examples, Reading, Source, in_split
 
 EXAMPLES, LABELS = ("x", "arr_0"), ("y", "labels", "label")
 
 
+class Arrays(NamedTuple):
+    """Examples [N, ...], labels [N], and other arrays [N, ...] by name."""
+
+    examples: np.ndarray
+    labels: np.ndarray | None
+    others: Mapping[str, np.ndarray]
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """A `fetch` of the rows `chosen` of an array; floats become float32, integers become levels of `dtype`."""
+    """A `fetch` of the rows `chosen` of an array; floats become float32, integers become levels.
+
+    others: the values of the fields other than x.
+    """
 
     name: str
     array: np.ndarray
-    labels: np.ndarray | None
+    others: Mapping[str, np.ndarray]
     chosen: np.ndarray  # int64 [n], rows of the split
-    shape: tuple[int, ...]
-    dtype: str
-    num_levels: int
+    x: Field
 
     def __getstate__(self) -> dict[str, Any]:
         array = self.array
@@ -44,22 +57,24 @@ class Rows:
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]. Errors: ValueError that names a row with invalid values."""
         rows = self.chosen[indices]
-        found = np.asarray(self.array[rows]).reshape(len(rows), *self.shape)
-        if self.num_levels:
-            wrong = (
-                (found < 0) | (found >= self.num_levels) if self.num_levels != _implied_levels(found.dtype) else None
-            )
-        else:
-            wrong = ~np.isfinite(found)
-        if wrong is not None and wrong.any():
-            first = int(np.flatnonzero(wrong.reshape(len(rows), -1).any(axis=1))[0])
-            expected = f"levels 0 to {self.num_levels - 1}" if self.num_levels else "finite numbers"
-            raise ValueError(
-                f"row {rows[first]} of {self.name} has the value {found[first][wrong[first]][0]}, but {expected} are "
-                f"expected; correct the file{', or set config.data.num_levels' if self.num_levels else ''}."
-            )
-        labels = np.zeros(len(rows), np.int32) if self.labels is None else self.labels[rows].astype(np.int32)
-        return {"x": found.astype(self.dtype), "label": labels}
+        found = np.asarray(self.array[rows]).reshape(len(rows), *self.x.shape)
+        others = {name: values[rows] for name, values in self.others.items()}
+        if not self.x.num_levels:
+            found = without_missing({**others, "x": found}, "x", lambda row: f"row {rows[row]} of {self.name}")
+        elif self.x.num_levels != _implied_levels(found.dtype):
+            _check_levels(self.name, rows, found, self.x.num_levels)
+        return {"x": found.astype(self.x.dtype), **others}
+
+
+def _check_levels(name: str, rows: np.ndarray, found: np.ndarray, num_levels: int) -> None:
+    """Errors: ValueError that names the first of the `rows` with a value that is not a level."""
+    wrong = (found < 0) | (found >= num_levels)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong.reshape(len(rows), -1).any(axis=1))[0])
+        raise ValueError(
+            f"row {rows[first]} of {name} has the value {found[first][wrong[first]][0]}, but levels 0 to "
+            f"{num_levels - 1} are expected; correct the file, or set config.data.num_levels."
+        )
 
 
 def open_npy(given: str, split: str, reading: Reading) -> Source:
@@ -71,7 +86,7 @@ def open_npy(given: str, split: str, reading: Reading) -> Source:
     labels = _loaded(pathlib.Path(second), "an .npy file of labels") if second else None
     if labels is not None and not isinstance(labels, np.ndarray):
         raise ValueError(f"{second} is an .npz file; give the labels of {first} as .npy.")
-    return _source(f"npy:{given}", first, array, labels, split, reading)
+    return _source(f"npy:{given}", first, Arrays(array, labels, {}), split, reading)
 
 
 def open_npz(given: str, split: str, reading: Reading) -> Source:
@@ -80,13 +95,12 @@ def open_npz(given: str, split: str, reading: Reading) -> Source:
     if not path.is_file():
         raise _missing(path, "an .npz file")
     info = path.stat()
-    array, labels = _unpacked(path, info.st_mtime_ns, info.st_size)
-    return _source(f"npz:{given}", given, array, labels, split, reading)
+    return _source(f"npz:{given}", given, _unpacked(path, info.st_mtime_ns, info.st_size), split, reading)
 
 
 @functools.lru_cache(maxsize=2)  # both splits read the same file
-def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Examples and labels of an .npz file; its time and size are arguments so that a changed file is read again."""
+def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> Arrays:
+    """The arrays of an .npz file; its time and size are arguments so that a changed file is read again."""
     del mtime_ns, size
     archive = _loaded(path, "an .npz file")
     if isinstance(archive, np.ndarray):
@@ -99,11 +113,13 @@ def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> tuple[np.ndarray,
                 f"{path} contains {', '.join(archive.files) or 'nothing'}; name the examples x (or arr_0) and their "
                 "labels y (or labels)."
             )
-        labeled = next((name for name in LABELS if name in archive.files), None)
+        labels = next((name for name in LABELS if name in archive.files), None)
         try:
-            return archive[chosen], None if labeled is None else archive[labeled]
+            found = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError) as error:
             raise _unreadable(path, error) from error
+    others = {name: values for name, values in found.items() if name not in (chosen, labels)}
+    return Arrays(found[chosen], None if labels is None else found[labels], others)
 
 
 def _loaded(path: pathlib.Path, what: str) -> np.ndarray | np.lib.npyio.NpzFile:
@@ -115,8 +131,9 @@ def _loaded(path: pathlib.Path, what: str) -> np.ndarray | np.lib.npyio.NpzFile:
         raise _unreadable(path, error) from error
 
 
-def _source(name: str, file: str, array: np.ndarray, labels: np.ndarray | None, split: str, reading: Reading) -> Source:
-    """The split of an array. Errors: ValueError for arrays that cannot be examples or labels."""
+def _source(name: str, file: str, arrays: Arrays, split: str, reading: Reading) -> Source:
+    """The split of an array. Errors: ValueError for arrays that cannot be examples, labels or fields."""
+    array, labels, _ = arrays
     if reading.resize:
         raise ValueError(
             f"config.data.resize = {reading.resize!r} resizes image files, but {name} contains arrays; leave it unset."
@@ -139,8 +156,26 @@ def _source(name: str, file: str, array: np.ndarray, labels: np.ndarray | None, 
             f"{file} has {len(array)} example(s), none of them in the {split} split; give more, or set "
             "config.data.test_every = 0 to use all of them for both."
         )
-    fetch = Rows(file, array, labels, chosen, tuple(shape), dtype, num_levels)
-    return Source(name, len(chosen), tuple(shape), num_levels, num_classes, fetch, dtype)
+    x = Field(tuple(shape), dtype, num_levels)
+    fields, others = _others(file, len(array), arrays.others)
+    labels = np.zeros(len(array), np.int32) if labels is None else labels.astype(np.int32)
+    fetch = Rows(file, array, {"label": labels, **others}, chosen, x)
+    return Source(name, len(chosen), labeled(x, num_classes) | fields, fetch)
+
+
+def _others(file: str, num: int, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Field], dict[str, np.ndarray]]:
+    """The fields that the other arrays are, and their values. Errors: ValueError for values that they cannot have."""
+    fields, values = {}, {}
+    for name, array in arrays.items():
+        found = field_of(file, name, array) if array.ndim and len(array) == num else None
+        if found is None:
+            warn_once(f"{name} of {file}, {array.dtype} {array.shape}, is left out: it is no field of {num} examples")
+            continue
+        fields[name], values[name] = found
+    for name, field in fields.items():
+        if field.dtype == "float32":
+            values[name] = without_missing(values, name, lambda row: f"row {row} of {file}")
+    return fields, values
 
 
 def _levels(file: str, dtype: np.dtype, asked: int | None) -> tuple[int, str]:

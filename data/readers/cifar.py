@@ -7,7 +7,6 @@ pixels, plane by plane.
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, and the page of the data set.
 """
 
-import dataclasses
 import functools
 import io
 import pathlib
@@ -63,8 +62,7 @@ def open_cifar10(given: str, split: str, reading: Reading) -> Source:
         )
     info = path.stat()
     images, labels = _read(path, split, info.st_mtime_ns)
-    source = from_arrays(f"cifar10:{given}", images, labels, num_classes=len(CLASSES))
-    return dataclasses.replace(source, class_names=CLASSES)
+    return from_arrays(f"cifar10:{given}", images, labels, num_classes=len(CLASSES), class_names=CLASSES)
 
 
 @functools.lru_cache(maxsize=4)

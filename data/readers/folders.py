@@ -1,16 +1,16 @@
 """Folders and zip archives of a user's images: which files they contain, their splits and classes, and a `Source`.
 
 The splits are the subfolders train and test if both exist; otherwise every k-th file in sorted order is a test image.
-The classes are subfolders, if every image is in one. Which file is example i depends on the files alone: a file that
-cannot be read is refused, or left out of the index; an image that turns out to be broken only when it is decoded is
-replaced by the next intact one, which again depends on the files alone.
+The classes are subfolders, if every image is in one; tables may give other fields (`data.readers.metadata`). Which file
+is example i depends on the files alone: a file that cannot be read is refused, or left out of the index; an image that
+turns out to be broken only when it is decoded is replaced by the next intact one, which again depends on the files
+alone.
 """
 
 import dataclasses
 import functools
 import hashlib
 import itertools
-import logging
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,9 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from data import images
+from data.fields import Field
 from data.images import SUFFIXES, Format, Header
 from data.readers import records
 from data.readers.containers import Container, Entry, Folder, Zip
+from data.readers.metadata import Metadata, is_table, read_metadata
+from data.readers.notices import warn_once
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, in_split
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # left by operating systems, as are names that start with a dot
@@ -28,11 +31,10 @@ SPLITS = ("train", "test")
 
 
 class Index(NamedTuple):
-    """The images of a split in order, their class labels, and the format that they are decoded to."""
+    """The images of a split in order, their fields other than x, and the format that they are decoded to."""
 
     names: tuple[str, ...]
-    labels: np.ndarray  # int32 [N]
-    class_names: tuple[str, ...]
+    others: Metadata
     format: Format
 
 
@@ -48,11 +50,10 @@ class ImageFiles:
         """The examples `indices` [n]. Errors: ValueError that names the file that cannot be read."""
         target = self.index.format
         x = np.empty((len(indices), target.height, target.width, target.channels), target.dtype)
-        labels = np.empty(len(indices), np.int32)
+        positions = np.empty(len(indices), np.int64)
         for row, index in enumerate(indices):
-            position, x[row] = self.decode(int(index))
-            labels[row] = self.index.labels[position]
-        return {"x": x, "label": labels}
+            positions[row], x[row] = self.decode(int(index))
+        return {"x": x} | {name: values[positions] for name, values in self.index.others.values.items()}
 
     def decode(self, index: int) -> tuple[int, np.ndarray]:
         """(position, pixels) of image `index`, or of the next one that can be decoded if broken ones are skipped."""
@@ -65,7 +66,7 @@ class ImageFiles:
                 failure = _broken(self.files, names[position], error)
                 if not self.skip:
                     raise failure from error
-                _warn_once(f"{failure} (skipped: the next one takes its place)")
+                warn_once(f"{failure} (skipped: the next one takes its place)")
         raise ValueError(f"{self.files.root} has no image that can be decoded; give others.")
 
 
@@ -90,11 +91,11 @@ def _source(name: str, files: Container, split: str, reading: Reading) -> Source
     index = _index(files, entries, split, reading)
     fetch = ImageFiles(files, index, skip=reading.on_corrupt == "skip")
     height, width, channels, dtype, _ = index.format
-    levels = 2**8 if dtype == "uint8" else 2**16
-    num_classes, shape = len(index.class_names), (height, width, channels)
-    source = Source(name, len(index.names), shape, levels, num_classes, fetch, dtype, index.class_names)
+    x = Field((height, width, channels), dtype, 2**8 if dtype == "uint8" else 2**16)
+    source = Source(name, len(index.names), {"x": x, **index.others.fields}, fetch)
     if reading.cache_dir:
-        key = hashlib.sha256(repr((entries, split, index.names, index.format)).encode()).hexdigest()[:16]
+        further = [dict(index.others.fields)] if len(index.others.fields) > 1 else []  # none in earlier versions
+        key = hashlib.sha256(repr((entries, split, index.names, index.format, *further)).encode()).hexdigest()[:16]
         return records.cached_on_disk(source, pathlib.Path(reading.cache_dir) / f"{files.root.stem}-{split}-{key}")
     return cached(source) if source.num_bytes <= CACHE_BYTES else source
 
@@ -106,30 +107,42 @@ def _index(files: Container, entries: tuple[Entry, ...], split: str, reading: Re
     found = _images(files, entries, skip)
     headers, names = _headers(files, found, skip), [entry.name for entry in found]
     below, chosen = _split(files, names, split, reading.test_every)
-    class_names = _classes(files, below, chosen)
     kept = [name for name in chosen if name in headers]
     if not kept:
         raise ValueError(
             f"{files.root} has {len(headers)} image(s), none of them in the {split} split; give more, or set "
             "config.data.test_every = 0 to use all of them for both."
         )
+    others = read_metadata(files, entries, names).of(kept)
+    if "label" not in others.fields:
+        label, labels = _labels(files, below, chosen, kept, split)
+        others = Metadata(kept, {"label": label, **others.fields}, {"label": labels, **others.values})
+    return Index(tuple(kept), others, _format(files, headers, reading))
+
+
+def _labels(
+    files: Container, below: str, chosen: Sequence[str], kept: Sequence[str], split: str
+) -> tuple[Field, np.ndarray]:
+    """The classes of the images `kept` by their subfolders, [N]. Errors: ValueError for a class without images."""
+    class_names = _classes(files, below, chosen)
     labels = [class_names.index(_class(name, below)) if class_names else 0 for name in kept]
     for label, class_name in enumerate(class_names):
         if label not in labels and split == "train":
             raise _empty_class(files, below, class_name)
-    return Index(tuple(kept), np.array(labels, np.int32), class_names, _format(files, headers, reading))
+    field = Field((), "int32", num_classes=len(class_names), class_names=class_names)
+    return field, np.array(labels, np.int32)
 
 
 def _images(files: Container, entries: Sequence[Entry], skip: bool) -> tuple[Entry, ...]:
     """The entries that are images. Errors: ValueError for another file, unless it is skipped; or if none is left."""
     found = []
     for entry in entries:
-        if any(_is_ignored(part) for part in entry.name.split("/")):
+        if any(_is_ignored(part) for part in entry.name.split("/")) or is_table(entry.name):
             continue
         if entry.name.lower().endswith(SUFFIXES):
             found.append(entry)
         elif skip:
-            _warn_once(f"{files.root / entry.name} is not an image (skipped)")
+            warn_once(f"{files.root / entry.name} is not an image (skipped)")
         else:
             raise ValueError(
                 f"{files.root / entry.name} is not an image ({', '.join(SUFFIXES)}); remove it, or set "
@@ -152,7 +165,7 @@ def _headers(files: Container, entries: tuple[Entry, ...], skip: bool) -> dict[s
             failure = _broken(files, name, error)
             if not skip:
                 raise failure from error
-            _warn_once(f"{failure} (skipped)")
+            warn_once(f"{failure} (skipped)")
     return found
 
 
@@ -226,8 +239,3 @@ def _broken(files: Container, name: str, error: Exception) -> ValueError:
         f"{files.root / name} cannot be read as an image ({images.reason(error)}); replace it, or set "
         "config.data.on_corrupt = 'skip'."
     )
-
-
-@functools.lru_cache(maxsize=10_000)
-def _warn_once(message: str) -> None:
-    logging.warning("%s", message)

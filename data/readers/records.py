@@ -1,18 +1,21 @@
 """A cache of decoded examples on disk: one array_record file, written in one pass and read in any order.
 
-A record is the label, int32, followed by the values of an example. The name of the file contains a hash of what it was
-made from, and the file gets that name only when it is complete, so an existing file is always valid.
+A record is the label, the values of x and those of the other fields, in their order. The name of the file contains a
+hash of what it was made from, and the file gets that name only when it is complete, so an existing file is always
+valid.
 """
 
 import dataclasses
 import functools
 import logging
 import pathlib
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from array_record.python import array_record_module
 
 from core.files import temporary_file
+from data.fields import Field
 from data.source import Examples, Source
 
 _OPTIONS = "group_size:1,uncompressed"  # each example can be read alone; compressing images would gain little
@@ -24,18 +27,23 @@ class Records:
     """A `fetch` of the examples of one file; each process opens it for itself."""
 
     path: pathlib.Path
-    shape: tuple[int, ...]
-    dtype: str
+    fields: Mapping[str, Field]
 
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]."""
-        records = _reader(self.path).read([int(index) for index in indices])
-        x = np.empty((len(indices), *self.shape), self.dtype)
-        labels = np.empty(len(indices), np.int32)
-        for row, record in enumerate(records):
-            labels[row] = np.frombuffer(record, np.int32, 1)[0]
-            x[row] = np.frombuffer(record, self.dtype, offset=4).reshape(self.shape)
-        return {"x": x, "label": labels}
+        found = {name: np.empty((len(indices), *field.shape), field.dtype) for name, field in self.fields.items()}
+        for row, record in enumerate(_reader(self.path).read([int(index) for index in indices])):
+            start = 0
+            for name in _order(self.fields):
+                values = found[name][row : row + 1]
+                values[:] = np.frombuffer(record, values.dtype, values.size, offset=start).reshape(values.shape)
+                start += values.nbytes
+        return found
+
+
+def _order(fields: Iterable[str]) -> list[str]:
+    """The fields in the order of a record: the label first, which was there before any others."""
+    return sorted(fields, key=lambda name: name != "label")
 
 
 @functools.lru_cache(maxsize=4)
@@ -58,7 +66,7 @@ def cached_on_disk(source: Source, stem: pathlib.Path) -> Source:
             raise ValueError(
                 f"config.data.cache_dir = {path.parent} cannot be written ({error}); give another folder, or none."
             ) from error
-    return dataclasses.replace(source, fetch=Records(path, source.shape, source.dtype))
+    return dataclasses.replace(source, fetch=Records(path, source.fields))
 
 
 def _write(source: Source, path: pathlib.Path) -> None:
@@ -66,7 +74,7 @@ def _write(source: Source, path: pathlib.Path) -> None:
         writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)
         for start in range(0, len(source), _BATCH):
             batch = source.fetch(np.arange(start, min(start + _BATCH, len(source))))
-            for x, label in zip(batch["x"], batch["label"], strict=True):
-                writer.write(label.astype(np.int32).tobytes() + x.tobytes())
+            for row in range(len(batch["label"])):
+                writer.write(b"".join(batch[name][row].tobytes() for name in _order(source.fields)))
         writer.close()
     logging.info("%d decoded examples -> %s", len(source), path)

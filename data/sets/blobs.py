@@ -6,6 +6,7 @@ dark outside with a soft surface; where two of them overlap, the brighter one is
 
 import numpy as np
 
+from data.fields import Field, labeled
 from data.sets.order import shuffled
 from data.source import Examples, Source, cached
 
@@ -24,7 +25,7 @@ def source(split: str) -> Source:
         return {"x": np.array(volumes).reshape(-1, *shape), "label": np.zeros(len(indices), np.int32)}
 
     shape = (SIZE, SIZE, SIZE, 1)
-    return cached(Source("blobs", len(numbers), shape, NUM_LEVELS, 0, fetch))
+    return cached(Source("blobs", len(numbers), labeled(Field(shape, "uint8", NUM_LEVELS)), fetch))
 
 
 def volume(stream: int, number: int) -> np.ndarray:

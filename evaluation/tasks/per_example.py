@@ -8,7 +8,7 @@ import numpy as np
 from evaluation.rounds import Arrays, Task, check_coverage
 from reports.records import Column
 
-Fetch = Callable[[int], Mapping[str, Any]]  # round -> batch with "index" [B] and "mask" [B], 0 for padding
+Fetch = Callable[[int], Mapping[str, Any]]  # round -> batch with "index" [B] and "counted" [B], 0 for padding
 Evaluate = Callable[[dict[str, Any]], Mapping[str, Any]]  # batch -> quantities, each [B] or one number for the batch
 
 
@@ -41,7 +41,7 @@ def per_example_task(
 
     def run(round_number: int) -> Arrays:
         batch = fetch(round_number)
-        real = np.asarray(batch["mask"]) > 0
+        real = np.asarray(batch["counted"]) > 0
         total: dict[str, np.ndarray] = {}
         for repeat in range(repeats):
             values = evaluate({**batch, "repeat": np.int32(repeat)})

@@ -9,6 +9,7 @@ from builders.state import abstract_state
 from configs import default
 from core.errors import ExitCode
 from data import stock
+from data.fields import Field, labeled
 from data.spec import DataSpec
 from programs import restore_run, sample
 from programs.restore_run import ConfigMismatchError
@@ -33,7 +34,9 @@ def checkpoint(config, workdir, spec):
 @pytest.fixture(scope="module")
 def centered(tmp_path_factory):
     """The run of a centered VP model of 8x8 RGB images."""
-    return checkpoint(tiny(), tmp_path_factory.mktemp("centered"), DataSpec((8, 8, 3), "uint8", 256, 10))
+    return checkpoint(
+        tiny(), tmp_path_factory.mktemp("centered"), DataSpec(labeled(Field((8, 8, 3), "uint8", 256), 10))
+    )
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_sampling_needs_no_data(centered, tmp_path, monkeypatch):
         config.data.update(dataset=dataset, image_size=8)
         if name == "own":  # what `builders.data.resolve` found in the folder when the model was trained
             config.data.update(shape=(8, 8, 3), num_levels=256)
-        workdir = checkpoint(config, tmp_path / name, DataSpec((8, 8, 3), "uint8", 256, 10))
+        workdir = checkpoint(config, tmp_path / name, DataSpec(labeled(Field((8, 8, 3), "uint8", 256), 10)))
         given = config.copy_and_resolve_references()
         given.data.update(dataset="", shape=(), num_levels=None)  # not repeated
         run = Run.of_checkpoint(given, workdir)
@@ -125,7 +128,7 @@ def test_an_imported_checkpoint_of_stock_data_is_sampled_without_them(tmp_path, 
     config = tiny()
     config.data.update(dataset="cifar10", image_size=8)
     run = Run(config, tmp_path)
-    assert run.spec == DataSpec((8, 8, 3), "uint8", 256, 10)
+    assert run.spec == DataSpec(labeled(Field((8, 8, 3), "uint8", 256), 10))
     with pytest.raises(FileNotFoundError, match="no copy of cifar10"):
         run.splits.named("train")
 
@@ -158,7 +161,7 @@ def test_an_override_of_another_model_ends_the_command_with_one_sentence(centere
 
 
 def test_a_damaged_config_of_a_checkpoint_is_one_sentence(tmp_path):
-    workdir = checkpoint(tiny(), tmp_path, DataSpec((8, 8, 3), "uint8", 256, 10))
+    workdir = checkpoint(tiny(), tmp_path, DataSpec(labeled(Field((8, 8, 3), "uint8", 256), 10)))
     (workdir / restore_run.FOLDER / "1" / "config" / "metadata").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
         main.stored_config(["main.py", "--mode=sample", f"--workdir={workdir}"])

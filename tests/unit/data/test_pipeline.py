@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from data.fields import Field, labeled
 from data.pipeline import eval_batch, examples_of_step, num_rounds, train_batches
 from data.source import Source
 
@@ -21,7 +22,7 @@ def counted(num_examples=N):
         x[:, 0, 0, 0] = indices
         return {"x": x, "label": np.asarray(indices, np.int32)}
 
-    return Source("counted", num_examples, (1, 2, 1), 256, 0, fetch), read
+    return Source("counted", num_examples, labeled(Field((1, 2, 1), "uint8", 256)), fetch), read
 
 
 def take(count, num_examples=N, **options):
@@ -107,7 +108,7 @@ def test_a_failing_read_reaches_the_caller():
     def fetch(indices):
         raise OSError("the disk is gone")
 
-    source = Source("broken", 4, (1, 1, 1), 256, 0, fetch)
+    source = Source("broken", 4, labeled(Field((1, 1, 1), "uint8", 256)), fetch)
     with train_batches(source, seed=0, batch_size=2) as batches, pytest.raises(OSError, match="the disk is gone"):
         next(batches)
 
@@ -119,11 +120,11 @@ def test_evaluation_rounds_contain_each_example_once(size):
     assert len(rounds) == -(-size // 8)
     seen = []
     for batch in rounds:
-        assert batch["x"].shape == (8, 1, 2, 1) and batch["mask"].dtype == np.float32
+        assert batch["x"].shape == (8, 1, 2, 1) and batch["counted"].dtype == np.float32
         assert batch["index"].dtype == np.int32
         np.testing.assert_array_equal(batch["label"], batch["index"])
-        np.testing.assert_array_equal(batch["index"][batch["mask"] == 0], size - 1)  # padding repeats the last
-        seen.extend(batch["index"][batch["mask"] == 1])
+        np.testing.assert_array_equal(batch["index"][batch["counted"] == 0], size - 1)  # padding repeats the last
+        seen.extend(batch["index"][batch["counted"] == 1])
     np.testing.assert_array_equal(seen, np.arange(size))
     with pytest.raises(ValueError, match=f"round {len(rounds)} was requested, but there are {size} examples"):
         eval_batch(source, len(rounds), 8)

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from data import images
 from data import stock as sources
+from data.fields import Field, labeled
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_a_cached_source_reads_each_example_once():
         read.extend(indices.tolist())
         return {"x": np.full((len(indices), 1, 1, 1), indices.reshape(-1, 1, 1, 1), np.uint8), "label": indices}
 
-    source = sources.cached(sources.Source("counted", 9, (1, 1, 1), 256, 0, fetch))
+    source = sources.cached(sources.Source("counted", 9, labeled(Field((1, 1, 1), "uint8", 256)), fetch))
     for indices in [[3, 5, 3], [5, 8, 0], [0, 3]]:
         np.testing.assert_array_equal(source.fetch(np.array(indices))["x"].ravel(), indices)
     assert sorted(read) == [0, 3, 5, 8]

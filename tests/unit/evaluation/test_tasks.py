@@ -18,7 +18,7 @@ def fetcher(values, batch_size):
         position = np.arange(round_number * batch_size, (round_number + 1) * batch_size)
         mask = (position < len(values)).astype(np.float32)
         index = np.minimum(position, len(values) - 1).astype(np.int32)
-        return {"x": np.where(mask > 0, values[index], 1e9), "index": index, "mask": mask}
+        return {"x": np.where(mask > 0, values[index], 1e9), "index": index, "counted": mask}
 
     return fetch
 

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from core.errors import Stopped
+from data.fields import Field, labeled
 from data.pipeline import examples_of_step, train_batches
 from data.prefetch import DataError
 from data.source import Source
@@ -50,10 +51,7 @@ def source_of(values, fetch=None):
     return Source(
         name="values",
         num_examples=len(values),
-        shape=(3,),
-        num_levels=0,
-        dtype=np.dtype(np.float32),
-        num_classes=0,
+        fields=labeled(Field((3,))),
         fetch=fetch or (lambda i: {"x": values[i], "label": np.zeros(len(i), np.int32)}),
     )
 

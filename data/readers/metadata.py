@@ -1,0 +1,124 @@
+"""Tables beside images: each metadata.csv gives its images, by a column file_name, the values of further fields.
+
+file_name is relative to the folder of the table, as in the image folders of Hugging Face. Every image needs a line in
+one table. A column of numbers or of few different texts is a field (`data.fields.field_of`); others are left out, with
+a line in the log. The column label, where there is one, is the class.
+"""
+
+import csv
+import io
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from data.fields import Field, field_of, without_missing
+from data.readers.containers import Container, Entry
+from data.readers.notices import warn_once
+
+TABLE, KEY = "metadata.csv", "file_name"
+
+
+class Line(NamedTuple):
+    """What a table says of an image, by column; the table and the number of the line."""
+
+    cells: Mapping[str, str]
+    table: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"line {self.number} of {self.table}"
+
+
+class Metadata(NamedTuple):
+    """Images, fields by name, and their values [N]."""
+
+    images: Sequence[str]
+    fields: dict[str, Field]
+    values: dict[str, np.ndarray]
+
+    def of(self, images: Sequence[str]) -> "Metadata":
+        """The same of some images."""
+        place = {name: row for row, name in enumerate(self.images)}
+        rows = np.array([place[name] for name in images], np.int64)
+        return Metadata(images, self.fields, {name: values[rows] for name, values in self.values.items()})
+
+
+def is_table(name: str) -> bool:
+    """Whether a file is a table of metadata."""
+    return posixpath.basename(name).lower() == TABLE
+
+
+def read_metadata(files: Container, entries: Sequence[Entry], images: Sequence[str]) -> Metadata:
+    """What all tables say of `images`. Errors: ValueError that names the table and the line."""
+    tables = [entry.name for entry in entries if is_table(entry.name)]
+    if not tables:
+        return Metadata(images, {}, {})
+    known, found, columns = set(images), dict[str, Line](), None
+    for table in tables:
+        for line in _lines(files, table):
+            cells = dict(line.cells)
+            name = posixpath.normpath(posixpath.join(posixpath.dirname(table), cells.pop(KEY)))
+            if name not in known or name in found:
+                wrong = f"the image {name} again" if name in found else f"{name}, which is no image of {files.root}"
+                raise ValueError(f"{line} has {wrong}; correct the table.")
+            if columns not in (None, cells.keys()):
+                raise ValueError(f"{line.table} has other columns than {files.root / tables[0]}; give them the same.")
+            columns, found[name] = cells.keys(), line._replace(cells=cells)
+    if missing := [name for name in images if name not in found]:
+        raise ValueError(f"{files.root / missing[0]} has no line in {TABLE}; add one for every image.")
+    table, lines = str(files.root / tables[0]), [found[name] for name in images]
+    fields, values = _fields(table, lines, list(columns or ()))
+    if "label" in fields and not fields["label"].num_classes:
+        raise ValueError(
+            f"the column label of {table} has no classes; number them from 0, or name the column otherwise."
+        )
+    return Metadata(images, fields, values)
+
+
+def _lines(files: Container, table: str) -> Iterator[Line]:
+    """The lines of a table. Errors: ValueError for a file that is not one."""
+    path = str(files.root / table)
+    try:
+        with files.open(table) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as text:
+            reader = csv.DictReader(text, strict=True)
+            columns = list(reader.fieldnames or ())
+            if KEY not in columns or len(set(columns)) < len(columns) or "x" in columns:
+                raise ValueError(
+                    f"{path} has the columns {', '.join(columns) or '(none)'}, but {KEY} and others of different "
+                    "names, none of them x, are expected; correct its first line."
+                )
+            for cells in reader:
+                if None in cells or None in cells.values():
+                    raise ValueError(f"line {reader.line_num} of {path} has not {len(columns)} cells; correct it.")
+                yield Line(cells, path, reader.line_num)
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8.") from error
+
+
+def _fields(
+    table: str, lines: Sequence[Line], columns: Sequence[str]
+) -> tuple[dict[str, Field], dict[str, np.ndarray]]:
+    """The fields that the columns are, and their values [N]."""
+    fields, values = {}, {}
+    for column in columns:
+        found = field_of(table, column, _parsed([line.cells[column].strip() for line in lines]))
+        if found is None:
+            warn_once(f"the column {column} of {table} is left out: it has too many different texts for classes")
+            continue
+        fields[column], values[column] = found
+    for name, field in fields.items():
+        if field.dtype == "float32":
+            values[name] = without_missing(values, name, lambda row: str(lines[row]), "fill in the cell")
+    return fields, values
+
+
+def _parsed(cells: Sequence[str]) -> np.ndarray:
+    """A column as integers or, with fractions or empty cells (NaN), as floats; as texts if it is not of numbers."""
+    for convert, dtype in ((int, np.int64), (lambda cell: float(cell or "nan"), np.float64)):
+        try:
+            return np.array([convert(cell) for cell in cells], dtype)
+        except (ValueError, OverflowError):
+            continue
+    return np.array(cells, str)
