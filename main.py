@@ -40,7 +40,7 @@ from configs.files import describe, make_importable
 from core.errors import ExitCode, RunError, Stopped
 from core.tables import nearest
 from programs import convert, evaluate, inspect, metrics, sample, train
-from programs.flags import stored_config, value_of
+from programs.flags import stored_config, value_of, with_request
 from runtime import malloc
 from runtime.compile_cache import use_compile_cache
 
@@ -71,7 +71,8 @@ flags.DEFINE_string(
     "export: the .npz or .safetensors file to write.",
 )
 flags.DEFINE_integer("number", None, "export, sample: which checkpoint of the workdir; the newest by default.")
-flags.DEFINE_enum("task", "unconditional", list(sample.TASKS), "sample: what to generate.")
+flags.DEFINE_string("task", "unconditional", "sample: a task of the run's system, such as class, inpaint or encode.")
+flags.DEFINE_multi_string("request", [], "sample: an option of the task, as --request.NAME=VALUE.")
 flags.DEFINE_string(
     "input",
     None,
@@ -81,7 +82,7 @@ flags.DEFINE_string("mask", None, "sample: the known pixels, an image or array: 
 flags.DEFINE_list("labels", [], "sample: class labels, as numbers; for task class, else of the images in turn.")
 flags.DEFINE_integer("num_samples", None, "sample: images (64 by default), or per class or input (8).")
 flags.DEFINE_bool("measured", False, "sample: the input is measurements, not images to be measured.")
-flags.DEFINE_float("temperature", 1.0, "sample: scales latent codes, for tasks decode and interpolate.")
+flags.DEFINE_float("temperature", None, "sample: scales latent codes, for decode and interpolate (1 by default).")
 flags.DEFINE_string("output", None, "sample, metrics: the folder to write to; WORKDIR/sample/TASK by default.")
 flags.DEFINE_float(
     "sigma_rel", None, "export: the power-function average of this relative width, of a run with model.ema_sigma_rels."
@@ -169,7 +170,7 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
         if (stored := stored_config(argv)) is not None:
             delattr(FLAGS, "config")
             config_flags.DEFINE_config_dict("config", stored, lock_config=True, flag_values=FLAGS, sys_argv=[*argv])
-        rest = FLAGS(argv)
+        rest = FLAGS(with_request(argv))
         if FLAGS.config is None:
             raise ValueError(
                 f"--mode={FLAGS.mode} needs --config=FILE, such as configs/subvp/digits_ddpmpp_continuous.py."

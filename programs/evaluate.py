@@ -25,7 +25,7 @@ from programs.train import FINISHED
 from reports import console, overview
 from reports.provenance import provenance
 from reports.records import Column, write_report
-from reports.sheets import sample_grid, to_uint8, write_gif, write_png
+from reports.sheets import to_uint8, write_gif, write_png
 from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
 from training.state import TrainState
 
@@ -201,20 +201,21 @@ def _same_settings(run: Run, directory: pathlib.Path) -> None:
 def write_samples(run: Run, number: int, directory: pathlib.Path) -> None:
     """Writes the samples in the formats of `eval.sample_format`, and a grid of the first; existing files stay."""
     rounds = Rounds(run.system.evaluations["samples"](number, None), directory)
-    levels = run.spec.num_levels
     npz, pictures, form = directory / "samples.npz", directory / "samples_png", run.config.eval.sample_format
     if form in ("npz", "both") and not npz.exists():
         sample_files.write_npz(npz, run.config.eval.num_samples, (arrays["samples"] for arrays in rounds))
     if form in ("png", "both") and not pictures.exists():
         with contextlib.suppress(FileExistsError):  # another worker was first
-            sample_files.write_png_folder(pictures, (to_uint8(arrays["samples"], levels) for arrays in rounds))
+            sample_files.write_png_folder(
+                pictures, (to_uint8(arrays["samples"], run.spec.num_levels) for arrays in rounds)
+            )
     if "states" in (first := rounds[0]):
         write_gif(
             directory / "samples.gif",
-            [sample_grid(states, levels) for states in np.moveaxis(first["states"][:GRID], 1, 0)],
+            [run.system.picture(states) for states in np.moveaxis(first["states"][:GRID], 1, 0)],
         )
     images = itertools.chain.from_iterable(arrays["samples"] for arrays in rounds)
-    write_png(directory / "samples.png", sample_grid(np.stack(list(itertools.islice(images, GRID))), levels))
+    write_png(directory / "samples.png", run.system.picture(np.stack(list(itertools.islice(images, GRID)))))
 
 
 def command(given: Any) -> Callable[[], object]:

@@ -34,6 +34,19 @@ def stored_config(argv: Sequence[str]) -> ConfigDict | None:
         return default.from_json(peek_config(folder))  # it is waited for; any other says what the model is
 
 
+def with_request(argv: Sequence[str]) -> list[str]:
+    """A command line in which each `--request.NAME=VALUE` is `--request=NAME=VALUE`; `=true` where no value is given.
+
+    Which options there are depends on the system of the run, so that they cannot be flags of their own.
+    """
+
+    def rewritten(arg: str) -> str:
+        name, equals, value = arg.removeprefix("--request.").partition("=")
+        return f"--request={name}={value if equals else 'true'}" if arg.startswith("--request.") else arg
+
+    return [rewritten(arg) for arg in argv]
+
+
 def path_of(given: Any, name: str) -> pathlib.Path:
     """The path that a flag gives. Errors: ValueError where it is missing."""
     if not getattr(given, name):

@@ -1,4 +1,4 @@
-"""The program sample: unconditional and class-conditional samples, restoration, and latent codes.
+"""The program sample, which answers a request by a task of the run's system; see `systems/requests/`.
 
 A task checks everything that the user gave and returns a function, before anything is compiled; `execute` restores the
 checkpoint, calls it, and writes `samples.png`, `samples.npz` and `record.json`.
@@ -8,62 +8,72 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from builders import inverse
 from configs import default
 from core.files import write_arrays, write_json
-from core.tables import choose
+from core.tables import nearest
 from programs import restore_run
 from programs.run import Run
 from reports.provenance import provenance
 from reports.sheets import write_png
 from runtime.signals import report_on_signal
-from systems.diffusion import Diffusion
-from systems.requests.base import Request, SampleFn
-from systems.requests.generate import by_class, check_labels, unconditional
-from systems.requests.latent import decoding, encoding, interpolation
-from systems.requests.restore import restoration
+from systems.base import System
+from systems.requests import options
+from systems.requests.base import Request, RequestTask, SampleFn
 
 PICTURE, ARRAYS, RECORD = FILES = ("samples.png", "samples.npz", "record.json")  # in the order of writing, each whole
+OPTION_FLAGS = ("labels", "input", "mask", "num_samples", "measured", "temperature")  # flags that are options of tasks
 
 
 def prepare(run: Run, request: Request) -> SampleFn:
     """Checks the request and builds what it needs. Errors: ValueError, one sentence, before anything is compiled."""
-    task, system = choose("task", request.task, TASKS), run.system
-    if not isinstance(system, Diffusion):
-        raise ValueError(
-            f"the network {run.config.model.name!r} is a classifier, which generates no samples; give a score model."
-        )
-    if request.num_samples < 1 or request.temperature < 0:
-        raise ValueError(
-            f"--num_samples={request.num_samples} and --temperature={request.temperature:g} were given; "
-            "the first must be at least 1, the second not negative."
-        )
-    for given, flag, tasks in (
-        (request.mask, "mask", inverse.MASKED),
-        (request.labels, "labels", ("class", *inverse.OPERATORS, "interpolate", "encode", "decode")),
-        (request.measured, "measured", tuple(inverse.OPERATORS)),
-    ):
-        if given and request.task not in tasks:
-            raise ValueError(f"--{flag} has no meaning for --task={request.task}; it belongs to {', '.join(tasks)}.")
-    check_labels(system, request)
-    return task(system, request)
+    run.system.open_guide()
+    return task_of(run.system, request.task).prepare(run.system, request)
 
 
-def execute(run: Run, request: Request, sample: SampleFn) -> pathlib.Path:
-    """Restores the checkpoint, samples, and writes three files; the folder they are in.
+def task_of(system: System, name: str) -> RequestTask:
+    """A task of a system. Errors: ValueError, one sentence, where it has no such task."""
+    tasks, kind = system.requests, system.config.system
+    if not tasks:
+        raise ValueError(f"config.system = {kind!r} generates no samples; give the --workdir of another system.")
+    if name not in tasks:
+        raise ValueError(
+            f"--task={name} is not known to config.system = {kind!r}; choose one of {', '.join(tasks)} "
+            f"(nearest: {nearest(name, tasks)})."
+        )
+    return tasks[name]
+
+
+def request_of(system: System, task: str, given: Mapping[str, str]) -> Request:
+    """The request of a task with the options `given`, by flag; see `systems.requests.options.read`.
+
+    Errors: ValueError, one sentence, for a task, an option or a value that does not exist.
+    """
+    chosen = task_of(system, task)
+    for flag in given:
+        having = [name for name, each in system.requests.items() if flag in options.names(each.request)]
+        if having and task not in having:
+            raise ValueError(f"--{flag} has no meaning for --task={task}; it belongs to {', '.join(having)}.")
+    return options.read(chosen.request, task, given)
+
+
+def execute(
+    run: Run, request: Request, sample: SampleFn, *, number: int | None = None, output: str | None = None
+) -> pathlib.Path:
+    """Restores checkpoint `number`, by default the newest, samples, and writes three files; the folder they are in.
 
     Errors: CheckpointError where there is no such checkpoint.
     """
-    number, state = restore_run.restore(run.config, run.workdir, request.number, run.devices.replicated)
+    asked = {**dataclasses.asdict(request), "number": number, "output": output}
+    number, state = restore_run.restore(run.config, run.workdir, number, run.devices.replicated)
     result = sample(state.ema_params, number)
-    directory = folder(run.workdir, request.task, request.output)
+    directory = folder(run.workdir, request.task, output)
     write_png(directory / PICTURE, result.picture)
     write_arrays(directory / ARRAYS, result.arrays)
     record = {
-        "request": dataclasses.asdict(request),
+        "request": {name: str(v) if isinstance(v, pathlib.Path) else v for name, v in asked.items()},
         "checkpoint": number,
         "step": int(state.step),
         "results": result.figures,
@@ -96,47 +106,31 @@ def remains(directory: pathlib.Path, began: float) -> str:
     return f"nothing was written to {directory} yet{earlier}; start the same command again."
 
 
-TASKS: dict[str, Callable[[Diffusion, Request], SampleFn]] = {
-    "unconditional": unconditional,
-    "class": by_class,
-    **dict.fromkeys(inverse.OPERATORS, restoration),
-    "interpolate": interpolation,
-    "encode": encoding,
-    "decode": decoding,
-}
-
-
 def command(given: Any) -> Callable[[], None]:
-    """--mode= Errors: ValueError, FileNotFoundError, RunError for the request and the checkpoint."""
-    request = request_of(given)
-    directory, began = folder(given.workdir, request.task, request.output), time.time()
+    """--mode=sample. Errors: ValueError, FileNotFoundError, RunError for the request and the checkpoint."""
+    directory, began = folder(given.workdir, given.task, given.output), time.time()
     with report_on_signal(lambda: remains(directory, began)):
-        run = Run.of_checkpoint(given.config, given.workdir, request.number)
+        run = Run.of_checkpoint(given.config, given.workdir, given.number)
+        request = request_of(run.system, given.task, given_options(given))
         sample_fn = prepare(run, request)
 
     def run_command() -> None:
         with report_on_signal(lambda: remains(directory, began)):
-            print(f"-> {execute(run, request, sample_fn)}")
+            print(f"-> {execute(run, request, sample_fn, number=given.number, output=given.output)}")
 
     return run_command
 
 
-def request_of(given: Any) -> Request:
-    """What the flags of mode sample ask for. Errors: ValueError for labels that are not numbers."""
-    try:
-        labels = tuple(int(label) for label in given.labels)
-    except ValueError:
-        raise ValueError(
-            f"--labels={','.join(given.labels)}: class labels are given as numbers, such as --labels=3,7."
-        ) from None
-    return Request(
-        task=given.task,
-        input=given.input,
-        mask=given.mask,
-        labels=labels,
-        num_samples=given.num_samples or (64 if given.task == "unconditional" else 8),
-        measured=given.measured,
-        temperature=given.temperature,
-        output=given.output,
-        number=given.number,
-    )
+def given_options(given: Any) -> dict[str, str]:
+    """The options of a request that a command line gives, by flag: `NAME` for a flag of its own, or `request.NAME`.
+
+    Errors: ValueError for one that is given twice.
+    """
+    values = {name: given[name].value for name in OPTION_FLAGS if given[name].present}
+    found = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in values.items()}
+    for option in given.request:
+        name, _, value = option.partition("=")
+        if name in found or f"request.{name}" in found:
+            raise ValueError(f"--request.{name} is given twice; give it once.")
+        found[f"request.{name}"] = value
+    return found

@@ -19,7 +19,6 @@ from core.files import write_json
 from core.keys import RunKey, fold_in
 from data.pipeline import Batches, examples_of_step, train_batches
 from programs.run import Run
-from reports.sheets import sample_grid
 from runtime.barrier import barrier
 from runtime.distributed import connect
 from runtime.lock import workdir_lock
@@ -141,7 +140,7 @@ def _snapshot(run: Run, generate: Generate | None) -> Snapshot | None:
     def sample(params: Any, number: int) -> dict[str, Array]:
         return generate(run.devices.replicate_params(params), system.sample_keys(number, 0, num), system.labels(0, num))
 
-    return make_snapshot(sample, lambda samples: sample_grid(samples, run.spec.num_levels), run.workdir / "samples")
+    return make_snapshot(sample, system.picture, run.workdir / "samples")
 
 
 def _training_data(run: Run, settings: TrainSettings) -> TrainingData:

@@ -22,7 +22,10 @@ from data.spec import DataSpec
 from evaluation.metrics.table import METRICS
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import loss_task
+from reports.sheets import sample_grid
 from runtime.devices import Devices
+from systems.requests.base import RequestTask
+from systems.requests.generate import UNCONDITIONAL
 from training.objectives.score_matching import Batch
 
 Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, averaged parameters) -> task
@@ -77,6 +80,15 @@ class System(abc.ABC):
     def labels(self, start: int, num: int) -> Array | None:
         """The class labels of samples start ... start + num - 1; None where the model is not class-conditional."""
         return None
+
+    @property
+    def requests(self) -> Mapping[str, RequestTask]:
+        """What can be asked by `--mode=sample`, by the name of the task."""
+        return {} if self.generate is None else {"unconditional": UNCONDITIONAL}
+
+    def picture(self, samples: np.ndarray, columns: int | None = None) -> np.ndarray:
+        """Samples [N, ...], in the data's units, as one uint8 image [H, W, 1 or 3]; `columns`: samples per row."""
+        return sample_grid(samples, self.spec.num_levels, columns)
 
     def sample_keys(self, checkpoint: int, start: int, num: int) -> Array:
         """The keys of samples start ... start + num - 1 of a checkpoint, sharded over the devices."""

@@ -21,6 +21,8 @@ from evaluation.tasks.per_example import per_example_task
 from evaluation.tasks.samples import samples_task
 from runtime.memory import MemoryBoundedSampler, free_bytes
 from systems.base import Context, Evaluation, Generate, System
+from systems.requests.base import RequestTask
+from systems.requests.table import REQUESTS
 from training.objectives.score_matching import Batch
 
 
@@ -51,6 +53,11 @@ class Diffusion(System):
     def evaluations(self) -> Mapping[str, Evaluation]:
         """Loss, bits (or nats) per dimension, samples."""
         return {"loss": self.loss_task, "bits_per_dim": self.bits_per_dim_task, "samples": self.samples_task}
+
+    @property
+    def requests(self) -> Mapping[str, RequestTask]:
+        """Samples, restoration, latent codes."""
+        return REQUESTS
 
     @functools.cached_property
     def guide(self) -> Guide:

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +11,28 @@ import numpy as np
 
 from core.arrays import Array
 from data.images import read_array, read_examples
-from systems.diffusion import Diffusion
+
+if TYPE_CHECKING:  # systems have tables of their tasks
+    from systems.base import System
+    from systems.diffusion import Diffusion
 
 TEST = "test:"  # an input "test:3,7" is images 3 and 7 of the test split
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the flags of `main.py` ask for, in addition to the config."""
+    """What is asked of a task. Its options are the fields of a subclass, with defaults; `task` is the task's name.
+
+    An option is an int, float, bool, str or path, or a tuple of one of them, or None: `--request.NAME=VALUE` sets it.
+    """
 
     task: str
-    input: str | None = None
-    mask: str | None = None
-    labels: tuple[int, ...] = ()
-    num_samples: int = 4
-    measured: bool = False
-    temperature: float = 1.0
-    output: str | None = None
-    number: int | None = None
+
+    def __post_init__(self) -> None:
+        """Errors: ValueError for a number of samples or a temperature out of range, where there are such options."""
+        for name, lowest in (("num_samples", 1), ("temperature", 0)):
+            if (value := getattr(self, name, lowest)) < lowest:
+                raise ValueError(f"--{name}={value:g} was given, but it must be at least {lowest}.")
 
 
 class SampleResult(NamedTuple):
@@ -42,12 +46,29 @@ class SampleResult(NamedTuple):
 SampleFn = Callable[[Any, int], SampleResult]  # (averaged parameters, number of the checkpoint)
 
 
-def labels_of(request: Request, rows: np.ndarray) -> Array | None:
-    """The class labels of the images `rows`: those of --labels, cycled; None without --labels."""
-    return jnp.asarray(np.array(request.labels, np.int32)[rows % len(request.labels)]) if request.labels else None
+class RequestTask(NamedTuple):
+    """A task of the program sample: the type of its requests, and the function that prepares one.
+
+    `prepare(system, request)` checks everything that the user gave and returns a function, before anything is compiled.
+    """
+
+    request: type[Request]
+    prepare: Callable[[Any, Any], SampleFn]
 
 
-def input_of(request: Request) -> str:
+@dataclasses.dataclass(frozen=True)
+class Input(Request):
+    """A request that has an input: a file, a folder, or `test:0,1,2` for images of the test split, and their labels."""
+
+    input: str | None = None
+    labels: tuple[int, ...] = ()
+
+    def labels_of(self, rows: np.ndarray) -> Array | None:
+        """The class labels of the images `rows`: those of --labels, cycled; None without --labels."""
+        return jnp.asarray(np.array(self.labels, np.int32)[rows % len(self.labels)]) if self.labels else None
+
+
+def input_of(request: Input) -> str:
     """The value of --input. Errors: ValueError where it is missing."""
     if request.input is None:
         raise ValueError(
@@ -57,7 +78,7 @@ def input_of(request: Request) -> str:
     return request.input
 
 
-def images(system: Diffusion, request: Request) -> tuple[list[str], np.ndarray]:
+def images(system: "Diffusion", request: Input) -> tuple[list[str], np.ndarray]:
     """Names and uint8 levels [N, ...] of the input; float32 values where the data have no levels."""
     given = input_of(request)
     if not given.startswith(TEST):
@@ -73,7 +94,7 @@ def images(system: Diffusion, request: Request) -> tuple[list[str], np.ndarray]:
     return [f"test {index}" for index in indices], system.context.splits.test.fetch(indices)["x"]
 
 
-def _values(system: Diffusion, path: pathlib.Path) -> tuple[list[str], np.ndarray]:
+def _values(system: "Diffusion", path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     """Names and values [N, ...] float32 of an array file. Errors: ValueError for another shape or type."""
     values = read_array(path)
     values = values[None] if values.ndim == len(system.spec.shape) else values
@@ -83,22 +104,22 @@ def _values(system: Diffusion, path: pathlib.Path) -> tuple[list[str], np.ndarra
     return [f"{path.stem} {index}" for index in range(len(values))], values.astype(np.float32)
 
 
-def to_network(system: Diffusion, levels: np.ndarray) -> np.ndarray:
+def to_network(system: "Diffusion", levels: np.ndarray) -> np.ndarray:
     """Levels scaled to the network's range; see `builders.data.to_model`."""
     return np.asarray(system.to_model(jnp.asarray(levels)))
 
 
-def to_unit(system: Diffusion, x: np.ndarray) -> np.ndarray:
+def to_unit(system: "Diffusion", x: np.ndarray) -> np.ndarray:
     """Values in the network's range, mapped to [0, 1]."""
     return 0.5 * (x + 1) if system.config.data.centered else x
 
 
-def to_levels(system: Diffusion, x: np.ndarray) -> np.ndarray:
+def to_levels(system: "Diffusion", x: np.ndarray) -> np.ndarray:
     """The levels, uint8, of values in the network's range; in data units where the data have no levels."""
     return np.asarray(system.to_data(jnp.asarray(x)))
 
 
-def batch_size(system: Diffusion, num: int) -> int:
+def batch_size(system: "System", num: int) -> int:
     """The batch size for `num` samples."""
     return system.devices.round_up(min(num, system.config.eval.batch_size))
 

@@ -1,27 +1,47 @@
 """Samples without an input: the tasks unconditional and class of the program sample."""
 
+import dataclasses
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
-from reports.sheets import sample_grid
-from systems.diffusion import Diffusion
-from systems.requests.base import Request, SampleFn, SampleResult, batch_size, in_batches
+from systems.requests.base import Request, RequestTask, SampleFn, SampleResult, batch_size, in_batches
+
+if TYPE_CHECKING:  # systems have tables of their tasks
+    from systems.base import System
+    from systems.diffusion import Diffusion
 
 GRID = 100  # samples in the grid, where they have no columns
 
 
-def unconditional(system: Diffusion, request: Request) -> SampleFn:
+@dataclasses.dataclass(frozen=True)
+class Unconditional(Request):
+    """A number of samples."""
+
+    num_samples: int = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ByClass(Request):
+    """A number of samples of each of the classes `labels`; of all classes by default."""
+
+    labels: tuple[int, ...] = ()
+    num_samples: int = 8
+
+
+def unconditional(system: "System", request: Unconditional) -> SampleFn:
     """`num_samples` samples, of all classes in turn where the model has classes."""
     return functools.partial(_generated, system, None, request.num_samples, None)
 
 
-def by_class(system: Diffusion, request: Request) -> SampleFn:
+def by_class(system: "Diffusion", request: ByClass) -> SampleFn:
     """`num_samples` samples of each class asked for. Errors: ValueError for a model without classes."""
+    check_labels(system, request.labels)
     if not system.guide.num_labels:
         raise ValueError(
             f"--task=class needs a class-conditional model, which this one is not: {_get_classes(system)}."
@@ -32,33 +52,34 @@ def by_class(system: Diffusion, request: Request) -> SampleFn:
 
 
 def _generated(
-    system: Diffusion, labels: np.ndarray | None, num: int, columns: int | None, params: Any, number: int
+    system: "System", labels: np.ndarray | None, num: int, columns: int | None, params: Any, number: int
 ) -> SampleResult:
     """`num` samples, of the classes `labels` [num] where there are any; keys are those of an evaluation's samples."""
+    assert system.generate is not None  # otherwise the system has no such tasks
+    draw = system.generate
 
     def generate(rows: np.ndarray) -> dict[str, Array]:
         keys = keys_at(fold_in(fold_in(system.key, RunKey.SAMPLE), number), rows)
         asked = None if labels is None else jnp.asarray(labels[rows])
-        return system.generate(params, *system.devices.shard_rows((keys, asked)))
+        return draw(params, *system.devices.shard_rows((keys, asked)))
 
     found = in_batches(generate, num, batch_size(system, num))
     arrays = {"arr_0": found["samples"]} | ({} if labels is None else {"labels": labels})
     shown = found["samples"][:GRID] if columns is None else found["samples"]
-    grid = sample_grid(shown, system.spec.num_levels, columns)
-    return SampleResult(grid, arrays, {"num_samples": num, "num_evals": found["num_evals"]})
+    return SampleResult(system.picture(shown, columns), arrays, {"num_samples": num, "num_evals": found["num_evals"]})
 
 
-def check_labels(system: Diffusion, request: Request) -> None:
+def check_labels(system: "Diffusion", labels: Sequence[int]) -> None:
     """Errors: ValueError for class labels that the model does not have."""
     num = system.guide.num_labels
-    for label in request.labels:
+    for label in labels:
         if not 0 <= label < num:
             known = f"there are the classes 0 to {num - 1}"
             what = known if num else f"this model is not class-conditional: {_get_classes(system)}"
             raise ValueError(f"--labels has the class {label}, but {what}.")
 
 
-def _get_classes(system: Diffusion) -> str:
+def _get_classes(system: "Diffusion") -> str:
     """How to come by a model that knows the classes of these data, as an advice."""
     dataset, num = system.config.data.dataset, system.spec.num_classes
     if num < 2:
@@ -71,3 +92,6 @@ def _get_classes(system: Diffusion) -> str:
         "a classifier (model.name = 'wideresnet') and sample with --config.sampling.guidance=classifier and its folder "
         "as --config.sampling.guide_workdir"
     )
+
+
+UNCONDITIONAL = RequestTask(Unconditional, unconditional)  # of every system that generates samples

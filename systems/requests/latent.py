@@ -1,9 +1,10 @@
 """Latent codes by the probability-flow ODE: the tasks encode, decode and interpolate of the program sample."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,33 +12,49 @@ import numpy as np
 
 from core.arrays import Array
 from data.images import read_array
-from reports.sheets import sample_grid
 from sampling import latent
 from sampling.ode import ProbabilityFlow
-from systems.diffusion import Diffusion
 from systems.requests.base import (
-    Request,
+    Input,
     SampleFn,
     SampleResult,
     batch_size,
     images,
     in_batches,
     input_of,
-    labels_of,
     to_levels,
     to_network,
 )
+from systems.requests.generate import check_labels
+
+if TYPE_CHECKING:  # the system has a table of its tasks
+    from systems.diffusion import Diffusion
 
 
-def encoding(system: Diffusion, request: Request) -> SampleFn:
+@dataclasses.dataclass(frozen=True)
+class Decoding(Input):
+    """Latent codes, and the temperature by which they are scaled."""
+
+    temperature: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpolation(Decoding):
+    """`num_samples`: images from each image to the next."""
+
+    num_samples: int = 8
+
+
+def encoding(system: "Diffusion", request: Input) -> SampleFn:
     """The latent codes of images, and their round-trip error. Errors: ValueError for input that does not fit."""
     _flow(system, request)
+    check_labels(system, request.labels)
     names, levels = images(system, request)
     return functools.partial(_encoded, system, request, names, to_network(system, levels))
 
 
 def _encoded(
-    system: Diffusion, request: Request, names: list[str], x: np.ndarray, params: Any, number: int
+    system: "Diffusion", request: Input, names: list[str], x: np.ndarray, params: Any, number: int
 ) -> SampleResult:
     encoded = _solve(system, request, latent.encode, params, x)
     decoded = _solve(system, request, latent.decode, params, encoded["x"])
@@ -50,14 +67,13 @@ def _encoded(
         "num_evals": encoded["num_evals"],
         "num_evals_back": decoded["num_evals"],
     }
-    return SampleResult(
-        sample_grid(cells, system.spec.num_levels, 2), {"latents": encoded["x"], "decoded": decoded["x"]}, figures
-    )
+    return SampleResult(system.picture(cells, 2), {"latents": encoded["x"], "decoded": decoded["x"]}, figures)
 
 
-def decoding(system: Diffusion, request: Request) -> SampleFn:
+def decoding(system: "Diffusion", request: Decoding) -> SampleFn:
     """The images of latent codes at a temperature. Errors: ValueError for input that does not fit."""
     _flow(system, request)
+    check_labels(system, request.labels)
     path = pathlib.Path(input_of(request))
     codes = read_array(path, "latents")
     if codes.shape[1:] != system.spec.shape:
@@ -67,20 +83,21 @@ def decoding(system: Diffusion, request: Request) -> SampleFn:
     return functools.partial(_decoded, system, request, codes.astype(np.float32))
 
 
-def _decoded(system: Diffusion, request: Request, codes: np.ndarray, params: Any, number: int) -> SampleResult:
+def _decoded(system: "Diffusion", request: Decoding, codes: np.ndarray, params: Any, number: int) -> SampleResult:
     tempered = np.asarray(latent.temper(jnp.asarray(codes), request.temperature))
     decoded = _solve(system, request, latent.decode, params, tempered)
     levels = to_levels(system, decoded["x"])
     return SampleResult(
-        sample_grid(levels, system.spec.num_levels),
+        system.picture(levels),
         {"arr_0": levels},
         {"num_samples": len(levels), "num_evals": decoded["num_evals"]},
     )
 
 
-def interpolation(system: Diffusion, request: Request) -> SampleFn:
+def interpolation(system: "Diffusion", request: Interpolation) -> SampleFn:
     """Images between consecutive images of the input. Errors: ValueError for input that does not fit."""
     _flow(system, request)
+    check_labels(system, request.labels)
     names, levels = images(system, request)
     if len(names) < 2:
         raise ValueError(
@@ -90,7 +107,7 @@ def interpolation(system: Diffusion, request: Request) -> SampleFn:
 
 
 def _interpolated(
-    system: Diffusion, request: Request, names: list[str], x: np.ndarray, params: Any, number: int
+    system: "Diffusion", request: Interpolation, names: list[str], x: np.ndarray, params: Any, number: int
 ) -> SampleResult:
     """`num_samples` images from each image to the next, both included."""
     frames = max(request.num_samples, 2)
@@ -100,13 +117,11 @@ def _interpolated(
     decoded = _solve(system, request, latent.decode, params, np.asarray(codes))
     levels = to_levels(system, decoded["x"])
     figures = {"names": names, "num_evals": encoded["num_evals"], "num_evals_back": decoded["num_evals"]}
-    return SampleResult(
-        sample_grid(levels, system.spec.num_levels, frames), {"arr_0": levels, "latents": np.asarray(codes)}, figures
-    )
+    return SampleResult(system.picture(levels, frames), {"arr_0": levels, "latents": np.asarray(codes)}, figures)
 
 
 def _solve(
-    system: Diffusion, request: Request, solve: Callable[..., Any], params: Any, x: np.ndarray
+    system: "Diffusion", request: Input, solve: Callable[..., Any], params: Any, x: np.ndarray
 ) -> dict[str, Any]:
     """`latent.encode` or `latent.decode` of x [N, ...], in batches."""
     flow = _flow(system, request)
@@ -118,14 +133,14 @@ def _solve(
 
     return in_batches(
         lambda rows: compiled(
-            params, system.guide.params, *system.devices.shard_rows((jnp.asarray(x[rows]), labels_of(request, rows)))
+            params, system.guide.params, *system.devices.shard_rows((jnp.asarray(x[rows]), request.labels_of(rows)))
         ),
         len(x),
         batch_size(system, len(x)),
     )
 
 
-def _flow(system: Diffusion, request: Request) -> ProbabilityFlow:
+def _flow(system: "Diffusion", request: Input) -> ProbabilityFlow:
     """The sampler, which has to be the ODE: no other is a bijection. Errors: ValueError."""
     if not isinstance(system.sampler, ProbabilityFlow):
         raise ValueError(

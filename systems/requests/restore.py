@@ -1,9 +1,10 @@
 """Inverse problems: the tasks inpaint, colorize, superresolve, deblur and reconstruct of the program sample."""
 
+import dataclasses
 import functools
 import math
 import pathlib
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,22 +18,39 @@ from data.shapes import check_images
 from evaluation.metrics.restoration import BASELINES, psnr_db
 from reports.sheets import grid
 from sampling.inverse.operators.base import SpectralOperator
-from systems.diffusion import Diffusion
 from systems.requests.base import (
-    Request,
+    Input,
     SampleFn,
     SampleResult,
     batch_size,
     images,
     in_batches,
     input_of,
-    labels_of,
     to_network,
     to_unit,
 )
+from systems.requests.generate import check_labels
+
+if TYPE_CHECKING:  # the system has a table of its tasks
+    from systems.diffusion import Diffusion
 
 NUM_FOR_VARIANCE = 512  # training images from which the variance of the data is estimated
 SHOWN = 8  # samples of an input in the grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Restoration(Input):
+    """`num_samples` of each input. `measured`: the input is measurements, not images to be measured."""
+
+    num_samples: int = 8
+    measured: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedRestoration(Restoration):
+    """`mask`: a file with what is known, which is neither black nor zero; by default that of the task."""
+
+    mask: str | None = None
 
 
 class Problem(NamedTuple):
@@ -44,11 +62,12 @@ class Problem(NamedTuple):
     known: np.ndarray
 
 
-def restoration(system: Diffusion, request: Request) -> SampleFn:
+def restoration(system: "Diffusion", request: Restoration) -> SampleFn:
     """Samples conditioned on a measurement of each image. Errors: ValueError for input that does not fit."""
+    check_labels(system, request.labels)
     task, shape = request.task, system.spec.shape
     check_images(shape, f"--task={task}", "use unconditional, class, interpolate, encode or decode")
-    if request.mask is not None:
+    if isinstance(request, MaskedRestoration) and request.mask is not None:
         known = read_mask(pathlib.Path(request.mask), shape)
         known = np.fft.ifftshift(known, axes=(0, 1)) if task == "reconstruct" else known
     else:
@@ -59,7 +78,7 @@ def restoration(system: Diffusion, request: Request) -> SampleFn:
     return functools.partial(_restored, system, request, problem, sampler)
 
 
-def _problem(system: Diffusion, request: Request, operator: SpectralOperator, known: np.ndarray) -> Problem:
+def _problem(system: "Diffusion", request: Restoration, operator: SpectralOperator, known: np.ndarray) -> Problem:
     """The images to measure, or with --measured the measurements themselves."""
     if not request.measured:
         names, levels = images(system, request)
@@ -79,7 +98,12 @@ def _problem(system: Diffusion, request: Request, operator: SpectralOperator, kn
 
 
 def _restored(
-    system: Diffusion, request: Request, problem: Problem, sampler: inverse.PosteriorSampler, params: Any, number: int
+    system: "Diffusion",
+    request: Restoration,
+    problem: Problem,
+    sampler: inverse.PosteriorSampler,
+    params: Any,
+    number: int,
 ) -> SampleResult:
     """Several samples of each image, conditioned on its measurement."""
     config, task, S, N = system.config, request.task, request.num_samples, len(problem.names)
@@ -101,7 +125,7 @@ def _restored(
 
     def generate(rows: np.ndarray) -> dict[str, Array]:
         keys = jax.vmap(jax.random.fold_in)(keys_at(fold_in(key, RestorationKey.POSTERIOR), rows // S), rows % S)
-        keys, labels, given = system.devices.shard_rows((keys, labels_of(request, rows // S), y[rows // S]))
+        keys, labels, given = system.devices.shard_rows((keys, request.labels_of(rows // S), y[rows // S]))
         return compiled(params, system.guide.params, keys, labels, operator, given)
 
     found = in_batches(generate, N * S, batch_size(system, N * S))
@@ -110,8 +134,8 @@ def _restored(
 
 
 def _assessed(
-    system: Diffusion,
-    request: Request,
+    system: "Diffusion",
+    request: Restoration,
     problem: Problem,
     operator: SpectralOperator,
     y: np.ndarray,
@@ -145,7 +169,7 @@ def _assessed(
     return SampleResult(_table(system, first, to_unit(system, shown), values, mean, deviation), arrays, figures)
 
 
-def _as_image(system: Diffusion, task: str, operator: SpectralOperator, y: np.ndarray) -> np.ndarray:
+def _as_image(system: "Diffusion", task: str, operator: SpectralOperator, y: np.ndarray) -> np.ndarray:
     """A measurement as an image in the network's range: itself if it is one, else the pseudo-inverse A^+ y."""
     if task == "reconstruct":
         return np.asarray(operator.pseudo_inverse(jnp.asarray(y)))
@@ -153,7 +177,7 @@ def _as_image(system: Diffusion, task: str, operator: SpectralOperator, y: np.nd
 
 
 def _table(
-    system: Diffusion,
+    system: "Diffusion",
     truth: np.ndarray | None,
     seen: np.ndarray,
     samples: np.ndarray,
@@ -170,7 +194,7 @@ def _table(
     return grid(np.round(255 * np.clip(cells, 0, 1)).astype(np.uint8), len(columns), scale=max(1, 64 // H))
 
 
-def _variance(system: Diffusion) -> float:
+def _variance(system: "Diffusion") -> float:
     """Variance of the data in the network's range, over a fixed part of the training split, where it is used."""
     if system.config.restore.prior_variance is not None:
         return math.nan  # the setting is used instead

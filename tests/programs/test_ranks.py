@@ -18,10 +18,10 @@ from core.keys import example_keys
 from programs import sample
 from programs.run import Run
 from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
-from systems.requests.base import Request
 from tests.support import perceptron
 from tests.support.configs import load
 from tests.support.oracles import correlated
+from tests.support.runs import asked
 
 SHAPES = {"vectors": (30,), "series": (16, 2), "images": (4, 8, 3), "volumes": (4, 8, 4, 1)}
 SAMPLING = {
@@ -106,7 +106,7 @@ def test_tasks_for_images_and_features_of_images_are_refused_by_name(tmp_path):
     config.eval.features = "inception"
     run = Run(config, str(tmp_path), jax.devices()[:1])
     with pytest.raises(ValueError, match=r"--task=colorize is for images \(H, W, C\), but examples have .* \(16, 2\)"):
-        sample.prepare(run, Request("colorize", input="test:0"))
+        sample.prepare(run, asked(run, "colorize", input="test:0"))
     with pytest.raises(ValueError, match=r"'inception' is for images .* use 'pixels'"):
         _ = run.extractor
 

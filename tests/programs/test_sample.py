@@ -14,8 +14,9 @@ from configs import presets
 from core.errors import ExitCode
 from programs import restore_run, sample
 from systems.requests import generate, latent, restore
-from systems.requests.base import Request, in_batches
-from tests.support.runs import tiny, untrained
+from systems.requests.base import in_batches
+from systems.requests.restore import MaskedRestoration
+from tests.support.runs import asked, tiny, untrained
 from training.checkpoint import CheckpointError
 
 TEST_IMAGES = "test:0,1,2"
@@ -37,10 +38,10 @@ def by_class(tmp_path_factory):
     return workdir
 
 
-def drawn(run, tmp_path, **request):
+def drawn(run, tmp_path, task, **options):
     """(record, arrays) of a request."""
-    request = Request(output=str(tmp_path / "out"), **request)
-    directory = sample.execute(run, request, sample.prepare(run, request))
+    request = asked(run, task, **options)
+    directory = sample.execute(run, request, sample.prepare(run, request), output=str(tmp_path / "out"))
     assert sorted(path.name for path in directory.iterdir()) == ["record.json", "samples.npz", "samples.png"]
     return json.loads((directory / "record.json").read_text()), dict(np.load(directory / "samples.npz"))
 
@@ -210,6 +211,30 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
         score(plain, 1.0, guide_checkpoint=5, **guided)
 
 
+@pytest.mark.parametrize(
+    ("task", "given", "message"),
+    [
+        ("inpant", {}, "--task=inpant is not known to config.system = 'diffusion'; .*nearest: inpaint"),
+        ("colorize", {"mask": "a.png"}, "--mask has no meaning for --task=colorize; it belongs to inpaint, reconstr"),
+        ("class", {"temperature": "2"}, "--temperature has no meaning for --task=class; it belongs to interpolate, d"),
+        ("class", {"request.label": "3"}, r"--request.label=3 is not .*=class, which has .*\(nearest: labels\)"),
+        ("class", {"request.labels": "3,x"}, "--request.labels=3,x was given, but whole numbers, separated by commas"),
+        ("class", {"num_samples": "many"}, "--num_samples=many was given, but a whole number is needed"),
+        ("inpaint", {"request.measured": "perhaps"}, "=perhaps was given, but a truth value is needed"),
+        ("encode", {"request.num_samples": "3"}, "which has --request.input=None, --request.labels="),
+    ],
+)
+def test_an_option_that_a_task_does_not_have_is_refused(plain, task, given, message):
+    with pytest.raises(ValueError, match=message):
+        sample.request_of(untrained(tiny(), plain).system, task, given)
+
+
+def test_options_are_read_by_their_types(plain):
+    given = {"input": "a.png", "request.labels": "3,7", "request.measured": "true", "request.mask": "None"}
+    request = sample.request_of(untrained(tiny(), plain).system, "inpaint", given)
+    assert request == MaskedRestoration("inpaint", "a.png", (3, 7), 8, True, None)
+
+
 REFUSED = {
     "no input": ({"task": "inpaint"}, {}, "--task=inpaint needs --input=PATH"),
     "no such file": ({"task": "inpaint", "input": "nothing.png"}, {}, "the input nothing.png does not exist"),
@@ -221,8 +246,11 @@ REFUSED = {
         {},
         "this model is not class-conditional",
     ),
-    "a mask for nothing": ({"task": "colorize", "mask": "a.png"}, {}, "--mask has no meaning for --task=colorize"),
-    "no samples": ({"task": "unconditional", "num_samples": 0}, {}, "the first must be at least 1"),
+    "no samples": (
+        {"task": "unconditional", "num_samples": 0},
+        {},
+        "--num_samples=0 was given, but it must be at least 1",
+    ),
     "noise": ({"task": "encode", "input": "test:0"}, {}, "'pc' cannot be inverted; add --config.sampling.method=ode"),
     "one image": ({"task": "interpolate", "input": "test:0"}, {"sampling.method": "ode"}, "give at least two"),
     "a wrong method": ({"task": "inpaint", "input": "test:0"}, {"restore.method": "pigdn"}, "nearest: pigdm"),
@@ -248,13 +276,14 @@ def test_what_cannot_be_done_is_one_sentence_before_anything_is_compiled(plain, 
         section, name = key.split(".")
         config[section][name] = value
     with pytest.raises(ValueError, match=message.replace("(", r"\(")) as error:
-        sample.prepare(untrained(config, plain), Request(**request))
+        run = untrained(config, plain)
+        sample.prepare(run, asked(run, **request))
     assert "\n" not in str(error.value)
 
 
 def test_who_asks_for_classes_is_told_how_to_get_a_model_that_knows_them(plain, tmp_path):
     run = untrained(tiny(), plain)
-    for request in (Request("class"), Request("class", labels=(3,))):
+    for request in (asked(run, "class"), asked(run, "class", labels=(3,))):
         with pytest.raises(ValueError, match=r"train again, in .* --config.model.num_labels=10, .*guide_workdir\.$"):
             sample.prepare(run, request)
     np.save(tmp_path / "x.npy", np.zeros((20, 8, 8, 3), np.uint8))
@@ -263,12 +292,14 @@ def test_who_asks_for_classes_is_told_how_to_get_a_model_that_knows_them(plain, 
     with pytest.raises(
         ValueError, match=r"x.npy has none to learn; give data with classes, .*num_labels, their number"
     ):
-        sample.prepare(untrained(config, plain), Request("class", labels=(0,)))
+        run = untrained(config, plain)
+        sample.prepare(run, asked(run, "class", labels=(0,)))
 
 
 def test_a_class_that_does_not_exist_is_refused(by_class):
     with pytest.raises(ValueError, match="--labels has the class 10, but there are the classes 0 to 9"):
-        sample.prepare(untrained(tiny(num_labels=10), by_class), Request("class", labels=(10,)))
+        run = untrained(tiny(num_labels=10), by_class)
+        sample.prepare(run, asked(run, "class", labels=(10,)))
 
 
 def test_guidance_needs_what_it_is_made_of(plain):
@@ -293,15 +324,15 @@ def test_a_classifier_draws_nothing(tmp_path):
     with pytest.raises(ValueError, match="snapshot_sampling = True, but config.system = 'classifier' has no samples"):
         untrained(config, tmp_path)
     presets.classifier(config)
-    with pytest.raises(ValueError, match="is a classifier, which generates no samples"):
-        sample.prepare(untrained(config, tmp_path), Request("unconditional"))
+    with pytest.raises(ValueError, match="config.system = 'classifier' generates no samples"):
+        asked(untrained(config, tmp_path), "unconditional")
 
 
 def test_a_checkpoint_that_is_not_there_is_told(plain, tmp_path):
     run = untrained(tiny(), plain)
-    request = Request("unconditional", number=7, output=str(tmp_path))
+    request = asked(run, "unconditional")
     with pytest.raises(CheckpointError, match=r"No checkpoint 7 was found in .*; there are: 1"):
-        sample.execute(run, request, sample.prepare(run, request))
+        sample.execute(run, request, sample.prepare(run, request), number=7, output=str(tmp_path))
 
 
 def test_what_remains_of_a_command_is_what_it_has_written(tmp_path):
@@ -321,3 +352,5 @@ def test_from_the_command_line_an_error_is_one_line_and_an_exit_code(plain, comm
     assert done.code == ExitCode.USER_ERROR
     assert done.error.startswith("error: the input nothing.png does not exist")
     assert len(done.error.splitlines()) == 1
+    done = command_line(f"--workdir={plain}", "--mode=sample", "--task=class", "--request.label=3")
+    assert done.code == ExitCode.USER_ERROR and done.error.startswith("error: --request.label=3 is not an option of")

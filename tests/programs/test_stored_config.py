@@ -14,9 +14,8 @@ from data.spec import DataSpec
 from programs import restore_run, sample
 from programs.restore_run import ConfigMismatchError
 from programs.run import Run
-from systems.requests.base import Request
 from tests.support.flags import flags_of_main
-from tests.support.runs import tiny
+from tests.support.runs import asked, tiny
 from training.checkpoint import CheckpointError, Checkpoints
 
 
@@ -117,8 +116,8 @@ def test_sampling_needs_no_data(centered, tmp_path, monkeypatch):
         given = config.copy_and_resolve_references()
         given.data.update(dataset="", shape=(), num_levels=None)  # not repeated
         run = Run.of_checkpoint(given, workdir)
-        request = Request("unconditional", num_samples=2, output=str(tmp_path / f"{name}_samples"))
-        directory = sample.execute(run, request, sample.prepare(run, request))
+        request, output = asked(run, "unconditional", num_samples=2), str(tmp_path / f"{name}_samples")
+        directory = sample.execute(run, request, sample.prepare(run, request), output=output)
         assert np.load(directory / "samples.npz")["arr_0"].shape == (2, 8, 8, 3)
         assert run.config.data.dataset == dataset
 

@@ -121,9 +121,9 @@ def test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_net
     report = json.loads((tmp_path / "eval" / "ckpt_1" / "report.json").read_text(encoding="utf-8"))
     assert report["results"]["metrics"]["samples"]["mean_distance"]["error"] > 0
     assert "mean distance" in shown
-    run(changed, "main.py", workdir, "--mode=sample", "--task=mean", "--num_samples=8")
+    run(changed, "main.py", workdir, "--mode=sample", "--task=mean", "--num_samples=8", "--request.rounded")
     with np.load(tmp_path / "sample" / "mean" / "samples.npz", allow_pickle=False) as arrays:
-        assert arrays["mean"].shape == (1, 8, 8, 1)
+        assert arrays["mean"].shape == (1, 8, 8, 1) and arrays["mean"].dtype == np.uint8
 
 
 def test_the_data_set_of_the_recipes_is_inspected(changed):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from configs import default
-from programs import restore_run
+from programs import restore_run, sample
 from programs.run import Run
 from tests.support import perceptron
 from tests.support.configs import load
@@ -33,6 +33,11 @@ def compared(**settings):
     config.eval.update(features="pixels", reference_dataset="train", enable_loss=False, enable_bpd=False)
     config.eval.update(metrics=("fid", "kid", "precision", "recall"), batch_size=48, **settings)
     return config
+
+
+def asked(run, task, **options):
+    """The request of a task with typed options."""
+    return sample.task_of(run.system, task).request(task, **options)
 
 
 def untrained(config, workdir, num_devices=1):

@@ -1,0 +1,19 @@
+"""What can be asked of a score model by `--mode=sample`, by the name of the task."""
+
+from builders import inverse
+from systems.requests.base import Input, RequestTask
+from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
+from systems.requests.latent import Decoding, Interpolation, decoding, encoding, interpolation
+from systems.requests.restore import MaskedRestoration, Restoration, restoration
+
+REQUESTS: dict[str, RequestTask] = {
+    "unconditional": UNCONDITIONAL,
+    "class": RequestTask(ByClass, by_class),
+    **{
+        task: RequestTask(MaskedRestoration if task in inverse.MASKED else Restoration, restoration)
+        for task in inverse.OPERATORS
+    },
+    "interpolate": RequestTask(Interpolation, interpolation),
+    "encode": RequestTask(Input, encoding),
+    "decode": RequestTask(Decoding, decoding),
+}
