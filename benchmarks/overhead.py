@@ -37,7 +37,7 @@ from programs.train import settings_of
 from runtime import malloc
 from runtime.signals import StopRequest
 from training.checksums import checksums
-from training.objectives.score_matching import make_loss_fn
+from training.objectives.base import make_loss_fn
 from training.progress import Progress, read_metrics
 from training.state import TrainState
 from training.step import make_train_step

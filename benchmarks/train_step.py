@@ -24,7 +24,7 @@ from builders.objective import make_objective
 from builders.optimizer import make_averages, make_ema, make_optimizer
 from builders.state import abstract_state, make_state
 from runtime import malloc
-from training.objectives.score_matching import make_loss_fn
+from training.objectives.base import make_loss_fn
 from training.step import make_train_step
 
 NUM_LEVELS = 256  # of the random data

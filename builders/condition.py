@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from core.arrays import Array
 from core.keys import DropoutKey, fold_in
-from training.objectives.score_matching import Batch
+from training.objectives.base import Batch
 
 Condition = Callable[[Array, Batch, Array | None], Any]  # (x [B, ...], batch, dropout key or None) -> cond
 

@@ -14,7 +14,8 @@ from data.spec import DataSpec
 from data.stock import EMBEDDED, Reading, Source, eval_split, load
 from likelihood import dequantize
 from training import augment
-from training.objectives.score_matching import Augment, Prepare
+from training.objectives.base import Prepare
+from training.objectives.score_matching import Augment
 
 
 def resolve(config: ConfigDict, spec: DataSpec | None = None) -> None:

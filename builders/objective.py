@@ -9,34 +9,34 @@ from builders.score import GatherParams, identity, log_class_probability, make_s
 from core.tables import choose
 from sde import times
 from sde.base import SDE
-from training.objectives.classification import make_cross_entropy
+from training.objectives.base import Objective
+from training.objectives.classification import cross_entropy
 from training.objectives.score_matching import (
-    PerExampleLoss,
     SampleTimes,
     Weighting,
     edm,
     independent,
     likelihood,
-    make_per_example_loss,
+    score_matching,
     stratified,
     variance,
 )
 
 
-def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> PerExampleLoss:
+def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> Objective:
     """Denoising score matching for the config's SDE and network; for a classifier, the cross-entropy.
 
     `num_levels`: of the data, 0 for floats. `gather_params`: gathers parameters that are sharded over devices.
     """
     process = make_sde(config)
     if network.network_entry(config).is_classifier:
-        return make_cross_entropy(
+        return cross_entropy(
             log_class_probability(config, process, gather_params),
             process,
             prepare(config, num_levels),
             _sample_times(config, process),
         )
-    return make_per_example_loss(
+    return score_matching(
         make_score_of(config, gather_params=gather_params),
         process,
         prepare(config, num_levels),

@@ -16,8 +16,9 @@ from core.tables import choose
 from models import parameterizations
 from models.precision import converted
 from sde.base import SDE, ScoreFn
+from training.objectives.base import Batch, Params
 from training.objectives.classification import ClassProbability
-from training.objectives.score_matching import Batch, Params, ScoreOf
+from training.objectives.score_matching import ScoreOf
 
 GatherParams = Callable[[Params], Params]
 

@@ -13,8 +13,8 @@ from training.state import TrainState, initial_state
 def make_state(config: ConfigDict, key: Array) -> TrainState:
     """The state at step 0; trace it abstractly for its shapes."""
     tx, _ = make_optimizer(config)
-    params = make_network(config).init({"params": key}, *example_inputs(config))["params"]
-    return initial_state(params, tx, make_averages(config))
+    variables = make_network(config).init({"params": key}, *example_inputs(config))
+    return initial_state(dict(variables), tx, make_averages(config))
 
 
 def abstract_state(config: ConfigDict, sharding: Sharding | None = None) -> TrainState:

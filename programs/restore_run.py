@@ -2,7 +2,7 @@
 
 import logging
 import pathlib
-from typing import Any, cast
+from typing import Any
 
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from core.errors import ExitCode, RunError
 from data.spec import DataSpec
 from training.checkpoint import CheckpointError, Checkpoints, not_found
 from training.posthoc_ema import Profile, coefficients, combine
-from training.state import AveragedState, TrainState
+from training.state import TrainState
 
 FOLDER = "checkpoints"  # below the workdir: those that are kept
 
@@ -68,9 +68,7 @@ def average_of_width(config: ConfigDict, workdir: pathlib.Path, sigma_rel: float
     numbers = [n for n in store.numbers() if n <= number]
     steps = [int(store.restore(n, like).step) for n in numbers]
     weights = coefficients([Profile(s, w) for s in steps for w in widths], Profile(max(steps), sigma_rel))
-    averages = (
-        cast(AveragedState, store.restore(n, like)).averages[f"power_{k}"] for n in numbers for k in range(len(widths))
-    )
+    averages = (store.restore(n, like).averages[f"power_{k}"] for n in numbers for k in range(len(widths)))
     average = combine(weights.tolist(), averages)
     store.close()
     return average

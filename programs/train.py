@@ -26,7 +26,7 @@ from runtime.signals import StopRequest
 from systems.base import Generate
 from training.compile import Snapshot, Steps, TestLoss, compile_steps, make_snapshot, make_test_loss
 from training.loop import Trainer, TrainingData, Workdir, open_workdir
-from training.objectives.score_matching import make_loss_fn
+from training.objectives.base import make_loss_fn
 from training.progress import Progress
 from training.resume import config_changes, resume
 from training.settings import TrainSettings

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -26,7 +27,7 @@ from reports.sheets import sample_grid
 from runtime.devices import Devices
 from systems.requests.base import RequestTask
 from systems.requests.generate import UNCONDITIONAL
-from training.objectives.score_matching import Batch
+from training.objectives.base import UNWEIGHTED, Batch, Variables, weighted
 
 Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, averaged parameters) -> task
 Generate = Callable[[Any, Array, Array | None], dict[str, Array]]
@@ -50,7 +51,7 @@ class Context:
 class System(abc.ABC):
     """A kind of model. Building one checks every setting it reads; data and other runs are read when first used.
 
-    `objective(params, keys [B], batch, dropout_key) -> [B]` is the training loss of each example.
+    `objective` is what it is trained with; see `training.objectives.base`.
     """
 
     def __init__(self, context: Context):
@@ -96,16 +97,21 @@ class System(abc.ABC):
         return self.devices.shard_rows(example_keys(key, num, start))
 
     @functools.cached_property
-    def evaluation_loss(self) -> Callable[[Any, Array, Batch], Array]:
-        """`(params, keys [B], batch) -> [B]`: the training loss without dropout, compiled."""
-        return jax.jit(lambda params, keys, batch: self.objective(params, keys, batch, None))
+    def evaluation_loss(self) -> Callable[[Variables, Array, Batch], Array]:
+        """`(variables, keys [B], batch) -> [B]`: the training loss without dropout, compiled."""
+
+        def loss(variables: Variables, keys: Array, batch: Batch) -> Array:
+            terms = self.objective(variables, keys, batch, None, jnp.int32(self.config.training.n_iters))
+            return weighted(terms.losses, UNWEIGHTED, jnp.int32(0))
+
+        return jax.jit(loss)
 
     def loss_task(self, number: int, params: Any) -> Task:
         """The training loss of each test example, at a time and noise of its own."""
         key = fold_in(self.key, RunKey.LOSS)
 
         def losses(batch: dict[str, Any]) -> Array:
-            return self.evaluation_loss(params, keys_at(key, batch["index"]), self.on_devices(batch))
+            return self.evaluation_loss({"params": params}, keys_at(key, batch["index"]), self.on_devices(batch))
 
         return loss_task(*self.batches(self.context.splits.test), losses)
 

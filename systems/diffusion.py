@@ -23,7 +23,7 @@ from runtime.memory import MemoryBoundedSampler, free_bytes
 from systems.base import Context, Evaluation, Generate, System
 from systems.requests.base import RequestTask
 from systems.requests.table import REQUESTS
-from training.objectives.score_matching import Batch
+from training.objectives.base import Batch
 
 
 class Diffusion(System):

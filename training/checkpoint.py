@@ -1,5 +1,6 @@
 """Checkpoints with Orbax: `checkpoints-meta/` keeps the newest two, `checkpoints/` keeps all."""
 
+import dataclasses
 import errno
 import logging
 import os
@@ -14,7 +15,7 @@ from etils import epath
 from core.errors import ExitCode, RunError
 from core.files import read_json
 from training.checksums import checksum_of_json, checksums, damaged
-from training.state import TrainState
+from training.state import TrainState, stored_form
 
 # What Orbax and TensorStore raise for files that are truncated, changed or missing.
 UNREADABLE = (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError)
@@ -67,7 +68,7 @@ class Checkpoints:
         notes = notes or {}
         sums = {"state": checksums(state), "config": checksum_of_json(config), "notes": checksum_of_json(notes)}
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.StandardSave(stored_form(state)),
             config=ocp.args.JsonSave(config),
             notes=ocp.args.JsonSave(notes),
             checksums=ocp.args.JsonSave(sums),
@@ -85,11 +86,11 @@ class Checkpoints:
 
         Errors: CheckpointError if it cannot be read or its checksums do not match.
         """
-        target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like)
+        target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), stored_form(like))
         stored = self._json(number, "checksums")
         try:
             items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-            state = self._manager.restore(number, args=items)["state"]
+            state = dataclasses.replace(like, **self._manager.restore(number, args=items)["state"])
         except UNREADABLE as error:
             raise CheckpointError(
                 f"Checkpoint {number} in {self.directory} cannot be read as the state of this config "

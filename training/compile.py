@@ -5,7 +5,7 @@ import logging
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -22,14 +22,23 @@ from runtime.barrier import barrier
 from runtime.devices import Devices
 from runtime.memory import limit_bytes, needed_bytes
 from training.log import MetricsLog
-from training.objectives.score_matching import PerExampleLoss
+from training.objectives.base import (
+    UNWEIGHTED,
+    Objective,
+    Variables,
+    Weight,
+    by_term,
+    check_terms,
+    weighted,
+)
 from training.settings import TrainSettings
 from training.state import TrainState
-from training.step import TrainStep, fuse, skip_batch
+from training.step import NOTHING, TrainStep, fuse, skip_batch
 
 # (state, batches, step, bad steps counted from 1, whose batch is left out) -> (state, metrics, number of steps taken)
 Advance = Callable[[TrainState, Prefetcher, int, set[int]], tuple[TrainState, dict[str, Any], int]]
-TestLoss = Callable[[TrainState, int], float]  # (state, step) -> mean loss of a test batch
+# (state, step) -> mean losses of a test batch
+TestLoss = Callable[[TrainState, int], dict[str, float]]
 Snapshot = Callable[[TrainState, int, int, MetricsLog], None]  # (state, number, step, log)
 
 
@@ -48,16 +57,18 @@ def compile_steps(
     batch: dict[str, np.ndarray],
     settings: TrainSettings,
     devices: Devices,
+    frozen: Variables = NOTHING,
 ) -> Steps:
     """Compiles a training step for a state (which may be abstract) and this process's rows of a batch.
 
-    `n_jitted_steps` steps are one dispatch, except near a line of metrics, the last step or a bad step. The state is
-    donated and returns with the shardings that it came with.
+    `frozen`: further variables for the loss, which are not trained. `n_jitted_steps` steps are one dispatch, except
+    near a line of metrics, the last step or a bad step. The state is donated and returns with the shardings that it
+    came with.
     """
     began = time.perf_counter()
     shardings = devices.state_shardings(state)
     jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
-    lowered = jitted.lower(state, devices.shard_batch(batch))
+    lowered = jitted.lower(state, devices.shard_batch(batch), frozen)
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
     single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
@@ -79,7 +90,7 @@ def compile_steps(
         batch = batches.take(step, taken)
         if step + 1 in bad:
             return skip(state), {"skipped": np.float32(1)}, 1
-        state, metrics = single(state, batch) if taken == 1 else several(state, batch)
+        state, metrics = single(state, batch, frozen) if taken == 1 else several(state, batch, frozen)
         if step + taken < settings.n_iters:
             batches.prefetch(step + taken, steps_at(step + taken, bad))
         return state, metrics, taken
@@ -101,26 +112,35 @@ def _log_memory(needed: int, device: jax.Device) -> None:
 
 
 def make_test_loss(
-    per_example_loss: PerExampleLoss, source: Source, key: Array, settings: TrainSettings, devices: Devices
+    objective: Objective,
+    source: Source,
+    key: Array,
+    settings: TrainSettings,
+    devices: Devices,
+    weights: Mapping[str, Weight] = UNWEIGHTED,
+    frozen: Variables = NOTHING,
 ) -> TestLoss:
     """`test_loss(state, step)`: the loss of the averaged parameters on a batch of `source` that `step` determines.
 
-    Without dropout. Example i of the batch uses `fold_in(fold_in(key, step), i)`. Compiled when it is first called.
+    `test_loss`, and where it has several terms `test_loss/<name>`. Without dropout. Example i of the batch uses
+    `fold_in(fold_in(key, step), i)`. Compiled when it is first called.
     """
-    total_loss = CompiledTogether(
-        jax.jit(
-            lambda params, keys, batch: (per_example_loss(params, keys, batch, None) * batch["counted"]).sum(),
-            out_shardings=devices.replicated,
-        ),
-        "compiled the test loss",
-    )
 
-    def test_loss(state: TrainState, step: int) -> float:
+    def sums(variables: Variables, keys: Array, batch: dict[str, Array], step: Array) -> dict[str, Array]:
+        terms = objective(variables, keys, batch, None, step)
+        check_terms(terms, variables, len(keys))
+        losses = by_term(weighted(terms.losses, weights, step), terms.losses, "test_loss")
+        return {name: (loss * batch["counted"]).sum() for name, loss in losses.items()}
+
+    compiled = CompiledTogether(jax.jit(sums, out_shardings=devices.replicated), "compiled the test loss")
+
+    def test_loss(state: TrainState, step: int) -> dict[str, float]:
         turn = step // settings.eval_freq % num_rounds(source.num_examples, settings.batch_size)
         batch = eval_batch(source, turn, settings.batch_size)
         keys = example_keys(fold_in(key, step), settings.batch_size)
-        total = total_loss(state.ema_params, keys, devices.shard_batch(_rows_of_process(batch)))
-        return float(total) / float(batch["counted"].sum())
+        variables = {**state.averaged_variables, **frozen}
+        totals = compiled(variables, keys, devices.shard_batch(_rows_of_process(batch)), np.int32(step))
+        return {name: float(total) / float(batch["counted"].sum()) for name, total in totals.items()}
 
     return test_loss
 

@@ -142,8 +142,8 @@ class Trainer:
         progress, settings = self.progress, self.settings
         step, is_last = progress.step, progress.step == settings.n_iters
         if self.test_loss is not None and (step % settings.eval_freq == 0 or is_last):
-            loss = self.test_loss(progress.state, step)
-            self.log.write(step, {"test_loss": loss}, f"step {step}  test loss {loss:.5g}")
+            losses = self.test_loss(progress.state, step)
+            self.log.write(step, losses, f"step {step}  test loss {losses['test_loss']:.5g}")
         if step % settings.snapshot_freq == 0 or is_last:
             number = math.ceil(step / settings.snapshot_freq)
             self._save_kept(number)

@@ -12,10 +12,13 @@ from core.arrays import Array
 from core.keys import fold_in
 from training.accumulation import gradients
 from training.ema import EMA, Average, update_all
-from training.objectives.score_matching import Batch, LossFn, Metrics
-from training.state import AveragedState, TrainState
+from training.objectives.base import Batch, LossFn, Metrics, Variables
+from training.state import TrainState
 
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+# (state, batch, variables of frozen networks) -> (state, metrics)
+TrainStep = Callable[[TrainState, Batch, Variables], tuple[TrainState, Metrics]]
+
+NOTHING: Variables = {}
 
 
 def make_train_step(
@@ -29,18 +32,19 @@ def make_train_step(
     skip_nonfinite: bool = False,
     num_parts: int = 1,
 ) -> TrainStep:
-    """`step(state, batch) -> (state, metrics)`; all random numbers of step k come from `fold_in(key, k)`.
+    """`step(state, batch, frozen) -> (state, metrics)`; all random numbers of step k come from `fold_in(key, k)`.
 
-    A pure function: compile it with the state donated. Metrics, all scalars: those of the loss, `grad_norm` (the global
-    norm before clipping) and `learning_rate`. averages: rules for the further averages of an `AveragedState`.
-    skip_nonfinite: where the loss or the gradient is not finite, only `step` changes and the metric `skipped` is 1,
-    else 0; the optimizer's own count, and with it the learning rate, then lags behind `step`. num_parts: gradient
-    accumulation, see `training.accumulation`.
+    A pure function: compile it with the state donated. `frozen`: further variables for the loss, which are not trained.
+    Metrics, all scalars: those of the loss, `grad_norm` (the global norm before clipping) and `learning_rate`.
+    averages: rules for the further averages of the state. skip_nonfinite: where the loss or the gradient is not finite,
+    only `step` changes and the metric `skipped` is 1, else 0; the optimizer's own count, and with it the learning rate,
+    then lags behind `step`. num_parts: gradient accumulation, see `training.accumulation`.
     """
     gradients_of = gradients(loss_fn, num_parts)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        (loss, metrics), grads = gradients_of(state.params, fold_in(key, state.step), batch)
+    def train_step(state: TrainState, batch: Batch, frozen: Variables = NOTHING) -> tuple[TrainState, Metrics]:
+        variables = {**state.variables, **frozen}
+        (loss, (metrics, collections)), grads = gradients_of(variables, fold_in(key, state.step), batch, state.step)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.tree.norm(grads)
@@ -51,10 +55,9 @@ def make_train_step(
             params=params,
             ema_params=ema.update(state.ema_params, params, state.step + 1),
             opt_state=opt_state,
+            averages=update_all(averages, state.averages, params, state.step + 1),
+            collections={**state.collections, **collections},
         )
-        if isinstance(advanced, AveragedState):
-            further = update_all(averages, advanced.averages, params, state.step + 1)
-            advanced = dataclasses.replace(advanced, averages=further)
         if not skip_nonfinite:
             return advanced, metrics
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -75,7 +78,7 @@ def fuse(train_step: TrainStep) -> TrainStep:
     For accelerators; XLA's CPU backend runs a convolutional training step inside a loop an order of magnitude slower.
     """
 
-    def fused(state: TrainState, batches: Batch) -> tuple[TrainState, Metrics]:
-        return jax.lax.scan(train_step, state, batches)
+    def fused(state: TrainState, batches: Batch, frozen: Variables = NOTHING) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(lambda state, batch: train_step(state, batch, frozen), state, batches)
 
     return fused

@@ -26,7 +26,7 @@ from tests.support import torch_files
 from tests.support.configs import load as load_config
 from tests.support.published import FILES, config_of, golden_file, outline_of, published_order, pytorch_contents
 from training.checkpoint import CheckpointError, Checkpoints
-from training.objectives.score_matching import make_loss_fn
+from training.objectives.base import make_loss_fn
 from training.state import initial_state
 from training.step import make_train_step
 
@@ -37,7 +37,7 @@ def restore(config, workdir, folder, number):
     """A checkpoint of a workdir, as NumPy arrays."""
     shapes, _ = outline(make_network(config), *example_inputs(config))
     tx, _ = make_optimizer(config)
-    like = jax.eval_shape(lambda params: initial_state(params, tx), shapes)
+    like = jax.eval_shape(lambda params: initial_state({"params": params}, tx), shapes)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     store = Checkpoints(workdir / folder)
     state = store.restore(

@@ -104,15 +104,15 @@ def test_four_training_steps_equal_the_published_ones(golden):
     sde = VE()
     params = jax.tree.map(jnp.asarray, params)
 
-    def loss_fn(params, key, batch):
+    def loss_fn(variables, key, batch, step):
         fn = parameterizations.make_score_fn(
-            lambda x, s, cond: module.apply({"params": params}, x, s, cond),
+            lambda x, s, cond: module.apply(variables, x, s, cond),
             sde,
             parameterizations.noise_level,
             parameterizations.SCORE,
         )
         loss = denoising_score_matching(fn, sde, batch["x0"], batch["t"], batch["z"], reduce_mean=False).mean()
-        return loss, {"loss": loss}
+        return loss, ({"loss": loss}, {})
 
     def setting(name):  # stored in float32, where 1 - 0.999 would be off by 1.3e-5
         return float(f"{g[name]:.7g}")
@@ -126,7 +126,7 @@ def test_four_training_steps_equal_the_published_ones(golden):
         grad_clip=setting("grad_clip"),
     )
     step = CountingJit(make_train_step(loss_fn, tx, EMA(setting("ema_rate")), schedule, jax.random.key(0)))
-    state = initial_state(params, tx)
+    state = initial_state({"params": params}, tx)
     losses, norms, sizes, averages = [], [], [], []
     for i in range(4):
         state, metrics = step(state, {key: jnp.asarray(g[key][i]) for key in ("x0", "t", "z")})

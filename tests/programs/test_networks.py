@@ -27,7 +27,7 @@ from tests.support.networks import (
     random_params,
     shapes,
 )
-from training.objectives.score_matching import make_loss_fn
+from training.objectives.base import make_loss_fn
 
 SMALLEST = {"num_labels": 0, "ch_mult": (1,), "attn_resolutions": (8,)}
 
@@ -166,7 +166,7 @@ def loss_of(config):
     rng = np.random.default_rng(2)
     batch = {"x": rng.integers(0, 17, (16, 8, 8, 1)).astype(np.uint8), "label": np.zeros(16, np.int32)}
     loss_fn = make_loss_fn(make_objective(config, 17))
-    return lambda params: loss_fn(params, jax.random.key(0), batch)[0]
+    return lambda params: loss_fn({"params": params}, jax.random.key(0), batch, jnp.int32(0))[0]
 
 
 def gradients_of(config, params):

@@ -17,6 +17,7 @@ from evaluation import rounds
 from programs.run import Run
 from tests.support.runs import smoke
 from training.checkpoint import CheckpointError, Checkpoints
+from training.objectives.base import Terms
 
 ONE_DEVICE = slice(0, 1)
 
@@ -115,13 +116,13 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(trained, confi
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     config.training.update(n_iters=20, eval_freq=0, snapshot_sampling=False)
     run = experiment(config, tmp_path)
-    per_example = run.system.objective
+    objective = run.system.objective
     poison = jnp.asarray([[jnp.nan]])
 
-    def poisoned(params, keys, batch, dropout_key):
-        first = per_example(params, keys, batch, dropout_key)
-        bias = jax.tree.leaves(params)[0]
-        return first + jnp.where(jnp.sum(bias) == jnp.inf, 0.0, poison.sum())
+    def poisoned(variables, *rest):
+        bias = jax.tree.leaves(variables)[0]
+        ((name, loss),) = objective(variables, *rest).losses.items()
+        return Terms({name: loss + jnp.where(jnp.sum(bias) == jnp.inf, 0.0, poison.sum())})
 
     monkeypatch.setattr(run.system, "objective", poisoned)
     with pytest.raises(run_lib.NonFiniteLossError, match="in step 11, in the interval of steps 11 to 15") as error:

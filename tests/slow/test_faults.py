@@ -25,6 +25,7 @@ from runtime.signals import StopRequest
 from tests.support.configs import load
 from tests.support.paths import ROOT
 from training.checkpoint import CheckpointError, Checkpoints
+from training.objectives.base import Terms
 
 # Where one array cannot be read, Orbax abandons the tasks of the others, which complain when they are collected.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -178,15 +179,16 @@ def test_a_run_that_is_stopped_between_two_lines_of_metrics_resumes_as_if_it_had
 def poisoned(config, workdir, index):
     """An experiment whose example `index` has a loss that is not a number."""
     run = experiment(config, workdir)
-    fetch, loss = run.train.fetch, run.system.objective
+    fetch, objective = run.train.fetch, run.system.objective
 
     def fetch_poison(indices):
         batch = fetch(indices)
         return batch | {"x": np.where((indices == index)[:, None, None, None], np.uint8(255), batch["x"])}
 
-    def poison(params, keys, batch, dropout_key):
+    def poison(variables, keys, batch, *rest):
         bad = jnp.all(batch["x"] == 255, axis=(1, 2, 3))
-        return loss(params, keys, batch, dropout_key) + jnp.where(bad, jnp.nan, 0.0)
+        terms = objective(variables, keys, batch, *rest)
+        return Terms({name: loss + jnp.where(bad, jnp.nan, 0.0) for name, loss in terms.losses.items()})
 
     run.splits.train = dataclasses.replace(run.train, fetch=fetch_poison)
     run.system.objective = poison
@@ -234,8 +236,8 @@ def test_the_policy_decides_what_follows_a_loss_that_is_not_finite(whole, config
 def test_after_too_many_bad_batches_the_run_stops(config, tmp_path):
     config.training.update(on_nonfinite="skip", max_nonfinite=1)
     run = poisoned(config, tmp_path, -1)
-    loss = run.system.objective
-    run.system.objective = lambda *args: loss(*args) * jnp.nan
+    objective = run.system.objective
+    run.system.objective = lambda *args: Terms({k: v * jnp.nan for k, v in objective(*args).losses.items()})
     with pytest.raises(run_lib.NonFiniteLossError, match=r"in step 2, .* \(1 batches were left out before\)"):
         run_lib.train(run)
 

@@ -2,7 +2,7 @@
 
 from sde import times
 from sde.vp import VP
-from training.objectives.score_matching import independent, make_per_example_loss
+from training.objectives.score_matching import independent, score_matching
 
 
 def linear_score_of(params, batch, dropout_key):
@@ -10,7 +10,7 @@ def linear_score_of(params, batch, dropout_key):
 
 
 def make_linear_loss(sde=VP()):  # noqa: B008  frozen
-    return make_per_example_loss(
+    return score_matching(
         linear_score_of, sde, lambda keys, batch: batch["x"], independent(times.uniform(1e-3)),
         reduce_mean=True,
     )  # fmt: skip

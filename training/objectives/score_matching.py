@@ -1,28 +1,20 @@
 """Denoising score matching."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
-from core.keys import ExampleKey, StepKey, draw_normal, fold_in, keys_at
+from core.keys import ExampleKey, draw_normal, fold_in
 from sde.base import SDE, ScoreFn
 from sde.times import Quantile
+from training.objectives.base import Batch, Objective, Params, Prepare, Terms, Variables
 
-Params = Any
-Batch = dict[str, Any]
-Metrics = dict[str, Array]
-LossFn = Callable[[Params, Array, Batch], tuple[Array, Metrics]]
 ScoreOf = Callable[[Params, Batch, Array | None], ScoreFn]  # (params, batch, dropout key or None) -> score function
 Augment = Callable[[Array, Array], tuple[Array, Array]]  # (keys [B], x0 [B, ...]) -> transformed x0, labels [B, D]
-Prepare = Callable[[Array, Batch], Array]  # (keys [B], batch as loaded) -> x0 [B, ...] in the model's units
 Weighting = Callable[[SDE, Array], Array]  # (sde, t [B]) -> weight [B] of || std score + z ||^2
 SampleTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], importance weights [B]
-PerExampleLoss = Callable[[Params, Array, Batch, Array | None], Array]
-
-ROW = "row"  # for a part of a batch: the indices [b] of its rows in the batch
 
 
 def variance(sde: SDE, t: Array) -> Array:
@@ -78,7 +70,7 @@ def stratified(quantile: Quantile) -> SampleTimes:
     return sample_times
 
 
-def make_per_example_loss(
+def score_matching(
     score_of: ScoreOf,
     sde: SDE,
     prepare: Prepare,
@@ -87,40 +79,22 @@ def make_per_example_loss(
     weighting: Weighting = variance,
     reduce_mean: bool,
     augment: Augment | None = None,
-) -> PerExampleLoss:
-    """`loss(params, keys [B], batch, dropout_key) -> [B]`; the time and noise of an example come from its own key.
+) -> Objective:
+    """The objective with the loss "score_matching"; the time and noise of an example come from its own key.
 
     With a dropout key, which means training, examples are transformed by `augment`, and the score function finds the
     labels of the transformations in `batch["augment"]`.
     """
 
-    def loss(params: Params, keys: Array, batch: Batch, dropout_key: Array | None) -> Array:
+    def objective(variables: Variables, keys: Array, batch: Batch, dropout_key: Array | None, step: Array) -> Terms:
         x0 = prepare(fold_in(keys, ExampleKey.DATA), batch)
         if augment is not None and dropout_key is not None:
             x0, labels = augment(fold_in(keys, ExampleKey.AUGMENT), x0)
             batch = {**batch, "augment": labels}
         t, weight = sample_times(fold_in(keys, ExampleKey.TIME))
         z = draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape)
-        score_fn = score_of(params, batch, dropout_key)
-        return weight * denoising_score_matching(score_fn, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
+        score_fn = score_of(variables["params"], batch, dropout_key)
+        loss = denoising_score_matching(score_fn, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
+        return Terms({"score_matching": weight * loss})
 
-    return loss
-
-
-def make_loss_fn(per_example: PerExampleLoss) -> LossFn:
-    """The mean loss of a batch, with dropout: all that the trainer knows. Example i uses
-    `fold_in(fold_in(key, StepKey.EXAMPLES), i)`.
-
-    For a part of a batch, `batch[ROW]` has the indices i of its examples, and the first one is folded into the dropout
-    key, so that parts have different dropout.
-    """
-
-    def loss_fn(params: Params, key: Array, batch: Batch) -> tuple[Array, Metrics]:
-        rows, dropout_key = jnp.arange(batch["x"].shape[0]), fold_in(key, StepKey.DROPOUT)
-        if ROW in batch:
-            rows, dropout_key = batch[ROW], fold_in(dropout_key, batch[ROW][0])
-        batch = {name: values for name, values in batch.items() if name != ROW}
-        loss = jnp.mean(per_example(params, keys_at(fold_in(key, StepKey.EXAMPLES), rows), batch, dropout_key))
-        return loss, {"loss": loss}
-
-    return loss_fn
+    return objective

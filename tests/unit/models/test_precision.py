@@ -17,7 +17,8 @@ from models.blocks.refinenet import InstanceNorm2dPlus
 from models.precision import converted
 from tests.support.configs import load
 from tests.support.networks import CONFIGS, config_of, params_of
-from training.objectives.score_matching import make_loss_fn
+from training.accumulation import gradients
+from training.objectives.base import make_loss_fn
 
 B = 4  # examples
 
@@ -86,7 +87,11 @@ def test_a_training_step_converts_every_parameter_once_and_a_sampler_before_its_
     config = config_of("ncsnpp", dtype="bfloat16", num_labels=0)
     params, batch = params_of(config), {"x": jnp.zeros((B, 8, 8, 1), jnp.uint8), "label": jnp.zeros((B,), jnp.int32)}
     loss_fn = make_loss_fn(make_objective(config, 17))
-    step = uses_of_parameters(lambda p: jax.value_and_grad(loss_fn, has_aux=True)(p, jax.random.key(0), batch), params)
+
+    def gradient(params):
+        return gradients(loss_fn)({"params": params}, jax.random.key(0), batch, jnp.int32(0))
+
+    step = uses_of_parameters(gradient, params)
     score_of, sampler = make_score_of(config), make_sampler(config)
 
     def sample(params):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training import augment
-from training.objectives.score_matching import independent, make_per_example_loss
+from training.objectives.score_matching import independent, score_matching
 
 
 def image(height=6, width=8):
@@ -98,7 +98,7 @@ def test_the_score_function_gets_the_labels_in_training_and_nothing_is_transform
         perturb = staticmethod(lambda x0, t, z: x0)
         std = staticmethod(jnp.ones_like)
 
-    loss = make_per_example_loss(
+    loss = score_matching(
         score_of,
         Still(),
         lambda keys, batch: batch["x"],
@@ -107,6 +107,9 @@ def test_the_score_function_gets_the_labels_in_training_and_nothing_is_transform
         augment=lambda keys, x: (x + 5, jnp.ones((len(x), 9))),
     )
     keys, batch = jax.random.split(jax.random.key(0), 2), {"x": jnp.zeros((2, 2, 2, 1))}
-    evaluated, trained = loss({}, keys, batch, None), loss({}, keys, batch, jax.random.key(1))
+    evaluated, trained = (
+        loss({"params": {}}, keys, batch, dropout_key, jnp.int32(0)).losses["score_matching"]
+        for dropout_key in (None, jax.random.key(1))
+    )
     assert labels[0] is None and labels[1].shape == (2, 9)
     assert (trained > evaluated + 5).all()

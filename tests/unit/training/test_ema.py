@@ -11,7 +11,7 @@ from configs import default
 from tests.support.configs import load
 from training.ema import EMA, PowerEMA, exponent
 from training.posthoc_ema import Profile, coefficients, combine
-from training.state import AveragedState, TrainState, initial_state
+from training.state import initial_state
 from training.step import make_train_step
 
 
@@ -88,20 +88,19 @@ def test_a_stored_average_is_found_again_and_a_later_one_is_refused():
 
 
 def test_tracks_follow_the_parameters_and_a_state_without_them_is_as_before():
-    def loss_fn(params, key, batch):
-        loss = jnp.mean((params["a"] - batch["x"]) ** 2)
-        return loss, {"loss": loss}
+    def loss_fn(variables, key, batch, step):
+        loss = jnp.mean((variables["params"]["a"] - batch["x"]) ** 2)
+        return loss, ({"loss": loss}, {})
 
     tx, params = optax.sgd(0.1), {"a": jnp.float32(0.0)}
     averages = {"rate_0": EMA(0.5, warmup=True), "power_0": PowerEMA(0.1)}
     args = (loss_fn, tx, EMA(0.9), lambda step: 0.1, jax.random.key(0))
-    plain, several = initial_state(params, tx), initial_state(params, tx, averages)
-    assert type(plain) is TrainState and type(several) is AveragedState
+    plain, several = initial_state({"params": params}, tx), initial_state({"params": params}, tx, averages)
     batch = {"x": jnp.ones((4,))}
     for _ in range(3):
         plain, _ = jax.jit(make_train_step(*args))(plain, batch)
         several, _ = jax.jit(make_train_step(*args, averages=averages))(several, batch)
-    assert jax.tree.structure(plain) == jax.tree.structure(initial_state(params, tx))
+    assert jax.tree.structure(plain) == jax.tree.structure(initial_state({"params": params}, tx))
     assert plain.ema_params == several.ema_params and plain.params == several.params
     path = [1 - 0.8**k for k in (1, 2, 3)]  # the parameters after each step
     expected = 0.0

@@ -23,7 +23,7 @@ from training.checksums import checksums
 from training.compile import compile_steps, make_test_loss
 from training.ema import EMA
 from training.loop import Trainer, TrainingData, open_workdir
-from training.objectives.score_matching import make_loss_fn
+from training.objectives.base import Terms, make_loss_fn
 from training.progress import NonFiniteLossError
 from training.resume import resume
 from training.settings import TrainSettings
@@ -56,9 +56,9 @@ def source_of(values, fetch=None):
     )
 
 
-def per_example_loss(params, keys, batch, dropout_key):
+def objective(variables, keys, batch, dropout_key, step):
     noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
-    return jnp.sum((batch["x"] * params["a"][None] - noise) ** 2, axis=1)
+    return Terms({"error": jnp.sum((batch["x"] * variables["params"]["a"][None] - noise) ** 2, axis=1)})
 
 
 class After(StopRequest):
@@ -78,7 +78,7 @@ def train(path, source=source_of(VALUES), stop=None, snapshot=None, num_devices=
     settings = dataclasses.replace(SETTINGS, **changes)
     devices = make_devices(jax.devices()[:num_devices])
     step = make_train_step(
-        make_loss_fn(per_example_loss), TX, EMA(0.9), lambda step: 0.1, KEY,
+        make_loss_fn(objective), TX, EMA(0.9), lambda step: 0.1, KEY,
         skip_nonfinite=settings.on_nonfinite == "skip",
     )  # fmt: skip
     batch = {"x": np.zeros((BATCH, 3), np.float32), "label": np.zeros(BATCH, np.int32)}
@@ -89,7 +89,7 @@ def train(path, source=source_of(VALUES), stop=None, snapshot=None, num_devices=
     )
 
     def initial():
-        state = initial_state({"a": jnp.zeros(3)}, TX)
+        state = initial_state({"params": {"a": jnp.zeros(3)}}, TX)
         return jax.device_put(state, devices.replicated)
 
     with open_workdir(path) as workdir:
@@ -100,7 +100,7 @@ def train(path, source=source_of(VALUES), stop=None, snapshot=None, num_devices=
         trainer = Trainer(
             settings, {"seed": 1}, {}, workdir, data,
             compile_steps(step, initial(), batch, settings, devices),
-            make_test_loss(per_example_loss, source_of(VALUES[:20]), jax.random.key(4), settings, devices)
+            make_test_loss(objective, source_of(VALUES[:20]), jax.random.key(4), settings, devices)
             if settings.eval_freq else None,
             snapshot, resume=start, stop=stop or StopRequest(), progress=start(),
         )  # fmt: skip
@@ -116,7 +116,7 @@ def metrics(path):
 def newest(path):
     store = Checkpoints(path / "checkpoints-meta")
     number = store.numbers()[-1]
-    state = store.restore(number, jax.device_put(initial_state({"a": jnp.zeros(3)}, TX), jax.devices()[0]))
+    state = store.restore(number, jax.device_put(initial_state({"params": {"a": jnp.zeros(3)}}, TX), jax.devices()[0]))
     notes = store.notes(number)
     store.close()
     return number, checksums(state), notes
