@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from builders import data
 from core.arrays import Array
 from core.tables import choose
+from data.shapes import KINDS
+from evaluation.metrics.restoration import Baseline, as_measured, cubic, gray_replicated, mean_fill
 from sampling.base import Sampler, Samples
 from sampling.inverse.base import unchanged
 from sampling.inverse.methods import METHODS, MethodSettings
-from sampling.inverse.operators.base import SpectralOperator
+from sampling.inverse.operators.base import LinearOperator
 from sampling.inverse.operators.blur import gaussian_blur
 from sampling.inverse.operators.downsample import downsample
 from sampling.inverse.operators.fourier import fourier
@@ -23,46 +26,75 @@ from sampling.pc import PC
 from sde.base import SDE, ScoreFn
 
 # (keys [B], score_fn, operator, y [B, ...]) -> samples of the posterior
-PosteriorSampler = Callable[[Array, ScoreFn, SpectralOperator, Array], Samples]
+PosteriorSampler = Callable[[Array, ScoreFn, LinearOperator, Array], Samples]
+Shape = Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True)
 class OperatorEntry:
-    """What a restoration task measures.
+    """A task of restoration: what it measures of an example, and what its result is compared with.
 
-    `make`: the operator, from the config, the shape (H, W, C) and the mask [1 or B, H, W, 1], True for known pixels.
-    `default_mask`: the mask [H, W, 1] if the user gives none; None for tasks without a mask.
+    `operator`: from the config, the shape of an example, and the mask [1 or B, ...], True for what is known.
+    `baseline`: a restoration without a model.
+    `ranks`: of the examples that it measures; see `data.shapes.KINDS`.
+    `default_mask`: the mask [*sides, 1], or [D] of vectors, if the user gives none; None for tasks without a mask.
+    `zero_centered`: whether a user's mask is one of frequencies with zero in the center; the operator has it first.
+    `as_data`: `(operator, y)` -> y as data [N, *shape], to look at and for the baseline; None where y [N, ...] is data
+    itself, in the same units, such as entries or means of x.
     """
 
-    make: Callable[[ConfigDict, Sequence[int], Any], SpectralOperator]
-    default_mask: Callable[[ConfigDict, Sequence[int]], np.ndarray] | None = None
+    operator: Callable[[ConfigDict, Shape, Any], LinearOperator]
+    baseline: Baseline
+    ranks: tuple[int, ...] = (2, 3, 4)
+    default_mask: Callable[[ConfigDict, Shape], np.ndarray] | None = None
+    zero_centered: bool = False
+    as_data: Callable[[Any, Array], Array] | None = None
 
 
-def operator(config: ConfigDict, task: str, shape: Sequence[int], known: Array | np.ndarray) -> SpectralOperator:
-    """The operator of `task` for images of `shape` (H, W, C); tasks with a mask use `known` [1 or B, H, W, 1]."""
-    return OPERATORS[task].make(config, shape, known)
+def check_rank(task: str, shape: Shape) -> None:
+    """Errors: ValueError for a task that does not measure examples of `shape`."""
+    ranks = OPERATORS[task].ranks
+    if len(shape) not in ranks:
+        others = [name for name, entry in OPERATORS.items() if len(shape) in entry.ranks]
+        raise ValueError(
+            f"--task={task} is for {', '.join(KINDS[rank] for rank in ranks)}, but examples have the shape "
+            f"{tuple(shape)}; use {', '.join([*others, 'unconditional'])}."
+        )
 
 
-def default_mask(config: ConfigDict, task: str, shape: Sequence[int]) -> np.ndarray:
-    """The mask [H, W, 1] of `task` if the user gives none; nothing is known for tasks without a mask."""
+def operator(config: ConfigDict, task: str, shape: Shape, known: Array | np.ndarray) -> LinearOperator:
+    """The operator of `task` for examples of `shape`; tasks with a mask use `known` [1 or B, ...]."""
+    return OPERATORS[task].operator(config, shape, known)
+
+
+def default_mask(config: ConfigDict, task: str, shape: Shape) -> np.ndarray:
+    """The mask of `task` if the user gives none; nothing is known for tasks without a mask."""
     make = OPERATORS[task].default_mask
-    return make(config, shape) if make else np.zeros((*shape[:2], 1), bool)
+    return make(config, shape) if make else np.zeros((*shape[:-1], 1), bool)
+
+
+def width(config: ConfigDict, num_levels: int) -> float:
+    """What one unit of the data, [0, 1] for data with levels, is in the network's units."""
+    if not num_levels:
+        return 1 / data.affine(config, num_levels)[1]
+    return 2.0 if config.data.centered else 1.0
 
 
 def posterior_sampler(
-    config: ConfigDict, process: SDE, sampler: Sampler, data_variance: float, shape: Sequence[int]
+    config: ConfigDict, process: SDE, sampler: Sampler, operator: LinearOperator, data_variance: float, width: float
 ) -> PosteriorSampler:
     """Samples of the posterior: `sampler`, conditioned on a measurement by the method `restore.method`.
 
-    `data_variance`: of the data as the network sees them, used unless `restore.prior_variance` is set.
-    Errors: ValueError for a method that cannot be used with the sampler.
+    `operator`: as those that will be sampled with. `data_variance`: of the data as the network sees them, used unless
+    `restore.prior_variance` is set. `width`: see there.
+    Errors: ValueError for a method that cannot be used with the sampler or the operator.
     """
     restore = config.restore
     method = choose("restore.method", restore.method, METHODS)
     _check_sampler(config, sampler)
-    unit = 2.0 if config.data.centered else 1.0  # width of the network's range of values for data in [0, 1]
+    method.check(operator)
     settings = MethodSettings(
-        prior_variance=data_variance if restore.prior_variance is None else restore.prior_variance * unit**2,
+        prior_variance=data_variance if restore.prior_variance is None else restore.prior_variance * width**2,
         covariance=restore.covariance,
         num_iterations=restore.num_iterations,
         limit=restore.limit,
@@ -70,13 +102,13 @@ def posterior_sampler(
         form=restore.dps_form,
     )
 
-    def sample(keys: Array, score_fn: ScoreFn, operator: SpectralOperator, y: Array) -> Samples:
-        changes = method(process, operator, y, restore.noise_std * unit, settings)
+    def sample(keys: Array, score_fn: ScoreFn, operator: LinearOperator, y: Array) -> Samples:
+        changes = method(process, operator, y, restore.noise_std * width, settings)
         conditioned = sampler
         if changes.wrap_step is not unchanged:
             assert isinstance(sampler, PC)  # others are refused above
             conditioned = dataclasses.replace(sampler, predictor=changes.wrap_step(sampler.predictor))
-        return conditioned(keys, changes.wrap_score(score_fn), (len(y), *shape), constrain=changes.constrain)
+        return conditioned(keys, changes.wrap_score(score_fn), (len(y), *operator.shape), constrain=changes.constrain)
 
     return sample
 
@@ -95,29 +127,52 @@ def _check_sampler(config: ConfigDict, sampler: Sampler) -> None:
         )
 
 
-def _hole(config: ConfigDict, shape: Sequence[int]) -> np.ndarray:
-    """A mask that is False in the central half of the image, along both axes."""
-    height, width = shape[:2]
-    known = np.ones((height, width, 1), bool)
-    known[height // 4 : height - height // 4, width // 4 : width - width // 4] = False
-    return known
+def _sides(shape: Shape) -> int:
+    """The number of axes that a mask distinguishes: all but the channels, or the only one."""
+    return max(len(shape) - 1, 1)
 
 
-def _columns(config: ConfigDict, shape: Sequence[int]) -> np.ndarray:
-    """The columns of low frequency, and a random share of the others; in the order of fft2."""
-    height, width = shape[:2]
-    distance = np.abs(np.fft.fftfreq(width, 1 / width))
-    others = np.random.default_rng(0).random(width) < config.restore.kept
-    known = np.zeros((height, width, 1), bool)
-    known[:, (distance <= config.restore.kept * width / 4) | others] = True
+def _hole(config: ConfigDict, shape: Shape) -> np.ndarray:
+    """A mask that is False in the central half along every side."""
+    sides = shape[: _sides(shape)]
+    known = np.ones(sides, bool)
+    known[tuple(slice(side // 4, side - side // 4) for side in sides)] = False
+    return known.reshape(*sides, *(1,) * (len(shape) - len(sides)))
+
+
+def _columns(config: ConfigDict, shape: Shape) -> np.ndarray:
+    """The low frequencies of the last side, and a random share of its others; in the order of fftn."""
+    num = shape[-2]
+    distance = np.abs(np.fft.fftfreq(num, 1 / num))
+    others = np.random.default_rng(0).random(num) < config.restore.kept
+    known = np.zeros((*shape[:-1], 1), bool)
+    known[..., (distance <= config.restore.kept * num / 4) | others, :] = True
     return known
 
 
 OPERATORS: dict[str, OperatorEntry] = {
-    "inpaint": OperatorEntry(lambda config, shape, known: mask(shape, known), _hole),
-    "colorize": OperatorEntry(lambda config, shape, known: grayscale(shape)),
-    "superresolve": OperatorEntry(lambda config, shape, known: downsample(shape, config.restore.factor)),
-    "deblur": OperatorEntry(lambda config, shape, known: gaussian_blur(shape, config.restore.blur_width)),
-    "reconstruct": OperatorEntry(lambda config, shape, known: fourier(shape, known), _columns),
+    "inpaint": OperatorEntry(
+        lambda config, shape, known: mask(shape, known),
+        Baseline("mean of the known entries", mean_fill),
+        ranks=(1, 2, 3, 4),
+        default_mask=_hole,
+    ),
+    "colorize": OperatorEntry(
+        lambda config, shape, known: grayscale(shape), Baseline("grayscale in every channel", gray_replicated)
+    ),
+    "superresolve": OperatorEntry(
+        lambda config, shape, known: downsample(shape, config.restore.factor), Baseline("cubic interpolation", cubic)
+    ),
+    "deblur": OperatorEntry(
+        lambda config, shape, known: gaussian_blur(shape, config.restore.blur_width),
+        Baseline("as measured", as_measured),
+    ),
+    "reconstruct": OperatorEntry(
+        lambda config, shape, known: fourier(shape, known),
+        Baseline("zeros where nothing is known", as_measured),
+        default_mask=_columns,
+        zero_centered=True,
+        as_data=lambda operator, y: operator.pseudo_inverse(y),
+    ),
 }
 MASKED = tuple(task for task, entry in OPERATORS.items() if entry.default_mask)  # the tasks that take a mask

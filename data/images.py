@@ -207,18 +207,21 @@ def read_array(path: pathlib.Path, name: str = "arr_0") -> np.ndarray:
 
 
 def read_mask(path: pathlib.Path, shape: Sequence[int]) -> np.ndarray:
-    """The mask of known pixels, bool [H, W, 1]: where an image is not black or an array not zero.
+    """The mask of known entries, bool [*sides, 1]: where an image is not black or an array not zero.
 
-    shape: (H, W, C) of the images. Errors: ValueError that names a file that is unreadable or of another shape.
+    shape: (*sides, C) of the examples; a mask of this shape, for each channel, is kept, as is that of a vector (D,).
+    Errors: ValueError that names a file that is unreadable or of another shape.
     """
-    height, width = shape[:2]
+    sides = tuple(shape[:-1]) or tuple(shape)
     if not path.is_file():
         raise ValueError(f"the mask {path} does not exist.")
     values = read_array(path) if path.suffix.lower() in ARRAY_SUFFIXES else _pixels(path, 1)[..., 0]
-    values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
-    if values.shape != (height, width):
-        raise ValueError(f"the mask {path} has shape {values.shape}, but the images are {height}x{width}.")
-    return values[..., None] != 0
+    if len(shape) > 1 and values.shape == sides:
+        values = values[..., None]
+    if values.shape not in (tuple(shape), (*shape[:-1], 1) if len(shape) > 1 else sides):
+        what = "images are" if len(sides) == 2 else "examples have"
+        raise ValueError(f"the mask {path} has shape {values.shape}, but the {what} {'x'.join(map(str, sides))}.")
+    return values != 0
 
 
 def _files(path: pathlib.Path) -> list[pathlib.Path]:

@@ -1,50 +1,58 @@
-"""How well images were restored, and baselines without a model. Values are in [0, 1], images [N, H, W, C]."""
+"""How well examples were restored, and baselines without a model. Examples are [N, *sides, C], or vectors [N, D]."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 
-def psnr_db(images: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio `-10 log10 mean (images - truth)^2` of each image [N], in decibels, clipped to 100."""
-    error = np.mean((np.clip(images, 0, 1) - truth).astype(np.float64) ** 2, axis=tuple(range(1, images.ndim)))
-    return -10 * np.log10(np.maximum(error, 1e-10))
+class Baseline(NamedTuple):
+    """A restoration without a model: its name, and `(measured, known, shape) -> restored` [N, *shape].
+
+    `measured` [N, ...] is the measurement as data, and `known` is the mask [1 or N, ...] of tasks that have one.
+    """
+
+    name: str
+    restore: Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]
+
+
+def psnr_db(restored: np.ndarray, truth: np.ndarray, value_range: float | None = None) -> np.ndarray:
+    """Peak signal-to-noise ratio `-10 log10 mean ((restored - truth) / range)^2` of each example [N], in decibels.
+
+    Without a range, values are in [0, 1], and restored ones are clipped to it; a `value_range` is that of unbounded
+    data. At most 100.
+    """
+    found = np.clip(restored, 0, 1) if value_range is None else restored
+    error = np.mean((found - truth).astype(np.float64) ** 2, axis=tuple(range(1, truth.ndim)))
+    return -10 * np.log10(np.maximum(error / (value_range or 1.0) ** 2, 1e-10))
 
 
 def mean_fill(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Unknown pixels get the mean color of the known ones; `measured` [N, *shape], `known` broadcastable to it."""
+    """Unknown entries get the mean of the known ones of their channel; `known` is broadcastable to `measured`."""
     known = np.broadcast_to(known, measured.shape)
-    total = np.maximum(known.sum(axis=(1, 2), keepdims=True), 1)
-    return np.where(known, measured, (measured * known).sum(axis=(1, 2), keepdims=True) / total)
+    axes = tuple(range(1, max(measured.ndim - 1, 2)))  # the sides; a vector is one channel
+    total = np.maximum(known.sum(axis=axes, keepdims=True), 1)
+    return np.where(known, measured, (measured * known).sum(axis=axes, keepdims=True) / total)
 
 
 def gray_replicated(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The grayscale image [N, H, W, 1] in every channel."""
+    """The gray values [N, *sides, 1] in every channel."""
     return np.repeat(measured, shape[-1], axis=-1)
 
 
-def bicubic(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Small images enlarged to `shape` by bicubic interpolation, channel by channel in floating point."""
-    height, width, channels = shape
-    large = np.empty((len(measured), *shape), np.float32)
-    for n in range(len(measured)):
-        for c in range(channels):
-            small = Image.fromarray(np.asarray(measured[n, ..., c], np.float32))
-            large[n, ..., c] = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+def cubic(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Small examples enlarged to `shape` by cubic interpolation along each side, in floating point."""
+    large = np.asarray(measured, np.float32)
+    for axis in range(len(shape) - 1, 0, -1):  # the last side first, as Pillow does
+        lines = np.moveaxis(large, axis, -1)
+        size = shape[axis - 1]
+        rows = Image.fromarray(np.ascontiguousarray(lines).reshape(-1, lines.shape[-1]))
+        resized = np.asarray(rows.resize((size, rows.height), Image.Resampling.BICUBIC))
+        large = np.moveaxis(resized.reshape(*lines.shape[:-1], size), -1, axis)
     return large
 
 
 def as_measured(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The measurement itself."""
     return measured
-
-
-# The baseline of each task, from its measurement as an image [N, ...]: its name, and the function.
-BASELINES: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]]] = {
-    "inpaint": ("mean of the known pixels", mean_fill),
-    "colorize": ("grayscale in every channel", gray_replicated),
-    "superresolve": ("bicubic", bicubic),
-    "deblur": ("the blurred image", as_measured),
-    "reconstruct": ("zeros where nothing is known", as_measured),
-}

@@ -12,12 +12,11 @@ import numpy as np
 
 from builders import inverse
 from core.arrays import Array
-from core.keys import RestorationKey, RunKey, draw_normal, fold_in, keys_at
+from core.keys import RestorationKey, RunKey, fold_in, keys_at
 from data.images import read_array, read_examples, read_mask
-from data.shapes import check_images
-from evaluation.metrics.restoration import BASELINES, psnr_db
-from reports.sheets import grid
-from sampling.inverse.operators.base import SpectralOperator
+from evaluation.metrics.restoration import psnr_db
+from reports.sheets import sample_grid
+from sampling.inverse.operators.base import LinearOperator, is_complex, observe
 from systems.requests.base import (
     Input,
     SampleFn,
@@ -26,6 +25,7 @@ from systems.requests.base import (
     images,
     in_batches,
     input_of,
+    to_levels,
     to_network,
     to_unit,
 )
@@ -34,13 +34,13 @@ from systems.requests.generate import check_labels
 if TYPE_CHECKING:  # the system has a table of its tasks
     from systems.diffusion import Diffusion
 
-NUM_FOR_VARIANCE = 512  # training images from which the variance of the data is estimated
+NUM_FOR_VARIANCE = 512  # training examples from which the variance of the data is estimated
 SHOWN = 8  # samples of an input in the grid
 
 
 @dataclasses.dataclass(frozen=True)
 class Restoration(Input):
-    """`num_samples` of each input. `measured`: the input is measurements, not images to be measured."""
+    """`num_samples` of each input. `measured`: the input is measurements, not examples to be measured."""
 
     num_samples: int = 8
     measured: bool = False
@@ -54,7 +54,7 @@ class MaskedRestoration(Restoration):
 
 
 class Problem(NamedTuple):
-    """Names; the images [N, H, W, C] if known, else the given measurements y [N, ...]; and the mask."""
+    """Names; the examples [N, *shape] if known, else the given measurements y [N, ...]; and the mask."""
 
     names: list[str]
     truth: np.ndarray | None
@@ -63,38 +63,46 @@ class Problem(NamedTuple):
 
 
 def restoration(system: "Diffusion", request: Restoration) -> SampleFn:
-    """Samples conditioned on a measurement of each image. Errors: ValueError for input that does not fit."""
+    """Samples conditioned on a measurement of each example. Errors: ValueError for input that does not fit."""
     check_labels(system, request.labels)
-    task, shape = request.task, system.spec.shape
-    check_images(shape, f"--task={task}", "use unconditional, class, interpolate, encode or decode")
+    config, task, shape = system.config, request.task, system.spec.shape
+    inverse.check_rank(task, shape)
     if isinstance(request, MaskedRestoration) and request.mask is not None:
         known = read_mask(pathlib.Path(request.mask), shape)
-        known = np.fft.ifftshift(known, axes=(0, 1)) if task == "reconstruct" else known
+        if inverse.OPERATORS[task].zero_centered:
+            known = np.fft.ifftshift(known, axes=tuple(range(known.ndim - 1)))
     else:
-        known = inverse.default_mask(system.config, task, shape)
-    operator = inverse.operator(system.config, task, shape, known[None])
-    sampler = inverse.posterior_sampler(system.config, system.sde, system.sampler, _variance(system), shape)
+        known = inverse.default_mask(config, task, shape)
+    operator = inverse.operator(config, task, shape, known[None])
+    sampler = inverse.posterior_sampler(
+        config, system.sde, system.sampler, operator, _variance(system), inverse.width(config, system.spec.num_levels)
+    )
     problem = _problem(system, request, operator, known)
     return functools.partial(_restored, system, request, problem, sampler)
 
 
-def _problem(system: "Diffusion", request: Restoration, operator: SpectralOperator, known: np.ndarray) -> Problem:
-    """The images to measure, or with --measured the measurements themselves."""
+def _problem(system: "Diffusion", request: Restoration, operator: LinearOperator, known: np.ndarray) -> Problem:
+    """The examples to measure, or with --measured the measurements themselves."""
     if not request.measured:
         names, levels = images(system, request)
         return Problem(names, to_network(system, levels), None, known)
     path = pathlib.Path(input_of(request))
-    shape = operator.measurement_shape
-    if request.task == "reconstruct":
-        y = read_array(path)
-        y = y[None] if y.ndim == len(shape) else y
-        if y.shape[1:] != shape or not np.issubdtype(y.dtype, np.complexfloating):
-            raise ValueError(
-                f"{path} holds {y.dtype} {y.shape}, but complex [N, {', '.join(map(str, shape))}] is needed."
-            )
-        return Problem([f"{path.stem} {i}" for i in range(len(y))], None, y.astype(np.complex64), known)
-    names, levels = read_examples(path, shape, system.spec.num_levels)
-    return Problem(names, None, to_network(system, levels), known)
+    if inverse.OPERATORS[request.task].as_data is None:
+        names, levels = read_examples(path, operator.measurement_shape, system.spec.num_levels)
+        return Problem(names, None, to_network(system, levels), known)
+    y = _numbers(path, operator)
+    return Problem([f"{path.stem} {i}" for i in range(len(y))], None, y, known)
+
+
+def _numbers(path: pathlib.Path, operator: LinearOperator) -> np.ndarray:
+    """Measurements [N, ...] that are not data, in the network's units. Errors: ValueError for another shape or type."""
+    shape, is_real = operator.measurement_shape, not is_complex(operator)
+    kind, name, dtype = (np.floating, "float", np.float32) if is_real else (np.complexfloating, "complex", np.complex64)
+    y = read_array(path)
+    y = y[None] if y.ndim == len(shape) else y
+    if y.shape[1:] != shape or not np.issubdtype(y.dtype, kind):
+        raise ValueError(f"{path} holds {y.dtype} {y.shape}, but {name} [N, {', '.join(map(str, shape))}] is needed.")
+    return y.astype(dtype)
 
 
 def _restored(
@@ -105,21 +113,19 @@ def _restored(
     params: Any,
     number: int,
 ) -> SampleResult:
-    """Several samples of each image, conditioned on its measurement."""
+    """Several samples of each example, conditioned on its measurement."""
     config, task, S, N = system.config, request.task, request.num_samples, len(problem.names)
-    unit = 2.0 if config.data.centered else 1.0
     key = fold_in(fold_in(system.key, RunKey.RESTORE), number)
     operator = inverse.operator(config, task, system.spec.shape, problem.known[None])
     if problem.truth is None:
         y = jnp.asarray(problem.given)
     else:
-        z = draw_normal(keys_at(fold_in(key, RestorationKey.MEASUREMENT), np.arange(N)), problem.truth.shape)
-        y = operator.observe(z, jnp.asarray(problem.truth), config.restore.noise_std * unit)
+        keys = keys_at(fold_in(key, RestorationKey.MEASUREMENT), np.arange(N))
+        noise_std = config.restore.noise_std * inverse.width(config, system.spec.num_levels)
+        y = observe(operator, keys, jnp.asarray(problem.truth), noise_std)
 
     @jax.jit
-    def compiled(
-        params: Any, guide: Any, keys: Array, labels: Array | None, operator: SpectralOperator, y: Array
-    ) -> dict:
+    def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, operator: Any, y: Array) -> dict:
         found = sampler(keys, system.guide.score_of(params, guide, labels), operator, y)
         return {"samples": found.x, "num_evals": found.num_evals}
 
@@ -137,61 +143,71 @@ def _assessed(
     system: "Diffusion",
     request: Restoration,
     problem: Problem,
-    operator: SpectralOperator,
+    operator: LinearOperator,
     y: np.ndarray,
     samples: np.ndarray,
     num_evals: Any,
 ) -> SampleResult:
     """The grid (input, measurement, samples, mean, standard deviation), the arrays, and their quality."""
-    N, S = samples.shape[:2]
-    values = to_unit(system, samples)
+    (N, S), entry = samples.shape[:2], inverse.OPERATORS[request.task]
+    values = _values(system, samples)
     mean, deviation = values.mean(1), values.std(1)
     residual = np.asarray(operator.measure(jnp.asarray(samples.reshape(N * S, *samples.shape[2:])))) - np.repeat(
         y, S, 0
     )
     figures: dict[str, Any] = {"num_images": N, "num_samples": S, "num_evals": num_evals}
     figures["residual_rms"] = float(np.sqrt(np.mean(np.abs(residual) ** 2)))
-    shown = _as_image(system, request.task, operator, y)
+    measured = _values(system, y if entry.as_data is None else np.asarray(entry.as_data(operator, jnp.asarray(y))))
     arrays = {"samples": samples, "mean": mean, "deviation": deviation, "measurement": y}
-    if problem.truth is not None:
-        truth = to_unit(system, problem.truth)
-        name, baseline = BASELINES[request.task]
-        without = baseline(to_unit(system, shown), problem.known[None], system.spec.shape)
-        figures["psnr_mean_db"] = psnr_db(mean, truth)
-        figures["psnr_samples_db"] = (
-            psnr_db(values.reshape(-1, *mean.shape[1:]), truth.repeat(S, 0)).reshape(N, S).mean(1)
-        )
-        figures[f"psnr_{name.replace(' ', '_')}_db"] = psnr_db(without, truth)
+    truth = None if problem.truth is None else _values(system, problem.truth)
+    if truth is not None:
+        span = None if system.spec.num_levels else float(np.ptp(truth))
+        baseline = entry.baseline.restore(measured, problem.known[None], system.spec.shape)
+        figures["psnr_mean_db"] = psnr_db(mean, truth, span)
+        each = psnr_db(values.reshape(-1, *mean.shape[1:]), truth.repeat(S, 0), span)
+        figures["psnr_samples_db"] = each.reshape(N, S).mean(1)
+        figures[f"psnr_{entry.baseline.name.replace(' ', '_')}_db"] = psnr_db(baseline, truth, span)
         figures = figures | {f"{k}_over_images": float(np.mean(v)) for k, v in figures.items() if k.startswith("psnr")}
         arrays["input"] = truth
+        if span is not None:
+            figures["value_range"] = span
     figures["names"] = problem.names
-    first = to_unit(system, problem.truth) if problem.truth is not None else None
-    return SampleResult(_table(system, first, to_unit(system, shown), values, mean, deviation), arrays, figures)
+    return SampleResult(_table(system, truth, measured, values, mean, deviation), arrays, figures)
 
 
-def _as_image(system: "Diffusion", task: str, operator: SpectralOperator, y: np.ndarray) -> np.ndarray:
-    """A measurement as an image in the network's range: itself if it is one, else the pseudo-inverse A^+ y."""
-    if task == "reconstruct":
-        return np.asarray(operator.pseudo_inverse(jnp.asarray(y)))
-    return y
+def _values(system: "Diffusion", x: np.ndarray) -> np.ndarray:
+    """Values in the network's range, mapped to [0, 1], or for data without levels to the units of the data."""
+    return to_unit(system, x) if system.spec.num_levels else to_levels(system, x)
 
 
 def _table(
     system: "Diffusion",
     truth: np.ndarray | None,
-    seen: np.ndarray,
+    measured: np.ndarray,
     samples: np.ndarray,
     mean: np.ndarray,
     deviation: np.ndarray,
 ) -> np.ndarray:
-    """A row per image: input, measurement, samples, mean, standard deviation (white: the largest of all)."""
-    H, W, C = system.spec.shape
-    enlarged = seen.repeat(H // seen.shape[1], axis=1).repeat(W // seen.shape[2], axis=2)
-    shown = np.broadcast_to(enlarged, (len(seen), H, W, C))
-    columns = ([] if truth is None else [truth]) + [shown, *np.moveaxis(samples[:, :SHOWN], 1, 0), mean]
+    """A row per example: input, measurement, samples, mean, standard deviation (white: the largest of all).
+
+    Vectors are shown as lines, like series; every volume is a row of slices. Data without levels are shown from the
+    smallest to the largest value of the input, or of the mean without one.
+    """
+    shape = system.spec.shape
+    for axis, side in enumerate(shape[:-1], start=1):
+        measured = measured.repeat(side // measured.shape[axis], axis=axis)
+    columns = ([] if truth is None else [truth]) + [
+        np.broadcast_to(measured, (len(measured), *shape)),
+        *np.moveaxis(samples[:, :SHOWN], 1, 0),
+        mean,
+    ]
+    first = mean if truth is None else truth
+    low, high = (0.0, 1.0) if system.spec.num_levels else (float(first.min()), float(first.max()))
+    columns = [(column - low) / max(high - low, 1e-12) for column in columns]
     columns.append(deviation / max(float(deviation.max()), 1e-12))
-    cells = np.stack(columns, axis=1).reshape(-1, H, W, C)
-    return grid(np.round(255 * np.clip(cells, 0, 1)).astype(np.uint8), len(columns), scale=max(1, 64 // H))
+    cells = np.stack(columns, axis=1).reshape(-1, *shape, *(1,) * (len(shape) == 1))
+    per_row = len(columns) if len(shape) < 4 else 1
+    return sample_grid(np.round(255 * np.clip(cells, 0, 1)).astype(np.uint8), 256, per_row)
 
 
 def _variance(system: "Diffusion") -> float:
@@ -202,7 +218,7 @@ def _variance(system: "Diffusion") -> float:
         source = system.context.splits.train
     except FileNotFoundError as error:
         raise ValueError(
-            f"config.restore.prior_variance is not set, so the variance of the training images is needed, but {error}; "
+            f"config.restore.prior_variance is not set, so the variance of the training data is needed, but {error}; "
             "set it to their variance in [0, 1]."
         ) from error
     return float(to_network(system, source.fetch(np.arange(min(NUM_FOR_VARIANCE, len(source))))["x"]).var())

@@ -1,6 +1,7 @@
 """Vectors, series, non-square images and volumes through the programs, and what is refused for them."""
 
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
 from tests.support import perceptron
 from tests.support.configs import load
 from tests.support.oracles import correlated
-from tests.support.runs import asked
+from tests.support.runs import asked, untrained
 
 SHAPES = {"vectors": (30,), "series": (16, 2), "images": (4, 8, 3), "volumes": (4, 8, 4, 1)}
 SAMPLING = {
@@ -101,12 +102,41 @@ def test_settings_of_data_that_do_not_fit_are_refused_by_name(kind, changes, mes
         build_data.source(config, "train")
 
 
-def test_tasks_for_images_and_features_of_images_are_refused_by_name(tmp_path):
+@pytest.mark.parametrize("kind", ["vectors", "series", "volumes"])
+def test_examples_of_every_rank_are_inpainted_from_the_command_line(kind, tmp_path, command_line):
+    """Half of every side, or a mask of the user; what is known is kept, and judged in the units of the data."""
+    config, shape = config_of(kind), SHAPES[kind]
+    config.model.name = config.model.name if kind == "vectors" else perceptron.NAME
+    config.sampling.update(method="pc", predictor="ddim", eta=1.0, corrector="none", num_steps=4)
+    config.restore.method = "ddnm"
+    run = untrained(config, tmp_path / "run")
+    known = np.arange(math.prod(shape[:-1] or shape)).reshape(shape[:-1] or shape) % 2
+    np.save(tmp_path / "mask.npy", known)
+    np.save(tmp_path / "x.npy", run.test.fetch(np.arange(3))["x"])
+    asked = [f"--workdir={tmp_path / 'run'}", "--mode=sample", "--task=inpaint", f"--output={tmp_path / 'out'}"]
+    for given in (["--input=test:0,1"], [f"--input={tmp_path / 'x.npy'}", f"--mask={tmp_path / 'mask.npy'}"]):
+        done = command_line(*asked, "--num_samples=2", *given)
+        assert done.code == 0, done.error
+        results = json.loads((tmp_path / "out" / "record.json").read_text())["results"]
+        arrays = np.load(tmp_path / "out" / "samples.npz")
+        num = results["num_images"]
+        assert arrays["samples"].shape == (num, 2, *shape) and results["residual_rms"] < 1e-5
+        psnr = [results[key] for key in results if key.startswith("psnr")]
+        assert len(psnr) == 6 and np.isfinite(np.hstack(psnr)).all()
+        assert ("value_range" in results) == (run.test.num_levels == 0)
+    known = known if kind == "vectors" else known[..., None]
+    np.testing.assert_allclose(np.where(known, arrays["mean"] - arrays["input"], 0), 0, atol=1e-4)
+    assert np.where(known, 0, arrays["deviation"]).max() > 0.01
+
+
+def test_tasks_for_other_ranks_and_features_of_images_are_refused_by_name(tmp_path):
     config = config_of("series")
     config.eval.features = "inception"
     run = Run(config, str(tmp_path), jax.devices()[:1])
-    with pytest.raises(ValueError, match=r"--task=colorize is for images \(H, W, C\), but examples have .* \(16, 2\)"):
-        sample.prepare(run, asked(run, "colorize", input="test:0"))
+    vectors = Run(config_of("vectors"), str(tmp_path), jax.devices()[:1])
+    message = r"--task=colorize is for series \(L, C\), images .*, but examples have the shape \(30,\); use inpaint"
+    with pytest.raises(ValueError, match=message):
+        sample.prepare(vectors, asked(vectors, "colorize", input="test:0"))
     with pytest.raises(ValueError, match=r"'inception' is for images .* use 'pixels'"):
         _ = run.extractor
 

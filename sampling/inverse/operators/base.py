@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from core.arrays import Array, broadcast_to_rank
+from core.keys import draw_normal
 
 
 class LinearOperator(Protocol):
@@ -143,6 +144,19 @@ class SpectralOperator(abc.ABC):
         if x.shape[1:] != self.shape:
             raise ValueError(f"x has shape {x.shape}, but this operator measures [B, *{self.shape}].")
         return x
+
+
+def observe(operator: LinearOperator, keys: Array, x: Array, noise_std: Array | float) -> Array:
+    """A x + white noise of standard deviation `noise_std` (scalar or [B]), from a key per example (`keys` [B]).
+
+    The noise is white in the real inner product: real and imaginary parts each have that standard deviation. That of a
+    `SpectralOperator` is within the range of A.
+    """
+    if isinstance(operator, SpectralOperator):
+        return operator.observe(draw_normal(keys, x.shape), x, noise_std)
+    y = operator.measure(x)
+    z = draw_normal(keys, (*y.shape, 2) if jnp.iscomplexobj(y) else y.shape)
+    return y + broadcast_to_rank(jnp.asarray(noise_std), y) * (z[..., 0] + 1j * z[..., 1] if jnp.iscomplexobj(y) else z)
 
 
 def spatial_axes(x: Array) -> tuple[int, ...]:

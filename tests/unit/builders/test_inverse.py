@@ -1,12 +1,16 @@
 """Restoration tasks of a config: their masks and operators, and methods that a sampler cannot be used with."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from builders.inverse import MASKED, OPERATORS, default_mask, operator, posterior_sampler
+from builders.inverse import MASKED, OPERATORS, check_rank, default_mask, operator, posterior_sampler, width
 from builders.process import make_sde
 from builders.sampler import make_sampler
 from configs.vp import smoke
+from sampling.inverse.operators.base import inner, is_complex, observe
+from sampling.inverse.operators.mask import mask
 
 
 def test_the_tasks_with_a_mask_are_inpainting_and_reconstruction():
@@ -29,10 +33,51 @@ def test_the_default_mask_of_reconstruction_has_low_frequencies_and_about_the_sh
     assert 0.2 < known.mean() < 0.5
 
 
-@pytest.mark.parametrize("task", OPERATORS)
-def test_every_task_measures_images_of_the_shape(task):
-    config, shape = smoke.get_config(), (8, 8, 3)
-    assert tuple(operator(config, task, shape, default_mask(config, task, shape)[None]).shape) == shape
+SHAPES = {1: (12,), 2: (8, 3), 3: (8, 4, 3), 4: (4, 8, 4, 2)}
+
+
+@pytest.mark.parametrize(("task", "rank"), [(task, rank) for task, entry in OPERATORS.items() for rank in entry.ranks])
+def test_every_task_measures_examples_of_all_its_ranks(task, rank):
+    """The contract of a row: <A x, y> = <x, A^T y>, shapes, a mask that fits, and a baseline of the example's shape."""
+    config, shape, entry = smoke.get_config(), SHAPES[rank], OPERATORS[task]
+    known = default_mask(config, task, shape)[None]
+    found = operator(config, task, shape, known)
+    assert tuple(found.shape) == shape
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, *shape)), jnp.float32)
+    Ax = found.measure(x)
+    assert Ax.shape == (2, *found.measurement_shape) and jnp.iscomplexobj(Ax) == is_complex(found)
+    y = jnp.asarray(rng.normal(size=Ax.shape) + (1j * rng.normal(size=Ax.shape) if is_complex(found) else 0), Ax.dtype)
+    Aty = found.adjoint(y)
+    assert Aty.shape == x.shape and Aty.dtype == x.dtype
+    np.testing.assert_allclose(inner(Ax, y), inner(x, Aty), rtol=1e-4, atol=1e-4)  # float32 sums of 256 products
+    assert observe(found, jax.random.split(jax.random.key(0), 2), x, 0.1).shape == Ax.shape
+    data = np.asarray(Ax if entry.as_data is None else entry.as_data(found, Ax))
+    assert entry.baseline.restore(data, known, shape).shape == x.shape
+
+
+def test_a_task_is_refused_for_other_ranks_with_those_it_has():
+    message = (
+        r"--task=deblur is for series \(L, C\), images .*, but examples have the shape \(12,\); use inpaint, uncond"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_rank("deblur", (12,))
+
+
+def test_default_masks_of_other_ranks_hide_the_central_half_of_every_side():
+    config = smoke.get_config()
+    np.testing.assert_array_equal(default_mask(config, "inpaint", (4,)), [True, False, False, True])
+    series, volume = (default_mask(config, "inpaint", shape) for shape in ((8, 3), (4, 4, 8, 1)))
+    assert series.shape == (8, 1) and list(np.flatnonzero(~series[:, 0])) == [2, 3, 4, 5]
+    assert volume.shape == (4, 4, 8, 1) and (~volume).sum() == 2 * 2 * 4 and not volume[1:3, 1:3, 2:6].any()
+
+
+def test_noise_is_measured_in_the_units_of_the_data():
+    config = smoke.get_config()
+    config.data.centered = True
+    assert width(config, 256) == 2
+    config.data.scale = 4.0
+    assert width(config, 0) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -48,4 +93,4 @@ def test_a_method_that_the_sampler_cannot_be_used_with_is_refused(sampling, rest
     config.sampling.update(sampling)
     config.restore.update(restore)
     with pytest.raises(ValueError, match=message):
-        posterior_sampler(config, make_sde(config), make_sampler(config), 0.25, (8, 8, 1))
+        posterior_sampler(config, make_sde(config), make_sampler(config), mask((4,), np.ones(4)), 0.25, 1.0)

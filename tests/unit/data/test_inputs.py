@@ -1,5 +1,6 @@
 """Images, arrays and masks as input of the sampling tasks, and the errors for files that cannot be used."""
 
+import math
 import pathlib
 
 import numpy as np
@@ -39,6 +40,27 @@ def test_a_mask_marks_what_is_not_black(tmp_path):
         mask = read_mask(tmp_path / name, (8, 8, 3))
         assert mask.shape == (8, 8, 1) and mask.dtype == bool
         np.testing.assert_array_equal(mask[..., 0], known > 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape", "expected"),
+    [
+        ((6,), (6, 2), (6, 1)),  # the steps of a series, for all channels
+        ((6, 2), (6, 2), (6, 2)),  # each channel by itself
+        ((4, 6, 4), (4, 6, 4, 1), (4, 6, 4, 1)),
+        ((4, 6, 4, 1), (4, 6, 4, 3), (4, 6, 4, 1)),
+        ((6,), (6,), (6,)),
+    ],
+)
+def test_masks_of_other_ranks_are_arrays(tmp_path, given, shape, expected):
+    values = np.arange(math.prod(given)).reshape(given) % 3
+    np.save(tmp_path / "mask.npy", values)
+    found = read_mask(tmp_path / "mask.npy", shape)
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, (values != 0).reshape(expected))
+    np.save(tmp_path / "mask.npy", np.ones((5, 1)))
+    with pytest.raises(ValueError, match=r"mask.npy has shape \(5, 1\), but the examples have (4x)?6"):
+        read_mask(tmp_path / "mask.npy", shape)
 
 
 @pytest.fixture
