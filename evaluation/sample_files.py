@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from core.files import UNREADABLE, write_atomically
 
+DTYPES = ("uint8", "uint16", "int32", "float32")  # levels, tokens, values
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -37,7 +38,7 @@ def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarra
 def write_npz(path: str | os.PathLike, num: int, batches: Iterable[np.ndarray]) -> None:
     """Writes `num` examples, in batches [B, ...] of one dtype, as `arr_0` of an `.npz` file, one batch in memory.
 
-    The bytes are those of `numpy.savez`. Errors: ValueError for a dtype other than uint8, uint16 and float32, for
+    The bytes are those of `numpy.savez`. Errors: ValueError for a dtype that is not one of `DTYPES`, for
     scalars, for batches that differ in dtype or shape, and for another number of examples.
     """
 
@@ -46,10 +47,10 @@ def write_npz(path: str | os.PathLike, num: int, batches: Iterable[np.ndarray]) 
             written, form = 0, None
             for batch in batches:
                 found = (batch.dtype, batch.shape[1:])
-                if batch.ndim < 2 or batch.dtype not in (np.uint8, np.uint16, np.float32) or form not in (None, found):
+                if batch.ndim < 2 or batch.dtype not in DTYPES or form not in (None, found):
                     raise ValueError(
-                        f"samples of {batch.dtype} {batch.shape} were given; a sample file takes uint8, uint16 or "
-                        "float32 [B, ...], all of one dtype and shape"
+                        f"samples of {batch.dtype} {batch.shape} were given; a sample file takes "
+                        f"{', '.join(DTYPES)} [B, ...], all of one dtype and shape"
                     )
                 if form is None:
                     form = found

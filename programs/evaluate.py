@@ -32,7 +32,6 @@ from training.state import TrainState
 GRID = 100  # samples in the grid of a checkpoint
 # What the system says of a disk that is full or read-only.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-SWITCHES = {"loss": "enable_loss", "bits_per_dim": "enable_bpd", "samples": "enable_sampling"}  # settings of `eval`
 
 
 def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
@@ -44,19 +43,12 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     numbers = (config.eval.begin_ckpt, None)
     existing = [number for number in numbers if restore_run.has_checkpoint(workdir, number)]
     run = Run.of_checkpoint(config, workdir, existing[0]) if existing else Run(config, workdir)
-    if "loss" in enabled(run):
-        run.splits.named("test")
-    if "bits_per_dim" in enabled(run):
-        run.splits.named(run.config.eval.bpd_dataset)
+    for name in run.system.enabled:
+        run.system.evaluations[name](0, None)  # a task opens its data when it is made
     if run.config.eval.enable_metrics:
         metrics.check(run)
         metrics.check_numbers(run)
     return run
-
-
-def enabled(run: Run) -> list[str]:
-    """The evaluations of the run's system that its config enables."""
-    return [name for name in run.system.evaluations if run.config.eval[SWITCHES[name]]]
 
 
 def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> list[pathlib.Path]:  # noqa: B008
@@ -141,7 +133,7 @@ def evaluate_checkpoint(
     results: dict[str, Any] = {}
     columns: list[Column] = []
     params = run.devices.replicate_params(state.ema_params)
-    for name in enabled(run):
+    for name in run.system.enabled:
         with _timed(directory, name, worker):
             task = run.system.evaluations[name](number, params)
             results[task.name] = run_task(task, directory, worker)
@@ -163,6 +155,7 @@ def evaluate_checkpoint(
             "results": results,
             "columns": [column.to_dict() for column in columns],
             "grid": "samples.png" if "samples" in results else None,
+            "subject": run.system.subject,
             "seed": config.seed,
             "config": default.to_json(config),
             **provenance(),

@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from reports.records import BASELINE, Best, Checkpoint, Column, facts, is_deviation, merged, notes, warnings
 
-SUBJECT = ("data.dataset", "model.name", "training.sde")  # keys of the config
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
     autoescape=True,
@@ -43,7 +42,7 @@ def evaluation(checkpoints: Sequence[Checkpoint], best: Best | None, drawing: by
     last = checkpoints[-1] if checkpoints else None
     return render(
         "evaluation.html",
-        subject=_subject(last.report["config"]) if last else "nothing yet",
+        subject=" · ".join(last.report.get("subject", [])) if last else "nothing yet",
         best=best,
         curves=inline_svg(drawing),
         headings=[heading(column) for column in columns],
@@ -98,12 +97,6 @@ def _baselines(checkpoint: Checkpoint, columns: Sequence[Column]) -> list[Cell]:
     """The last row of the table; empty if no column has a baseline."""
     cells = [cell(checkpoint.numbers, c.baseline, c.baseline_error) for c in columns]
     return cells if any(each.value for each in cells) else []
-
-
-def _subject(config: Mapping[str, Any]) -> str:
-    """Data, network and SDE, as far as the config has them."""
-    sections = (key.split(".") for key in SUBJECT)
-    return " · ".join(str(config[section][name]) for section, name in sections if name in config.get(section, {}))
 
 
 def _provenance(report: Mapping[str, Any]) -> list[tuple[str, Any]]:

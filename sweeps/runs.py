@@ -183,8 +183,9 @@ def _evaluated(run: Run) -> bool:
 
 
 def _tasks(config: Mapping[str, Any]) -> set[str]:
-    """The settings that enable a task and are on, such as eval.enable_loss."""
-    return {key for key, value in config.items() if key.startswith("eval.enable_") and value}
+    """What is evaluated: `eval.tasks`, or those that the system does by itself, and the switches that are on."""
+    tasks = {f"eval.tasks {name}" for name in config.get("eval.tasks") or ("by default",)}
+    return tasks | {key for key, value in config.items() if key.startswith("eval.enable_") and value}
 
 
 def _seconds_left(run: Run, line: Mapping[str, Any]) -> float | None:

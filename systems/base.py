@@ -58,14 +58,41 @@ class System(abc.ABC):
         config = context.config
         self.context, self.config, self.spec = context, config, context.spec
         self.devices, self.key = context.devices, context.key
-        for metric in config.eval.metrics:
-            choose("eval.metrics", metric, METRICS)
         self.objective = make_objective(config, context.spec.num_levels, context.devices.gather_params)
 
     @property
     @abc.abstractmethod
     def evaluations(self) -> Mapping[str, Evaluation]:
         """What can be evaluated, by the name under which a report has it."""
+
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        """The evaluations that `eval.tasks` names; all, where it is empty."""
+        return tuple(self.config.eval.tasks) or tuple(self.evaluations)
+
+    def check(self) -> None:
+        """Checks what is asked of evaluations. Errors: ValueError, one sentence, with the setting."""
+        settings, spec = self.config.eval, self.spec
+        for name in settings.tasks:
+            choose("eval.tasks", name, self.evaluations)
+        for metric in settings.metrics:
+            choose("eval.metrics", metric, METRICS)
+        if settings.enable_metrics and "samples" not in self.enabled:
+            raise ValueError(
+                "config.eval.enable_metrics = True compares samples with data, but the evaluations are "
+                f"{', '.join(self.enabled) or 'none'}; set config.eval.enable_sampling = True, or have 'samples' in "
+                "config.eval.tasks."
+            )
+        if settings.sample_format != "npz" and not (spec.num_levels and spec.shape[2:] in ((1,), (3,))):
+            raise ValueError(
+                f"config.eval.sample_format = {settings.sample_format!r} writes images, but "
+                f"{self.config.data.dataset} has examples of {spec.dtype} {spec.shape}; use 'npz'."
+            )
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """What the reports of a run are about, in a few words."""
+        return self.config.data.dataset, self.config.system
 
     @property
     def generate(self) -> Generate | None:

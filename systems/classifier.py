@@ -21,6 +21,17 @@ class Classifier(System):
                 )
 
     @property
+    def enabled(self) -> tuple[str, ...]:
+        """The loss, where `eval.tasks` names it or is empty and `eval.enable_loss` is on."""
+        settings = self.config.eval
+        return tuple(settings.tasks) or (("loss",) if settings.enable_loss else ())
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """Data, network and the SDE of the noise."""
+        return self.config.data.dataset, self.config.model.name, self.config.training.sde
+
+    @property
     def evaluations(self) -> Mapping[str, Evaluation]:
         """The loss alone."""
         return {"loss": self.loss_task}

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from builders import data, guidance, likelihood
 from builders.guidance import Guide
@@ -25,6 +26,13 @@ from systems.requests.base import RequestTask
 from systems.requests.table import REQUESTS
 from training.objectives.base import Batch
 
+SWITCHES = {"loss": "enable_loss", "bits_per_dim": "enable_bpd", "samples": "enable_sampling"}  # published, in `eval`
+
+
+def switched_on(settings: ConfigDict) -> tuple[str, ...]:
+    """The evaluations whose switch in `eval` is on."""
+    return tuple(name for name, switch in SWITCHES.items() if settings[switch])
+
 
 class Diffusion(System):
     """A score model: its SDE, score function, sampler and likelihood, as the config describes them."""
@@ -33,16 +41,6 @@ class Diffusion(System):
         check_outputs(context.config, logits=False)
         super().__init__(context)
         config, num_levels = context.config, context.spec.num_levels
-        if config.eval.enable_metrics and not config.eval.enable_sampling:
-            raise ValueError(
-                "config.eval.enable_metrics = True compares samples with data, but config.eval.enable_sampling = False "
-                "makes none; set both."
-            )
-        if config.eval.sample_format != "npz" and not (num_levels and self.spec.shape[2:] in ((1,), (3,))):
-            raise ValueError(
-                f"config.eval.sample_format = {config.eval.sample_format!r} writes images, but {config.data.dataset} "
-                f"has examples of {self.spec.dtype} {self.spec.shape}; use 'npz'."
-            )
         self.sde = make_sde(config)
         self.score_of, self.sampler = make_score_of(config, config.eval.bpd_dtype), make_sampler(config)
         self.measure_bits_per_dim = likelihood.bits_per_dim(config, self.sde, num_levels)
@@ -53,6 +51,16 @@ class Diffusion(System):
     def evaluations(self) -> Mapping[str, Evaluation]:
         """Loss, bits (or nats) per dimension, samples."""
         return {"loss": self.loss_task, "bits_per_dim": self.bits_per_dim_task, "samples": self.samples_task}
+
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        """The evaluations that `eval.tasks` names; where it is empty, those whose published switch is on."""
+        return tuple(self.config.eval.tasks) or switched_on(self.config.eval)
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """Data, network and SDE."""
+        return self.config.data.dataset, self.config.model.name, self.config.training.sde
 
     @property
     def requests(self) -> Mapping[str, RequestTask]:

@@ -27,4 +27,6 @@ def system_class(config: ConfigDict) -> type[System]:
 
 def make_system(context: Context) -> System:
     """The system of a config. Errors: ValueError, one sentence, for a setting that does not fit."""
-    return system_class(context.config)(context)
+    system = system_class(context.config)(context)
+    system.check()
+    return system

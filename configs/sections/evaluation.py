@@ -7,6 +7,12 @@ KEYS = {
     "begin_ckpt": Key(1, "First checkpoint to evaluate.", changes="nothing"),
     "end_ckpt": Key(26, "Last checkpoint to evaluate.", changes="nothing"),
     "batch_size": Key(1024, "Images per round.", POSITIVE, changes="evaluation"),
+    "tasks": Key(
+        (),
+        "Evaluations of the system to do, such as `('loss', 'samples')`; empty: of `diffusion` and `classifier` those "
+        "that are enabled below, of any other system all.",
+        changes="nothing",
+    ),
     "enable_loss": Key(True, "Evaluate the loss on the test data.", changes="nothing"),
     "enable_bpd": Key(False, "Evaluate bits/dim, or nats/dim of data without levels.", changes="nothing"),
     "enable_sampling": Key(False, "Generate samples.", changes="nothing"),

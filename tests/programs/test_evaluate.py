@@ -128,7 +128,7 @@ def test_samples_are_left_in_the_form_that_is_asked_for(run, tmp_path, form, mon
 
     task = samples_task(40, 16, generate)
     run_task(task, tmp_path)
-    system = types.SimpleNamespace(evaluations={"samples": lambda number, params: task})
+    system = types.SimpleNamespace(evaluations={"samples": lambda number, params: task}, picture=run.system.picture)
     monkeypatch.setitem(run.config.eval, "sample_format", form)
     monkeypatch.setitem(run.config.eval, "num_samples", 40)
     for _ in range(2):  # what is there stays

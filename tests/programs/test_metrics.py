@@ -107,7 +107,7 @@ def test_features_that_cannot_be_had_are_told_in_one_sentence(tmp_path, settings
 
 def test_metrics_need_samples(tmp_path):
     config = compared(enable_metrics=True, enable_sampling=False)
-    with pytest.raises(ValueError, match="enable_sampling = False makes none; set both"):
+    with pytest.raises(ValueError, match="but the evaluations are none; set config.eval.enable_sampling = True"):
         untrained(config, tmp_path)
 
 

@@ -66,6 +66,7 @@ def evaluated(folder, number, results=None, columns=None, **kwargs):
         "results": results_of(number, **kwargs) if results is None else results,
         "columns": [column.to_dict() for column in (columns_of(**kwargs) if columns is None else columns)],
         "grid": "samples.png",
+        "subject": ["digits", "ncsnpp", "subvpsde"],
         "config": {
             "data": {"dataset": "digits"},
             "model": {"name": "ncsnpp"},

@@ -52,7 +52,7 @@ def test_samples_are_never_held_all_together(tmp_path):
     assert sum(len(batch) for batch in read_batches(tmp_path / "many.npz", 100)) == 1024
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_samples_of_any_rank_are_written_in_their_own_type(tmp_path, dtype):
     x = np.arange(24).reshape(4, 6).astype(dtype)
     write_npz(tmp_path / "ours.npz", 4, [x[:3], x[3:]])

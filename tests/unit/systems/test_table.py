@@ -68,3 +68,22 @@ def test_a_config_stored_before_systems_were_named_is_a_classifier_by_its_networ
         del stored["system"]
         assert default.from_json(stored).system == default.complete(stored)["system"] == system
         assert default.from_json(stored | {"system": "own:Own"}).system == "own:Own"
+
+
+def test_the_evaluations_are_those_of_the_switches_or_those_that_are_named():
+    config = tiny()
+    config.eval.update(enable_loss=True, enable_bpd=False, enable_sampling=True)
+    assert make_system(context(config)).enabled == ("loss", "samples")
+    config.eval.tasks = ("bits_per_dim",)
+    assert make_system(context(config)).enabled == ("bits_per_dim",)
+    config.eval.tasks = ("bits_per_dims",)
+    with pytest.raises(ValueError, match="config.eval.tasks = 'bits_per_dims' is not .*nearest: bits_per_dim"):
+        make_system(context(config))
+    config.eval.update(tasks=("loss",), enable_metrics=True)
+    with pytest.raises(ValueError, match="compares samples with data, but the evaluations are loss; set"):
+        make_system(context(config))
+    config = tiny(num_labels=10)
+    presets.classifier(config)
+    assert make_system(context(config)).enabled == ("loss",)
+    config.eval.enable_loss = False
+    assert make_system(context(config)).enabled == ()
