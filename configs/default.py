@@ -12,6 +12,7 @@ from configs import validation
 from configs.keys import Mismatch, differences, flatten, set_value, to_json, unknown_key
 from configs.sections import KEYS, SECTIONS
 from configs.stored import migrated
+from core.imports import is_from_file, named_by_file, named_by_user
 
 __all__ = [
     "KEYS",
@@ -23,6 +24,7 @@ __all__ = [
     "get_config",
     "is_fixed",
     "mismatch",
+    "name_imports",
     "to_json",
     "validate",
 ]
@@ -69,14 +71,23 @@ def _changes(key: str) -> str:
 def from_json(stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """The config that `to_json` wrote, perhaps of an earlier version; keys that it lacks have their defaults.
 
+    Import paths in it are not followed unless the user names them, too (`core.imports`).
     Errors: ValueError, one sentence, for a key that does not exist.
     """
     config = get_config()
     for key, value in flatten(migrated(stored)):
         if key not in KEYS:
             raise unknown_key(key, KEYS)
+        named_by_file(value)
         set_value(config, key, tuple(value) if isinstance(value, list) else value)
     return config
+
+
+def name_imports(config: ml_collections.ConfigDict) -> None:
+    """Says that the user names the import paths of a config, except those that so far only a file names."""
+    for _, value in flatten(config):
+        if not isinstance(value, tuple) and not is_from_file(value):
+            named_by_user(value)
 
 
 def complete(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import default
+from core.imports import named_by_user
 from programs import restore_run
 from training.checkpoint import CheckpointError, peek_config
 
@@ -26,6 +27,8 @@ def stored_config(argv: Sequence[str]) -> ConfigDict | None:
     number = first if mode == "eval" else number
     asked = int(number) if number is not None and number.isdecimal() else None
     folder = pathlib.Path(workdir) / restore_run.FOLDER
+    for key in default.KEYS:
+        named_by_user(value_of(argv, f"config.{key}"))
     try:
         return default.from_json(peek_config(folder, asked))
     except CheckpointError:

@@ -117,9 +117,8 @@ def config_to_use(given: ConfigDict, stored: ConfigDict, spec: DataSpec | None, 
         for key, value in default.flatten(stored):
             section, _, name = key.rpartition(".")
             part = config[section] if section else config
-            if default.mismatch(key) != "given" and not _is_step_count(key, stored):
-                if part[name] != value:
-                    taken.append(f"{key} = {value!r}")
+            if default.mismatch(key) != "given" and not _is_step_count(key, stored) and part[name] != value:
+                taken.append(f"{key} = {value!r}")
                 part[name] = value
     if taken:
         logging.info("as the checkpoint was trained: %s", ", ".join(taken))

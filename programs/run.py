@@ -65,6 +65,7 @@ class Run:
         Errors: CheckpointError; ConfigMismatchError where the config describes another model; see `Run`.
         """
         workdir = pathlib.Path(workdir)
+        default.name_imports(config)
         stored, spec = restore_run.config_of(workdir, number), restore_run.spec_of(workdir, number)
         return cls(restore_run.config_to_use(config, stored, spec, workdir), workdir, devices, spec)
 

@@ -6,8 +6,9 @@ from configs.keys import Key
 KEYS = {
     "dataset": Key(
         "CIFAR10",
-        "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, `npz:PATH` "
-        "or `cifar10:PATH`. Empty: has to be given on the command line.",
+        "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, "
+        "`npz:PATH`, `cifar10:PATH` or a function `package.module:function`. Empty: has to be given on the command "
+        "line.",
         changes="model",
         mismatch="given",
     ),

@@ -1,7 +1,15 @@
-"""Data sets that a user names by a path: `folder:PATH`, `zip:PATH`, `npy:PATH`, `npz:PATH`, `cifar10:PATH`."""
+"""Data sets that a user names: `folder:PATH`, `zip:PATH`, `npy:PATH`, `npz:PATH`, `cifar10:PATH`, or a function.
 
+A function has the import path `package.module:function`; it takes the split, train or test, and returns a `Source`.
+"""
+
+import difflib
+import functools
 from collections.abc import Callable
 
+import numpy as np
+
+from core.imports import import_object
 from data.readers.arrays import open_npy, open_npz
 from data.readers.cifar import open_cifar10
 from data.readers.folders import open_folder, open_zip
@@ -17,18 +25,53 @@ FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
 
 
 def is_own(dataset: str) -> bool:
-    """Whether a data set is given as a form and a path."""
+    """Whether a data set is given as a form and a path, or as an import path."""
     return ":" in dataset
 
 
 def open_own(dataset: str, split: str, reading: Reading) -> Source:
     """The split train or test. Errors: ValueError, FileNotFoundError, one sentence that names the file."""
     form, _, path = dataset.partition(":")
+    if _is_function(form, path):
+        return _returned(import_object("config.data.dataset =", dataset, "function"), dataset, _checked(dataset, split))
     if form.lower() not in FORMS or not path:
         raise ValueError(
             f"config.data.dataset = {dataset!r} is not a form and a path; choose one of "
-            f"{', '.join(f'{form}:PATH' for form in FORMS)}, or a data set by its name."
+            f"{', '.join(f'{form}:PATH' for form in FORMS)}, a function package.module:function, or a data set by its "
+            "name."
         )
+    return FORMS[form.lower()](path, _checked(dataset, split), reading)
+
+
+def _checked(dataset: str, split: str) -> str:
     if split not in ("train", "test"):
         raise ValueError(f"{dataset} has the splits train and test, not {split!r}.")
-    return FORMS[form.lower()](path, split, reading)
+    return split
+
+
+def _is_function(form: str, path: str) -> bool:
+    """Whether this is an import path, and not a form, perhaps misspelt."""
+    is_form = form.lower() in FORMS or difflib.get_close_matches(form.lower(), FORMS, cutoff=0.75)
+    return path.isidentifier() and all(part.isidentifier() for part in form.split(".")) and not is_form
+
+
+@functools.lru_cache(maxsize=4)  # the shape of the data is asked for before the data
+def _returned(function: Callable[[str], Source], dataset: str, split: str) -> Source:
+    """The source that a function returns, its first example tried. Errors: ValueError for anything else."""
+    source = function(split)
+    if not isinstance(source, Source) or not len(source):
+        what = "no examples" if isinstance(source, Source) else f"a {type(source).__name__}"
+        raise ValueError(f"{dataset} returned {what} for the split {split}; return a data.source.Source of examples.")
+    expected = {name: (field.dtype, (1, *field.shape)) for name, field in source.fields.items()}
+    found = {name: (array.dtype.name, array.shape) for name, array in source.fetch(np.arange(1)).items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{dataset} says that {name} of one example is {_described(expected.get(name))}, but fetches "
+                f"{_described(found.get(name))}; correct its fields or its fetch."
+            )
+    return source
+
+
+def _described(array: tuple[str, tuple[int, ...]] | None) -> str:
+    return "missing" if array is None else f"{array[0]} {array[1]}"

@@ -164,3 +164,32 @@ def test_a_damaged_config_of_a_checkpoint_is_one_sentence(tmp_path):
     (workdir / restore_run.FOLDER / "1" / "config" / "metadata").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
         main.stored_config(["main.py", "--mode=sample", f"--workdir={workdir}"])
+
+
+def test_code_that_a_checkpoint_names_is_run_only_if_the_user_names_it(tmp_path, command_line, monkeypatch):
+    config = tiny()
+    with config.unlocked():
+        config.data.dataset, config.eval.features = "own_set:source", "own_set:features"
+        config.data.shape, config.data.num_levels = (8, 8, 3), 256
+    workdir = checkpoint(config, tmp_path, DataSpec(labeled(Field((8, 8, 3), "uint8", 256), 10)))
+    marker = tmp_path / "was_imported"
+    (tmp_path / "own_set.py").write_text(
+        f"""open({str(marker)!r}, "w").close()
+import numpy as np
+from data.source import from_arrays
+def source(split):
+    return from_arrays("own", np.zeros((4, 8, 8, 3), np.uint8), np.arange(4) % 10, num_classes=10)
+def features(x):
+    return {{"features": x.reshape(len(x), -1)}}
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    given = command_line("--mode=eval", f"--workdir={workdir}")
+    run = Run.of_checkpoint(given.config, workdir)
+    for use in (lambda: run.train, lambda: run.extractor):
+        with pytest.raises(ValueError, match="'own_set:.*' is code that a checkpoint names, which is not run unasked"):
+            use()
+    assert not marker.exists() and run.spec.shape == (8, 8, 3)  # what it knows of the data is in the checkpoint
+    named = ("--config.data.dataset=own_set:source", "--config.eval.features", "own_set:features")
+    run = Run.of_checkpoint(command_line("--mode=eval", f"--workdir={workdir}", *named).config, workdir)
+    assert len(run.train) == 4 and run.extractor.name == "own_set:features" and marker.exists()
