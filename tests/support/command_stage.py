@@ -39,6 +39,7 @@ OF_DATA = {
     "FFHQ": ["data.image_size=8", "data.data_dir=data", *LEVELS],
     "folder:PATH": ["data.image_size=8"],
     FEW: ["data.image_size=8"],
+    "my_data:waves": [],
     **{name: ["data.data_dir={tfds}"] for name in EMBEDDED},
 }
 TRAINING = [
@@ -178,9 +179,10 @@ class Stage:
         Image.fromarray((np.arange(64).reshape(8, 8) % 2 * 255).astype(np.uint8)).save(self.inputs / "M.png")
         shutil.copy(CHECKPOINTS / "torch_ncsnpp_ve_cont" / "checkpoint_5.pth", self.inputs / "checkpoint_24.pth")
         np.savez(self.inputs / "random.npz", allow_pickle=False, **recipe.inception_state(recipe.inception_shapes()))
-        for block in BLOCK.finditer((ROOT / "docs/howto/features.md").read_text(encoding="utf-8")):
-            if block[2].startswith("# my_features.py"):
-                (self.inputs / "my_features.py").write_text(block[2], encoding="utf-8")
+        for page, module in (("features", "my_features.py"), ("data", "my_data.py")):
+            for block in BLOCK.finditer((ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8")):
+                if block[2].startswith(f"# {module}"):
+                    (self.inputs / module).write_text(block[2], encoding="utf-8")
 
     def folder(self, subject=None):
         """A new folder with the inputs; what commands write stays in it."""
