@@ -4,9 +4,10 @@ It reads no checkpoint and trains nothing; of the config, only the data matter.
 """
 
 import copy
+import dataclasses
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from reports.sheets import sample_grid, write_png
 
 PAIRS = 2000  # examples whose pairwise distances are computed (Song and Ermon 2020, technique 1)
 BATCH = 256  # other examples in memory at a time
-SHOWN = 64  # examples in the grid
+SHOWN, SHOWN_VALUES = 64, 4  # examples in the grid; values of the example of a field
 STATISTICS, GRID = "inspect/data.json", "inspect/examples.png"  # files in the workdir
 
 
@@ -44,9 +45,12 @@ def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
     """Statistics of a source, of the values as loaded; those under "suggested" are in the units of the network.
 
     "mean" and "std" are over all examples and dimensions (Welford's algorithm, batch by batch); "max_distance" is the
-    largest Euclidean distance between any two of up to 2,000 examples, spread evenly over the source.
+    largest Euclidean distance between any two of up to 2,000 examples, spread evenly over the source. "fields" has an
+    entry for each of them: name, shape, dtype, levels or classes, range, and its first values in the first
+    example.
     """
-    count, mean, squares, low, high = 0, 0.0, 0.0, math.inf, -math.inf
+    count, mean, squares = 0, 0.0, 0.0
+    ranges = dict.fromkeys(source.fields, (math.inf, -math.inf))
     labels = np.zeros(max(source.num_classes, 1), np.int64)
     for start in range(0, len(source), BATCH):
         batch = source.fetch(np.arange(start, min(start + BATCH, len(source))))
@@ -56,7 +60,8 @@ def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
         squares += ((values - values.mean()) ** 2).sum() + delta**2 * count * values.size / (count + values.size)
         mean += delta * values.size / (count + values.size)
         count += values.size
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        for name, (low, high) in ranges.items():
+            ranges[name] = min(low, float(batch[name].min())), max(high, float(batch[name].max()))
     distance, used = _max_distance(source)
     statistics: dict[str, Any] = {
         "num_train": len(source),
@@ -68,12 +73,28 @@ def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
         "class_counts": labels if source.num_classes else [],
         "mean": mean,
         "std": math.sqrt(squares / count),
-        "minimum": low,
-        "maximum": high,
+        "minimum": ranges["x"][0],
+        "maximum": ranges["x"][1],
         "max_distance": distance,
         "max_distance_of": used,
+        "fields": _fields(source, ranges),
     }
     return statistics | {"suggested": suggest(statistics, config)}
+
+
+def _fields(source: Source, ranges: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    """What is known of each field, with its first values in the first example."""
+    first = source.fetch(np.arange(1))
+    return [
+        {
+            "name": name,
+            **dataclasses.asdict(field),
+            "minimum": low,
+            "maximum": high,
+            "example": first[name].ravel()[:SHOWN_VALUES],
+        }
+        for (name, field), (low, high) in zip(source.fields.items(), ranges.values(), strict=True)
+    ]
 
 
 def suggest(statistics: dict[str, Any], config: ConfigDict) -> dict[str, Any]:
@@ -118,7 +139,33 @@ def table(statistics: dict[str, Any]) -> str:
         f"  --config.{key}={value:.4g}" if isinstance(value, float) else f"  --config.{key}={value}"
         for key, value in statistics["suggested"].items()
     )
-    return "\n".join([*(f"{name:<20}{value}" for name, value in rows.items()), "suggested settings", flags])
+    shown = [f"{name:<20}{value}" for name, value in rows.items()]
+    return "\n".join([*shown, "fields", *_table_of_fields(statistics["fields"]), "suggested settings", flags])
+
+
+def _table_of_fields(fields: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each field: name, shape, dtype, range, what its values are, and an example."""
+    lines = []
+    for field in fields:
+        classes, values = field["class_names"], field["example"]
+        kind = f"{field['num_levels']} levels" if field["num_levels"] else "values"
+        if field["num_classes"]:
+            kind = f"{field['num_classes']} classes" + (f": {', '.join(classes[:4])}" if classes else "")
+        elif field["name"] == "label":
+            kind = "no classes"
+        example = classes[values[0]] if classes else " ".join(f"{value:g}" for value in values)
+        lines.append(
+            (
+                field["name"],
+                " x ".join(map(str, field["shape"])) or "one",
+                field["dtype"],
+                f"{field['minimum']:g} to {field['maximum']:g}",
+                kind + (", ..." if len(classes) > 4 else ""),
+                f"such as {example}" + (" ..." if math.prod(field["shape"]) > len(values) else ""),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def _has_largest_noise(config: ConfigDict) -> bool:

@@ -52,6 +52,23 @@ def test_the_statistics_are_those_of_the_whole_train_split(tmp_path):
         assert grid.mode == "L" and grid.size[0] > 8 * 6
 
 
+def test_every_field_is_shown_with_its_range_and_an_example(tmp_path):
+    further = {"tokens": np.arange(40).reshape(20, 2), "kind": np.array(["cat", "dog"])[np.arange(20) % 2]}
+    further["age"] = np.linspace(0, 9.5, 20)
+    np.savez(tmp_path / "a.npz", x=np.full((20, 4, 4, 1), 7, np.uint8), y=np.arange(20) % 3, **further)
+    statistics = inspect.inspect(config_of(f"npz:{tmp_path}/a.npz", test_every=0), tmp_path)
+    lines = [" ".join(line.split()) for line in inspect.table(statistics).splitlines()]
+    assert lines[lines.index("fields") + 1 : lines.index("suggested settings")] == [
+        "x 4 x 4 x 1 uint8 7 to 7 256 levels such as 7 7 7 7 ...",
+        "label one int32 0 to 2 3 classes such as 0",
+        "tokens 2 uint8 0 to 39 40 levels such as 0 1",
+        "kind one int32 0 to 1 2 classes: cat, dog such as cat",
+        "age one float32 0 to 9.5 values such as 0",
+    ]
+    stored = json.loads((tmp_path / "inspect" / "data.json").read_text())["fields"]
+    assert stored[2]["example"] == [0, 1] and stored[3]["class_names"] == ["cat", "dog"]
+
+
 def test_floats_are_scaled_to_zero_mean_and_unit_deviation(tmp_path):
     series = np.random.default_rng(0).normal(3, 20, (50, 9, 1))
     np.save(tmp_path / "x.npy", series)
