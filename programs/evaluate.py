@@ -132,10 +132,10 @@ def evaluate_checkpoint(
     _same_settings(run, directory)
     results: dict[str, Any] = {}
     columns: list[Column] = []
-    params = run.devices.replicate_params(state.ema_params)
+    variables = run.devices.replicate_params(state.averaged_variables)
     for name in run.system.enabled:
         with _timed(directory, name, worker):
-            task = run.system.evaluations[name](number, params)
+            task = run.system.evaluations[name](number, variables)
             results[task.name] = run_task(task, directory, worker)
         columns += [column.below(task.name) for column in task.columns]
         shown = ", ".join(f"{key} {value:.6g}" for key, value in results[task.name].items())

@@ -68,7 +68,7 @@ def execute(
     """
     asked = {**dataclasses.asdict(request), "number": number, "output": output}
     number, state = restore_run.restore(run.config, run.workdir, number, run.devices.replicated)
-    result = sample(state.ema_params, number)
+    result = sample(state.averaged_variables, number)
     directory = folder(run.workdir, request.task, output)
     write_png(directory / PICTURE, result.picture)
     write_arrays(directory / ARRAYS, result.arrays)

@@ -26,7 +26,7 @@ from runtime.signals import StopRequest
 from systems.base import Generate
 from training.compile import Snapshot, Steps, TestLoss, compile_steps, make_snapshot, make_test_loss
 from training.loop import Trainer, TrainingData, Workdir, open_workdir
-from training.objectives.base import make_loss_fn
+from training.objectives.base import Variables, make_loss_fn
 from training.progress import Progress
 from training.resume import config_changes, resume
 from training.settings import TrainSettings
@@ -137,8 +137,10 @@ def _snapshot(run: Run, generate: Generate | None) -> Snapshot | None:
     if generate is None or not run.config.training.snapshot_sampling:
         return None
 
-    def sample(params: Any, number: int) -> dict[str, Array]:
-        return generate(run.devices.replicate_params(params), system.sample_keys(number, 0, num), system.labels(0, num))
+    def sample(variables: Variables, number: int) -> dict[str, Array]:
+        return generate(
+            run.devices.replicate_params(variables), system.sample_keys(number, 0, num), system.labels(0, num)
+        )
 
     return make_snapshot(sample, system.picture, run.workdir / "samples")
 

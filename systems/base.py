@@ -29,8 +29,8 @@ from systems.requests.base import RequestTask
 from systems.requests.generate import UNCONDITIONAL
 from training.objectives.base import UNWEIGHTED, Batch, Variables, weighted
 
-Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, averaged parameters) -> task
-Generate = Callable[[Any, Array, Array | None], dict[str, Array]]
+Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, its averaged variables) -> task
+Generate = Callable[[Variables, Array, Array | None], dict[str, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class System(abc.ABC):
 
     @property
     def generate(self) -> Generate | None:
-        """`(params, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`; None without samples."""
+        """`(variables, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`; None: no samples."""
         return None
 
     def open_guide(self) -> None:  # noqa: B027  most systems have no guide
@@ -133,12 +133,12 @@ class System(abc.ABC):
 
         return jax.jit(loss)
 
-    def loss_task(self, number: int, params: Any) -> Task:
+    def loss_task(self, number: int, variables: Variables) -> Task:
         """The training loss of each test example, at a time and noise of its own."""
         key = fold_in(self.key, RunKey.LOSS)
 
         def losses(batch: dict[str, Any]) -> Array:
-            return self.evaluation_loss({"params": params}, keys_at(key, batch["index"]), self.on_devices(batch))
+            return self.evaluation_loss(variables, keys_at(key, batch["index"]), self.on_devices(batch))
 
         return loss_task(*self.batches(self.context.splits.test), losses)
 

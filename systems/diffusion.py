@@ -24,7 +24,7 @@ from runtime.memory import MemoryBoundedSampler, free_bytes
 from systems.base import Context, Evaluation, Generate, System
 from systems.requests.base import RequestTask
 from systems.requests.table import REQUESTS
-from training.objectives.base import Batch
+from training.objectives.base import Batch, Variables
 
 SWITCHES = {"loss": "enable_loss", "bits_per_dim": "enable_bpd", "samples": "enable_sampling"}  # published, in `eval`
 
@@ -78,7 +78,7 @@ class Diffusion(System):
 
     @functools.cached_property
     def generate(self) -> Generate:
-        """`(params, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`, compiled.
+        """`(variables, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`, compiled.
 
         One program for all samples, or for as many at a time as fit into a device that reports its memory.
         With `sampling.trajectory = K` also "states" [num, K, ...]: states along the way.
@@ -94,7 +94,7 @@ class Diffusion(System):
         device = self.devices.mesh.devices.flat[0]
         alone = jax.process_count() == 1  # several processes would have to agree
         compiled = MemoryBoundedSampler(jax.jit(fn), self.devices.count, lambda: free_bytes(device) if alone else 0)
-        return lambda params, keys, labels: compiled(params, self.guide.params, keys, labels)
+        return lambda variables, keys, labels: compiled(variables["params"], self.guide.params, keys, labels)
 
     def labels(self, start: int, num: int) -> Array | None:
         """The class labels of samples start ... start + num - 1, each class in turn; None without classes."""
@@ -102,25 +102,27 @@ class Diffusion(System):
             return None
         return jnp.arange(start, start + num) % self.guide.num_labels
 
-    def samples_task(self, number: int, params: Any) -> Task:
+    def samples_task(self, number: int, variables: Variables) -> Task:
         """Samples 0 ... eval.num_samples - 1 of a checkpoint."""
         settings = self.config.eval
         size = self.devices.round_up(min(settings.batch_size, settings.num_samples))
 
         def sample(start: int, count: int) -> dict[str, np.ndarray]:
             keys, labels = self.sample_keys(number, start, count), self.labels(start, count)
-            return jax.device_get(self.generate(params, keys, labels))
+            return jax.device_get(self.generate(variables, keys, labels))
 
         return samples_task(settings.num_samples, size, sample)
 
-    def bits_per_dim_task(self, number: int, params: Any) -> Task:
+    def bits_per_dim_task(self, number: int, variables: Variables) -> Task:
         """Bits (or nats) per dimension of each example, exactly once (times `eval.bpd_repeats`)."""
         key, source = fold_in(self.key, RunKey.LIKELIHOOD), self.context.splits.named(self.config.eval.bpd_dataset)
-        learned = functools.cache(lambda: self.learned_dequantization(params))  # not where all rounds are done
+        learned = functools.cache(
+            lambda: self.learned_dequantization(variables["params"])
+        )  # not where all rounds are done
 
         def evaluate(batch: dict[str, Any]) -> dict[str, Array]:
             keys = keys_at(fold_in(key, batch["repeat"]), batch["index"])
-            return self.bits_per_dim(params, keys, self.on_devices(batch), learned())
+            return self.bits_per_dim(variables["params"], keys, self.on_devices(batch), learned())
 
         name, repeats = likelihood.quantity(source.num_levels), self.config.eval.bpd_repeats
         return per_example_task(name, *self.batches(source), evaluate, quantity=name, repeats=repeats, rank=2)

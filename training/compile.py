@@ -150,13 +150,13 @@ def make_snapshot(
 ) -> Snapshot:
     """Writes a grid of samples of the averaged parameters; all processes compute them, the first one writes.
 
-    `sample(params, number of the snapshot)`: "samples" [N, ...], "num_evals" and perhaps "states" [N, K, ...], which
+    `sample(variables, number of the snapshot)`: "samples" [N, ...], "num_evals" and perhaps "states" [N, K, ...], which
     become a GIF. `grid_of(samples)`: uint8 [H, W, C].
     """
 
     def snapshot(state: TrainState, number: int, step: int, log: MetricsLog) -> None:
         began = time.perf_counter()
-        found = _fetch(sample(state.ema_params, number))
+        found = _fetch(sample(state.averaged_variables, number))
         if jax.process_index() != 0:
             return
         grid, path = grid_of(found["samples"]), directory / f"snapshot_{number}.png"

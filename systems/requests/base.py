@@ -11,6 +11,7 @@ import numpy as np
 
 from core.arrays import Array
 from data.images import read_array, read_examples
+from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # systems have tables of their tasks
     from systems.base import System
@@ -43,7 +44,7 @@ class SampleResult(NamedTuple):
     figures: dict[str, Any]
 
 
-SampleFn = Callable[[Any, int], SampleResult]  # (averaged parameters, number of the checkpoint)
+SampleFn = Callable[[Variables, int], SampleResult]  # (averaged variables, number of the checkpoint)
 
 
 class RequestTask(NamedTuple):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
 from systems.requests.base import Request, RequestTask, SampleFn, SampleResult, batch_size, in_batches
+from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # systems have tables of their tasks
     from systems.base import System
@@ -52,7 +53,7 @@ def by_class(system: "Diffusion", request: ByClass) -> SampleFn:
 
 
 def _generated(
-    system: "System", labels: np.ndarray | None, num: int, columns: int | None, params: Any, number: int
+    system: "System", labels: np.ndarray | None, num: int, columns: int | None, variables: Variables, number: int
 ) -> SampleResult:
     """`num` samples, of the classes `labels` [num] where there are any; keys are those of an evaluation's samples."""
     assert system.generate is not None  # otherwise the system has no such tasks
@@ -61,7 +62,7 @@ def _generated(
     def generate(rows: np.ndarray) -> dict[str, Array]:
         keys = keys_at(fold_in(fold_in(system.key, RunKey.SAMPLE), number), rows)
         asked = None if labels is None else jnp.asarray(labels[rows])
-        return draw(params, *system.devices.shard_rows((keys, asked)))
+        return draw(variables, *system.devices.shard_rows((keys, asked)))
 
     found = in_batches(generate, num, batch_size(system, num))
     arrays = {"arr_0": found["samples"]} | ({} if labels is None else {"labels": labels})

@@ -26,6 +26,7 @@ from systems.requests.base import (
     to_network,
 )
 from systems.requests.generate import check_labels
+from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its tasks
     from systems.diffusion import Diffusion
@@ -54,10 +55,10 @@ def encoding(system: "Diffusion", request: Input) -> SampleFn:
 
 
 def _encoded(
-    system: "Diffusion", request: Input, names: list[str], x: np.ndarray, params: Any, number: int
+    system: "Diffusion", request: Input, names: list[str], x: np.ndarray, variables: Variables, number: int
 ) -> SampleResult:
-    encoded = _solve(system, request, latent.encode, params, x)
-    decoded = _solve(system, request, latent.decode, params, encoded["x"])
+    encoded = _solve(system, request, latent.encode, variables, x)
+    decoded = _solve(system, request, latent.decode, variables, encoded["x"])
     error = np.asarray(latent.round_trip_error(jnp.asarray(x), jnp.asarray(decoded["x"])))
     cells = np.stack([to_levels(system, x), to_levels(system, decoded["x"])], axis=1).reshape(-1, *system.spec.shape)
     figures = {
@@ -83,9 +84,11 @@ def decoding(system: "Diffusion", request: Decoding) -> SampleFn:
     return functools.partial(_decoded, system, request, codes.astype(np.float32))
 
 
-def _decoded(system: "Diffusion", request: Decoding, codes: np.ndarray, params: Any, number: int) -> SampleResult:
+def _decoded(
+    system: "Diffusion", request: Decoding, codes: np.ndarray, variables: Variables, number: int
+) -> SampleResult:
     tempered = np.asarray(latent.temper(jnp.asarray(codes), request.temperature))
-    decoded = _solve(system, request, latent.decode, params, tempered)
+    decoded = _solve(system, request, latent.decode, variables, tempered)
     levels = to_levels(system, decoded["x"])
     return SampleResult(
         system.picture(levels),
@@ -107,21 +110,21 @@ def interpolation(system: "Diffusion", request: Interpolation) -> SampleFn:
 
 
 def _interpolated(
-    system: "Diffusion", request: Interpolation, names: list[str], x: np.ndarray, params: Any, number: int
+    system: "Diffusion", request: Interpolation, names: list[str], x: np.ndarray, variables: Variables, number: int
 ) -> SampleResult:
     """`num_samples` images from each image to the next, both included."""
     frames = max(request.num_samples, 2)
-    encoded = _solve(system, request, latent.encode, params, x)
+    encoded = _solve(system, request, latent.encode, variables, x)
     codes = latent.interpolate(jnp.asarray(encoded["x"][:-1]), jnp.asarray(encoded["x"][1:]), frames)
     codes = latent.temper(jnp.moveaxis(codes, 0, 1).reshape(-1, *system.spec.shape), request.temperature)
-    decoded = _solve(system, request, latent.decode, params, np.asarray(codes))
+    decoded = _solve(system, request, latent.decode, variables, np.asarray(codes))
     levels = to_levels(system, decoded["x"])
     figures = {"names": names, "num_evals": encoded["num_evals"], "num_evals_back": decoded["num_evals"]}
     return SampleResult(system.picture(levels, frames), {"arr_0": levels, "latents": np.asarray(codes)}, figures)
 
 
 def _solve(
-    system: "Diffusion", request: Input, solve: Callable[..., Any], params: Any, x: np.ndarray
+    system: "Diffusion", request: Input, solve: Callable[..., Any], variables: Variables, x: np.ndarray
 ) -> dict[str, Any]:
     """`latent.encode` or `latent.decode` of x [N, ...], in batches."""
     flow = _flow(system, request)
@@ -133,7 +136,9 @@ def _solve(
 
     return in_batches(
         lambda rows: compiled(
-            params, system.guide.params, *system.devices.shard_rows((jnp.asarray(x[rows]), request.labels_of(rows)))
+            variables["params"],
+            system.guide.params,
+            *system.devices.shard_rows((jnp.asarray(x[rows]), request.labels_of(rows))),
         ),
         len(x),
         batch_size(system, len(x)),

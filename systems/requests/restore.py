@@ -30,6 +30,7 @@ from systems.requests.base import (
     to_unit,
 )
 from systems.requests.generate import check_labels
+from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its tasks
     from systems.diffusion import Diffusion
@@ -110,7 +111,7 @@ def _restored(
     request: Restoration,
     problem: Problem,
     sampler: inverse.PosteriorSampler,
-    params: Any,
+    variables: Variables,
     number: int,
 ) -> SampleResult:
     """Several samples of each example, conditioned on its measurement."""
@@ -132,7 +133,7 @@ def _restored(
     def generate(rows: np.ndarray) -> dict[str, Array]:
         keys = jax.vmap(jax.random.fold_in)(keys_at(fold_in(key, RestorationKey.POSTERIOR), rows // S), rows % S)
         keys, labels, given = system.devices.shard_rows((keys, request.labels_of(rows // S), y[rows // S]))
-        return compiled(params, system.guide.params, keys, labels, operator, given)
+        return compiled(variables["params"], system.guide.params, keys, labels, operator, given)
 
     found = in_batches(generate, N * S, batch_size(system, N * S))
     samples = found["samples"].reshape(N, S, *system.spec.shape)
