@@ -41,9 +41,10 @@ from builders.devices import make_devices, set_num_cpu_devices
 from builders.network import example_inputs, make_network
 from builders.process import make_sde
 from builders.sampler import make_sampler
-from builders.score import make_score_of
+from builders.score import make_predict_of
 from configs import default, presets
 from core.keys import example_keys
+from corruption.predictions import score_of
 from likelihood.divergence import sample_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
 from runtime import malloc
@@ -87,13 +88,15 @@ def check(config: ConfigDict, params: Any, work: Any) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     x0 = jnp.asarray(rng.random((4, 32, 32, 3), np.float32))
     t, z = jnp.asarray([0.05, 0.3, 0.6, 0.95]), jnp.asarray(rng.standard_normal(x0.shape, np.float32))
-    sde, score_of = make_sde(config), make_score_of(config)
+    sde, predict_of = make_sde(config), make_predict_of(config)
 
     def loss(params: Any) -> Any:
-        return jnp.mean(denoising_score_matching(score_of(params, {}, None), sde, x0, t, z, reduce_mean=False))
+        return jnp.mean(denoising_score_matching(predict_of(params, {}, None), sde, x0, t, z, reduce_mean=False))
 
     with jax.default_matmul_precision("highest"):
-        score = np.asarray(jax.jit(lambda p: score_of(p, {}, None)(sde.perturb(x0, t, z), t))(params))
+        score = np.asarray(
+            jax.jit(lambda p: score_of(predict_of(p, {}, None)(sde.perturb(x0, t, z), t), sde, t))(params)
+        )
         value, gradient = jax.jit(jax.value_and_grad(loss))(params)
     their_score, their_value, their_gradient = work.exact(*map(np.asarray, (x0, t, z)))
     axes = (1, 2, 3)
@@ -125,9 +128,9 @@ def training(config: ConfigDict, work: Any, steps: int) -> Pair:
 def sampling(config: ConfigDict, params: Any, work: Any) -> Pair:
     """A batch of samples in both frameworks."""
     sampler: Any = make_sampler(config)
-    score_of, devices = make_score_of(config), make_devices(config)
+    predict_of, devices = make_predict_of(config), make_devices(config)
     shape = (config.training.batch_size, 32, 32, 3)
-    sample = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape).x)
+    sample = jax.jit(lambda params, keys: sampler(keys, predict_of(params, {}, None), shape).x)
     replicated = jax.device_put(params, devices.replicated)
     keys = jax.device_put(example_keys(jax.random.key(2), shape[0]), devices.batch_sharding)
     return Pair(lambda: np.asarray(sample(replicated, keys)), work.sampling(shape, sampler.times), shape[0])
@@ -140,7 +143,7 @@ def likelihoods(
 
     The comparisons are at the same tolerance, at about the same error, and with `num` evaluations.
     """
-    sde, score_of, eps = make_sde(config), make_score_of(config), config.eval.bpd_eps
+    sde, predict_of, eps = make_sde(config), make_predict_of(config), config.eval.bpd_eps
     batch, devices = config.training.batch_size, make_devices(config)
     x = np.random.default_rng(3).random((batch, 32, 32, 3), np.float32)
     probes = sample_probes("rademacher", example_keys(jax.random.key(3), batch), x.shape)
@@ -149,7 +152,7 @@ def likelihoods(
     @functools.partial(jax.jit, static_argnums=(3, 4))
     def solve(params: Any, x: Any, probes: Any, solver: str, factor: float) -> Any:
         limits = {"eps": eps, "rtol": factor * tolerance, "atol": factor * tolerance, "solver": solver}
-        result = log_likelihood(score_of(params, {}, None), sde, x, probes, **limits)
+        result = log_likelihood(predict_of(params, {}, None), sde, x, probes, **limits)
         return result.logp_nats, result.num_evals
 
     @jax.jit
@@ -157,7 +160,7 @@ def likelihoods(
         def step(carry: Any, interval: Any) -> Any:
             (x, logp), (t, dt) = carry, interval
             times = jnp.full((batch,), t)
-            drift, divergence = drift_and_divergence(score_of(params, {}, None), sde, x, times, probes)
+            drift, divergence = drift_and_divergence(predict_of(params, {}, None), sde, x, times, probes)
             return (x + dt * drift, logp + dt * divergence), None
 
         (x, logp), _ = jax.lax.scan(step, (x, jnp.zeros(batch)), (grid[:-1], np.diff(grid)))

@@ -122,8 +122,8 @@ class SeasonalProblem:
         )
         corrector = langevin(snr=variant.snr) if variant.corrections else none()
         sampler = PC(sde, method.wrap_step(reverse_diffusion()), corrector, times, variant.corrections)
-        score_fn = method.wrap_score(prior.score_fn(sde))
-        x = jax.jit(lambda key: sampler(key, score_fn, y.shape, constrain=method.constrain).x)(jax.random.key(0))
+        predict = method.wrap_predict(prior.predict(sde))
+        x = jax.jit(lambda key: sampler(key, predict, y.shape, constrain=method.constrain).x)(jax.random.key(0))
         samples = np.asarray(x, np.float64).reshape(self.num_series, self.num_samples, 48)[..., ~known]
         expected = (measured[:, known] @ self._gain().T)[:, ~known]
         mean_error = float(np.sqrt(np.mean((samples.mean(axis=1) - expected) ** 2)))

@@ -37,17 +37,18 @@ from scipy.integrate import solve_ivp
 from benchmarks import measurement
 from builders.network import example_inputs, make_network
 from builders.process import make_sde
-from builders.score import make_score_of
+from builders.score import make_predict_of
 from builders.shape import data_shape
 from configs import default, presets
 from core.arrays import Array
 from core.keys import example_keys, fold_in
+from corruption.predictions import Predict
 from likelihood import dequantize
 from likelihood.divergence import Divergence, Hutchinson, hutchinson, hutchpp, sample_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
 from programs.run import Run
 from runtime import malloc
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 from training.checkpoint import Checkpoints
 
 METHODS = ("dopri5", "bosh3", "hutchinson 8", "hutchpp 12")
@@ -57,7 +58,7 @@ class Problem(NamedTuple):
     """A model and a batch `x` [B, H, W, C] at time `eps`, with `keys` [B]."""
 
     name: str
-    score_fn: ScoreFn
+    predict: Predict
     sde: SDE
     x: Array
     keys: Array
@@ -73,7 +74,7 @@ def published(problem: Problem, tolerance: float) -> Timed:
     probes = sample_probes("rademacher", fold_in(problem.keys, 0), shape)
 
     def flow(x: Array, t: Array) -> Array:
-        return sde.probability_flow(problem.score_fn, x, t)
+        return sde.probability_flow(problem.predict, x, t)
 
     def trace(x: Array, t: Array) -> Array:
         gradient = jax.grad(lambda x: jnp.sum(flow(x, t) * probes))(x)
@@ -99,7 +100,7 @@ def published(problem: Problem, tolerance: float) -> Timed:
 def fused(problem: Problem, divergence: Divergence, tolerance: float, solver: str = "dopri5") -> Callable[[], Any]:
     """Our solver, compiled as one program."""
     settings: dict[str, Any] = {"eps": problem.eps, "rtol": tolerance, "atol": tolerance, "solver": solver}
-    compiled = jax.jit(lambda x, divergence: log_likelihood(problem.score_fn, problem.sde, x, divergence, **settings))
+    compiled = jax.jit(lambda x, divergence: log_likelihood(problem.predict, problem.sde, x, divergence, **settings))
     return lambda: jax.block_until_ready(compiled(problem.x, divergence))
 
 
@@ -130,7 +131,7 @@ def random_problem(sde: str, image_size: int, batch: int) -> Problem:
     x = 0.5 * jax.random.normal(jax.random.key(1), shape)
     keys = example_keys(jax.random.key(2), batch)
     name = f"{sde} ncsnpp nf16 {image_size}x{image_size}x3, random weights"
-    return Problem(name, make_score_of(config)(params, {}, None), make_sde(config), x, keys, config.eval.bpd_eps)
+    return Problem(name, make_predict_of(config)(params, {}, None), make_sde(config), x, keys, config.eval.bpd_eps)
 
 
 def noise_problem(config: ConfigDict, name: str, batch: int) -> Problem:
@@ -138,8 +139,8 @@ def noise_problem(config: ConfigDict, name: str, batch: int) -> Problem:
     network, shape = make_network(config), (batch, *data_shape(config))
     params = jax.jit(network.init)(jax.random.key(0), *example_inputs(config))["params"]
     x, keys = jax.random.uniform(jax.random.key(1), shape), example_keys(jax.random.key(2), batch)
-    score_fn = make_score_of(config)(params, {}, None)
-    return Problem(f"{name}, random weights", score_fn, make_sde(config), x, keys, config.eval.bpd_eps)
+    predict = make_predict_of(config)(params, {}, None)
+    return Problem(f"{name}, random weights", predict, make_sde(config), x, keys, config.eval.bpd_eps)
 
 
 def trained_problem(config: ConfigDict, name: str, workdir: str, batch: int) -> Problem:
@@ -152,13 +153,13 @@ def trained_problem(config: ConfigDict, name: str, workdir: str, batch: int) -> 
     levels = jnp.asarray(run.test.fetch(np.arange(batch))["x"])
     keys = example_keys(jax.random.key(2), batch)
     x = dequantize.uniform(fold_in(keys, 1), levels, run.test.num_levels, run.config.data.centered)
-    return Problem(name, system.score_of(params, {}, None), system.sde, x, keys, run.config.eval.bpd_eps)
+    return Problem(name, system.predict_of(params, {}, None), system.sde, x, keys, run.config.eval.bpd_eps)
 
 
 def flops_of_evaluation(problem: Problem) -> float:
     """Operations of one evaluation of the drift and an estimate of its divergence, for the batch."""
     return measurement.flops_of(
-        lambda x, t, probe: drift_and_divergence(problem.score_fn, problem.sde, x, t, probe),
+        lambda x, t, probe: drift_and_divergence(problem.predict, problem.sde, x, t, probe),
         problem.x,
         jnp.ones(problem.x.shape[0]),
         problem.x,

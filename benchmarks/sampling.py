@@ -20,7 +20,7 @@ from benchmarks import measurement
 from builders.devices import make_devices, set_num_cpu_devices
 from builders.network import example_inputs, make_network
 from builders.sampler import make_sampler
-from builders.score import make_score_of
+from builders.score import make_predict_of
 from builders.shape import data_shape
 from core.keys import example_keys
 from runtime import malloc
@@ -40,19 +40,19 @@ def main() -> None:
         config.training.batch_size = config.eval.batch_size = args.batch
     set_num_cpu_devices(config, args.cpu_devices, training=False)
     size, dtype, devices = config.training.batch_size, measurement.dtype_of(config), make_devices(config)
-    network, score_of, sampler = make_network(config), make_score_of(config), make_sampler(config)
+    network, predict_of, sampler = make_network(config), make_predict_of(config), make_sampler(config)
     params = jax.jit(network.init, out_shardings=devices.replicated)(jax.random.key(0), *example_inputs(config))[
         "params"
     ]
     shape = (size, *data_shape(config))
-    sample = jax.jit(lambda params, keys: sampler(keys, score_of(params, {}, None), shape)[:2])
+    sample = jax.jit(lambda params, keys: sampler(keys, predict_of(params, {}, None), shape)[:2])
     keys = [jax.device_put(example_keys(jax.random.key(k), size), devices.batch_sharding) for k in (1, 2)]
     lowered = sample.lower(params, keys[0])
     began = time.perf_counter()
     compiled = lowered.compile()
     compile_seconds = time.perf_counter() - began
     flops_per_call = measurement.flops_of(
-        lambda params, x, t: score_of(params, {}, None)(x, t), params, jnp.zeros(shape), jnp.ones(size)
+        lambda params, x, t: predict_of(params, {}, None)(x, t).noise, params, jnp.zeros(shape), jnp.ones(size)
     )
     num_evals = int(compiled(params, keys[0])[1])  # also a warm-up
     facts = {

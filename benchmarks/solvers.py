@@ -164,10 +164,10 @@ def of_mixture(names: list[str], args: argparse.Namespace) -> list[dict]:
     lines = []
     for name in names:
         sde = SDES[name]
-        score_fn = data.score_fn(sde)
+        predict = data.predict(sde)
 
-        def sample(sampler: Sampler, score_fn: Any = score_fn) -> tuple[list[np.ndarray], int]:
-            run = jax.jit(lambda key: sampler(key, score_fn, (num, NUM_DIMS)))
+        def sample(sampler: Sampler, predict: Any = predict) -> tuple[list[np.ndarray], int]:
+            run = jax.jit(lambda key: sampler(key, predict, (num, NUM_DIMS)))
             results = [run(jax.random.key(seed)) for seed in range(args.seeds)]
             return [np.asarray(samples.x) for samples in results], int(results[0].num_evals)
 
@@ -193,7 +193,7 @@ def of_model(args: argparse.Namespace) -> list[dict]:
 
     def sample(sampler: Sampler) -> tuple[list[np.ndarray], int]:
         def fn(params: Any, keys: Array) -> tuple[Array, Array]:
-            samples = sampler(keys, system.score_of(params, {}, None), (num, *run.test.shape))
+            samples = sampler(keys, system.predict_of(params, {}, None), (num, *run.test.shape))
             return dequantize.quantize(samples.x, max_level + 1, centered=run.config.data.centered), samples.num_evals
 
         compiled = jax.jit(fn)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.time_sampling [--batch=128] [--batches=200]
 
-    loss = E[weight(t) / density(t) ||std score(x_t, t) + z||^2 / 2 / D],   weight = g^2 / std^2,   t ~ density
+    loss = E[weight(t) / density(t) ||noise(x_t, t) - z||^2 / 2 / D],   weight = g^2 / std^2,   t ~ density
 
 has the same expectation for every density. Its standard deviation over batches is the noise that training sees. The
 data are a Gaussian mixture in eight dimensions. The model has the exact score plus an error: it predicts a + b sin(6 t)
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array, broadcast_to_rank
+from corruption.predictions import from_score
 from sde import times
 from sde.base import SDE
 from sde.subvp import SubVP
@@ -65,7 +66,9 @@ def statistics(sde: SDE, sample_times: SampleTimes, batch: int, batches: int) ->
         def score_fn(x: Array, t: Array) -> Array:
             return score(x, t) - broadcast_to_rank((params[0] + params[1] * jnp.sin(6 * t)) / sde.std(t), x)
 
-        losses = denoising_score_matching(score_fn, sde, x0, t, z, weighting=likelihood, reduce_mean=False)
+        losses = denoising_score_matching(
+            from_score(score_fn, sde), sde, x0, t, z, weighting=likelihood, reduce_mean=False
+        )
         return jnp.mean(importance * losses) / NUM_DIMS
 
     keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(0), k))(jnp.arange(batches))

@@ -1,4 +1,4 @@
-"""The guidance of a config: the score function of its sampler, with the network that guides it, if any."""
+"""The guidance of a config: the predictions of its sampler, with the network that guides it, if any."""
 
 import dataclasses
 import math
@@ -9,23 +9,23 @@ from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
 from builders.process import make_sde
-from builders.score import log_class_probability, make_score_of
+from builders.score import log_class_probability, make_predict_of
 from core.arrays import Array
 from core.tables import choose
+from corruption.predictions import Predict
 from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
-from sde.base import ScoreFn
 
 # (the setting that names the run, its workdir, checkpoint or None for the newest, sharding) -> config, averaged params
 LoadNetwork = Callable[[str, str, int | None, Sharding | None], tuple[ConfigDict, Any]]
-# (params, parameters of the guide, labels [B] or None) -> score function
-GuidedScoreOf = Callable[[Any, Any, Array | None], ScoreFn]
+# (params, parameters of the guide, labels [B] or None) -> Predict
+GuidedPredictOf = Callable[[Any, Any, Array | None], Predict]
 
 
 @dataclasses.dataclass(frozen=True)
 class Guide:
-    """The score function of a sampler, the parameters of the guiding network, and the number of classes (0: none)."""
+    """The predictions for a sampler, the parameters of the guiding network, and the number of classes (0: none)."""
 
-    score_of: GuidedScoreOf
+    predict_of: GuidedPredictOf
     params: Any
     num_labels: int
 
@@ -39,10 +39,10 @@ def guide(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> 
     return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding, load_network)
 
 
-def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Array | None], ScoreFn]:
-    """`(params, labels or None) -> score function` of the config's own network, computing in `dtype`."""
-    score_of = make_score_of(config, dtype)
-    return lambda params, labels: score_of(params, {} if labels is None else {"label": labels}, None)
+def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Array | None], Predict]:
+    """`(params, labels or None) -> Predict` of the config's own network, computing in `dtype`."""
+    predict_of = make_predict_of(config, dtype)
+    return lambda params, labels: predict_of(params, {} if labels is None else {"label": labels}, None)
 
 
 def _interval(config: ConfigDict) -> Interval | None:
@@ -59,8 +59,8 @@ def _interval(config: ConfigDict) -> Interval | None:
 
 
 def _none(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
-    score_of = _conditional(config, config.sampling.dtype)
-    return Guide(lambda params, guide, labels: score_of(params, labels), None, config.model.num_labels)
+    predict_of = _conditional(config, config.sampling.dtype)
+    return Guide(lambda params, guide, labels: predict_of(params, labels), None, config.model.num_labels)
 
 
 def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
@@ -70,16 +70,16 @@ def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadN
             f"here config.model.num_labels = {config.model.num_labels} and config.model.label_dropout = "
             f"{config.model.label_dropout}: use guidance = 'classifier' or 'none', or train one with both above 0."
         )
-    score_of, scale, interval = (
+    predict_of, scale, interval = (
         _conditional(config, config.sampling.dtype),
         config.sampling.guidance_scale,
         _interval(config),
     )
 
-    def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:
+    def guided(params: Any, guide: Any, labels: Array | None) -> Predict:
         if labels is None:
-            return score_of(params, None)
-        return classifier_free(score_of(params, labels), score_of(params, None), scale, interval)
+            return predict_of(params, None)
+        return classifier_free(predict_of(params, labels), predict_of(params, None), scale, interval)
 
     return Guide(guided, None, config.model.num_labels)
 
@@ -92,17 +92,17 @@ def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwor
             "classifier; give the run of a wideresnet, or set config.sampling.guidance = 'autoguidance'."
         )
     _check_same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered"))
-    score_of, log_probability = (
-        _conditional(config, config.sampling.dtype),
-        log_class_probability(other, make_sde(config)),
-    )
+    process, predict_of = make_sde(config), _conditional(config, config.sampling.dtype)
+    log_probability = log_class_probability(other, process)
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
-    def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:
+    def guided(params: Any, guide: Any, labels: Array | None) -> Predict:
         if labels is None:
-            return score_of(params, None)
+            return predict_of(params, None)
         known = labels if config.model.num_labels else None
-        return classifier_guided(score_of(params, known), log_probability(guide, labels, None), scale, interval)
+        return classifier_guided(
+            predict_of(params, known), log_probability(guide, labels, None), process, scale, interval
+        )
 
     return Guide(guided, params, other.model.num_labels)
 
@@ -122,11 +122,11 @@ def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetw
     _check_same(
         config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered", "model.num_labels")
     )
-    score_of, weaker_of = _conditional(config, config.sampling.dtype), _conditional(other, config.sampling.dtype)
+    predict_of, weaker_of = _conditional(config, config.sampling.dtype), _conditional(other, config.sampling.dtype)
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
-    def guided(params: Any, guide: Any, labels: Array | None) -> ScoreFn:
-        return autoguided(score_of(params, labels), weaker_of(guide, labels), scale, interval)
+    def guided(params: Any, guide: Any, labels: Array | None) -> Predict:
+        return autoguided(predict_of(params, labels), weaker_of(guide, labels), scale, interval)
 
     return Guide(guided, params, config.model.num_labels)
 

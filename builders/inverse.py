@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from builders import data
 from core.arrays import Array
 from core.tables import choose
+from corruption.predictions import Predict
 from data.shapes import KINDS
 from evaluation.metrics.restoration import Baseline, as_measured, cubic, gray_replicated, mean_fill
 from sampling.base import Sampler, Samples
@@ -23,10 +24,10 @@ from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
-# (keys [B], score_fn, operator, y [B, ...]) -> samples of the posterior
-PosteriorSampler = Callable[[Array, ScoreFn, LinearOperator, Array], Samples]
+# (keys [B], predict, operator, y [B, ...]) -> samples of the posterior
+PosteriorSampler = Callable[[Array, Predict, LinearOperator, Array], Samples]
 Shape = Sequence[int]
 
 
@@ -102,13 +103,13 @@ def posterior_sampler(
         form=restore.dps_form,
     )
 
-    def sample(keys: Array, score_fn: ScoreFn, operator: LinearOperator, y: Array) -> Samples:
+    def sample(keys: Array, predict: Predict, operator: LinearOperator, y: Array) -> Samples:
         changes = method(process, operator, y, restore.noise_std * width, settings)
         conditioned = sampler
         if changes.wrap_step is not unchanged:
             assert isinstance(sampler, PC)  # others are refused above
             conditioned = dataclasses.replace(sampler, predictor=changes.wrap_step(sampler.predictor))
-        return conditioned(keys, changes.wrap_score(score_fn), (len(y), *operator.shape), constrain=changes.constrain)
+        return conditioned(keys, changes.wrap_predict(predict), (len(y), *operator.shape), constrain=changes.constrain)
 
     return sample
 

@@ -13,12 +13,13 @@ from builders.shape import data_shape
 from core.arrays import Array
 from core.keys import LikelihoodKey, draw_normal, fold_in
 from core.tables import choose
+from corruption.predictions import Predict
 from likelihood import dequantize, variational
 from likelihood.bound import variational_bound
 from likelihood.decoder import decode
 from likelihood.divergence import DIVERGENCES, PROBES, Exact
 from likelihood.ode import log_likelihood
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 from sde.flow import SOLVERS
 
 
@@ -32,13 +33,13 @@ class LogDensity(NamedTuple):
 
 # (learned parameters or None, keys [B], levels [B, ...]) -> x [B, ...], its log-density relative to uniform noise [B]
 Dequantize = Callable[[Any, Array, Array], tuple[Array, Array]]
-# (score_fn, keys [B], levels [B, ...], learned parameters of the dequantization or None) -> results by name
+# (predict, keys [B], levels [B, ...], learned parameters of the dequantization or None) -> results by name
 BitsPerDim = Callable[..., dict[str, Array]]
-Measure = Callable[[ScoreFn, Array, Array], LogDensity]  # (score_fn, keys [B], x [B, ...])
+Measure = Callable[[Predict, Array, Array], LogDensity]  # (predict, keys [B], x [B, ...])
 
 
 def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
-    """`(score_fn, keys [B], levels [B, ...], learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`.
+    """`(predict, keys [B], levels [B, ...], learned) -> {"bits_per_dim" [B], "logp_nats" [B], "num_evals"}`.
 
     `learned`: the result of `fit_dequantization`; may be left out if that is None. Floats have no levels (`num_levels`
     0) and therefore no bits: their result is "nats_per_dim" = -log p / D of the data in their own units, a density that
@@ -57,17 +58,17 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
     measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
     num = settings.num_dequantizations
 
-    def sample(score_fn: ScoreFn, keys: Array, levels: Array, learned: Any) -> tuple[LogDensity, Array]:
+    def sample(predict: Predict, keys: Array, levels: Array, learned: Any) -> tuple[LogDensity, Array]:
         x, log_ratio = dequantize_levels(learned, fold_in(keys, LikelihoodKey.DATA), levels)
-        return measure(score_fn, keys, x), log_ratio
+        return measure(predict, keys, x), log_ratio
 
-    def fn(score_fn: ScoreFn, keys: Array, levels: Array, learned: Any = None) -> dict[str, Array]:
+    def fn(predict: Predict, keys: Array, levels: Array, learned: Any = None) -> dict[str, Array]:
         num_dims = math.prod(levels.shape[1:])
         if num == 1:
-            found, log_ratio = jax.tree.map(lambda a: a[None], sample(score_fn, keys, levels, learned))
+            found, log_ratio = jax.tree.map(lambda a: a[None], sample(predict, keys, levels, learned))
         else:
             several = jnp.stack([keys, *(fold_in(fold_in(keys, LikelihoodKey.SAMPLES), k) for k in range(1, num))])
-            found, log_ratio = jax.lax.map(lambda keys: sample(score_fn, keys, levels, learned), several)
+            found, log_ratio = jax.lax.map(lambda keys: sample(predict, keys, levels, learned), several)
         logp = dequantize.log_probability_nats(found.nats, log_ratio)
         if num_levels:
             figure, unit = dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered), math.log(2)
@@ -87,18 +88,18 @@ def quantity(num_levels: int) -> str:
 
 
 def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Callable[..., Any]:
-    """`(score_of, weights, key, batches) -> learned`: fits the dequantization to a model; None for most.
+    """`(predict_of, weights, key, batches) -> learned`: fits the dequantization to a model; None for most.
 
     See `likelihood.variational.fit`. The result depends only on these arguments, on `eval` and on the SDE.
     """
     settings = config.eval
     if settings.dequantization != "variational" or not num_levels:
-        return lambda score_of, weights, key, batches: None
+        return lambda predict_of, weights, key, batches: None
     flow, centered = variational.Flow(), config.data.centered
     loss = variational.make_loss(flow, process, num_levels, centered, eps=settings.bpd_eps)
 
-    def fit(score_of: Callable[[Any], ScoreFn], weights: Any, key: Array, batches: Callable[[int], Array]) -> Any:
-        return variational.fit(flow, loss, score_of, weights, key, batches, num_steps=settings.dequantization_steps)
+    def fit(predict_of: Callable[[Any], Predict], weights: Any, key: Array, batches: Callable[[int], Array]) -> Any:
+        return variational.fit(flow, loss, predict_of, weights, key, batches, num_steps=settings.dequantization_steps)
 
     return fit
 
@@ -192,14 +193,14 @@ def _ode(config: ConfigDict, process: SDE) -> Measure:
     make, decoded = DIVERGENCES[settings.divergence], OFFSETS[settings.bpd_offset]
     solver = {"eps": settings.bpd_eps, "rtol": settings.rtol, "atol": settings.atol, "solver": settings.ode_solver}
 
-    def measure(score_fn: ScoreFn, keys: Array, x: Array) -> LogDensity:
+    def measure(predict: Predict, keys: Array, x: Array) -> LogDensity:
         divergence = make(settings.hutchinson, fold_in(keys, LikelihoodKey.PROBES), x.shape, settings.num_probes)
         if not decoded:
-            found = log_likelihood(score_fn, process, x, divergence, **solver)
+            found = log_likelihood(predict, process, x, divergence, **solver)
             return LogDensity(found.logp_nats, found.standard_error_nats, found.num_evals)
         z = draw_normal(fold_in(keys, LikelihoodKey.NOISE), x.shape)
-        start, decoder = decode(score_fn, process, x, z, eps=settings.bpd_eps)
-        found = log_likelihood(score_fn, process, start, divergence, **solver)
+        start, decoder = decode(predict, process, x, z, eps=settings.bpd_eps)
+        found = log_likelihood(predict, process, start, divergence, **solver)
         return LogDensity(found.logp_nats + decoder, found.standard_error_nats, found.num_evals + 1)
 
     return measure
@@ -212,9 +213,9 @@ def _bound(config: ConfigDict, process: SDE) -> Measure:
             "config.eval.bpd_method = 'bound' integrates over continuous time; use config.training.continuous = True."
         )
 
-    def measure(score_fn: ScoreFn, keys: Array, x: Array) -> LogDensity:
+    def measure(predict: Predict, keys: Array, x: Array) -> LogDensity:
         found = variational_bound(
-            score_fn,
+            predict,
             process,
             x,
             fold_in(keys, LikelihoodKey.PROBES),

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from builders import network
 from builders.data import augmentation, prepare
 from builders.process import make_sde
-from builders.score import GatherParams, identity, log_class_probability, make_score_of
+from builders.score import GatherParams, identity, log_class_probability, make_predict_of
 from core.tables import choose
 from sde import times
 from sde.base import SDE
@@ -37,7 +37,7 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
             _sample_times(config, process),
         )
     return score_matching(
-        make_score_of(config, gather_params=gather_params),
+        make_predict_of(config, gather_params=gather_params),
         process,
         prepare(config, num_levels),
         _sample_times(config, process),

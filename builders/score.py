@@ -1,4 +1,4 @@
-"""The score function of a config: its network, the condition, and the parameterization."""
+"""The predictions of a config: its network, the condition, and the parameterization."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +13,13 @@ from builders.network import make_network
 from builders.process import make_sde, network_time, sde_family
 from core.arrays import Array
 from core.tables import choose
+from corruption.predictions import Predict
 from models import parameterizations
 from models.precision import converted
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 from training.objectives.base import Batch, Params
 from training.objectives.classification import ClassProbability
-from training.objectives.score_matching import ScoreOf
+from training.objectives.score_matching import PredictOf
 
 GatherParams = Callable[[Params], Params]
 
@@ -28,11 +29,11 @@ def identity(params: Params) -> Params:
     return params
 
 
-def make_score_of(config: ConfigDict, dtype: str | None = None, gather_params: GatherParams = identity) -> ScoreOf:
-    """`(params, batch, dropout key or None) -> score function`; without a key there is no dropout.
+def make_predict_of(config: ConfigDict, dtype: str | None = None, gather_params: GatherParams = identity) -> PredictOf:
+    """`(params, batch, dropout key or None) -> Predict`; without a key there is no dropout.
 
     The network computes in `dtype`, by default `model.dtype`. Its parameters are converted to that type and gathered
-    once per score function. For its conditions see `builders.condition`.
+    once per `Predict`. For its conditions see `builders.condition`.
     """
     module, process, condition = make_network(config, dtype), make_sde(config), make_condition(config)
     time = network_time(config)
@@ -40,7 +41,7 @@ def make_score_of(config: ConfigDict, dtype: str | None = None, gather_params: G
     make = choose("model.parameterization", name, parameterizations.PARAMETERIZATIONS)
     parameterization = make(config.model.sigma_data)
 
-    def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> ScoreFn:
+    def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> Predict:
         train = dropout_key is not None
         params = gather_params(converted(params, network.computes_in(module)))
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
@@ -48,7 +49,7 @@ def make_score_of(config: ConfigDict, dtype: str | None = None, gather_params: G
         def apply(x: Array, time: Array, cond: Any = None) -> Any:
             return module.apply({"params": params}, x, time, condition(x, batch, dropout_key), train=train, rngs=rngs)
 
-        return parameterizations.make_score_fn(apply, process, time, parameterization)
+        return parameterizations.make_predict(apply, process, time, parameterization)
 
     return of
 

@@ -47,6 +47,15 @@ def from_score(score_fn: ScoreFn, sde: SDE) -> Predict:
     return predict
 
 
+def shifted(prediction: Gaussian, sde: SDE, t: Array, gradient: Array) -> Gaussian:
+    """The prediction at times t [B] with `gradient` [B, ...] added to its score.
+
+    noise <- noise - std gradient,    x0 <- x0 + (std^2 / mean_coeff) gradient
+    """
+    m, std = broadcast_to_rank(sde.mean_coeff(t), gradient), broadcast_to_rank(sde.std(t), gradient)
+    return Gaussian(prediction.x0 + std**2 / m * gradient, prediction.noise - std * gradient)
+
+
 def score_of(prediction: Gaussian, sde: SDE, t: Array) -> Array:
     """The score that a prediction at times t [B] implies: `-noise / std`, [B, ...]."""
     return -prediction.noise / broadcast_to_rank(sde.std(t), prediction.noise)

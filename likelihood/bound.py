@@ -6,17 +6,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from core.arrays import Array, broadcast_to_rank
+from core.arrays import Array
 from core.keys import BoundKey, draw_normal, fold_in
+from corruption.predictions import Predict
 from likelihood.decoder import decode
 from sde import times
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 
 class Bound(NamedTuple):
     """An upper bound on the negative log-likelihood of each example, in nats, and its parts.
 
-    nats = prior_nats + diffusion_nats + reconstruction_nats, each [B]; num_evals: evaluations of the score (int32).
+    nats = prior_nats + diffusion_nats + reconstruction_nats, each [B]; num_evals: predictions (int32).
     standard_error_nats [B]: of the estimate, from the differences between neighboring times; NaN for K = 1, and for
     small K somewhat too large, because neighboring times do not have quite the same mean.
     """
@@ -30,7 +31,7 @@ class Bound(NamedTuple):
 
 
 def variational_bound(
-    score_fn: ScoreFn,
+    predict: Predict,
     sde: SDE,
     x0: Array,
     keys: Array,
@@ -43,12 +44,13 @@ def variational_bound(
     """Bounds -log p of data `x0` [B, ...] under the reverse-time SDE, from K = `num_times` times each. Jittable.
 
         -log p(x0) <= E[-log prior(x_1)] + 1/2 int_eps^1 E[g^2 |score - score_q|^2 - g^2 |score_q|^2 - 2 div f] dt
-                    = KL(q_1 | prior) + 1/2 int_eps^1 (g / std)^2 E|std score(x_t, t) + z|^2 dt + H(q_eps)
+                    = KL(q_1 | prior) + 1/2 int_eps^1 (g / std)^2 E|noise(x_t, t) - z|^2 dt + H(q_eps)
 
-    q_t = N(mean_coeff x0, std^2 I), score_q = -z / std. The second line evaluates in closed form what can be: the terms
-    without the model's score add up to the entropies H(q_eps) - H(q_1), because dH/dt = div f + g^2 E|score_q|^2 / 2.
-    The left side is the expectation of -log p_eps(x_eps) over q_eps. With `decoded` it is -log p(x0), and
-    E[-log p(x0 | x_eps)] (`likelihood.decoder`) takes the place of H(q_eps), with one more evaluation for each time.
+    q_t = N(mean_coeff x0, std^2 I), score = -noise / std, score_q = -z / std. The second line evaluates in closed form
+    what can be: the terms without the model's score add up to the entropies H(q_eps) - H(q_1), because
+    dH/dt = div f + g^2 E|score_q|^2 / 2. The left side is the expectation of -log p_eps(x_eps) over q_eps. With
+    `decoded` it is -log p(x0), and E[-log p(x0 | x_eps)] (`likelihood.decoder`) takes the place of H(q_eps), with one
+    more prediction for each time.
     For the exact score the gap of the bound is E[log p_1(x_1) - log prior(x_1)] over q_1, where p_1 is the marginal of
     the data at t = 1; it vanishes if the prior is exact.
 
@@ -69,12 +71,12 @@ def variational_bound(
         key = fold_in(keys, k)
         u = (k + jax.vmap(lambda key: jax.random.uniform(key, ()))(fold_in(key, BoundKey.TIME))) / num_times
         z = draw_normal(fold_in(key, BoundKey.NOISE), x0.shape)
-        diffusion = diffusion_nats(score_fn, sde, x0, u, z, eps=eps, data_std=data_std)
+        diffusion = diffusion_nats(predict, sde, x0, u, z, eps=eps, data_std=data_std)
         if not decoded:
             return diffusion, entropy
         # -log p(x0 | x) = -log(p(x0 | x) / q(x | x0)) - log q(x | x0), and the mean of the last term is H(q_eps).
         return diffusion, entropy - decode(
-            score_fn, sde, x0, draw_normal(fold_in(key, BoundKey.DECODER), x0.shape), eps=eps
+            predict, sde, x0, draw_normal(fold_in(key, BoundKey.DECODER), x0.shape), eps=eps
         )[1]
 
     diffusion, reconstruction = jax.lax.map(estimate, jnp.arange(num_times))  # [K, B] each
@@ -87,10 +89,10 @@ def variational_bound(
     return Bound(prior + parts[0] + parts[1], error, prior, *parts, num_evals)
 
 
-def diffusion_nats(score_fn: ScoreFn, sde: SDE, x0: Array, u: Array, z: Array, *, eps: float, data_std: float) -> Array:
+def diffusion_nats(predict: Predict, sde: SDE, x0: Array, u: Array, z: Array, *, eps: float, data_std: float) -> Array:
     """The integral over time in the bound, estimated from one time and one noise sample per example: [B].
 
-    1/2 int_eps^1 (g / std)^2 E[ |std score(x_t, t) + z|^2 - c(t) (|z|^2 - D) ] dt,   c = (1 + std^2 / (m s)^2)^-2
+    1/2 int_eps^1 (g / std)^2 E[ |noise(x_t, t) - z|^2 - c(t) (|z|^2 - D) ] dt,   c = (1 + std^2 / (m s)^2)^-2
 
     Data `x0` and Gaussian noise `z` [B, ...]; `u` [B] in [0, 1) is the quantile of the times uniform in log-SNR.
     m = mean_coeff, s = `data_std`. The subtracted term, a control variate, has mean zero for every c; this c removes
@@ -99,7 +101,7 @@ def diffusion_nats(score_fn: ScoreFn, sde: SDE, x0: Array, u: Array, z: Array, *
     axes = tuple(range(1, x0.ndim))
     t, importance = times.log_snr(sde, eps)(u)
     std, signal = sde.std(t), sde.mean_coeff(t) * data_std
-    error = broadcast_to_rank(std, x0) * score_fn(sde.perturb(x0, t, z), t) + z
+    error = predict(sde.perturb(x0, t, z), t).noise - z
     control = (signal**2 / (signal**2 + std**2)) ** 2
     excess = jnp.sum(z**2, axis=axes) - math.prod(x0.shape[1:])
     weight = (1 - eps) * importance * (sde.diffusion(t) / std) ** 2

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from core.arrays import Array
+from corruption.predictions import Predict
 from likelihood.divergence import Divergence, Hutchinson
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 from sde.flow import FlowCoordinates, integrate
 
 
@@ -17,7 +18,7 @@ class Likelihood(NamedTuple):
     """Log-likelihood of each example, in nats and summed over its dimensions, and its parts.
 
     logp_nats [B] = prior_logp_nats [B] + delta_logp_nats [B];  latent [B, ...] is the solution at t = 1;
-    num_evals: evaluations of the score function (int32), each with the Jacobian-vector products of the estimator;
+    num_evals: predictions (int32), each with the Jacobian-vector products of the estimator;
     estimates_nats [K, B]: the integral of each estimate of the divergence; their mean is delta_logp_nats.
     """
 
@@ -37,17 +38,17 @@ class Likelihood(NamedTuple):
         return jnp.std(self.estimates_nats, axis=0, ddof=1) / size**0.5
 
 
-def drift_and_divergence(score_fn: ScoreFn, sde: SDE, x: Array, t: Array, epsilon: Array) -> tuple[Array, Array]:
+def drift_and_divergence(predict: Predict, sde: SDE, x: Array, t: Array, epsilon: Array) -> tuple[Array, Array]:
     """Drift v of the probability-flow ODE [B, ...] and Hutchinson's estimate of its divergence [B], in one pass.
 
     `x`, `epsilon` [B, ...]; `t` [B]; see `divergence.Hutchinson`. Source: Song et al. 2021, equation 40.
     """
-    drift, divergence = Hutchinson(epsilon[None])(lambda x: sde.probability_flow(score_fn, x, t), x)
+    drift, divergence = Hutchinson(epsilon[None])(lambda x: sde.probability_flow(predict, x, t), x)
     return drift, divergence[0]
 
 
 def log_likelihood(
-    score_fn: ScoreFn,
+    predict: Predict,
     sde: SDE,
     x: Array,
     divergence: Divergence | Array,
@@ -85,7 +86,7 @@ def log_likelihood(
 
     def solve(x: Array, divergence: Divergence) -> tuple[Array, Array, Array]:
         def field(u: ArrayLike, state: tuple[Array, Array]) -> tuple[Array, Array]:
-            return divergence(lambda y: coordinates.velocity(score_fn, y, u), state[0])
+            return divergence(lambda y: coordinates.velocity(predict, y, u), state[0])
 
         y = x / coordinates.scale(jnp.asarray(eps, x.dtype))
         num_estimates = jax.eval_shape(lambda: field(coordinates.ends[0], (y, y)))[1].shape[0]

@@ -17,9 +17,10 @@ import optax
 
 from core.arrays import Array
 from core.keys import DequantizationKey, example_keys, fold_in
+from corruption.predictions import Predict
 from likelihood import dequantize
 from likelihood.bound import variational_bound
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 Params = Any
 LARGEST_LOG_SCALE = 2.0  # of a coupling; keeps training stable
@@ -84,19 +85,17 @@ def variational(
 
 def make_loss(
     flow: Flow, sde: SDE, num_levels: int, centered: bool, *, eps: float = 1e-5, num_times: int = 2
-) -> Callable[[Params, Array, Array, ScoreFn], Array]:
-    """`loss(params, key, levels [B, H, W, C], score_fn)`: E[log q - log p] in nats per dimension, to be minimized.
+) -> Callable[[Params, Array, Array, Predict], Array]:
+    """`loss(params, key, levels [B, H, W, C], predict)`: E[log q - log p] in nats per dimension, to be minimized.
 
     log p is estimated by the variational bound (`likelihood.bound`) with `num_times` random times per image; the
     estimate is unbiased and differentiable with respect to x through the frozen model.
     """
 
-    def loss(params: Params, key: Array, levels: Array, score_fn: ScoreFn) -> Array:
+    def loss(params: Params, key: Array, levels: Array, predict: Predict) -> Array:
         keys = example_keys(key, levels.shape[0])
         x, log_ratio = variational(flow, params, fold_in(keys, DequantizationKey.FLOW), levels, num_levels, centered)
-        bound = variational_bound(
-            score_fn, sde, x, fold_in(keys, DequantizationKey.BOUND), eps=eps, num_times=num_times
-        )
+        bound = variational_bound(predict, sde, x, fold_in(keys, DequantizationKey.BOUND), eps=eps, num_times=num_times)
         return jnp.mean(bound.nats + log_ratio) / levels[0].size
 
     return loss
@@ -104,8 +103,8 @@ def make_loss(
 
 def fit(
     flow: Flow,
-    loss: Callable[[Params, Array, Array, ScoreFn], Array],
-    score_of: Callable[[Any], ScoreFn],
+    loss: Callable[[Params, Array, Array, Predict], Array],
+    predict_of: Callable[[Any], Predict],
     weights: Any,
     key: Array,
     batches: Callable[[int], Array],
@@ -115,7 +114,7 @@ def fit(
 ) -> Params:
     """The parameters of `flow` after `num_steps` steps of Adam with a cosine decay of the learning rate to zero.
 
-    `score_of(weights)`: the score function of the model, which is not trained; `batches(k)`: the levels of step k. The
+    `predict_of(weights)`: the predictions of the model, which is not trained; `batches(k)`: the levels of step k. The
     result depends only on the batches and on `key`; step k uses `fold_in(key, k)`.
     """
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps)))
@@ -123,7 +122,7 @@ def fit(
     @jax.jit
     def advance(state: tuple[Params, Any], key: Array, levels: Array, weights: Any) -> tuple[Params, Any]:
         params, memory = state
-        gradient = jax.grad(loss)(params, key, levels, score_of(weights))
+        gradient = jax.grad(loss)(params, key, levels, predict_of(weights))
         updates, memory = tx.update(gradient, memory, params)
         return optax.apply_updates(params, updates), memory
 

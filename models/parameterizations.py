@@ -1,6 +1,10 @@
-"""Parameterizations: how a network receives the time, and how its output becomes a score.
+"""Parameterizations: how a network receives the time, and how its output becomes a prediction.
 
-    score(x, t) = output(sde, x, t, network(scale_input(sde, x, t), time(sde, t), cond))
+    prediction(x, t) = output(sde, x, t, network(scale_input(sde, x, t), time(sde, t), cond))
+
+Both fields of a prediction, x0 and the noise, are computed directly from x and the output of the network, each without
+dividing by a small coefficient where the network's output allows it. A field that has to be divided by mean_coeff or
+by std is as uncertain as its inputs: half a unit in the last place of x or of the output becomes that, divided.
 
 A network is any function of x [B, ...], a time [B] and a condition (a pytree or None).
 """
@@ -11,11 +15,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
-from sde.base import SDE, ScoreFn
+from corruption.predictions import Gaussian, Predict
+from sde.base import SDE
 
 Network = Callable[[Array, Array, Any], Array]  # (x [B, ...], time [B], cond) -> [B, ...]
 TimeFn = Callable[[SDE, Array], Array]  # (sde, t [B]) -> time input of the network [B]
-OutputFn = Callable[[SDE, Array, Array, Array], Array]  # (sde, x, t [B], network output [B, ...]) -> score [B, ...]
+OutputFn = Callable[[SDE, Array, Array, Array], Gaussian]  # (sde, x, t [B], network output [B, ...]) -> prediction
 InputFn = Callable[[SDE, Array, Array], Array]  # (sde, x [B, ...], t [B]) -> input of the network
 
 
@@ -25,7 +30,7 @@ def same_input(sde: SDE, x: Array, t: Array) -> Array:
 
 
 class Parameterization(NamedTuple):
-    """How the output of a network becomes a score, and how its input is scaled."""
+    """How the output of a network becomes a prediction, and how its input is scaled."""
 
     output: OutputFn
     scale_input: InputFn = same_input
@@ -55,70 +60,89 @@ def descending_level(sde: SDE, t: Array) -> Array:
     return sde.num_scales - 1 - jnp.maximum(sde.index(t), 0)
 
 
-def noise(sde: SDE, x: Array, t: Array, out: Array) -> Array:
-    """The network predicts the noise z of `x = mean_coeff x_0 + std z`: `score = -out / std`. Published: VP, sub-VP."""
-    return -out / broadcast_to_rank(sde.std(t), out)
+def noise(sde: SDE, x: Array, t: Array, out: Array) -> Gaussian:
+    """The network predicts the noise z of `x = mean_coeff x_0 + std z`. Published: VP, sub-VP.
+
+    x0 = (x - std out) / mean_coeff,   noise = out
+
+    Notes: at large noise x and std z are nearly equal, so x0 has the rounding error of both, divided by mean_coeff.
+    """
+    mean, std = _coefficients(sde, x, t)
+    return Gaussian((x - std * out) / mean, out)
 
 
-def score(sde: SDE, x: Array, t: Array, out: Array) -> Array:
-    """The network predicts the score itself. Published: VE."""
-    return out
+def score(sde: SDE, x: Array, t: Array, out: Array) -> Gaussian:
+    """The network predicts the score itself: `noise = -std out`, and x0 as for `noise`. Published: VE."""
+    return noise(sde, x, t, -broadcast_to_rank(sde.std(t), x) * out)
 
 
-def data(sde: SDE, x: Array, t: Array, out: Array) -> Array:
-    """The network predicts the data x_0: `score = (mean_coeff out - x) / std^2`."""
-    return (broadcast_to_rank(sde.mean_coeff(t), x) * out - x) / broadcast_to_rank(sde.std(t) ** 2, x)
+def data(sde: SDE, x: Array, t: Array, out: Array) -> Gaussian:
+    """The network predicts the data x_0.
+
+    x0 = out,   noise = (x - mean_coeff out) / std
+
+    Notes: at little noise x and mean_coeff x_0 are nearly equal, so the noise has the rounding error of both, divided
+    by std.
+    """
+    mean, std = _coefficients(sde, x, t)
+    return Gaussian(out, (x - mean * out) / std)
 
 
-def velocity(sde: SDE, x: Array, t: Array, out: Array) -> Array:
+def velocity(sde: SDE, x: Array, t: Array, out: Array) -> Gaussian:
     """The network predicts v, the derivative of x / a along the circle of data and noise, a^2 = mean_coeff^2 + std^2.
 
-        v = c z - d x_0,   z = c v + d x / a,   score = -z / std;     c = mean_coeff / a,  d = std / a
+        v = c z - d x_0,   x0 = c x / a - d v,   noise = c v + d x / a;     c = mean_coeff / a,  d = std / a
 
     Source: Salimans and Ho, ICLR 2022, appendix D, where a = 1; dividing by a extends it to every SDE.
     """
-    mean, std = broadcast_to_rank(sde.mean_coeff(t), x), broadcast_to_rank(sde.std(t), x)
-    squared = mean**2 + std**2
-    return -(mean / jnp.sqrt(squared) * out + std / squared * x) / std
+    mean, std = _coefficients(sde, x, t)
+    a = jnp.sqrt(mean**2 + std**2)
+    c, d, y = mean / a, std / a, x / a
+    return Gaussian(c * y - d * out, c * out + d * y)
 
 
 def preconditioned(sigma_data: float) -> Parameterization:
     """EDM's: input and output of the network have unit variance; it predicts a mixture of data and noise.
 
-        sigma = std / mean_coeff,  x^ = x / mean_coeff,  D = c_skip x^ + c_out out,  score = (mean_coeff D - x) / std^2
+        sigma = std / mean_coeff,  x^ = x / mean_coeff,  x0 = c_skip x^ + c_out out,  noise = (x^ - x0) / sigma
         c_skip = s^2 / (sigma^2 + s^2),   c_out = sigma s / sqrt(sigma^2 + s^2),   c_in = 1 / sqrt(sigma^2 + s^2)
 
     `sigma_data` is s, the standard deviation of the data. Source: Karras et al., NeurIPS 2022, table 1.
-    Notes: computed without cancellation as `(D - x^) / sigma = (s out - sigma c_in x^) c_in`.
+    Notes: the noise is computed without cancellation, as `(sigma c_in x^ - s out) c_in`.
     """
 
     def parts(sde: SDE, x: Array, t: Array) -> tuple[Array, Array, Array]:
-        mean = broadcast_to_rank(sde.mean_coeff(t), x)
-        sigma = broadcast_to_rank(sde.std(t), x) / mean
-        return mean, sigma, 1 / jnp.sqrt(sigma**2 + sigma_data**2)
+        mean, std = _coefficients(sde, x, t)
+        sigma = std / mean
+        c_in = 1 / jnp.sqrt(sigma**2 + sigma_data**2)
+        return c_in * x / mean, sigma, c_in
 
     def scale_input(sde: SDE, x: Array, t: Array) -> Array:
-        mean, _, c_in = parts(sde, x, t)
-        return c_in * x / mean
+        return parts(sde, x, t)[0]
 
-    def output(sde: SDE, x: Array, t: Array, out: Array) -> Array:
-        mean, sigma, c_in = parts(sde, x, t)
-        minus_noise = (sigma_data * out - sigma * c_in * x / mean) * c_in
-        return minus_noise / (mean * sigma)
+    def output(sde: SDE, x: Array, t: Array, out: Array) -> Gaussian:
+        scaled, sigma, c_in = parts(sde, x, t)
+        x0 = sigma_data * c_in * (sigma_data * scaled + sigma * out)
+        return Gaussian(x0, (sigma * scaled - sigma_data * out) * c_in)
 
     return Parameterization(output, scale_input)
 
 
-def make_score_fn(
+def make_predict(
     network: Network, sde: SDE, time: TimeFn, parameterization: Parameterization, cond: Any = None
-) -> ScoreFn:
-    """The score function `(x [B, ...], t [B]) -> [B, ...]` of a network, conditioned on `cond`."""
+) -> Predict:
+    """The prediction `(x [B, ...], t [B]) -> Gaussian` of a network, conditioned on `cond`."""
     output, scale_input = parameterization
 
-    def score_fn(x: Array, t: Array) -> Array:
+    def predict(x: Array, t: Array) -> Gaussian:
         return output(sde, x, t, network(scale_input(sde, x, t), time(sde, t), cond))
 
-    return score_fn
+    return predict
+
+
+def _coefficients(sde: SDE, x: Array, t: Array) -> tuple[Array, Array]:
+    """mean_coeff and std at times t [B], broadcastable to x [B, ...]."""
+    return broadcast_to_rank(sde.mean_coeff(t), x), broadcast_to_rank(sde.std(t), x)
 
 
 NOISE, SCORE, DATA, VELOCITY = map(Parameterization, (noise, score, data, velocity))

@@ -10,9 +10,10 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 import numpy as np
 
-from core.arrays import Array, broadcast_to_rank
+from core.arrays import Array
 from core.keys import SampleKey, example_keys, fold_in
-from sde.base import SDE, ScoreFn
+from corruption.predictions import Predict
+from sde.base import SDE
 
 Start = tuple[Array, float]  # x [B, ...] and its time
 
@@ -25,7 +26,7 @@ class Sample(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What a sampler returns: `x` [B, ...] and `num_evals`, the number of calls of the score function (int32).
+    """What a sampler returns: `x` [B, ...] and `num_evals`, the number of predictions (calls of the network, int32).
 
     `states` [K, B, ...]: with `trajectory = K`, K states in the order of the steps; the last one is x. Otherwise None.
     """
@@ -35,7 +36,7 @@ class Samples(NamedTuple):
     states: Array | None = None
 
 
-Step = Callable[[Array, ScoreFn, SDE, Array, Array, Array], Sample]  # (z [B, ...], score_fn, sde, x, t [B], t_next [B])
+Step = Callable[[Array, Predict, SDE, Array, Array, Array], Sample]  # (z [B, ...], predict, sde, x, t [B], t_next [B])
 Constrain = Callable[[Array, Sample, Array], Sample]  # (z [B, ...], sample, its time t [B])
 
 
@@ -45,7 +46,7 @@ def unconstrained(z: Array, sample: Sample, t: Array) -> Sample:
 
 
 class Sampler(Protocol):
-    """A method that generates samples of `shape` [B, ...] from a score function.
+    """A method that generates samples of `shape` [B, ...] from a prediction of the data and the noise.
 
     `key`: one key, from which example i uses `fold_in(key, i)`, or one key per example [B].
     `start`: `(x, t)` to start from instead of the prior; t is a Python float.
@@ -56,14 +57,14 @@ class Sampler(Protocol):
     def __call__(
         self,
         key: Array,
-        score_fn: ScoreFn,
+        predict: Predict,
         shape: Sequence[int],
         *,
         start: Start | None = None,
         constrain: Constrain = unconstrained,
         trajectory: int = 0,
     ) -> Samples:
-        """Samples [B, ...], and the number of calls of the score function."""
+        """Samples [B, ...], and the number of predictions."""
         ...
 
 
@@ -110,14 +111,3 @@ def empty_states(x: Array, trajectory: int) -> Array | None:
 def record(states: Array | None, slot: Array | int, x: Array) -> Array | None:
     """`states` [K, B, ...] with x [B, ...] stored at `slot`; unchanged if the slot is out of range."""
     return None if states is None else states.at[slot].set(x, mode="drop")
-
-
-def posterior_mean(score_fn: ScoreFn, sde: SDE, x: Array, t: Array) -> Array:
-    """Posterior mean of the data given a noisy `x` [B, ...] at time `t` [B]; one call of the score function.
-
-    E[x_0 | x_t] = (x_t + std(t)^2 score(x_t, t)) / mean_coeff(t)
-
-    Source: Tweedie's formula (Efron 2011, equation 1.4) for the kernels of Song et al. 2021, equation 29.
-    Notes: the published code instead ends with another reverse step of size 1/N without noise.
-    """
-    return (x + broadcast_to_rank(sde.std(t) ** 2, x) * score_fn(x, t)) / broadcast_to_rank(sde.mean_coeff(t), x)

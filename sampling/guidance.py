@@ -1,8 +1,9 @@
-"""Guided score functions: two scores, or a score and a classifier, combined into one.
+"""Guided predictions: two predictions, or a prediction and a classifier, combined into one.
 
-At every time t the result is the score of a tilted density p(x_t) p(c | x_t)^scale. For scale 1 this is the conditional
-density, and the samples are conditional samples. For any other scale the tilted densities at t > 0 are not noised
-versions of the one at t = 0, so the samples do not follow p(x_0) p(c | x_0)^scale, however many steps are taken.
+Guidance is linear in the score, and so in both fields of a prediction. At every time t the result is that of a tilted
+density p(x_t) p(c | x_t)^scale. For scale 1 this is the conditional density, and the samples are conditional samples.
+For any other scale the tilted densities at t > 0 are not noised versions of the one at t = 0, so the samples do not
+follow p(x_0) p(c | x_0)^scale, however many steps are taken.
 """
 
 import dataclasses
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
-from sde.base import SDE, ScoreFn
+from corruption.predictions import Gaussian, Predict, shifted
+from sde.base import SDE
 
 LogProb = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> log p(c | x_t = x) in nats [B]
 
@@ -41,9 +43,11 @@ class Interval:
 
 
 def classifier_guided(
-    score_fn: ScoreFn, log_prob: LogProb, scale: float = 1.0, interval: Interval | None = None
-) -> ScoreFn:
+    predict: Predict, log_prob: LogProb, sde: SDE, scale: float = 1.0, interval: Interval | None = None
+) -> Predict:
     """score(x, t) + scale grad_x log p(c | x_t) inside `interval`, score(x, t) outside.
+
+        noise <- noise - std scale grad,    x0 <- x0 + (std^2 / mean_coeff) scale grad
 
     `log_prob` closes over the class label, which may differ between examples. Example i of its result must depend only
     on example i of x, because the gradient is that of the sum.
@@ -51,37 +55,37 @@ def classifier_guided(
     """
     gradient = jax.grad(lambda x, t: jnp.sum(log_prob(x, t)))
 
-    def score(x: Array, t: Array) -> Array:
-        return score_fn(x, t) + _strength(scale, interval, x, t) * gradient(x, t)
+    def guided(x: Array, t: Array) -> Gaussian:
+        return shifted(predict(x, t), sde, t, _strength(scale, interval, x, t) * gradient(x, t))
 
-    return score
+    return guided
 
 
 def classifier_free(
-    conditional: ScoreFn, unconditional: ScoreFn, scale: float, interval: Interval | None = None
-) -> ScoreFn:
-    """s_u + scale (s_c - s_u) inside `interval`, s_c outside: scale 0 is unconditional, 1 conditional, above 1 sharper.
+    conditional: Predict, unconditional: Predict, scale: float, interval: Interval | None = None
+) -> Predict:
+    """p_u + scale (p_c - p_u) inside `interval`, p_c outside: scale 0 is unconditional, 1 conditional, above 1 sharper.
 
-    Evaluates both score functions, except that scale 1 is `conditional` itself.
+    Makes both predictions, except that scale 1 is `conditional` itself.
     Source: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022, equation 6 with w = scale - 1.
     """
     if scale == 1:
         return conditional
 
-    def score(x: Array, t: Array) -> Array:
-        s_c, s_u = conditional(x, t), unconditional(x, t)
-        return s_c + _strength(scale - 1, interval, x, t) * (s_c - s_u)
+    def guided(x: Array, t: Array) -> Gaussian:
+        strength = _strength(scale - 1, interval, x, t)
+        return jax.tree.map(lambda c, u: c + strength * (c - u), conditional(x, t), unconditional(x, t))
 
-    return score
+    return guided
 
 
-def autoguided(score_fn: ScoreFn, weaker: ScoreFn, scale: float, interval: Interval | None = None) -> ScoreFn:
-    """s_w + scale (s - s_w) inside `interval`, s outside: away from the errors of a `weaker` model of the same data.
+def autoguided(predict: Predict, weaker: Predict, scale: float, interval: Interval | None = None) -> Predict:
+    """p_w + scale (p - p_w) inside `interval`, p outside: away from the errors of a `weaker` model of the same data.
 
     `weaker`: a smaller model, or one trained for fewer steps, conditioned on the same class labels if there are any.
     Source: Karras et al., "Guiding a Diffusion Model with a Bad Version of Itself", NeurIPS 2024, section 3.
     """
-    return classifier_free(score_fn, weaker, scale, interval)
+    return classifier_free(predict, weaker, scale, interval)
 
 
 def _strength(scale: float, interval: Interval | None, x: Array, t: Array) -> Array:

@@ -6,19 +6,20 @@ import jax
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
-from sde.base import SDE, ScoreFn
+from corruption.predictions import Predict
+from sde.base import SDE
 from sde.flow import FlowCoordinates, integrate
 
 
 class Endpoint(NamedTuple):
-    """The solution of the ODE at its end, `x` [B, ...], and the number of score evaluations (int32)."""
+    """The solution of the ODE at its end, `x` [B, ...], and the number of predictions (int32)."""
 
     x: Array
     num_evals: Array
 
 
 def encode(
-    score_fn: ScoreFn,
+    predict: Predict,
     sde: SDE,
     x: Array,
     *,
@@ -32,11 +33,11 @@ def encode(
     The codes of data are approximately distributed as the prior, N(0, prior_std^2 I). Errors are values: NaN if the
     solve fails. Source: Song et al. 2021, section 4.3 and appendix D.3.
     """
-    return _solve(score_fn, sde, x, eps, 1.0, rtol, atol, max_steps)
+    return _solve(predict, sde, x, eps, 1.0, rtol, atol, max_steps)
 
 
 def decode(
-    score_fn: ScoreFn,
+    predict: Predict,
     sde: SDE,
     latent: Array,
     *,
@@ -46,7 +47,7 @@ def decode(
     max_steps: int = 10_000,
 ) -> Endpoint:
     """The sample at time `eps` with the code `latent` [B, ...]: the inverse of `encode`, up to the tolerances."""
-    return _solve(score_fn, sde, latent, 1.0, eps, rtol, atol, max_steps)
+    return _solve(predict, sde, latent, 1.0, eps, rtol, atol, max_steps)
 
 
 def round_trip_error(x: Array, decoded: Array) -> Array:
@@ -94,12 +95,12 @@ def temper(latent: Array, temperature: float) -> Array:
 
 
 def _solve(
-    score_fn: ScoreFn, sde: SDE, x: Array, t0: float, t1: float, rtol: float, atol: float, max_steps: int
+    predict: Predict, sde: SDE, x: Array, t0: float, t1: float, rtol: float, atol: float, max_steps: int
 ) -> Endpoint:
     coordinates = FlowCoordinates(sde, min(t0, t1))
     first, last = (jnp.asarray(t, x.dtype) for t in (t0, t1))
     states, num_evals = integrate(
-        lambda u, y: coordinates.velocity(score_fn, y, u),
+        lambda u, y: coordinates.velocity(predict, y, u),
         x / coordinates.scale(first),
         coordinates.coordinate(first),
         coordinates.coordinate(last),

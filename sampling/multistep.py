@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
 from core.keys import SampleKey, draw_normal, fold_in
+from corruption.predictions import Predict
 from sampling.base import (
     Constrain,
     Sample,
@@ -21,14 +22,13 @@ from sampling.base import (
     begin,
     empty_states,
     keys_of_examples,
-    posterior_mean,
     record,
     trajectory_slots,
     unconstrained,
 )
 from sampling.coefficients import Coefficients, Method, coefficients
 from sampling.pc import calls, checked_times, times_from
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 FEW_STEPS = 15  # with fewer steps the last ones are of lower order, as Lu et al. recommend
 
@@ -50,10 +50,10 @@ class Multistep:
         predictions = [prediction(x, t), *predictions[:-1]]
         x = constrain(correct(x), t)          UniPC only, using the newest prediction
         x = constrain(keep x + weights . predictions + spread z, t_next)
-    denoise: x = constrain(posterior mean of the data given x, 0), with one more call of the score function
+    denoise: x = constrain(posterior mean of the data given x, 0), with one more prediction
 
     `times` [N + 1], `start` and `denoise` as for `sampling.pc.PC`; there is no separate corrector. `lower_final`: use
-    lower orders in the last steps; by default only with fewer than 15 steps. One call of the score function per step.
+    lower orders in the last steps; by default only with fewer than 15 steps. One prediction per step.
     Consumes the keys of the examples. Jittable; the loop is a single `lax.scan`.
     Errors: ValueError for times that do not fit the SDE.
     Source: Lu et al. 2022, algorithm 2; Zhao et al. 2023, algorithms 5 to 8; Zhang and Chen 2023, algorithm 1.
@@ -71,7 +71,7 @@ class Multistep:
     def __call__(
         self,
         key: Array,
-        score_fn: ScoreFn,
+        predict: Predict,
         shape: Sequence[int],
         *,
         start: Start | None = None,
@@ -92,7 +92,7 @@ class Multistep:
             number, slot, t, t_next, row = inputs
             t, t_next = jnp.full((num,), t), jnp.full((num,), t_next)
             x = state.sample.x
-            predictions = jnp.concatenate([self._predict(score_fn, x, t)[None], state.predictions[:-1]])
+            predictions = jnp.concatenate([self._predict(predict, x, t)[None], state.predictions[:-1]])
             if self.method.corrects:
                 x = row.stay * x + row.redo * state.before + _combine(row.fix, predictions)
                 x = constrain(noise(SampleKey.STEPS, number, 1, 1), Sample(x, x), t).x
@@ -106,7 +106,7 @@ class Multistep:
         state, _ = jax.lax.scan(body, LoopState(Sample(x, x), x, no_predictions, empty_states(x, trajectory)), inputs)
         sample, ends = state.sample, self.denoise and times[-1] >= 0
         if ends:
-            x0 = posterior_mean(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
+            x0 = predict(sample.x, jnp.full((num,), grid[-1])).x0
             sample = constrain(noise(SampleKey.END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
         x = sample.mean if self.denoise else sample.x
         num_evals = jnp.asarray(num_steps * self._calls(x) + int(ends), jnp.int32)
@@ -117,19 +117,18 @@ class Multistep:
         table = coefficients(self.sde, self.method, times, lower_final)
         return jax.tree.map(lambda column: jnp.asarray(column, dtype), table)
 
-    def _predict(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
+    def _predict(self, predict: Predict, x: Array, t: Array) -> Array:
         """Posterior mean of the data, or of the noise, given x [B, ...] at t [B]."""
-        if self.method.predicts == "data":
-            return posterior_mean(score_fn, self.sde, x, t)
-        return -broadcast_to_rank(self.sde.std(t), x) * score_fn(x, t)
+        prediction = predict(x, t)
+        return prediction.x0 if self.method.predicts == "data" else prediction.noise
 
     def _calls(self, x: Array) -> int:
-        """Number of calls of the score function in a step."""
+        """Number of predictions in a step."""
 
-        def predict(z: Array, score_fn: ScoreFn, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
-            return Sample(self._predict(score_fn, x, t), x)
+        def step(z: Array, predict: Predict, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
+            return Sample(self._predict(predict, x, t), x)
 
-        return calls(predict, self.sde, x)
+        return calls(step, self.sde, x)
 
 
 def _combine(weights: Array, predictions: Array) -> Array:

@@ -11,8 +11,9 @@ from jax.custom_batching import custom_vmap
 from jax.typing import ArrayLike
 
 from core.arrays import Array
-from sampling.base import Constrain, Samples, Start, begin, keys_of_examples, posterior_mean, unconstrained
-from sde.base import SDE, ScoreFn
+from corruption.predictions import Predict
+from sampling.base import Constrain, Samples, Start, begin, keys_of_examples, unconstrained
+from sde.base import SDE
 from sde.flow import SOLVERS, integrate
 
 Field = Callable[[ArrayLike, Array], Array]  # (t, x) -> dx/dt
@@ -22,12 +23,12 @@ Field = Callable[[ArrayLike, Array], Array]  # (t, x) -> dx/dt
 class ProbabilityFlow:
     """Solves the probability-flow ODE from the prior at t = 1 to `eps`; a `Sampler` that supports no constraint.
 
-    dx/dt = drift_coeff(t) x - diffusion(t)^2 score(x, t) / 2
+    dx/dt = drift_coeff(t) x + diffusion(t)^2 noise(x, t) / (2 std(t))
 
     `solver`: one of `sde.flow.SOLVERS`. `per_example`: every example has its own steps and error norm, so it does not
     depend on its batch. Otherwise the norm is taken over the whole batch, and a sample agrees with that of another
-    batch only to within the tolerances. Either way the score function is called with whole batches.
-    `denoise`: return the posterior mean of the data given x at eps (one more call).
+    batch only to within the tolerances. Either way predictions are for whole batches.
+    `denoise`: return the posterior mean of the data given x at eps (one more prediction).
     `max_steps`: attempted steps. A solve that fails (too many steps, non-finite values) returns NaN: everywhere, or
     with `per_example` for that example only.
     `num_evals` counts every evaluation, of accepted and rejected steps (of the slowest example) and of `denoise`.
@@ -53,7 +54,7 @@ class ProbabilityFlow:
     def __call__(
         self,
         key: Array,
-        score_fn: ScoreFn,
+        predict: Predict,
         shape: Sequence[int],
         *,
         start: Start | None = None,
@@ -70,7 +71,7 @@ class ProbabilityFlow:
         times = jnp.full((shape[0],), t0, x.dtype)
 
         def velocity(t: Array, x: Array) -> Array:
-            return self.sde.probability_flow(score_fn, x, t)
+            return self.sde.probability_flow(predict, x, t)
 
         if self.per_example:
             field = _of_each_example(velocity, times, x)
@@ -80,7 +81,7 @@ class ProbabilityFlow:
             states, num_evals = self._solve(lambda t, x: velocity(jnp.full_like(times, t), x), x, t0, trajectory)
         x = states[-1]
         if self.denoise:
-            x = posterior_mean(score_fn, self.sde, x, jnp.full((shape[0],), self.eps, x.dtype))
+            x = predict(x, jnp.full((shape[0],), self.eps, x.dtype)).x0
         return Samples(x, num_evals + int(self.denoise), states.at[-1].set(x) if trajectory else None)
 
     def _solve(self, field: Field, x: Array, t0: float, trajectory: int) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from core.arrays import Array
 from core.keys import SampleKey, draw_normal, fold_in
+from corruption.predictions import Gaussian, Predict
 from sampling.base import (
     Constrain,
     Sample,
@@ -19,12 +20,11 @@ from sampling.base import (
     begin,
     empty_states,
     keys_of_examples,
-    posterior_mean,
     record,
     trajectory_slots,
     unconstrained,
 )
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 Carry = tuple[Sample, Array | None]  # the sample, and the states recorded so far
 
@@ -36,7 +36,7 @@ class PC:
     for t, t_next in pairs(times):
         num_corrector_steps times:   x = constrain(corrector(x, t), t)
         x = constrain(predictor(x, t -> t_next), t_next)
-    denoise: x = constrain(posterior mean of the data given x, 0), with one more call of the score function
+    denoise: x = constrain(posterior mean of the data given x, 0), with one more prediction
 
     `times` [N + 1]: decreasing, from `sampling.grids`. The grid of a chain ends below zero, at its data; `denoise` then
     returns the last `mean` instead. `start = (x, t)` replaces all times from t upward by t.
@@ -62,7 +62,7 @@ class PC:
     def __call__(
         self,
         key: Array,
-        score_fn: ScoreFn,
+        predict: Predict,
         shape: Sequence[int],
         *,
         start: Start | None = None,
@@ -83,25 +83,25 @@ class PC:
 
             def correct(i: Array, sample: Sample) -> Sample:
                 z, z_constrain = noise(SampleKey.STEPS, number, 1 + i, 0), noise(SampleKey.STEPS, number, 1 + i, 1)
-                return constrain(z_constrain, self.corrector(z, score_fn, self.sde, sample.x, t, t_next), t)
+                return constrain(z_constrain, self.corrector(z, predict, self.sde, sample.x, t, t_next), t)
 
             sample = jax.lax.fori_loop(0, self.num_corrector_steps, correct, sample)
             z, z_constrain = noise(SampleKey.STEPS, number, 0, 0), noise(SampleKey.STEPS, number, 0, 1)
-            sample = constrain(z_constrain, self.predictor(z, score_fn, self.sde, sample.x, t, t_next), t_next)
+            sample = constrain(z_constrain, self.predictor(z, predict, self.sde, sample.x, t, t_next), t_next)
             return (sample, record(states, slot, sample.x)), None
 
         grid, num_steps = jnp.asarray(times, x.dtype), len(times) - 1
         inputs = (jnp.arange(num_steps), trajectory_slots(num_steps, trajectory), grid[:-1], grid[1:])
         (sample, states), _ = jax.lax.scan(body, (Sample(x, x), empty_states(x, trajectory)), inputs)
         if self.denoise and times[-1] >= 0:
-            x0 = posterior_mean(score_fn, self.sde, sample.x, jnp.full((num,), grid[-1]))
+            x0 = predict(sample.x, jnp.full((num,), grid[-1])).x0
             sample = constrain(noise(SampleKey.END), Sample(x0, x0), jnp.zeros((num,), x.dtype))
         num_evals = self._num_evals(x, num_steps)
         x = sample.mean if self.denoise else sample.x
         return Samples(x, jnp.asarray(num_evals, jnp.int32), record(states, trajectory - 1, x))
 
     def _num_evals(self, x: Array, num_steps: int) -> int:
-        """Calls of the score function in `num_steps` steps and in the final denoising."""
+        """Predictions in `num_steps` steps and in the final denoising."""
         each = self.num_corrector_steps * calls(self.corrector, self.sde, x) + calls(self.predictor, self.sde, x)
         return num_steps * each + int(self.denoise and self.times[-1] >= 0)
 
@@ -132,13 +132,13 @@ def times_from(times: tuple[float, ...], start: Start | None) -> tuple[float, ..
 
 
 def calls(step: Step, sde: SDE, x: Array) -> int:
-    """Number of calls of the score function in one `step` from `x` [B, ...], counted by abstract tracing."""
+    """Number of predictions in one `step` from `x` [B, ...], counted by abstract tracing."""
     count = 0
 
-    def counting(x: Array, t: Array) -> Array:
+    def counting(x: Array, t: Array) -> Gaussian:
         nonlocal count
         count += 1
-        return x
+        return Gaussian(x, x)
 
     t = jax.ShapeDtypeStruct((x.shape[0],), x.dtype)
     jax.eval_shape(lambda z, x, t, t_next: step(z, counting, sde, x, t, t_next), x, x, t, t)

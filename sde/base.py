@@ -18,6 +18,8 @@ from core.arrays import Array, broadcast_to_rank
 from core.keys import draw_normal
 
 ScoreFn = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> score [B, ...]
+# (x [B, ...], t [B]) -> expectations of the data and of the noise given x, [B, ...] each: a `Predict` of `corruption`
+Expect = Callable[[Array, Array], tuple[Array, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +96,17 @@ class SDE(abc.ABC):
         variance = self.std(t) ** 2 - (scale * self.std(s)) ** 2
         return scale, jnp.sqrt(jnp.maximum(variance, 0.0))  # rounding can make it negative when s = t
 
-    def reverse_drift(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
-        """Drift of the reverse-time SDE (equation 6): `drift_coeff x - diffusion^2 score`; same diffusion."""
+    def reverse_drift(self, predict: Expect, x: Array, t: Array) -> Array:
+        """Drift of the reverse-time SDE (equation 6): `drift_coeff x - diffusion^2 score`, score = -noise / std."""
+        _, noise = predict(x, t)
         drift = broadcast_to_rank(self.drift_coeff(t), x) * x
-        return drift - broadcast_to_rank(self.diffusion(t) ** 2, x) * score_fn(x, t)
+        return drift + broadcast_to_rank(self.diffusion(t) ** 2 / self.std(t), x) * noise
 
-    def probability_flow(self, score_fn: ScoreFn, x: Array, t: Array) -> Array:
+    def probability_flow(self, predict: Expect, x: Array, t: Array) -> Array:
         """Drift of the probability-flow ODE (equation 13): `drift_coeff x - diffusion^2 score / 2`."""
+        _, noise = predict(x, t)
         drift = broadcast_to_rank(self.drift_coeff(t), x) * x
-        return drift - broadcast_to_rank(0.5 * self.diffusion(t) ** 2, x) * score_fn(x, t)
+        return drift + broadcast_to_rank(0.5 * self.diffusion(t) ** 2 / self.std(t), x) * noise
 
     def prior_sample(self, keys: Array, shape: Sequence[int]) -> Array:
         """A sample of `N(0, prior_std^2 I)` of `shape` [B, ...]; `keys` is one key, or one per example [B]."""

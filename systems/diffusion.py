@@ -14,7 +14,7 @@ from builders.guidance import Guide
 from builders.network import check_outputs
 from builders.process import make_sde
 from builders.sampler import make_sampler
-from builders.score import make_score_of
+from builders.score import make_predict_of
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
 from evaluation.rounds import Task
@@ -35,14 +35,14 @@ def switched_on(settings: ConfigDict) -> tuple[str, ...]:
 
 
 class Diffusion(System):
-    """A score model: its SDE, score function, sampler and likelihood, as the config describes them."""
+    """A score model: its SDE, predictions, sampler and likelihood, as the config describes them."""
 
     def __init__(self, context: Context):
         check_outputs(context.config, logits=False)
         super().__init__(context)
         config, num_levels = context.config, context.spec.num_levels
         self.sde = make_sde(config)
-        self.score_of, self.sampler = make_score_of(config, config.eval.bpd_dtype), make_sampler(config)
+        self.predict_of, self.sampler = make_predict_of(config, config.eval.bpd_dtype), make_sampler(config)
         self.measure_bits_per_dim = likelihood.bits_per_dim(config, self.sde, num_levels)
         self.fit_dequantization = likelihood.fit_dequantization(config, self.sde, num_levels)
         self.to_model, self.to_data = data.to_model(config, num_levels), data.to_data(config, num_levels)
@@ -86,8 +86,8 @@ class Diffusion(System):
         trajectory = self.config.sampling.trajectory
 
         def fn(params: Any, guide_params: Any, keys: Array, labels: Array | None) -> dict[str, Array]:
-            score_fn = self.guide.score_of(params, guide_params, labels)
-            sampled = self.sampler(keys, score_fn, (len(keys), *self.spec.shape), trajectory=trajectory)
+            predict = self.guide.predict_of(params, guide_params, labels)
+            sampled = self.sampler(keys, predict, (len(keys), *self.spec.shape), trajectory=trajectory)
             states = {} if sampled.states is None else {"states": self.to_data(jnp.moveaxis(sampled.states, 0, 1))}
             return {"samples": self.to_data(sampled.x), "num_evals": sampled.num_evals, **states}
 
@@ -136,7 +136,9 @@ class Diffusion(System):
         """
         measure = self.measure_bits_per_dim
         return jax.jit(
-            lambda params, keys, batch, learned: measure(self.score_of(params, batch, None), keys, batch["x"], learned)
+            lambda params, keys, batch, learned: measure(
+                self.predict_of(params, batch, None), keys, batch["x"], learned
+            )
         )
 
     def learned_dequantization(self, params: Any) -> Any:
@@ -149,5 +151,5 @@ class Diffusion(System):
             return jnp.asarray(train.fetch(draw.integers(0, len(train), size))["x"])
 
         return self.fit_dequantization(
-            lambda weights: self.score_of(weights, {}, None), params, fold_in(self.key, RunKey.DEQUANTIZE), batches
+            lambda weights: self.predict_of(weights, {}, None), params, fold_in(self.key, RunKey.DEQUANTIZE), batches
         )

@@ -1,10 +1,10 @@
 """What the methods for linear inverse problems share: the parts of a sampler that they change, and their formulas.
 
-Each method samples x given a measurement y = A x + noise, using the unconditional score and any sampler:
+Each method samples x given a measurement y = A x + noise, using the unconditional prediction and any sampler:
 
     conditioned = METHODS[name](sde, operator, y, noise_std, settings)
     sampler = PC(sde, conditioned.wrap_step(predictor), corrector, times)
-    sampler(key, conditioned.wrap_score(score_fn), shape, constrain=conditioned.constrain)
+    sampler(key, conditioned.wrap_predict(predict), shape, constrain=conditioned.constrain)
 
 They correct the posterior mean of the data, x0(x) = E[x_0 | x_t = x], by its residual e = U^T y - S V^T x0 in the
 coordinates of A = U S V^T.
@@ -16,9 +16,10 @@ from typing import NamedTuple, TypeVar
 import jax
 
 from core.arrays import Array
-from sampling.base import Constrain, Step, posterior_mean, unconstrained
+from corruption.predictions import Gaussian, Predict
+from sampling.base import Constrain, Step, unconstrained
 from sampling.inverse.operators.base import SpectralOperator
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 T = TypeVar("T")
 
@@ -29,13 +30,13 @@ def unchanged(part: T) -> T:
 
 
 class Conditioned(NamedTuple):
-    """What a method changes in a sampler: the score function, the predictor, the constraint.
+    """What a method changes in a sampler: the prediction, the predictor, the constraint.
 
     A sampler without a predictor (multistep methods, the ODE) supports a method only if `wrap_step` is `unchanged`; one
     without constraints (the ODE) only if `constrain` is `unconstrained`.
     """
 
-    wrap_score: Callable[[ScoreFn], ScoreFn] = unchanged
+    wrap_predict: Callable[[Predict], Predict] = unchanged
     wrap_step: Callable[[Step], Step] = unchanged
     constrain: Constrain = unconstrained
 
@@ -59,15 +60,15 @@ def adjoint_of_coordinates(operator: SpectralOperator, u: Array) -> Array:
     return operator.from_basis(operator.singular_values * u)
 
 
-def pullback(score_fn: ScoreFn, sde: SDE, x: Array, t: Array) -> tuple[Array, Callable[[Array], Array], Array]:
-    """x0(x), the product `v -> J^T v`, and the score, from one call of the score function.
+def pullback(predict: Predict, x: Array, t: Array) -> tuple[Gaussian, Callable[[Array], Array]]:
+    """The prediction at x, and the product `v -> J^T v`, from one call of the network.
 
     J = d x0 / d x = (m / std^2) Cov[x_0 | x_t]
     """
 
-    def expected(x: Array) -> tuple[Array, Array]:
-        score = score_fn(x, t)
-        return posterior_mean(lambda x, t: score, sde, x, t), score
+    def expected(x: Array) -> tuple[Array, Gaussian]:
+        prediction = predict(x, t)
+        return prediction.x0, prediction
 
-    x0, pull, score = jax.vjp(expected, x, has_aux=True)
-    return x0, lambda v: pull(v)[0], score
+    _, pull, prediction = jax.vjp(expected, x, has_aux=True)
+    return prediction, lambda v: pull(v)[0]

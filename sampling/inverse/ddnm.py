@@ -1,10 +1,10 @@
 """DDNM: the posterior mean of the data, corrected to agree with the measurement."""
 
 from core.arrays import Array, broadcast_to_rank
-from sampling.base import posterior_mean
+from corruption.predictions import Gaussian, Predict, shifted
 from sampling.inverse.base import Conditioned, adjoint_of_coordinates, posterior_variance, residual
 from sampling.inverse.operators.base import SpectralOperator
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 
 def ddnm(
@@ -24,14 +24,14 @@ def ddnm(
     know the step. Here the trust is that of the Gaussian above, which holds for every sampler.
     """
 
-    def wrap_score(score_fn: ScoreFn) -> ScoreFn:
-        def guided(x: Array, t: Array) -> Array:
-            score = score_fn(x, t)
-            variance = posterior_variance(sde, t, prior_variance)
-            e = residual(operator, y, posterior_mean(lambda x, t: score, sde, x, t))
+    def wrap_predict(predict: Predict) -> Predict:
+        def guided(x: Array, t: Array) -> Gaussian:
+            prediction, variance = predict(x, t), posterior_variance(sde, t, prior_variance)
+            e = residual(operator, y, prediction.x0)
             weight = broadcast_to_rank(sde.mean_coeff(t) * variance / sde.std(t) ** 2, x)
-            return score + weight * adjoint_of_coordinates(operator, operator.gain(variance, noise_std**2) * e)
+            gradient = weight * adjoint_of_coordinates(operator, operator.gain(variance, noise_std**2) * e)
+            return shifted(prediction, sde, t, gradient)
 
         return guided
 
-    return Conditioned(wrap_score=wrap_score)
+    return Conditioned(wrap_predict=wrap_predict)

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
+from corruption.predictions import Gaussian, Predict, shifted
 from sampling.inverse.base import Conditioned, adjoint_of_coordinates, posterior_variance, pullback, residual
 from sampling.inverse.operators.base import SpectralOperator
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 TOLERANCE = 1e-5  # relative residual at which conjugate gradients stop; about the precision of float32
 Linear = Callable[[Array], Array]  # coordinates [B, ...] -> coordinates [B, ...]
@@ -39,7 +40,7 @@ def pigdm(
     `limit`: largest norm of the change of x0, in units of sqrt(D prior_variance), that of the data. With an exact score
     the change stays below 1 on average. The x0 of a network and its derivative are off by many times the data where
     m / std is small; the limit keeps such errors from accumulating.
-    Works with every sampler; one call of the score function per step, which is also differentiated.
+    Works with every sampler; one prediction per step, which is also differentiated.
     Errors: ValueError for another `covariance`, and for fewer than one iteration.
     Source: Song et al., "Pseudoinverse-Guided Diffusion Models for Inverse Problems", ICLR 2023, section 3; the
     covariance is that of Boys et al., "Tweedie Moment Projected Diffusions for Inverse Problems", TMLR 2024.
@@ -50,13 +51,14 @@ def pigdm(
     if num_iterations < 1:
         raise ValueError(f"num_iterations = {num_iterations}, but conjugate gradients need at least one.")
 
-    def wrap_score(score_fn: ScoreFn) -> ScoreFn:
-        def guided(x: Array, t: Array) -> Array:
-            x0, pull, score = pullback(score_fn, sde, x, t)
-            e = residual(operator, y, x0)
+    def wrap_predict(predict: Predict) -> Predict:
+        def guided(x: Array, t: Array) -> Gaussian:
+            prediction, pull = pullback(predict, x, t)
+            e = residual(operator, y, prediction.x0)
             gain = operator.gain(posterior_variance(sde, t, prior_variance), noise_std**2)
             if covariance == "isotropic":
-                return score + limited(pull(adjoint_of_coordinates(operator, gain * e)), t)
+                gradient = limited(pull(adjoint_of_coordinates(operator, gain * e)), t)
+                return shifted(prediction, sde, t, gradient)
             scale = broadcast_to_rank(sde.std(t) ** 2 / sde.mean_coeff(t), x)
 
             def system(u: Array) -> Array:
@@ -64,7 +66,7 @@ def pigdm(
                 return operator.singular_values * c + noise_std**2 * u
 
             u = conjugate_gradients(system, e, lambda e: gain * e, num_iterations)
-            return score + limited(pull(adjoint_of_coordinates(operator, u)), t)
+            return shifted(prediction, sde, t, limited(pull(adjoint_of_coordinates(operator, u)), t))
 
         return guided
 
@@ -74,7 +76,7 @@ def pigdm(
         largest = limit * math.sqrt(prior_variance * math.prod(shift.shape[1:]))
         return broadcast_to_rank(jnp.minimum(1.0, largest / jnp.maximum(change, 1e-30)), shift) * shift
 
-    return Conditioned(wrap_score=wrap_score)
+    return Conditioned(wrap_predict=wrap_predict)
 
 
 def conjugate_gradients(system: Linear, b: Array, precondition: Linear, num_iterations: int) -> Array:

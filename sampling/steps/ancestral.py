@@ -1,29 +1,34 @@
-"""Ancestral sampling: the Gaussian transition from t to t_next that the score implies."""
+"""Ancestral sampling: the Gaussian transition from t to t_next that a prediction implies."""
 
 from typing import Literal
 
 from core.arrays import Array, broadcast_to_rank
+from corruption.predictions import Predict
 from sampling.base import Sample, Step
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 
 def ancestral(*, variance: Literal["posterior", "transition"] = "posterior") -> Step:
     """The expectation of x at t_next given x at t, with noise of one of the two usual variances.
 
-    mean = (x + G^2 score) / scale,    (scale, G) = transition(t_next, t)
-    x = mean + s z,    s = std(t_next) G / std(t)  for "posterior",    s = G  for "transition"
+    mean = m' x0 + (scale std'^2 / std) noise,    (scale, G) = transition(t_next, t),  m', std' at t_next
+    x = mean + s z,    s = std' G / std  for "posterior",    s = G  for "transition"
 
     "posterior" is the standard deviation of x at t_next given x at t *and* the data; "transition" is that of the
-    forward transition. Calls the score function once. Errors: ValueError for another `variance`.
+    forward transition. Predicts once. Errors: ValueError for another `variance`.
     Source: Song et al. 2021, equations 47 (SMLD: "posterior") and 4 (DDPM: "transition"); Ho et al. 2020, section 3.2.
+    Notes: published as mean = (x + G^2 score) / scale, which is the same, but cancels where `scale` is small.
     """
     if variance not in ("posterior", "transition"):
         raise ValueError(f"variance = {variance!r} is not one of 'posterior', 'transition'.")
 
-    def step(z: Array, score_fn: ScoreFn, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
+    def step(z: Array, predict: Predict, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
         scale, std = sde.transition(t_next, t)
-        mean = (x + broadcast_to_rank(std**2, x) * score_fn(x, t)) / broadcast_to_rank(scale, x)
-        spread = sde.std(t_next) * std / sde.std(t) if variance == "posterior" else std
+        x0, noise = predict(x, t)
+        std_next, ratio = sde.std(t_next), sde.std(t_next) / sde.std(t)
+        kept = broadcast_to_rank(scale * std_next * ratio, x) * noise
+        mean = broadcast_to_rank(sde.mean_coeff(t_next), x) * x0 + kept
+        spread = ratio * std if variance == "posterior" else std
         return Sample(mean + broadcast_to_rank(spread, x) * z, mean)
 
     return step

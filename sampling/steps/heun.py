@@ -2,7 +2,7 @@
 
 It follows straight lines of the probability-flow ODE in the variables of Karras et al. 2022,
 
-    d(x / m) / d(sigma) = noise(x, t),    m = mean_coeff,  sigma = std / m,  noise(x, t) = -std(t) score(x, t),
+    d(x / m) / d(sigma) = noise(x, t),    m = mean_coeff,  sigma = std / m,
 
 so `mean_coeff` and `std` are all it needs of an SDE.
 """
@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
+from corruption.predictions import Predict
 from sampling.base import Sample, Step
-from sde.base import SDE, ScoreFn
+from sde.base import SDE
 
 MAX_CHURN = math.sqrt(2) - 1  # largest relative increase of sigma in a step; Karras et al. 2022, algorithm 2
 
@@ -55,26 +56,23 @@ class Churn:
 def heun(*, churn: Churn | None = None) -> Step:
     """Heun's method (the trapezoidal rule) in sigma, after `churn` has added noise, if it is given.
 
-    x_e = (m' / m) x + m' (sigma' - sigma) noise(x, t)
-    x'  = (m' / m) x + m' (sigma' - sigma) (noise(x, t) + noise(x_e, t_next)) / 2,    m', sigma' at t_next
+    x_e = m' x0(x, t) + std' noise(x, t),    m', std', sigma' at t_next
+    x'  = x_e + m' (sigma' - sigma) (noise(x_e, t_next) - noise(x, t)) / 2
 
-    Calls the score function twice; at the end of a chain, where sigma' = 0, the result is x_e (Euler's step).
+    Predicts twice; at the end of a chain, where sigma' = 0, the result is x_e (Euler's step).
     Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022, algorithm 2,
     with x / m in place of x (their section 2: s(t) = mean_coeff).
     Notes: in the last step of a chain the second call is still made, at t = 0, and its result ignored.
     """
 
-    def step(z: Array, score_fn: ScoreFn, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
+    def step(z: Array, predict: Predict, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
         if churn is not None and churn.s_churn > 0:
             x, t = churn(z, sde, x, t)
         m, m_next, std_next = sde.mean_coeff(t), sde.mean_coeff(t_next), sde.std(t_next)
-        kept = broadcast_to_rank(m_next / m, x) * x
+        x0, noise = predict(x, t)
+        euler = broadcast_to_rank(m_next, x) * x0 + broadcast_to_rank(std_next, x) * noise
         slope = broadcast_to_rank(std_next - sde.std(t) * m_next / m, x)
-        noise = -broadcast_to_rank(sde.std(t), x) * score_fn(x, t)
-        euler = kept + slope * noise
-        t_asked = jnp.maximum(t_next, 0.0)
-        noise_next = -broadcast_to_rank(sde.std(t_asked), x) * score_fn(euler, t_asked)
-        trapezoid = kept + slope * 0.5 * (noise + noise_next)
+        trapezoid = euler + 0.5 * slope * (predict(euler, jnp.maximum(t_next, 0.0)).noise - noise)
         mean = jnp.where(broadcast_to_rank(std_next > 0, x), trapezoid, euler)
         return Sample(mean, mean)
 

@@ -1,7 +1,7 @@
 """The steps of samplers by their published names: predictors go from t down to t_next, correctors stay at t.
 
-Every step is called as `(z, score_fn, sde, x, t, t_next) -> Sample` with x [B, ...], t and t_next [B], t_next < t, and
-standard normal noise z [B, ...]. `heun` calls the score function twice, `none` not at all, every other step once.
+Every step is called as `(z, predict, sde, x, t, t_next) -> Sample` with x [B, ...], t and t_next [B], t_next < t, and
+standard normal noise z [B, ...]. `heun` predicts twice, `none` not at all, every other step once.
 """
 
 import dataclasses

@@ -132,7 +132,7 @@ def _solve(
 
     @jax.jit
     def compiled(params: Any, guide: Any, x: Array, labels: Array | None) -> dict[str, Array]:
-        return solve(system.guide.score_of(params, guide, labels), system.sde, x, **solver)._asdict()
+        return solve(system.guide.predict_of(params, guide, labels), system.sde, x, **solver)._asdict()
 
     return in_batches(
         lambda rows: compiled(

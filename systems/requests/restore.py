@@ -127,7 +127,7 @@ def _restored(
 
     @jax.jit
     def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, operator: Any, y: Array) -> dict:
-        found = sampler(keys, system.guide.score_of(params, guide, labels), operator, y)
+        found = sampler(keys, system.guide.predict_of(params, guide, labels), operator, y)
         return {"samples": found.x, "num_evals": found.num_evals}
 
     def generate(rows: np.ndarray) -> dict[str, Array]:

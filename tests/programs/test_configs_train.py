@@ -10,6 +10,7 @@ import run_lib
 from builders.process import make_sde
 from configs import default
 from core.keys import example_keys
+from corruption.predictions import from_score
 from programs import train
 from programs.run import Run
 from tests.support.configs import PUBLISHED, load
@@ -100,7 +101,8 @@ def test_the_sampler_makes_the_calls_that_its_settings_say(path, tmp_path):
     """With the score of a standard normal instead of the network."""
     run = Run(shrunken(path), str(tmp_path), jax.devices()[:1])
     keys = example_keys(jax.random.key(0), 4)
-    found = jax.jit(lambda keys: run.system.sampler(keys, lambda x, t: -x, (4, *run.spec.shape)))(keys)
+    predict = from_score(lambda x, t: -x, run.system.sde)
+    found = jax.jit(lambda keys: run.system.sampler(keys, predict, (4, *run.spec.shape)))(keys)
     assert found.x.shape == (4, 8, 8, 3) and np.isfinite(found.x).all()
     assert expected_calls(run.config) <= found.num_evals <= expected_calls(run.config) + 1
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from corruption.predictions import score_of
 from models import parameterizations
 from models.networks.ncsnpp import NCSNpp
 from sde.chain import smld_chain
@@ -40,7 +41,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_continuous_losses_and_gradients_equal_the_published_numbers(name, golden):
-    """Both weightings and both reductions; one backward pass serves all, as they differ in d loss / d score only."""
+    """Both weightings and both reductions; one backward pass serves all, as only d loss / d prediction differs."""
     g = golden("losses")
     model, sde, time, output = CASES[name]
     module, params = network_of(golden, model)
@@ -48,13 +49,13 @@ def test_continuous_losses_and_gradients_equal_the_published_numbers(name, golde
     g.check(f"{name}_perturbed", sde.perturb(x0, t, z))
 
     def at(params):
-        score_fn = parameterizations.make_score_fn(
+        predict = parameterizations.make_predict(
             lambda x, s, cond: module.apply({"params": params}, x, s, cond), sde, time, output
         )
-        return score_fn(sde.perturb(x0, t, z), t)
+        return predict(sde.perturb(x0, t, z), t)
 
     given = jax.jit(at)(params)
-    g.check(f"{name}_score", given)
+    g.check(f"{name}_score", score_of(given, sde, t))
     gradient = jax.jit(lambda params, cotangent: optax.tree.norm(jax.vjp(at, params)[1](cotangent)))
     for weighting in (0, 1):
         for reduction in (0, 1):
@@ -85,7 +86,7 @@ def test_smld_loss_is_variance_weighted_score_matching_on_the_ladder(golden):
     np.testing.assert_array_equal(parameterizations.descending_level(chain, t), labels)
     g.check("smld_sigmas", chain.std(t))
     g.check("smld_perturbed", chain.perturb(x0, t, z))
-    fn = parameterizations.make_score_fn(
+    fn = parameterizations.make_predict(
         lambda x, s, cond: module.apply({"params": params}, x, s, cond),
         chain,
         parameterizations.descending_level,
@@ -105,7 +106,7 @@ def test_four_training_steps_equal_the_published_ones(golden):
     params = jax.tree.map(jnp.asarray, params)
 
     def loss_fn(variables, key, batch, step):
-        fn = parameterizations.make_score_fn(
+        fn = parameterizations.make_predict(
             lambda x, s, cond: module.apply(variables, x, s, cond),
             sde,
             parameterizations.noise_level,

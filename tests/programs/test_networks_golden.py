@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from builders.network import make_network
-from builders.score import make_score_of
+from builders.process import make_sde
+from builders.score import make_predict_of
+from corruption.predictions import score_of, to_score
 from interop import base
 from interop.load import load
-from models.parameterizations import PARAMETERIZATIONS, descending_level, make_score_fn, noise_level, scaled_time
+from models.parameterizations import PARAMETERIZATIONS, descending_level, make_predict, noise_level, scaled_time
 from sde.chain import ddpm_chain, smld_chain
 from sde.subvp import SubVP
 from sde.ve import VE
@@ -47,7 +49,7 @@ def test_network_and_score_equal_the_published_numbers(name, golden):
 
     g.check("model_output", apply(x, jnp.asarray(g["labels"]), None))
     np.testing.assert_allclose(time(sde, t), g["labels"], rtol=1e-6)  # one or two operations in float32
-    g.check("score", make_score_fn(apply, sde, time, PARAMETERIZATIONS[output](0.5))(x, t))
+    g.check("score", score_of(make_predict(apply, sde, time, PARAMETERIZATIONS[output](0.5))(x, t), sde, t))
     assert len(traces) == 1
 
 
@@ -56,6 +58,7 @@ def test_scores_of_both_parameter_sets_of_an_imported_file_are_the_published_one
     config = config_of(name)
     found = load(golden_file(name), *outline_of(make_network(config)))
     g = golden(f"checkpoints/{name}_expected")
-    score = jax.jit(lambda params, x, t: make_score_of(config)(params, {}, None)(x, t))
+    sde = make_sde(config)
+    score = jax.jit(lambda params, x, t: to_score(make_predict_of(config)(params, {}, None), sde)(x, t))
     for key, params in (("score_params_ema", found.ema_params), ("score_params_raw", found.params)):
         g.check(key, score(base.nest(params), jnp.asarray(g["x"]), jnp.asarray(g["t"])))

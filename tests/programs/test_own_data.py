@@ -14,6 +14,7 @@ from builders.data import to_model
 from builders.shape import data_shape
 from configs import default
 from configs.vp import smoke
+from corruption.predictions import from_score
 from programs import inspect
 from programs.run import Run
 from tests.support import perceptron
@@ -108,7 +109,7 @@ def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
         run = Run(config, str(tmp_path), jax.devices()[:1])
         batch = run.test.fetch(np.arange(4))
         keys = jax.random.split(jax.random.key(0), 4)
-        gaussian = lambda x, t: -x  # noqa: E731 (the score of a standard normal, whatever the time)
+        gaussian = from_score(lambda x, t: -x, run.system.sde)  # a standard normal at every time
         found.append(run.system.measure_bits_per_dim(gaussian, keys, batch["x"])["nats_per_dim"])
         np.testing.assert_allclose(run.system.to_data(to_model(config, 0)(batch["x"])), batch["x"], rtol=1e-5)
     np.testing.assert_allclose(found[1] - found[0], np.log(10), rtol=1e-4)  # float32, and the steps of the solver

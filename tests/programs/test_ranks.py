@@ -161,7 +161,7 @@ def test_floats_have_nats_per_dimension_of_their_density():
     data, sde = correlated(4, spread=0.3), make_sde(config)
     fn = likelihood.bits_per_dim(config, sde, 0)
     x = data.sample(0, (8, 4))
-    found = jax.jit(lambda keys, x: fn(data.score_fn(sde), keys, x))(example_keys(jax.random.key(0), 8), x)
+    found = jax.jit(lambda keys, x: fn(data.predict(sde), keys, x))(example_keys(jax.random.key(0), 8), x)
     expected = -data.logp(sde, x, jnp.full((8,), 1e-3)) / 4  # the closed form of the model's density at bpd_eps
     assert set(found) == {"nats_per_dim", "logp_nats", "num_evals"}
     np.testing.assert_allclose(

@@ -12,6 +12,7 @@ from PIL import Image
 import run_lib
 from configs import presets
 from core.errors import ExitCode
+from corruption.predictions import to_score
 from programs import restore_run, sample
 from systems.requests import generate, latent, restore
 from systems.requests.base import in_batches
@@ -192,7 +193,9 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
         config.sampling.update(guidance_scale=scale, **settings)
         run = untrained(config, workdir)
         _, state = restore_run.restore(config, workdir)
-        return np.asarray(jax.jit(run.system.guide.score_of(state.ema_params, run.system.guide.params, labels))(x, t))
+        guide = run.system.guide
+        predict = guide.predict_of(state.ema_params, guide.params, labels)
+        return np.asarray(jax.jit(to_score(predict, run.system.sde))(x, t))
 
     alone = score(plain, 1.0)
     guided = {"guidance": "classifier", "guide_workdir": str(tmp_path / "classifier")}

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array, broadcast_to_rank
+from corruption.predictions import Gaussian as Prediction
+from corruption.predictions import Predict
 from sampling.base import Step
 from sde.base import SDE, ScoreFn
 
@@ -39,6 +41,19 @@ class Gaussian:
             return (-(y / variance) @ jnp.asarray(vectors.T, x.dtype)).reshape(x.shape)
 
         return score
+
+    def predict(self, sde: SDE) -> Predict:
+        """The exact expectations: `x0 = mean + m cov C^-1 (x - m mean)`, `noise = std C^-1 (x - m mean)`, C of x_t."""
+        values, vectors = np.linalg.eigh(self.cov)
+
+        def predict(x: Array, t: Array) -> Prediction:
+            y, variance = self._project(sde, x, t, values, vectors)
+            m, std = broadcast_to_rank(sde.mean_coeff(t), y), broadcast_to_rank(sde.std(t), y)
+            fields = (m * jnp.asarray(values, x.dtype)[None] * y / variance, std * y / variance)
+            x0, noise = (field @ jnp.asarray(vectors.T, x.dtype) for field in fields)
+            return Prediction((jnp.asarray(self.mean, x.dtype)[None] + x0).reshape(x.shape), noise.reshape(x.shape))
+
+        return predict
 
     def logp(self, sde: SDE, x: Array, t: Array) -> Array:
         """Log-density in nats of x [B, ...] at times t [B]: [B]."""
@@ -80,16 +95,30 @@ class Mixture:
         """The exact score of x_t."""
         scores = [part.score_fn(sde) for part in self.parts]
 
-        def score(x: Array, t: Array) -> Array:
+        def average(x: Array, t: Array) -> Array:
             posterior = jax.nn.softmax(self._terms(sde, x, t), axis=0)
-            return jnp.stack([broadcast_to_rank(p, x) * s(x, t) for p, s in zip(posterior, scores, strict=True)]).sum(
-                axis=0
-            )
+            return _average(posterior, [score(x, t) for score in scores])
 
-        return score
+        return average
+
+    def predict(self, sde: SDE) -> Predict:
+        """The exact expectations."""
+        predicts = [part.predict(sde) for part in self.parts]
+
+        def predict(x: Array, t: Array) -> Prediction:
+            posterior = jax.nn.softmax(self._terms(sde, x, t), axis=0)
+            fields = zip(*(predict(x, t) for predict in predicts), strict=True)
+            return Prediction(*(_average(posterior, parts) for parts in fields))
+
+        return predict
 
     def _terms(self, sde: SDE, x: Array, t: Array) -> Array:
         return jnp.stack([math.log(w) + part.logp(sde, x, t) for w, part in zip(self.weights, self.parts, strict=True)])
+
+
+def _average(weights: Array, values: Sequence[Array]) -> Array:
+    """sum_k weights_k values_k of `weights` [K, B] and K `values` [B, ...]."""
+    return jnp.stack([broadcast_to_rank(w, v) * v for w, v in zip(weights, values, strict=True)]).sum(axis=0)
 
 
 def correlated(num_dims: int, spread: float = 1.0, shift: float = 0.0, seed: int = 0) -> Gaussian:
@@ -102,7 +131,7 @@ def correlated(num_dims: int, spread: float = 1.0, shift: float = 0.0, seed: int
 
 def propagate(
     moves: Sequence[Step],
-    score_fn: ScoreFn,
+    predict: Predict,
     sde: SDE,
     start: tuple[Array, Array],
     times: Sequence[float],
@@ -110,15 +139,15 @@ def propagate(
 ) -> tuple[Array, Array]:
     """Mean [D] and covariance [D, D] after all `moves` at every step of the grid, `repeat` times.
 
-    With the score of a Gaussian, a step whose size depends on neither x nor z is affine: x' = A x + b + c z. A, b and c
-    are found by applying the step to the origin and the unit vectors, with noise of ones.
+    With the prediction for a Gaussian, a step whose size depends on neither x nor z is affine: x' = A x + b + c z. A, b
+    and c are found by applying the step to the origin and the unit vectors, with noise of ones.
     """
     num_dims = start[0].shape[0]
     probes = jnp.concatenate([jnp.zeros((1, num_dims)), jnp.eye(num_dims)]).astype(start[0].dtype)
 
     def move(step: Step, state: tuple[Array, Array], t: Array, t_next: Array) -> tuple[Array, Array]:
         at = jnp.full((num_dims + 1,), t), jnp.full((num_dims + 1,), t_next)
-        sample = step(jnp.ones_like(probes), score_fn, sde, probes, *at)
+        sample = step(jnp.ones_like(probes), predict, sde, probes, *at)
         b, noise = sample.mean[0], (sample.x - sample.mean)[0]
         A = (sample.mean[1:] - b[None]).T
         return A @ state[0] + b, A @ state[1] @ A.T + jnp.diag(noise**2)

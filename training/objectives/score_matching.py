@@ -7,13 +7,14 @@ import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
 from core.keys import ExampleKey, draw_normal, fold_in
-from sde.base import SDE, ScoreFn
+from corruption.predictions import Gaussian, Predict
+from sde.base import SDE
 from sde.times import Quantile
 from training.objectives.base import Batch, Objective, Params, Prepare, Terms, Variables
 
-ScoreOf = Callable[[Params, Batch, Array | None], ScoreFn]  # (params, batch, dropout key or None) -> score function
+PredictOf = Callable[[Params, Batch, Array | None], Predict]  # (params, batch, dropout key or None) -> Predict
 Augment = Callable[[Array, Array], tuple[Array, Array]]  # (keys [B], x0 [B, ...]) -> transformed x0, labels [B, D]
-Weighting = Callable[[SDE, Array], Array]  # (sde, t [B]) -> weight [B] of || std score + z ||^2
+Weighting = Callable[[SDE, Array], Array]  # (sde, t [B]) -> weight [B] of || noise - z ||^2
 SampleTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], importance weights [B]
 
 
@@ -37,18 +38,28 @@ def edm(sigma_data: float) -> Weighting:
 
 
 def denoising_score_matching(
-    score_fn: ScoreFn, sde: SDE, x0: Array, t: Array, z: Array, *, weighting: Weighting = variance, reduce_mean: bool
+    predict: Predict, sde: SDE, x0: Array, t: Array, z: Array, *, weighting: Weighting = variance, reduce_mean: bool
 ) -> Array:
-    """The loss of each example, [B]: `weight(t) || std(t) score(x_t, t) + z ||^2` at x_t = mean_coeff(t) x0 + std(t) z.
+    """The loss of each example, [B]: `weight(t) || noise(x_t, t) - z ||^2` at x_t = mean_coeff(t) x0 + std(t) z.
 
     Data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]. The squared norm is a mean over dimensions
     (`reduce_mean`) or half their sum.
-    Source: Song et al. 2021, equation 7.
+    Source: Song et al. 2021, equation 7, with noise = -std score.
     """
-    score = score_fn(sde.perturb(x0, t, z), t)
-    squares = broadcast_to_rank(weighting(sde, t), x0) * (broadcast_to_rank(sde.std(t), x0) * score + z) ** 2
+    error = noise_error(predict(sde.perturb(x0, t, z), t), sde, x0, t, z)
+    squares = broadcast_to_rank(weighting(sde, t), x0) * error**2
     axes = tuple(range(1, x0.ndim))
     return jnp.mean(squares, axis=axes) if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
+
+
+def noise_error(prediction: Gaussian, sde: SDE, x0: Array, t: Array, z: Array) -> Array:
+    """`noise - z` [B, ...] of a prediction at x_t, from the field in which it is not a difference of nearly equal
+    numbers.
+
+    noise - z = -(mean_coeff / std) (x0 of the prediction - x0)
+    """
+    mean, std = broadcast_to_rank(sde.mean_coeff(t), x0), broadcast_to_rank(sde.std(t), x0)
+    return jnp.where(mean < std, -mean / std * (prediction.x0 - x0), prediction.noise - z)
 
 
 def independent(quantile: Quantile) -> SampleTimes:
@@ -71,7 +82,7 @@ def stratified(quantile: Quantile) -> SampleTimes:
 
 
 def score_matching(
-    score_of: ScoreOf,
+    predict_of: PredictOf,
     sde: SDE,
     prepare: Prepare,
     sample_times: SampleTimes,
@@ -82,7 +93,7 @@ def score_matching(
 ) -> Objective:
     """The objective with the loss "score_matching"; the time and noise of an example come from its own key.
 
-    With a dropout key, which means training, examples are transformed by `augment`, and the score function finds the
+    With a dropout key, which means training, examples are transformed by `augment`, and the network finds the
     labels of the transformations in `batch["augment"]`.
     """
 
@@ -93,8 +104,8 @@ def score_matching(
             batch = {**batch, "augment": labels}
         t, weight = sample_times(fold_in(keys, ExampleKey.TIME))
         z = draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape)
-        score_fn = score_of(variables["params"], batch, dropout_key)
-        loss = denoising_score_matching(score_fn, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
+        predict = predict_of(variables["params"], batch, dropout_key)
+        loss = denoising_score_matching(predict, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
         return Terms({"score_matching": weight * loss})
 
     return objective

@@ -14,7 +14,7 @@ from builders.network import make_network
 from builders.optimizer import make_optimizer
 from builders.process import make_sde
 from builders.sampler import make_sampler
-from builders.score import make_score_of
+from builders.score import make_predict_of
 from configs import default
 from tests.support.configs import EXPERIMENTS, PATHS, PUBLISHED, load
 from tests.support.paths import GOLDEN, ROOT
@@ -137,7 +137,7 @@ def test_every_config_is_locked_and_valid_and_builds(path):
     default.validate(config)
     with pytest.raises(AttributeError, match="batch_size"):
         config.training.batch_sise = 3
-    make_sde(config), make_network(config), make_sampler(config), make_optimizer(config), make_score_of(config)
+    make_sde(config), make_network(config), make_sampler(config), make_optimizer(config), make_predict_of(config)
 
 
 @functools.cache

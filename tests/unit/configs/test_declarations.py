@@ -7,7 +7,7 @@ from builders.likelihood import bits_per_dim, fit_dequantization
 from builders.objective import make_objective
 from builders.process import make_sde
 from builders.sampler import make_sampler
-from builders.score import make_score_of
+from builders.score import make_predict_of
 from configs import default, reference
 from configs.vp import smoke
 
@@ -115,7 +115,7 @@ def test_every_setting_that_an_evaluation_is_built_from_invalidates_rounds(time_
     config.training.time_sampling = time_sampling
     recorded = Recorder(config, read)
     sde = make_sde(recorded)
-    make_objective(recorded, 17), make_score_of(recorded, "float32"), make_sampler(recorded)
+    make_objective(recorded, 17), make_predict_of(recorded, "float32"), make_sampler(recorded)
     bits_per_dim(recorded, sde, 17), fit_dequantization(recorded, sde, 17)
     assert {"training.sde", "training.eps", "sampling.method", "eval.bpd_eps", "data.centered", "model.nf"} <= read
     assert {key for key in read if not default.changes_evaluation(key)} == {"model.remat"}

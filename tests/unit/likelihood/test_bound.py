@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.keys import example_keys
+from corruption.predictions import from_score
 from likelihood.bound import entropy_nats, prior_nats, variational_bound
 from likelihood.decoder import decode
 from likelihood.divergence import Exact
@@ -40,7 +41,7 @@ def law(sde, x0, t):
 @functools.partial(jit_for_each, CONTINUOUS)
 def bound_of_exact_score(sde, x0):
     """The bound with the exact score of the shifted Gaussian, and the prior's part alone."""
-    bound = variational_bound(SHIFTED.score_fn(sde), sde, x0, KEYS, eps=1e-3, num_times=2000)
+    bound = variational_bound(SHIFTED.predict(sde), sde, x0, KEYS, eps=1e-3, num_times=2000)
     return bound, prior_nats(sde, x0)
 
 
@@ -85,7 +86,7 @@ def bound_of_wrong_score(sde, x0, wrong):
     def score_fn(x, t):
         return -wrong_coeff(sde, t, wrong)[:, None] * x
 
-    return variational_bound(score_fn, sde, x0, KEYS, eps=1e-2, num_times=1000)
+    return variational_bound(from_score(score_fn, sde), sde, x0, KEYS, eps=1e-2, num_times=1000)
 
 
 @each
@@ -111,7 +112,7 @@ def decoded_logp(sde, x0, z):
     """log p_eps(x) and the decoder's term at eps = 0.2, for each noise of z [K, B, D]."""
 
     def one(z):
-        x, decoder = decode(SHIFTED.score_fn(sde), sde, x0, z, eps=0.2)
+        x, decoder = decode(SHIFTED.predict(sde), sde, x0, z, eps=0.2)
         return SHIFTED.logp(sde, x, jnp.full(16, 0.2)) + decoder
 
     return jax.vmap(one)(z)
@@ -142,11 +143,11 @@ def test_the_decoder_extends_the_model_to_time_zero_and_the_estimate_bounds_it(n
 def decoded_both_ways(sde, x0, z):
     """At eps = 0.05: log-likelihood at a sample, its closed form, the decoder's term, and the decoded bound."""
     data, eps = correlated(4), 0.05
-    score_fn = data.score_fn(sde)
-    x, decoder = decode(score_fn, sde, x0, z, eps=eps)
-    bound = variational_bound(score_fn, sde, x0, KEYS, eps=eps, num_times=500, decoded=True)
+    predict = data.predict(sde)
+    x, decoder = decode(predict, sde, x0, z, eps=eps)
+    bound = variational_bound(predict, sde, x0, KEYS, eps=eps, num_times=500, decoded=True)
     closed = data.logp(sde, sde.mean_coeff(eps) * x0 + sde.std(eps) * z, jnp.full(16, eps))
-    return log_likelihood(score_fn, sde, x, Exact(), eps=eps).logp_nats, closed, decoder, bound
+    return log_likelihood(predict, sde, x, Exact(), eps=eps).logp_nats, closed, decoder, bound
 
 
 @each
@@ -195,7 +196,7 @@ def test_it_bounds_for_a_mixture_on_average():
 
     @jax.jit
     def run(x0, z):
-        bound = variational_bound(data.score_fn(sde), sde, x0, keys, eps=1e-3, num_times=64)
+        bound = variational_bound(data.predict(sde), sde, x0, keys, eps=1e-3, num_times=64)
         return bound.nats + data.logp(sde, sde.perturb(x0, t, z), t)
 
     difference = np.asarray(run(x0, jax.random.normal(jax.random.key(1), x0.shape)))

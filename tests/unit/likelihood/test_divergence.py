@@ -26,10 +26,10 @@ NUM = 2000  # probes of each kind, for each of the four times
 @functools.partial(jit_for_each, CONTINUOUS)
 def gaussian_flow(sde, x):
     """The field at the four times, and by `Exact` the field again and its divergence."""
-    score_fn = GAUSSIAN.score_fn(sde)
+    predict = GAUSSIAN.predict(sde)
 
     def field(x):
-        return sde.probability_flow(score_fn, x, TIMES)
+        return sde.probability_flow(predict, x, TIMES)
 
     return field(x), Exact()(field, x)
 
@@ -49,10 +49,10 @@ def test_exact_divergence_is_the_closed_form_of_a_gaussian(name):
 @functools.partial(jit_for_each, CONTINUOUS)
 def mixture_flow(sde, x):
     """The exact trace, that of the full Jacobian, and the estimates [K, 4] of every kind."""
-    score_fn = MIXTURE.score_fn(sde)
+    predict = MIXTURE.predict(sde)
 
     def field(x):
-        return sde.probability_flow(score_fn, x, TIMES)
+        return sde.probability_flow(predict, x, TIMES)
 
     jacobian = jax.jacrev(field)(x)  # [4, D, 4, D]
     closed = jnp.einsum("bibi->b", jacobian)
@@ -127,9 +127,9 @@ def test_the_field_is_evaluated_once_for_all_probes():
 @functools.partial(jit_for_each, CONTINUOUS)
 def likelihoods(sde, x):
     """With the exact divergence, and with two estimators."""
-    score_fn, keys = correlated(4).score_fn(sde), example_keys(jax.random.key(3), len(x))
+    predict, keys = correlated(4).predict(sde), example_keys(jax.random.key(3), len(x))
     estimators = Exact(), hutchinson("rademacher", keys, x.shape, 8), hutchpp("rademacher", keys, x.shape, 6)
-    return [log_likelihood(score_fn, sde, x, estimator) for estimator in estimators]
+    return [log_likelihood(predict, sde, x, estimator) for estimator in estimators]
 
 
 @each
@@ -150,14 +150,14 @@ def test_several_probes_give_the_exact_likelihood_within_their_standard_error(na
 
 def test_steps_of_its_own_make_an_example_independent_of_its_batch():
     sde, data = VP(), Gaussian(np.zeros(3), np.diag([1e-4, 1.0, 1.0]))
-    score_fn, x = data.score_fn(sde), data.sample(0, (5, 3))
+    predict, x = data.predict(sde), data.sample(0, (5, 3))
     keys = example_keys(jax.random.key(0), 5)
     settings = {"rtol": 1e-3, "atol": 1e-3}
     divergence = hutchinson("gaussian", keys, x.shape, 3)
 
     @functools.partial(jax.jit, static_argnums=2)
     def run(x, divergence, per_example):
-        return log_likelihood(score_fn, sde, x, divergence, per_example_steps=per_example, **settings)
+        return log_likelihood(predict, sde, x, divergence, per_example_steps=per_example, **settings)
 
     alone, together = (run(x, divergence, own) for own in (True, False))
     single = run(x[3:4], jax.tree.map(lambda a: a[:, 3:4], divergence), True)

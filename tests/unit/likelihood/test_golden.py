@@ -10,7 +10,7 @@ import pytest
 from likelihood.dequantize import bits_per_dim
 from likelihood.ode import drift_and_divergence, log_likelihood
 from models.networks.ncsnpp import NCSNpp
-from models.parameterizations import PARAMETERIZATIONS, make_score_fn, noise_level, scaled_time
+from models.parameterizations import PARAMETERIZATIONS, make_predict, noise_level, scaled_time
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
@@ -23,8 +23,8 @@ CASES = {
 each = pytest.mark.parametrize("name", CASES)
 
 
-def score_of(g, name):
-    """The score function of the stored network."""
+def predict_of(g, name):
+    """The predictions of the stored network."""
     config = g.index["config"][name]
     fields = {key: value for key, value in config["model"].items() if key in NCSNpp.__dataclass_fields__}
     network = NCSNpp(**{**fields, "name": None}, centered=config["data"]["centered"])
@@ -34,15 +34,15 @@ def score_of(g, name):
     def apply(x, time, cond=None):
         return network.apply({"params": params}, x, time, cond, train=False)
 
-    return make_score_fn(apply, sde, time, PARAMETERIZATIONS[output](0.5))
+    return make_predict(apply, sde, time, PARAMETERIZATIONS[output](0.5))
 
 
 @each
 def test_drift_and_divergence_equal_the_published_numbers(name, golden):
     g, (sde, _, _) = golden("likelihood"), CASES[name]
-    score_fn = score_of(g, name)
+    predict = predict_of(g, name)
     x, t = jnp.asarray(g[f"{name}_div_x"]), jnp.asarray(g[f"{name}_div_t"])
-    run = jax.jit(jax.vmap(lambda epsilon: drift_and_divergence(score_fn, sde, x, t, epsilon)))
+    run = jax.jit(jax.vmap(lambda epsilon: drift_and_divergence(predict, sde, x, t, epsilon)))
     units = jnp.eye(48).reshape(48, *x.shape)  # their divergences sum to the trace
     drift, divergence = run(jnp.concatenate([jnp.asarray(g[f"{name}_div_epsilon"]), units]))
     g.check(f"{name}_div_drift", drift[0])
@@ -53,8 +53,8 @@ def test_drift_and_divergence_equal_the_published_numbers(name, golden):
 @functools.cache
 def compiled(golden, name):
     """The likelihood of a batch of three examples, compiled once."""
-    score_fn = score_of(golden("likelihood"), name)
-    return jax.jit(lambda x, epsilon: log_likelihood(score_fn, CASES[name][0], x, epsilon))
+    predict = predict_of(golden("likelihood"), name)
+    return jax.jit(lambda x, epsilon: log_likelihood(predict, CASES[name][0], x, epsilon))
 
 
 def check_likelihood(golden, name, indices, prefix):

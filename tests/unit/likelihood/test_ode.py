@@ -10,6 +10,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from core.keys import example_keys
+from corruption.predictions import from_score
 from likelihood.dequantize import bits_per_dim
 from likelihood.divergence import sample_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
@@ -35,7 +36,7 @@ def solve(data, sde, x):
     probes = jnp.asarray(HADAMARD).reshape(4, 1, *SHAPE[1:])
     stacked = jnp.repeat(x[None], 4, axis=0).reshape(-1, *SHAPE[1:])
     epsilon = jnp.broadcast_to(probes, (4, *x.shape)).reshape(stacked.shape)
-    found = log_likelihood(data.score_fn(sde), sde, stacked, epsilon, eps=EPS)
+    found = log_likelihood(data.predict(sde), sde, stacked, epsilon, eps=EPS)
     latent_logp = data.logp(sde, found.latent[: SHAPE[0]], jnp.ones(SHAPE[0]))
     return found, data.logp(sde, x, jnp.full(SHAPE[:1], EPS)), latent_logp
 
@@ -81,11 +82,11 @@ def test_density_at_eps_is_nearly_that_of_smooth_data():
 @functools.partial(jit_for_each, CONTINUOUS)
 def estimates(sde, x, t, *probes):
     """Drift and its Jacobian at one x, and the divergences estimated with several sets of probes."""
-    score_fn = MIXTURE.score_fn(sde)
-    jacobian = jax.jacfwd(lambda x: sde.probability_flow(score_fn, x[None], t)[0])(x[0])
-    run = jax.vmap(lambda e: drift_and_divergence(score_fn, sde, x, t, e))
+    predict = MIXTURE.predict(sde)
+    jacobian = jax.jacfwd(lambda x: sde.probability_flow(predict, x[None], t)[0])(x[0])
+    run = jax.vmap(lambda e: drift_and_divergence(predict, sde, x, t, e))
     found = [run(p[:, None]) for p in probes]
-    return sde.probability_flow(score_fn, x, t), jacobian, found[0][0][0], [divergence for _, divergence in found]
+    return sde.probability_flow(predict, x, t), jacobian, found[0][0][0], [divergence for _, divergence in found]
 
 
 @each
@@ -115,11 +116,11 @@ def test_probes_are_those_of_their_example():
 
 
 def test_evaluations_are_counted_and_other_data_do_not_recompile():
-    calls, score = [], correlated(4, spread=0.1).score_fn(VP())
+    calls, predict = [], correlated(4, spread=0.1).predict(VP())
 
     def counting(x, t):
         jax.debug.callback(lambda: calls.append(1))
-        return score(x, t)
+        return predict(x, t)
 
     run = CountingJit(lambda x, epsilon: log_likelihood(counting, VP(), x, epsilon, rtol=1e-4, atol=1e-4))
     epsilon = sample_probes("rademacher", example_keys(jax.random.key(0), 3), (3, 4))
@@ -150,8 +151,8 @@ def test_invalid_arguments_are_refused():
 
 
 def logp_of_mixture(solver, sde, x, probes, data_std):
-    score_fn = MIXTURE.score_fn(sde)
-    return log_likelihood(score_fn, sde, x, probes, eps=1e-3, solver=solver, data_std=data_std).logp_nats
+    predict = MIXTURE.predict(sde)
+    return log_likelihood(predict, sde, x, probes, eps=1e-3, solver=solver, data_std=data_std).logp_nats
 
 
 BY_SOLVER = {name: jit_for_each(CONTINUOUS, functools.partial(logp_of_mixture, name)) for name in SOLVERS}
@@ -160,7 +161,7 @@ BY_SOLVER = {name: jit_for_each(CONTINUOUS, functools.partial(logp_of_mixture, n
 @functools.partial(jit_for_each, CONTINUOUS)
 def rate(sde, x, t, probes):
     """Right-hand side of the published ODE in (t, x)."""
-    return drift_and_divergence(MIXTURE.score_fn(sde), sde, x, jnp.full(8, t, x.dtype), probes)
+    return drift_and_divergence(MIXTURE.predict(sde), sde, x, jnp.full(8, t, x.dtype), probes)
 
 
 @each
@@ -193,9 +194,10 @@ def matched(sde, x, u):
     def exact_score(x, t):
         return -x / (variance * sde.mean_coeff(t) ** 2 + sde.std(t) ** 2)[:, None]
 
-    velocities = jax.lax.map(lambda u: coordinates.velocity(exact_score, x, u), u)
+    predict = from_score(exact_score, sde)
+    velocities = jax.lax.map(lambda u: coordinates.velocity(predict, x, u), u)
     back = jax.lax.map(lambda u: coordinates.coordinate(coordinates.time(u)), u)
-    found = log_likelihood(exact_score, sde, x, jnp.ones_like(x), eps=1e-3, data_std=0.5)
+    found = log_likelihood(predict, sde, x, jnp.ones_like(x), eps=1e-3, data_std=0.5)
     exact = Gaussian(np.zeros(4), variance * np.eye(4)).logp(sde, x, jnp.full(4, 1e-3))
     return velocities, back, found, exact
 

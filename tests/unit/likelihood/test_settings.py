@@ -34,7 +34,7 @@ def measure(**settings):
     config = config_of(**settings)
     sde = make_sde(config)
     fn = likelihood.bits_per_dim(config, sde, 16)
-    return jax.jit(lambda keys, levels: fn(DATA.score_fn(sde), keys, levels))(KEYS, LEVELS)
+    return jax.jit(lambda keys, levels: fn(DATA.predict(sde), keys, levels))(KEYS, LEVELS)
 
 
 def exact_bits(num=4000):
@@ -53,7 +53,7 @@ def test_defaults_are_one_uniform_dequantization_one_probe_and_the_ode():
     def run(keys):
         x = dequantize.uniform(fold_in(keys, 0), LEVELS, 16, True)
         epsilon = sample_probes("rademacher", fold_in(keys, 1), x.shape)
-        return log_likelihood(DATA.score_fn(sde), sde, x, epsilon, eps=1e-3, rtol=1e-4, atol=1e-4).logp_nats
+        return log_likelihood(DATA.predict(sde), sde, x, epsilon, eps=1e-3, rtol=1e-4, atol=1e-4).logp_nats
 
     found, expected = measure(), run(KEYS)
     np.testing.assert_allclose(found["logp_nats"], expected, rtol=1e-5, atol=1e-5)
@@ -136,13 +136,13 @@ def test_the_variational_dequantization_needs_continuous_time_and_learns_from_th
     config = config_of(dequantization="variational", dequantization_steps=2)
     sde = make_sde(config)
     levels = LEVELS.reshape(32, 2, 2, 1)
-    score_fn = DATA.score_fn(sde)
+    predict = DATA.predict(sde)
     learn = likelihood.fit_dequantization(config, sde, 16)
-    learned = learn(lambda weights: score_fn, None, jax.random.key(0), lambda step: levels)
+    learned = learn(lambda weights: predict, None, jax.random.key(0), lambda step: levels)
     fn = likelihood.bits_per_dim(config, sde, 16)
-    found = jax.jit(lambda learned: fn(score_fn, KEYS, levels, learned))(learned)
+    found = jax.jit(lambda learned: fn(predict, KEYS, levels, learned))(learned)
     assert found["bits_per_dim"].shape == (32,) and np.all(np.isfinite(found["bits_per_dim"]))
-    again = learn(lambda weights: score_fn, None, jax.random.key(0), lambda step: levels)
+    again = learn(lambda weights: predict, None, jax.random.key(0), lambda step: levels)
     jax.tree.map(np.testing.assert_array_equal, learned, again)
     assert likelihood.fit_dequantization(config_of(), sde, 16)(None, None, None, None) is None
     config.training.continuous = False
@@ -154,7 +154,7 @@ def test_no_setting_recompiles_or_depends_on_the_batch():
     config = config_of(num_probes=2, num_dequantizations=2, bpd_method="bound")
     sde = make_sde(config)
     fn = likelihood.bits_per_dim(config, sde, 16)
-    run = CountingJit(lambda keys, levels: fn(DATA.score_fn(sde), keys, levels)["bits_per_dim"])
+    run = CountingJit(lambda keys, levels: fn(DATA.predict(sde), keys, levels)["bits_per_dim"])
     whole = run(KEYS, LEVELS)
     np.testing.assert_allclose(run(KEYS[::-1], LEVELS[::-1]), whole[::-1], rtol=1e-5)
     assert run.num_traces == 1 and not np.any(jnp.isnan(whole))

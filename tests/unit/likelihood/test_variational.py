@@ -86,18 +86,18 @@ def test_its_density_is_that_of_its_samples():
 
 def test_it_learns_to_bound_the_probability_of_the_levels_more_tightly_than_uniform_noise():
     sde = VP()
-    score = DATA.score_fn(sde)
+    flat = DATA.predict(sde)
     exact = probabilities(sde)
     drawn = np.random.default_rng(0).choice(LEVELS**2, size=4096, p=(exact / exact.sum()).ravel())
     levels = jnp.asarray(np.stack(np.unravel_index(drawn, (LEVELS, LEVELS)), axis=-1), jnp.uint8).reshape(-1, *SHAPE)
     logp = np.log(exact).ravel()[drawn]
 
-    def score_fn(x, t):
-        return score(x.reshape(-1, 2), t).reshape(x.shape)
+    def predict(x, t):
+        return jax.tree.map(lambda field: field.reshape(x.shape), flat(x.reshape(-1, 2), t))
 
     loss = make_loss(FLOW, sde, LEVELS, True, eps=EPS, num_times=4)
     params = fit(
-        FLOW, loss, lambda weights: score_fn, None, jax.random.key(0),
+        FLOW, loss, lambda weights: predict, None, jax.random.key(0),
         lambda step: levels[(256 * step) % 4096 : (256 * step) % 4096 + 256], num_steps=400, learning_rate=1e-2,
     )  # fmt: skip
 

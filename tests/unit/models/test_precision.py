@@ -10,7 +10,7 @@ from builders import network as build_network
 from builders.network import example_inputs, make_network
 from builders.objective import make_objective
 from builders.sampler import make_sampler
-from builders.score import make_score_of
+from builders.score import make_predict_of
 from core.keys import example_keys
 from models.blocks.normalization import GroupNorm
 from models.blocks.refinenet import InstanceNorm2dPlus
@@ -92,10 +92,10 @@ def test_a_training_step_converts_every_parameter_once_and_a_sampler_before_its_
         return gradients(loss_fn)({"params": params}, jax.random.key(0), batch, jnp.int32(0))
 
     step = uses_of_parameters(gradient, params)
-    score_of, sampler = make_score_of(config), make_sampler(config)
+    predict_of, sampler = make_predict_of(config), make_sampler(config)
 
     def sample(params):
-        return sampler(example_keys(jax.random.key(0), B), score_of(params, {}, None), (B, 8, 8, 1)).x
+        return sampler(example_keys(jax.random.key(0), B), predict_of(params, {}, None), (B, 8, 8, 1)).x
 
     before = uses_of_parameters(sample, params, deep=False)
     for path, dtype in dtypes_of(converted(params, jnp.bfloat16)).items():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from core.arrays import broadcast_to_rank
+from corruption.predictions import from_score
 from sampling.steps import table
 from sde.subvp import SubVP
 
@@ -34,7 +35,7 @@ def test_reverse_diffusion_of_subvp_is_the_transition_and_not_the_published_step
     def score_fn(x, t):
         return -x / broadcast_to_rank(1 + t, x)
 
-    sample = table.reverse_diffusion()(z, score_fn, sde, x, t, t - dt)
+    sample = table.reverse_diffusion()(z, from_score(score_fn, sde), sde, x, t, t - dt)
     scale, std = (a[:, None] for a in exact_transition(np.float64(t) - dt, np.float64(t)))
     expected = x - (scale - 1) * x + std**2 * score_fn(x, t) + std * z
     np.testing.assert_allclose(sample.x, expected, rtol=1e-5, atol=1e-5)  # a difference of squares in float32

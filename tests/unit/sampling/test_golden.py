@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.arrays import broadcast_to_rank
+from corruption.predictions import from_score
 from sampling import grids
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PC
@@ -39,6 +40,10 @@ def scores(g, name):
     return {"lin": lambda x, t: -x / broadcast_to_rank(1 + t, x), "gauss": gauss}
 
 
+def gauss_predict(g, name):
+    return from_score(scores(g, name)["gauss"], CONTINUOUS[name])
+
+
 UPDATES = {
     "euler_maruyama": euler_maruyama(),
     "euler_maruyama_ode": euler_maruyama(probability_flow=True),
@@ -54,10 +59,11 @@ UPDATES = {
 def update(g, name, method, step, score_fn):
     """One predictor step, or as many corrector steps as the method's name says."""
     x, t, z = jnp.asarray(g[f"{name}_x"]), jnp.asarray(g[f"{name}_t"]), jnp.asarray(g["z"])
-    sde = published(name, 1000)
+    sde = CHAINS[name](1000) if method == "ancestral_sampling" else published(name, 1000)
+    predict = from_score(score_fn, sde)
     t_next = t - 1 / 1000 if method.startswith("euler") or name == "subvp" else t - 1 / 999
     for k in range(2 if method.endswith("n2") else 1):
-        sample = step(z[k], score_fn, sde, x, t, t_next)
+        sample = step(z[k], predict, sde, x, t, t_next)
         x = sample.x
     return sample
 
@@ -99,11 +105,11 @@ def test_reverse_diffusion_and_euler_maruyama_differ_by_the_square_of_the_step(g
     g = golden("samplers_updates")
     for name, sde in CONTINUOUS.items():
         x, t, z = jnp.asarray(g[f"{name}_x"])[:3], jnp.asarray(g[f"{name}_t"])[:3], jnp.asarray(g["z"])[0, :3]
-        score_fn = scores(g, name)["gauss"]
+        predict = gauss_predict(g, name)
 
-        def gaps(dt, sde=sde, x=x, t=t, z=z, score_fn=score_fn):
-            a = UPDATES["reverse_diffusion"](z, score_fn, sde, x, t, t - dt)
-            b = UPDATES["euler_maruyama"](z, score_fn, sde, x, t, t - dt)
+        def gaps(dt, sde=sde, x=x, t=t, z=z, predict=predict):
+            a = UPDATES["reverse_diffusion"](z, predict, sde, x, t, t - dt)
+            b = UPDATES["euler_maruyama"](z, predict, sde, x, t, t - dt)
             return tuple(float(jnp.linalg.norm(p - q)) for p, q in [(a.mean, b.mean), (a.x, b.x)])
 
         (mean_1, x_1), (mean_2, x_2) = gaps(0.008), gaps(0.002)
@@ -138,7 +144,9 @@ def test_published_probability_flow_runs_are_those_of_the_loop(name, golden):
     np.testing.assert_array_equal(chain.index(jnp.asarray(times[:-1])), np.arange(50)[::-1])
     sampler = PC(chain, UPDATES["reverse_diffusion_ode"], none(), times)
     start = jnp.asarray(g[f"{name}_z_prior"]) * chain.prior_std
-    samples = jax.jit(lambda x: sampler(KEY, scores(g, name)["gauss"], x.shape, start=(x, 1.0)))(start)
+    samples = jax.jit(lambda x: sampler(KEY, from_score(scores(g, name)["gauss"], chain), x.shape, start=(x, 1.0)))(
+        start
+    )
     g.check(f"{name}_pf_N50_x", samples.x)
     assert int(samples.num_evals) == 50
 
@@ -148,13 +156,13 @@ def run(g, name, moves, num_steps, z):
     sde = published(name, num_steps)
     x = jnp.asarray(g[f"{name}_z_prior"]) * sde.prior_std
     times = jnp.asarray(grids.levels(num_steps, float(g[f"{name}_eps"]))[:-1])
-    score_fn = scores(g, name)["gauss"]
+    predict = gauss_predict(g, name)
 
     def body(x, inputs):
         t, z = inputs
         t = jnp.full(x.shape[:1], t)
         for k, (step, below) in enumerate(moves):
-            sample = step(z[k], score_fn, sde, x, t, below(t))
+            sample = step(z[k], predict, sde, x, t, below(t))
             x = sample.x
         return x, sample.mean
 
@@ -202,10 +210,10 @@ def test_published_probability_flow_run_of_subvp_is_eulers(golden):
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_published_solutions_of_the_ode_are_reproduced(name, golden):
     g = golden("samplers_runs")
-    sde, eps, score_fn = CONTINUOUS[name], float(g[f"{name}_eps"]), scores(g, name)["gauss"]
+    sde, eps, predict = CONTINUOUS[name], float(g[f"{name}_eps"]), gauss_predict(g, name)
     start = jnp.asarray(g[f"{name}_ode_z"])
     assert float(jnp.std(start)) == pytest.approx(sde.prior_std, rel=0.2)
-    samples = jax.jit(lambda x: ProbabilityFlow(sde, eps)(KEY, score_fn, x.shape, start=(x, 1.0)))(start)
+    samples = jax.jit(lambda x: ProbabilityFlow(sde, eps)(KEY, predict, x.shape, start=(x, 1.0)))(start)
     # Tolerances are for one solver in two precisions; another first step changes the result within rtol = atol = 1e-5.
     scale = 3 if name == "ve" else 1
     g.check(f"{name}_ode_denoise0_x", samples.x, scale)
@@ -214,5 +222,5 @@ def test_published_solutions_of_the_ode_are_reproduced(name, golden):
     # The published ending: one noise-free reverse-diffusion step (for sub-VP Euler-Maruyama's) of length 1/N.
     t = jnp.full((2,), eps)
     method, below = ("reverse_diffusion", -jnp.ones(2)) if name in CHAINS else ("euler_maruyama", t - 1 / 1000)
-    last = UPDATES[method](jnp.zeros_like(start), score_fn, published(name, 1000), samples.x, t, below)
+    last = UPDATES[method](jnp.zeros_like(start), predict, published(name, 1000), samples.x, t, below)
     g.check(f"{name}_ode_denoise1_x", last.mean, scale)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks import inverse as benchmark
+from corruption.predictions import score_of
 from sampling import grids
-from sampling.base import posterior_mean
 from sampling.coefficients import METHODS as SOLVERS
 from sampling.inverse.base import Conditioned, unchanged
 from sampling.inverse.ddnm import ddnm
@@ -75,7 +75,7 @@ def test_for_white_data_the_cheap_methods_are_exact(name, noise_std):
     def scores(x):
         make = [ddnm, pigdm]
         parts = [m(sde, operator, jnp.asarray(y), noise_std, prior_variance=variance) for m in make]
-        return [part.wrap_score(white.score_fn(sde))(x, T) for part in parts]
+        return [score_of(part.wrap_predict(white.predict(sde))(x, T), sde, T) for part in parts]
 
     for found in scores(x):
         assert_close(found, exact(x, T), 1e-3)  # float32: x0 to 1e-6, divided by singular values down to 0.1
@@ -87,9 +87,9 @@ def test_the_covariance_of_the_jacobian_makes_pi_gdm_exact_for_any_gaussian(name
     sde, operator = SDES[name], dense((4,), MATRIX)
     y = DATA.sample(0, (1, 4)) @ MATRIX.T
     x = sde.perturb(DATA.sample(1, (3, 4)), T, DATA.sample(2, (3, 4)))
-    guided = pigdm(sde, operator, y, noise_std, covariance="jacobian").wrap_score(DATA.score_fn(sde))
+    guided = pigdm(sde, operator, y, noise_std, covariance="jacobian").wrap_predict(DATA.predict(sde))
     exact = posterior(DATA, MATRIX, y[0], noise_std).score_fn(sde)
-    found, expected = jax.jit(lambda x: (guided(x, T), exact(x, T)))(x)
+    found, expected = jax.jit(lambda x: (score_of(guided(x, T), sde, T), exact(x, T)))(x)
     # At sigma = 50 the Jacobian, a difference from one, is known to 1e-7 sigma^2 / v = 1e-3.
     assert_close(found, expected, 1e-3 if name in ("ve", "edm", "cosine") else 2e-4)
 
@@ -102,7 +102,8 @@ def test_every_example_has_its_own_measurement():
     @CountingJit
     def guided(operator, y, x, t):
         parts = [METHODS[name](VP(), operator, y, 0.1, SETTINGS) for name in ("ddnm", "pigdm", "dps")]
-        return jnp.stack([part.wrap_score(DATA.score_fn(VP()))(x, t) for part in parts], axis=1)
+        found = [score_of(part.wrap_predict(DATA.predict(VP()))(x, t), VP(), t) for part in parts]
+        return jnp.stack(found, axis=1)
 
     def alone(i):
         return guided(mask((4,), known[i : i + 1]), y[i : i + 1], x[i : i + 1], T[i : i + 1])
@@ -116,12 +117,12 @@ def test_every_example_has_its_own_measurement():
 def test_a_limit_bounds_the_change_of_the_expected_data(covariance):
     """A measurement far from all data: the change of x0 keeps its direction, and its norm is limit sqrt(D v)."""
     sde, operator, y = VP(), dense((4,), MATRIX), jnp.full((1, 2), 100.0)
-    x, score_fn = DATA.sample(1, (3, 4)), DATA.score_fn(VP())
+    x, predict = DATA.sample(1, (3, 4)), DATA.predict(VP())
     changes = []
     for limit in [math.inf, 1e6, 0.5]:
         part = pigdm(sde, operator, y, prior_variance=0.25, covariance=covariance, limit=limit)
-        guided = part.wrap_score(score_fn)
-        changes.append(np.asarray(posterior_mean(guided, sde, x, T) - posterior_mean(score_fn, sde, x, T)))
+        guided = part.wrap_predict(predict)
+        changes.append(np.asarray(guided(x, T).x0 - predict(x, T).x0))
     free, far, near = changes
     np.testing.assert_array_equal(free, far)
     sizes = [np.linalg.norm(change, axis=1, keepdims=True) for change in (free, near)]
@@ -148,21 +149,19 @@ def test_conjugate_gradients_solve_their_system():
 def test_dps_descends_the_gradient_of_the_residual():
     sde, operator, shape = VP(), downsample((4, 4, 1), 2), (3, 4, 4, 1)
     data = correlated(16, shift=0.5)
-    score_fn, x, z = data.score_fn(sde), data.sample(0, shape), data.sample(1, shape)
+    predict, x, z = data.predict(sde), data.sample(0, shape), data.sample(1, shape)
     y, t_next = operator.measure(data.sample(2, shape)), T - 0.01
 
     def residual(x):
-        return jnp.sum(
-            jnp.linalg.norm((y - operator.measure(posterior_mean(score_fn, sde, x, T))).reshape(3, -1), axis=1)
-        )
+        return jnp.sum(jnp.linalg.norm((y - operator.measure(predict(x, T).x0)).reshape(3, -1), axis=1))
 
     @jax.jit
     def run():
-        bare = ancestral()(z, score_fn, sde, x, T, t_next)
-        step = dps(sde, operator, y, zeta=0.7).wrap_step(ancestral())(z, score_fn, sde, x, T, t_next)
+        bare = ancestral()(z, predict, sde, x, T, t_next)
+        step = dps(sde, operator, y, zeta=0.7).wrap_step(ancestral())(z, predict, sde, x, T, t_next)
         part = dps(sde, operator, y, 0.1, prior_variance=0.5, zeta=0.7, form="score")
-        score = part.wrap_score(score_fn)(x, T)
-        return bare, step, score, score_fn(x, T), jax.grad(residual)(x)
+        scores = [score_of(p(x, T), sde, T) for p in (part.wrap_predict(predict), predict)]
+        return bare, step, *scores, jax.grad(residual)(x)
 
     bare, step, score, bare_score, gradient = run()
     np.testing.assert_allclose(step.x - bare.x, -0.7 * gradient, rtol=1e-3, atol=1e-5)
@@ -190,8 +189,8 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
         for method, make in METHODS.items():
             part = make(sde, operator, y, noise_std, SETTINGS)
             sampler = PC(sde, part.wrap_step(ancestral()), none(), times)
-            score_fn = part.wrap_score(DATA.score_fn(sde))
-            samples[method] = sampler(KEY, score_fn, (num, 4), constrain=part.constrain).x
+            predict = part.wrap_predict(DATA.predict(sde))
+            samples[method] = sampler(KEY, predict, (num, 4), constrain=part.constrain).x
         return samples
 
     distance = np.linalg.norm(DATA.mean - expected.mean)
@@ -206,7 +205,7 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
 
 
 @pytest.mark.parametrize("sampler", ["pc", "multistep", "ode"])
-def test_a_guided_score_serves_every_sampler(sampler):
+def test_a_guided_prediction_serves_every_sampler(sampler):
     """Pi-GDM with the Jacobian's covariance: mean and covariance of the samples are those of the posterior."""
     sde, noise_std, num, operator = VP(), 0.3, 3000, dense((4,), MATRIX)
     y = DATA.sample(3, (1, 4)) @ MATRIX.T
@@ -218,8 +217,8 @@ def test_a_guided_score_serves_every_sampler(sampler):
         "ode": lambda: ProbabilityFlow(sde, rtol=1e-3, atol=1e-3, denoise=True),
     }
     part = pigdm(sde, operator, y, noise_std, covariance="jacobian", num_iterations=4)
-    score_fn = part.wrap_score(DATA.score_fn(sde))
-    x = np.asarray(jax.jit(lambda: make[sampler]()(KEY, score_fn, (num, 4)).x)(), np.float64)
+    predict = part.wrap_predict(DATA.predict(sde))
+    x = np.asarray(jax.jit(lambda: make[sampler]()(KEY, predict, (num, 4)).x)(), np.float64)
     spread = np.sqrt(np.diag(exact.cov).max() / num)
     # Five standard errors, and the solver's own error: first order in a hundred steps, second order in thirty.
     np.testing.assert_allclose(x.mean(axis=0), exact.mean, atol=5 * spread + 0.02)
@@ -253,14 +252,14 @@ def test_a_misspelled_setting_is_refused():
 def test_a_method_changes_only_its_own_part():
     operator, y = mask((4,), np.ones(4)), jnp.ones((1, 4))
     blank = Conditioned()
-    assert blank.wrap_score is blank.wrap_step is unchanged
+    assert blank.wrap_predict is blank.wrap_step is unchanged
     parts = {name: make(VP(), operator, y, 0.0, SETTINGS) for name, make in METHODS.items()}
-    fields = ("wrap_score", "wrap_step", "constrain")
+    fields = ("wrap_predict", "wrap_step", "constrain")
     changed = {name: [f for f in fields if getattr(part, f) is not getattr(blank, f)] for name, part in parts.items()}
     assert changed == {
         "projection": ["constrain"],
-        "ddnm": ["wrap_score"],
-        "pigdm": ["wrap_score"],
-        "dps": ["wrap_score"],
+        "ddnm": ["wrap_predict"],
+        "pigdm": ["wrap_predict"],
+        "dps": ["wrap_predict"],
     }
     assert METHODS["dps"](VP(), operator, y, 0.0, dataclasses.replace(SETTINGS, form="step")).wrap_step is not unchanged

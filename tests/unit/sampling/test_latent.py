@@ -19,9 +19,9 @@ DATA = Mixture((0.5, 0.5), (correlated(4, shift=0.5), correlated(4, shift=0.5, s
 
 @functools.partial(jit_for_each, CONTINUOUS)
 def round_trip(sde, x):
-    score_fn = DATA.score_fn(sde)
-    latent, there = encode(score_fn, sde, x, eps=1e-3, rtol=1e-6, atol=1e-6)
-    decoded, back = decode(score_fn, sde, latent, eps=1e-3, rtol=1e-6, atol=1e-6)
+    predict = DATA.predict(sde)
+    latent, there = encode(predict, sde, x, eps=1e-3, rtol=1e-6, atol=1e-6)
+    decoded, back = decode(predict, sde, latent, eps=1e-3, rtol=1e-6, atol=1e-6)
     return latent, decoded, there, back
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.arrays import broadcast_to_rank
+from corruption.predictions import from_score
 from sampling import grids
 from sampling.base import Sample
 from sampling.pc import PC
@@ -45,11 +46,11 @@ def sampler_of(name, corrector=LANGEVIN, **options):
 def test_samples_have_the_moments_that_the_steps_imply(name):
     """Two annealed Langevin steps and a predictor: all affine, so the moments are known without sampling."""
     sde, predictor, times = SUBJECTS[name]
-    num, score_fn = 20_000, DATA.score_fn(sde)
+    num, predict = 20_000, DATA.predict(sde)
     prior = jnp.zeros(4), sde.prior_std**2 * jnp.eye(4)
-    mean, cov = jax.jit(lambda: propagate([ALD, ALD, predictor], score_fn, sde, prior, times))()
+    mean, cov = jax.jit(lambda: propagate([ALD, ALD, predictor], predict, sde, prior, times))()
     sampler = sampler_of(name, ALD, num_corrector_steps=2, denoise=False)
-    x = np.asarray(jax.jit(lambda key: sampler(key, score_fn, (num, 4)).x)(KEY), np.float64)
+    x = np.asarray(jax.jit(lambda key: sampler(key, predict, (num, 4)).x)(KEY), np.float64)
     # Standard errors of a mean and of a covariance of normal variables; 14 numbers, so five of them.
     spread = np.diag(cov)
     np.testing.assert_array_less(np.abs(x.mean(0) - mean), 5 * np.sqrt(spread / num))
@@ -61,8 +62,8 @@ def test_samples_have_the_moments_that_the_steps_imply(name):
 
 @pytest.mark.parametrize("name", ["subvp", "ddpm"])
 def test_a_sample_depends_on_its_own_key_only(name):
-    score_fn = DATA.score_fn(SUBJECTS[name][0])
-    draw = jax.jit(lambda key, num: sampler_of(name)(key, score_fn, (num, 2, 2, 1)).x, static_argnums=1)
+    predict = DATA.predict(SUBJECTS[name][0])
+    draw = jax.jit(lambda key, num: sampler_of(name)(key, predict, (num, 2, 2, 1)).x, static_argnums=1)
     whole = draw(KEY, 8)
     for num in [1, 3]:
         np.testing.assert_allclose(draw(KEY, num), whole[:num], rtol=1e-5, atol=1e-5)  # another order of summation
@@ -71,23 +72,23 @@ def test_a_sample_depends_on_its_own_key_only(name):
 
 
 def counter():
-    """A score function that records its actual calls, and the list of their times."""
+    """A prediction that records its actual calls, and the list of their times."""
     calls = []
 
-    def score_fn(x, t):
+    def predict(x, t):
         jax.debug.callback(lambda t: calls.append(float(t)), t[0])
-        return -x / broadcast_to_rank(1 + t, x)
+        return from_score(lambda x, t: -x / broadcast_to_rank(1 + t, x), VP())(x, t)
 
-    return score_fn, calls
+    return predict, calls
 
 
 @pytest.mark.parametrize("denoise", [True, False])
 @pytest.mark.parametrize("corrector", [LANGEVIN, NONE], ids=["langevin", "none"])
 @pytest.mark.parametrize("name", ["vp", "ddpm"])
 def test_evaluations_are_counted(name, corrector, denoise):
-    score_fn, calls = counter()
+    predict, calls = counter()
     sampler = sampler_of(name, corrector, num_corrector_steps=2, denoise=denoise)
-    samples = jax.jit(lambda key: sampler(key, score_fn, (2, 4)))(KEY)
+    samples = jax.jit(lambda key: sampler(key, predict, (2, 4)))(KEY)
     jax.block_until_ready(samples)
     jax.effects_barrier()
     assert int(samples.num_evals) == len(calls)
@@ -95,9 +96,9 @@ def test_evaluations_are_counted(name, corrector, denoise):
     assert min(calls) >= 0  # never called at the data
 
 
-def test_another_key_and_another_score_do_not_recompile():
+def test_another_key_and_another_prediction_do_not_recompile():
     sampler = sampler_of("ve")
-    draw = CountingJit(lambda key, scale: sampler(key, lambda x, t: -scale * x, (2, 4)))
+    draw = CountingJit(lambda key, scale: sampler(key, from_score(lambda x, t: -scale * x, sampler.sde), (2, 4)))
     first, second = draw(KEY, 0.5).x, draw(jax.random.key(1), 0.6).x
     assert draw.num_traces == 1
     assert np.all(np.abs(first - second) > 0)
@@ -112,7 +113,7 @@ def test_a_constraint_receives_the_time_of_the_sample(name):
         jax.debug.callback(lambda t, z: seen.append((t.copy(), z.copy())), t, z, ordered=True)
         return sample
 
-    jax.jit(lambda: sampler(KEY, DATA.score_fn(sampler.sde), (2, 4), constrain=constrain))()
+    jax.jit(lambda: sampler(KEY, DATA.predict(sampler.sde), (2, 4), constrain=constrain))()
     jax.effects_barrier()
     expected = [time for pair in itertools.pairwise(times) for time in pair]
     if times[-1] >= 0:
@@ -134,7 +135,7 @@ def test_known_values_arrive_exactly(name):
         noisy = mean + broadcast_to_rank(sde.std(t), data) * z
         return Sample(jnp.where(known, noisy, sample.x), jnp.where(known, mean, sample.mean))
 
-    x = jax.jit(lambda: sampler(KEY, DATA.score_fn(sde), (2, 4), constrain=constrain).x)()
+    x = jax.jit(lambda: sampler(KEY, DATA.predict(sde), (2, 4), constrain=constrain).x)()
     np.testing.assert_array_equal(x[:, ::2], data[:, ::2])
     assert np.all(np.abs(x[:, 1::2]) < 5)
 
@@ -143,12 +144,12 @@ def test_a_start_continues_a_run():
     """Without noise, two halves of a run give the same as the whole run; evaluations add up."""
     times = grids.uniform(20, 1e-3)
     sde, step = VP(), reverse_diffusion(probability_flow=True)
-    score_fn = DATA.score_fn(sde)
+    predict = DATA.predict(sde)
     whole = PC(sde, step, NONE, times)
     half = PC(sde, step, NONE, times[:11], denoise=False)
-    one, middle = whole(KEY, score_fn, (3, 4)), half(KEY, score_fn, (3, 4))
+    one, middle = whole(KEY, predict, (3, 4)), half(KEY, predict, (3, 4))
     for t in [times[10], 0.5 * (times[9] + times[10])]:  # on the grid, and between its times
-        rest = whole(jax.random.key(1), score_fn, (3, 4), start=(middle.x, t))
+        rest = whole(jax.random.key(1), predict, (3, 4), start=(middle.x, t))
         on_grid = t == times[10]
         assert int(rest.num_evals) == (11 if on_grid else 12)
         # On the grid the steps are the same; in between, a step of 1/20 is taken in two halves.
@@ -158,8 +159,8 @@ def test_a_start_continues_a_run():
 def test_a_run_of_a_chain_ends_at_its_data():
     """The last step is to level -1: `denoise` gives its mean, without another evaluation."""
     name = "ddpm"
-    score_fn = DATA.score_fn(SUBJECTS[name][0])
-    denoised, noisy = (sampler_of(name, NONE, denoise=d)(KEY, score_fn, (500, 4)) for d in (True, False))
+    predict = DATA.predict(SUBJECTS[name][0])
+    denoised, noisy = (sampler_of(name, NONE, denoise=d)(KEY, predict, (500, 4)) for d in (True, False))
     assert int(denoised.num_evals) == int(noisy.num_evals) == 30
     std = float(SUBJECTS[name][0].std(jnp.asarray(0.0)))
     # The noise left out is that of one transition, sqrt(beta_0) with "transition": 4 standard errors of 2000 values.
@@ -189,13 +190,13 @@ def test_invalid_grids_and_starts_are_refused():
         PC(ddpm_chain(0.1, 20.0, 30), step, NONE, grids.uniform(30, 1e-3))
     with pytest.raises(ValueError, match="negative"):
         PC(sde, step, NONE, (1.0, 0.5), num_corrector_steps=-1)
-    sampler, score_fn = PC(sde, step, NONE, (1.0, 0.5)), DATA.score_fn(sde)
+    sampler, predict = PC(sde, step, NONE, (1.0, 0.5)), DATA.predict(sde)
     with pytest.raises(ValueError, match="already ended"):
-        sampler(KEY, score_fn, (2, 4), start=(jnp.ones((2, 4)), 0.5))
+        sampler(KEY, predict, (2, 4), start=(jnp.ones((2, 4)), 0.5))
     with pytest.raises(ValueError, match="shape"):
-        sampler(KEY, score_fn, (2, 4), start=(jnp.ones((3, 4)), 1.0))
+        sampler(KEY, predict, (2, 4), start=(jnp.ones((3, 4)), 1.0))
     with pytest.raises(ValueError, match="one per example"):
-        sampler(jax.random.split(KEY, 3), score_fn, (2, 4))
+        sampler(jax.random.split(KEY, 3), predict, (2, 4))
     with pytest.raises(ValueError, match="num_steps"):
         grids.uniform(0, 1e-3)
     with pytest.raises(ValueError, match="num_scales"):

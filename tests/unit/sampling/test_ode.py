@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.arrays import broadcast_to_rank
+from corruption.predictions import from_score
 from sampling.base import Sample
 from sampling.ode import ProbabilityFlow
 from sde.flow import SOLVERS
@@ -30,7 +31,7 @@ def root(cov):
 
 @functools.partial(jit_for_each, CONTINUOUS)
 def solution(sde, x):
-    return ProbabilityFlow(sde, eps=1e-3, denoise=False)(KEY, DATA.score_fn(sde), x.shape, start=(x, 1.0)).x
+    return ProbabilityFlow(sde, eps=1e-3, denoise=False)(KEY, DATA.predict(sde), x.shape, start=(x, 1.0)).x
 
 
 @each
@@ -50,11 +51,11 @@ def test_the_solution_maps_one_gaussian_to_the_other(name):
 def test_evaluations_are_counted_with_rejected_steps(name, denoise, per_example, solver):
     calls, sde = [], CONTINUOUS[name]
     parts = correlated(4, spread=0.1, shift=1.0), correlated(4, spread=0.1, shift=-1.0)
-    score = Mixture((0.5, 0.5), parts).score_fn(sde)
+    predict = Mixture((0.5, 0.5), parts).predict(sde)
 
     def counting(x, t):
         jax.debug.callback(lambda: calls.append(1))
-        return score(x, t)
+        return predict(x, t)
 
     sampler = ProbabilityFlow(sde, rtol=1e-4, atol=1e-4, denoise=denoise, solver=solver, per_example=per_example)
     samples = jax.jit(lambda key: sampler(key, counting, (4, 4)))(KEY)
@@ -65,9 +66,9 @@ def test_evaluations_are_counted_with_rejected_steps(name, denoise, per_example,
     assert np.all(np.isfinite(samples.x))
 
 
-def test_another_key_and_another_score_do_not_recompile():
+def test_another_key_and_another_prediction_do_not_recompile():
     sampler = ProbabilityFlow(VP())
-    draw = CountingJit(lambda key, scale: sampler(key, lambda x, t: -scale * x, (2, 4)))
+    draw = CountingJit(lambda key, scale: sampler(key, from_score(lambda x, t: -scale * x, VP()), (2, 4)))
     first, second = draw(KEY, 1.0).x, draw(jax.random.key(1), 1.1).x
     assert draw.num_traces == 1
     assert np.all(np.abs(first - second) > 0)
@@ -75,13 +76,13 @@ def test_another_key_and_another_score_do_not_recompile():
 
 def test_a_start_continues_a_solution():
     sde = VP()
-    score_fn = DATA.score_fn(sde)
+    predict = DATA.predict(sde)
 
     @jax.jit
     def run():
-        middle = ProbabilityFlow(sde, eps=0.4)(KEY, score_fn, (4, 4)).x
-        rest = ProbabilityFlow(sde)(KEY, score_fn, (4, 4), start=(middle, 0.4)).x
-        return rest, ProbabilityFlow(sde)(KEY, score_fn, (4, 4)).x
+        middle = ProbabilityFlow(sde, eps=0.4)(KEY, predict, (4, 4)).x
+        rest = ProbabilityFlow(sde)(KEY, predict, (4, 4), start=(middle, 0.4)).x
+        return rest, ProbabilityFlow(sde)(KEY, predict, (4, 4)).x
 
     rest, whole = run()
     np.testing.assert_allclose(rest, whole, atol=2e-4)  # two solves, each within its tolerance of 1e-5 per step
@@ -93,7 +94,7 @@ def test_a_failed_solve_is_not_a_number():
 
     @jax.jit
     def run():
-        few = ProbabilityFlow(VP(), max_steps=3, denoise=True)(KEY, DATA.score_fn(VP()), (2, 4))
+        few = ProbabilityFlow(VP(), max_steps=3, denoise=True)(KEY, DATA.predict(VP()), (2, 4))
         return few, ProbabilityFlow(VP())(KEY, blown_up, (2, 4))
 
     few, broken = run()
@@ -104,13 +105,13 @@ def test_a_failed_solve_is_not_a_number():
 
 @pytest.mark.parametrize("num_dims", [(4,), (2, 2, 1)])
 def test_steps_of_its_own_make_an_example_independent_of_its_batch(num_dims):
-    """Up to rounding, while shared steps agree only to the tolerances; also for a score that depends on the batch."""
+    """Up to rounding, while shared steps agree only to the tolerances; also if a prediction depends on the batch."""
     sde, label = VE(), jnp.arange(64.0)
-    score = DATA.score_fn(sde)
+    predict = DATA.predict(sde)
 
     def draw(num, per_example, rate):
-        def labeled(x, t):  # closes over an array with one entry per example, as a class-conditional score does
-            return score(x - broadcast_to_rank(rate * label[:num], x), t)
+        def labeled(x, t):  # closes over an array with one entry per example, as a class-conditional one does
+            return predict(x - broadcast_to_rank(rate * label[:num], x), t)
 
         return ProbabilityFlow(sde, rtol=1e-3, atol=1e-3, per_example=per_example)(KEY, labeled, (num, *num_dims)).x
 
@@ -126,12 +127,12 @@ def test_steps_of_its_own_make_an_example_independent_of_its_batch(num_dims):
 @pytest.mark.parametrize("per_example", [False, True])
 def test_intermediate_states_are_returned_on_request(per_example):
     sde, options = VP(), {"rtol": 1e-6, "atol": 1e-6, "per_example": per_example}
-    score_fn = DATA.score_fn(sde)
+    predict = DATA.predict(sde)
 
     @jax.jit
     def run():
-        whole = ProbabilityFlow(sde, denoise=True, **options)(KEY, score_fn, (3, 4), trajectory=3)
-        return whole, ProbabilityFlow(sde, eps=1 - 0.999 / 3, **options)(KEY, score_fn, (3, 4))
+        whole = ProbabilityFlow(sde, denoise=True, **options)(KEY, predict, (3, 4), trajectory=3)
+        return whole, ProbabilityFlow(sde, eps=1 - 0.999 / 3, **options)(KEY, predict, (3, 4))
 
     whole, middle = run()
     assert whole.states.shape == (3, 3, 4)
@@ -142,4 +143,4 @@ def test_intermediate_states_are_returned_on_request(per_example):
 
 def test_a_constraint_is_refused():
     with pytest.raises(ValueError, match="supports no constraint"):
-        ProbabilityFlow(VP())(KEY, DATA.score_fn(VP()), (2, 4), constrain=lambda z, sample, t: Sample(*sample))
+        ProbabilityFlow(VP())(KEY, DATA.predict(VP()), (2, 4), constrain=lambda z, sample, t: Sample(*sample))

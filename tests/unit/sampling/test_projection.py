@@ -10,6 +10,7 @@ import pytest
 
 from core.arrays import broadcast_to_rank
 from core.keys import SampleKey, draw_normal, example_keys, fold_in
+from corruption.predictions import from_score
 from sampling import grids
 from sampling.base import Sample
 from sampling.inverse.operators.downsample import downsample
@@ -43,7 +44,7 @@ def published(name, num_scales, beta_max=20.0):
     return Published(VE(), smld_chain(0.01, 50.0, num_scales))
 
 
-def score_of(g, sde):
+def score_fn_of(g, sde):
     mu, s = jnp.asarray(g["gauss_mu"])[None], float(g["gauss_std"])
 
     def score_fn(x, t):
@@ -72,7 +73,8 @@ def test_every_published_conditional_update_is_met(name, task, golden):
     """`x_mean` is compared with the fixed version, which keeps the posterior mean of the unknown part."""
     g = golden("controllable")
     sde, moves, below = published(name, 1000), *moves_of(1000)
-    score_fn = score_of(g, sde)
+    score_fn = score_fn_of(g, sde)
+    predict = from_score(score_fn, sde)
     constrain, _, image_of = task_of(g, task, sde)
     x, t = jnp.asarray(g[f"{name}_x"]), jnp.full((3,), float(g[f"{name}_t"]))
     z, z_known = jnp.asarray(g["z_update"]), jnp.asarray(g["z_known"])
@@ -80,7 +82,7 @@ def test_every_published_conditional_update_is_met(name, task, golden):
 
     @jax.jit
     def update():
-        bare = {kind: step(z, score_fn, sde, x, t, below(t)) for kind, step in moves.items()}
+        bare = {kind: step(z, predict, sde, x, t, below(t)) for kind, step in moves.items()}
         return bare, {kind: constrain(image_of(z_known), sample, t) for kind, sample in bare.items()}
 
     bare, constrained = update()
@@ -109,7 +111,7 @@ def test_published_conditional_loops_are_met(name, task, golden):
     """
     g = golden("controllable")
     sde, moves, below = published(name, 3, float(g["vp_loop_beta_max"])), *moves_of(3)
-    score_fn = score_of(g, sde)
+    predict = from_score(score_fn_of(g, sde), sde)
     constrain, operator, image_of = task_of(g, task, sde)
     z = jnp.asarray(g[f"{name}_{task}_loop_z"])
     prior = z[0] * sde.prior_std
@@ -125,7 +127,7 @@ def test_published_conditional_loops_are_met(name, task, golden):
             t = jnp.full((3,), time)
             lower = jnp.where(t > 0.1, below(t) + 1e-4, -1.0)  # slightly above the level, so that truncation finds it
             for i, step in enumerate(moves.values()):
-                sample = step(z[1 + 4 * k + 2 * i], score_fn, sde, x, t, lower)
+                sample = step(z[1 + 4 * k + 2 * i], predict, sde, x, t, lower)
                 sample = constrain(image_of(z[2 + 4 * k + 2 * i]), sample, t)
                 x = sample.x
         measured = operator.measured
@@ -138,8 +140,8 @@ def test_published_conditional_loops_are_met(name, task, golden):
 
 
 def white(sde):
-    """The score of data N(0, I / 4)."""
-    return lambda x, t: -x / broadcast_to_rank(0.25 * sde.mean_coeff(t) ** 2 + sde.std(t) ** 2, x)
+    """The prediction for data N(0, I / 4)."""
+    return from_score(lambda x, t: -x / broadcast_to_rank(0.25 * sde.mean_coeff(t) ** 2 + sde.std(t) ** 2, x), sde)
 
 
 MEASUREMENTS = {
@@ -235,7 +237,7 @@ def test_more_corrector_steps_bring_the_unknown_part_closer_to_its_expectation()
         corrector = annealed_langevin(snr=0.3) if num else none()
         sampler = PC(VE(), ancestral(), corrector, grids.uniform(60, 1e-5), num_corrector_steps=num)
         constrain = project(VE(), mask((4,), known), x0)
-        x = jax.jit(lambda s=sampler, c=constrain: s(KEY, data.score_fn(VE()), (4000, 4), constrain=c).x)()
+        x = jax.jit(lambda s=sampler, c=constrain: s(KEY, data.predict(VE()), (4000, 4), constrain=c).x)()
         errors.append(np.abs(np.asarray(x).mean(axis=0)[~observed] - expected).max())
     assert errors[1] < 0.5 * errors[0]
 

@@ -8,6 +8,7 @@ import pytest
 from builders.sampler import make_sampler
 from configs import default
 from core.arrays import broadcast_to_rank
+from corruption.predictions import from_score
 from sampling import grids
 from sampling.base import Sample
 from sampling.coefficients import METHODS
@@ -62,15 +63,15 @@ def test_solvers_have_the_order_that_their_papers_state(name):
     sde, eps = CONTINUOUS[name], 1e-2
     parts = correlated(2, spread=0.6, shift=1.0, seed=1), correlated(2, spread=0.5, shift=1.0, seed=2)
     with jax.enable_x64(True):
-        score_fn = Mixture((0.3, 0.7), parts).score_fn(sde)
+        predict = Mixture((0.3, 0.7), parts).predict(sde)
         x = sde.prior_std * jax.random.normal(jax.random.key(0), (16, 2))
         start = (x, 1.0)
-        exact = ProbabilityFlow(sde, eps, rtol=1e-10, atol=1e-10, solver="dopri8")(KEY, score_fn, x.shape, start=start)
+        exact = ProbabilityFlow(sde, eps, rtol=1e-10, atol=1e-10, solver="dopri8")(KEY, predict, x.shape, start=start)
         coarse, fine = (grids.log_snr(sde, n, eps) for n in (120, 240))
 
         def error(method, times):
             options = {"lower_final": False} if method in METHODS else {}
-            found = solver(method, sde, times, denoise=False, **options)(KEY, score_fn, x.shape, start=start)
+            found = solver(method, sde, times, denoise=False, **options)(KEY, predict, x.shape, start=start)
             return jnp.sqrt(jnp.mean((found.x - exact.x) ** 2))
 
         run = jax.jit(lambda: {method: (error(method, coarse), error(method, fine)) for method in ORDERS})
@@ -87,9 +88,9 @@ def test_a_dozen_calls_of_every_solver_come_close(name):
     """Twelve equal steps in log-SNR, then Tweedie's formula; compared with DDIM."""
     sde = CONTINUOUS[name]
     eps = {"ve": 1e-5, "edm": 1e-4}.get(name, 1e-3)
-    times, score_fn = grids.log_snr(sde, 12, eps), DATA.score_fn(sde)
+    times, predict = grids.log_snr(sde, 12, eps), DATA.predict(sde)
     x = sde.prior_sample(KEY, (32, 4))
-    run = jax.jit(lambda x: {m: solver(m, sde, times)(KEY, score_fn, x.shape, start=(x, 1.0)).x for m in ORDERS})
+    run = jax.jit(lambda x: {m: solver(m, sde, times)(KEY, predict, x.shape, start=(x, 1.0)).x for m in ORDERS})
     exact = solution(sde, x, eps)
     errors = {m: float(np.sqrt(np.mean((found - exact) ** 2))) for m, found in run(x).items()}
     assert errors["ddim"] < 0.3  # of a standard deviation of 0.4 to 1
@@ -101,11 +102,11 @@ def test_a_dozen_calls_of_every_solver_come_close(name):
 @pytest.mark.parametrize("grid", ["uniform", "log_snr"])
 def test_all_run_on_some_levels_of_a_chain_and_end_at_its_data(name, grid):
     sde = CHAINS[name]
-    times, score_fn = grids.GRIDS[grid](sde, 40, 0.0), DATA.score_fn(sde)
+    times, predict = grids.GRIDS[grid](sde, 40, 0.0), DATA.predict(sde)
     x = sde.prior_sample(KEY, (32, 4))
 
     def run(x):
-        return {m: solver(m, sde, times)(KEY, score_fn, x.shape, start=(x, 1.0)) for m in [*ORDERS, *STOCHASTIC]}
+        return {m: solver(m, sde, times)(KEY, predict, x.shape, start=(x, 1.0)) for m in [*ORDERS, *STOCHASTIC]}
 
     exact = solution(sde, x, -1.0)
     for method, found in jax.jit(run)(x).items():
@@ -122,10 +123,10 @@ STOCHASTIC = ["ddim_1", "dpmpp_2m_sde", "churn"]
 @pytest.mark.parametrize("name", ["vp", "subvp", "ve"])
 def test_noisy_solvers_reproduce_mean_and_covariance_of_the_data(name):
     sde, num, eps = CONTINUOUS[name], 20_000, 1e-3
-    times, score_fn = grids.log_snr(sde, 80, eps), DATA.score_fn(sde)
+    times, predict = grids.log_snr(sde, 80, eps), DATA.predict(sde)
     mean, cov = DATA.moments(sde, eps)
     noisy = [method for method in STOCHASTIC if method != "ddim_1"]
-    draws = jax.jit(lambda: {m: solver(m, sde, times, denoise=False)(KEY, score_fn, (num, 4)).x for m in noisy})()
+    draws = jax.jit(lambda: {m: solver(m, sde, times, denoise=False)(KEY, predict, (num, 4)).x for m in noisy})()
     for method, x in draws.items():
         x, spread = np.asarray(x, np.float64), np.diag(cov)
         # Five standard errors, and the error of 80 steps of a method of order two.
@@ -142,7 +143,7 @@ def test_ddim_has_the_right_law_for_every_eta(name):
         start = tuple(jnp.asarray(a) for a in DATA.moments(sde, 1.0))
 
         def error(eta, n):
-            law = propagate([ddim(eta=eta)], DATA.score_fn(sde), sde, start, grids.log_snr(sde, n, 1e-2))
+            law = propagate([ddim(eta=eta)], DATA.predict(sde), sde, start, grids.log_snr(sde, n, 1e-2))
             return jnp.stack([jnp.max(jnp.abs(found - true)) for found, true in zip(law, exact, strict=True)])
 
         run = jax.jit(lambda: {eta: (error(eta, 200), error(eta, 400)) for eta in (0.0, 0.5, 1.0)})
@@ -159,7 +160,7 @@ def test_ddim_with_all_its_noise_is_ancestral_sampling(name):
     t, t_next = jnp.array([0.9, 0.5, 0.2]), jnp.array([0.8, 0.2, 0.01 if name in CONTINUOUS else -1.0])
     z, data = jax.random.normal(KEY, (2, 3, 4))
     x = sde.perturb(data, t, z)
-    args = (z, DATA.score_fn(sde), sde, x, t, t_next)
+    args = (z, DATA.predict(sde), sde, x, t, t_next)
     one, other = jax.jit(lambda: (ddim(eta=1.0)(*args), ancestral(variance="posterior")(*args)))()
     for found, expected in zip(one, other, strict=True):
         # float32 of x, divided by the mean coefficient.
@@ -189,31 +190,31 @@ def test_churn_keeps_the_distribution_and_raises_the_time(name):
 def counter():
     calls = []
 
-    def score_fn(x, t):
+    def predict(x, t):
         jax.debug.callback(lambda t: calls.append(float(t)), t[0])
-        return -x / broadcast_to_rank(1 + t, x)
+        return from_score(lambda x, t: -x / broadcast_to_rank(1 + t, x), VP())(x, t)
 
-    return score_fn, calls
+    return predict, calls
 
 
 @pytest.mark.parametrize("method", [*ORDERS, "churn", "dpmpp_2m_sde"])
 def test_evaluations_are_counted(method):
     for sde in [VP(), CHAINS["ddpm"]]:
-        score_fn, calls = counter()
+        predict, calls = counter()
         sampler = solver(method, sde, grids.log_snr(sde, 6, 1e-3))
-        samples = jax.jit(lambda key, sampler=sampler, fn=score_fn: sampler(key, fn, (2, 4)))(KEY)
+        samples = jax.jit(lambda key, sampler=sampler, fn=predict: sampler(key, fn, (2, 4)))(KEY)
         jax.block_until_ready(samples)
         jax.effects_barrier()
         assert int(samples.num_evals) == len(calls) and samples.num_evals.dtype == jnp.int32
         assert len(calls) == (12 if method in ("heun", "churn") else 6) + (0 if sde is CHAINS["ddpm"] else 1)
-        assert min(calls) >= 0  # never asked for the score of the data
+        assert min(calls) >= 0  # never asked for the noise of the data
 
 
 @pytest.mark.parametrize("method", ["churn", "dpmpp_2m_sde", "unipc_3", "deis_3"])
 def test_a_sample_depends_on_its_own_key_only_and_nothing_recompiles(method):
     sde = SubVP()
-    score_fn, sampler = DATA.score_fn(sde), solver(method, sde, grids.log_snr(sde, 10, 1e-3))
-    draw = CountingJit(lambda key, num: sampler(key, score_fn, (num, 2, 2, 1)).x, static_argnums=1)
+    predict, sampler = DATA.predict(sde), solver(method, sde, grids.log_snr(sde, 10, 1e-3))
+    draw = CountingJit(lambda key, num: sampler(key, predict, (num, 2, 2, 1)).x, static_argnums=1)
     whole = draw(KEY, 64)
     for num in (1, 7):
         np.testing.assert_allclose(draw(KEY, num), whole[:num], rtol=1e-5, atol=1e-5)
@@ -225,16 +226,16 @@ def test_a_sample_depends_on_its_own_key_only_and_nothing_recompiles(method):
 def test_intermediate_states_are_returned_on_request(method):
     """Four of twenty: the second equals the result of a run that ends there, the last is the sample itself."""
     sde, times = VP(), grids.uniform(20, 1e-3)
-    score_fn = DATA.score_fn(sde)
+    predict = DATA.predict(sde)
     options = {"lower_final": False} if method in METHODS else {}
-    whole = solver(method, sde, times, **options)(KEY, score_fn, (3, 4), trajectory=4)
+    whole = solver(method, sde, times, **options)(KEY, predict, (3, 4), trajectory=4)
     assert whole.states.shape == (4, 3, 4)
     np.testing.assert_array_equal(whole.states[-1], whole.x)
-    half = solver(method, sde, times[:11], denoise=False, **options)(KEY, score_fn, (3, 4))
+    half = solver(method, sde, times[:11], denoise=False, **options)(KEY, predict, (3, 4))
     np.testing.assert_allclose(whole.states[1], half.x, rtol=1e-5, atol=1e-5)
     assert half.states is None
     with pytest.raises(ValueError, match="use 0 to 20 states"):
-        solver(method, sde, times)(KEY, score_fn, (3, 4), trajectory=21)
+        solver(method, sde, times)(KEY, predict, (3, 4), trajectory=21)
 
 
 @pytest.mark.parametrize("method", ["churn", "dpmpp_2m_sde", "unipc_2"])
@@ -252,17 +253,17 @@ def test_known_values_arrive_exactly(method, name):
         return Sample(jnp.where(known, noisy, sample.x), jnp.where(known, mean, sample.mean))
 
     sampler = solver(method, sde, grids.log_snr(sde, 12, 1e-3))
-    x = jax.jit(lambda: sampler(KEY, DATA.score_fn(sde), (2, 4), constrain=constrain).x)()
+    x = jax.jit(lambda: sampler(KEY, DATA.predict(sde), (2, 4), constrain=constrain).x)()
     np.testing.assert_array_equal(x[:, ::2], data[:, ::2])
     assert np.all(np.abs(x[:, 1::2]) < 5)
 
 
 def test_a_start_uses_the_rest_of_the_grid():
     sde, times = VP(), grids.log_snr(VP(), 40, 1e-3)
-    score_fn = DATA.score_fn(sde)
+    predict = DATA.predict(sde)
     sampler = Multistep(sde, METHODS["dpmpp_2m"], times, denoise=False)
-    middle = Multistep(sde, METHODS["dpmpp_2m"], times[:21], denoise=False)(KEY, score_fn, (4, 4))
-    rest, whole = sampler(KEY, score_fn, (4, 4), start=(middle.x, times[20])), sampler(KEY, score_fn, (4, 4))
+    middle = Multistep(sde, METHODS["dpmpp_2m"], times[:21], denoise=False)(KEY, predict, (4, 4))
+    rest, whole = sampler(KEY, predict, (4, 4), start=(middle.x, times[20])), sampler(KEY, predict, (4, 4))
     assert int(rest.num_evals) == 20
     np.testing.assert_allclose(rest.x, whole.x, atol=0.02)  # one step of first order in forty
 

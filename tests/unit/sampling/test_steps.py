@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from core.keys import draw_normal
+from corruption.predictions import from_score
 from sampling import grids
-from sampling.base import posterior_mean
 from sampling.steps import table
 from sampling.steps.ancestral import ancestral
 from sampling.steps.euler_maruyama import euler_maruyama
@@ -36,7 +36,7 @@ DATA = correlated(3, shift=0.5)
 def errors(sde, times, exact, moves):
     """Largest errors of mean and covariance after `moves` down the grid, from the exact law at its beginning."""
     start = tuple(jnp.asarray(a) for a in DATA.moments(sde, times[0]))
-    mean, cov = propagate(moves, DATA.score_fn(sde), sde, start, times)
+    mean, cov = propagate(moves, DATA.predict(sde), sde, start, times)
     return jnp.stack([jnp.max(jnp.abs(mean - exact[0])), jnp.max(jnp.abs(cov - exact[1]))])
 
 
@@ -94,7 +94,7 @@ def test_annealed_langevin_has_its_stationary_variance(name, snr):
         expected = vectors * (values / (1 - size / (2 * values))) @ vectors.T
         move = annealed_langevin(snr=snr)
         start = (jnp.zeros(3), jnp.eye(3))
-        found = propagate([move], DATA.score_fn(sde), sde, start, (t, 0.55), repeat=1000)
+        found = propagate([move], DATA.predict(sde), sde, start, (t, 0.55), repeat=1000)
         np.testing.assert_allclose(found[0], mean, rtol=1e-6, atol=1e-9)  # (1 - 2 snr^2)^1000 of the start is left
         np.testing.assert_allclose(found[1], expected, rtol=1e-6, atol=1e-9 * values.max())
 
@@ -106,8 +106,7 @@ def test_langevin_has_its_stationary_variance():
     variance = float(data.moments(sde, t)[1][0, 0])
     alpha = float(sde.transition(jnp.asarray(t_next), jnp.asarray(t))[0]) ** 2
 
-    def score(x, t):
-        return -x / variance
+    predict = from_score(lambda x, t: -x / variance, sde)
 
     @CountingJit
     def widths(snr, key):
@@ -115,7 +114,7 @@ def test_langevin_has_its_stationary_variance():
         times = jnp.full((16,), t), jnp.full((16,), t_next)
 
         def body(x, i):
-            x = step(draw_normal(jax.random.fold_in(key, i), shape), score, sde, x, *times).x
+            x = step(draw_normal(jax.random.fold_in(key, i), shape), predict, sde, x, *times).x
             return x, jnp.mean(x**2)
 
         start = jnp.sqrt(variance) * draw_normal(jax.random.fold_in(key, 1_000_000), shape)
@@ -130,7 +129,7 @@ def test_langevin_has_its_stationary_variance():
 
 def test_norms_of_the_batch_couple_its_examples_and_norms_of_an_example_do_not():
     x = jnp.array([[1.0, 2.0], [3.0, -1.0]])
-    args = (jnp.ones((2, 2)), lambda x, t: -x, VE(), x, jnp.full(2, 0.5), jnp.full(2, 0.4))
+    args = (jnp.ones((2, 2)), from_score(lambda x, t: -x, VE()), VE(), x, jnp.full(2, 0.5), jnp.full(2, 0.4))
     other = (args[0], args[1], args[2], x.at[1].multiply(10.0), *args[4:])
     own, batch = langevin(snr=0.16), langevin(snr=0.16, norm="batch")
     np.testing.assert_array_equal(own(*args).x[0], own(*other).x[0])
@@ -138,11 +137,11 @@ def test_norms_of_the_batch_couple_its_examples_and_norms_of_an_example_do_not()
 
 
 def test_tables_make_every_step_from_the_same_settings():
-    x = jnp.ones((2, 3))
+    x, predict = jnp.ones((2, 3)), from_score(lambda x, t: -x, VP())
     steps = [make(table.PredictorSettings(eta=0.5)) for make in table.PREDICTORS.values()]
     steps += [make(table.CorrectorSettings(snr=0.1)) for make in table.CORRECTORS.values()]
     for step in steps:
-        assert step(x, lambda x, t: -x, VP(), x, jnp.full(2, 0.5), jnp.full(2, 0.4)).x.shape == x.shape
+        assert step(x, predict, VP(), x, jnp.full(2, 0.5), jnp.full(2, 0.4)).x.shape == x.shape
 
 
 def test_a_misspelled_setting_is_refused():
@@ -159,7 +158,7 @@ def test_invalid_arguments_are_refused():
         langevin(snr=0.1, norm="pixel")
     with pytest.raises(ValueError, match="continuous time"):
         x = jnp.ones((2, 3))
-        euler_maruyama()(x, lambda x, t: -x, CHAINS["ddpm"](100), x, jnp.ones(2), jnp.zeros(2))
+        euler_maruyama()(x, from_score(lambda x, t: -x, VP()), CHAINS["ddpm"](100), x, jnp.ones(2), jnp.zeros(2))
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -167,7 +166,7 @@ def test_the_posterior_mean_is_the_conditional_expectation_of_the_data(name):
     """E[x_0 | x_t] = mu + m S (m^2 S + std^2 I)^-1 (x_t - m mu) for Gaussian data."""
     sde, t = CONTINUOUS[name], jnp.array([0.05, 0.3])
     x = jnp.array([[0.5, -1.0, 0.2], [1.0, 0.3, -0.4]])
-    found = posterior_mean(DATA.score_fn(sde), sde, x, t)
+    found = DATA.predict(sde)(x, t).x0
     for i in range(2):
         m, (mean, cov) = float(sde.mean_coeff(t[i])), DATA.moments(sde, float(t[i]))
         expected = DATA.mean + m * DATA.cov @ np.linalg.solve(cov, x[i] - mean)

@@ -1,10 +1,11 @@
-"""EDM's augmentation: what each label does, how often, and that the score function gets it."""
+"""EDM's augmentation: what each label does, how often, and that the network gets it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from corruption.predictions import Gaussian
 from training import augment
 from training.objectives.score_matching import independent, score_matching
 
@@ -87,19 +88,19 @@ def test_an_example_is_changed_by_its_own_key_alone_and_not_at_all_with_probabil
     assert not none.any()
 
 
-def test_the_score_function_gets_the_labels_in_training_and_nothing_is_transformed_in_evaluation():
+def test_the_network_gets_the_labels_in_training_and_nothing_is_transformed_in_evaluation():
     labels = []
 
-    def score_of(params, batch, dropout_key):
+    def predict_of(params, batch, dropout_key):
         labels.append(batch.get("augment"))
-        return lambda x, t: -x
+        return lambda x, t: Gaussian(x, x)
 
-    class Still:  # x_t = x_0, so that the loss is that of the data which the score function gets
+    class Still:  # x_t = x_0, so that the loss is that of the data which the network gets
         perturb = staticmethod(lambda x0, t, z: x0)
-        std = staticmethod(jnp.ones_like)
+        mean_coeff = std = staticmethod(jnp.ones_like)
 
     loss = score_matching(
-        score_of,
+        predict_of,
         Still(),
         lambda keys, batch: batch["x"],
         independent(lambda u: (u, jnp.ones_like(u))),

@@ -19,7 +19,7 @@ from training.objectives.score_matching import denoising_score_matching, edm, in
 
 
 def test_ddpm_loss_is_variance_weighted_score_matching_on_the_chain(golden):
-    """With the stored network output in place of a network: |out - z|^2 is |std score + z|^2."""
+    """With the stored network output in place of a network: |out - z|^2."""
     g = golden("losses")
     chain = ddpm_chain(0.1, 20.0, 1000)
     x0, z, out = (jnp.asarray(g[f"ddpm_{key}"]) for key in ("x0", "z", "model_output"))
@@ -59,7 +59,7 @@ def test_times_uniform_in_log_snr_make_the_likelihood_weighting_constant_and_sta
     keys = example_keys(jax.random.key(0), 4096)
     t, weight = independent(times.log_snr(sde, 1e-3))(keys)
     assert float(t.min()) >= 1e-3 * (1 - 1e-5) and float(t.max()) <= 1.0
-    # The loss per unit of || std score + z ||^2: the same at every time, up to the interpolation of the table.
+    # The loss per unit of || noise - z ||^2: the same at every time, up to the interpolation of the table.
     constant = weight * (sde.diffusion(t) / sde.std(t)) ** 2
     np.testing.assert_allclose(constant, constant[0], rtol=1e-4)
     # Expectations are those of uniform times: of 1, and of t.
@@ -94,7 +94,7 @@ def test_the_weighting_of_edm_is_its_loss_on_the_denoised_image():
     x0, z, D = jax.random.normal(jax.random.key(0), (3, 3, 8))
     sigma = sde.std(t)
     given = denoising_score_matching(
-        lambda x, t: (D - x) / sigma[:, None] ** 2, sde, x0, t, z, weighting=edm(sd), reduce_mean=True
+        lambda x, t: parameterizations.data(sde, x, t, D), sde, x0, t, z, weighting=edm(sd), reduce_mean=True
     )
     expected = (sigma**2 + sd**2) / (sigma * sd) ** 2 * jnp.mean((D - x0) ** 2, axis=1)
-    np.testing.assert_allclose(given, expected, rtol=1e-4)  # std score + z cancels at sigma = 40
+    np.testing.assert_allclose(given, expected, rtol=1e-4)
