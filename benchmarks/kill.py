@@ -13,6 +13,7 @@ if anything differs.
 
 import argparse
 import collections
+import functools
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from builders.network import initial_variables
 from builders.state import abstract_state
 from configs import default
 from configs.vp import smoke
@@ -155,7 +157,7 @@ def kill(trainer: Trainer, moment: str, rng: random.Random) -> bool:
 def digest(workdir: pathlib.Path, config: ConfigDict) -> dict[str, str]:
     """SHA-256 of everything compared, by name."""
     hashes = {}
-    abstract = abstract_state(config)
+    abstract = abstract_state(config, functools.partial(initial_variables, config))
     for folder in ("checkpoints", "checkpoints-meta"):
         store = Checkpoints(workdir / folder)
         for number in store.numbers()[-1:] if folder == "checkpoints-meta" else store.numbers():

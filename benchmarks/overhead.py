@@ -30,6 +30,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks import measurement
+from builders.network import initial_variables
 from builders.objective import make_objective
 from builders.optimizer import make_averages, make_ema, make_optimizer
 from builders.state import make_state
@@ -65,7 +66,7 @@ class Variant:
             skip_nonfinite=skip,
         )
         self._batch = measurement.random_batch(config, config.training.batch_size)
-        self.progress = Progress(jax.jit(lambda: make_state(self.config, key))(), 0, 0)
+        self.progress = Progress(jax.jit(lambda: make_state(self.config, initial_variables(self.config, key)))(), 0, 0)
         self._step: Callable[..., tuple[TrainState, Any]] = (
             jax.jit(step, donate_argnums=0).lower(self.progress.state, self._batch).compile()
         )

@@ -11,6 +11,7 @@ includes the backward pass. On several devices the batch is sharded, and the pea
 """
 
 import argparse
+import functools
 import statistics
 import time
 from typing import Any
@@ -20,6 +21,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import measurement
 from builders.devices import make_devices, set_num_cpu_devices
+from builders.network import initial_variables
 from builders.objective import make_objective
 from builders.optimizer import make_averages, make_ema, make_optimizer
 from builders.state import abstract_state, make_state
@@ -44,8 +46,8 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
         skip_nonfinite=config.training.on_nonfinite == "skip",
         num_parts=config.training.grad_accumulation,
     )
-    shardings = devices.state_shardings(abstract_state(config))
-    initial = jax.jit(lambda: make_state(config, jax.random.key(1)), out_shardings=shardings)
+    shardings = devices.state_shardings(abstract_state(config, functools.partial(initial_variables, config)))
+    initial = jax.jit(lambda: make_state(config, initial_variables(config, jax.random.key(1))), out_shardings=shardings)
     state, batch = initial(), measurement.random_batch(config, config.training.batch_size)
     example = jax.device_put(batch, devices.batch_sharding)
     lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, example)

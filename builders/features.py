@@ -104,7 +104,8 @@ def _classifier(config: ConfigDict, num_levels: int, load_network: LoadNetwork) 
             "classifier such as configs/subvp/digits_classifier.py; or use 'pixels' or 'inception'."
         )
     workdir = config.eval.classifier_workdir
-    other, weights = load_network("eval.classifier_workdir", workdir, None, None)
+    earlier = load_network("eval.classifier_workdir", workdir)
+    other = earlier.config
     if other.system != "classifier" or other.data.dataset != config.data.dataset:
         raise ValueError(
             f"config.eval.classifier_workdir = {workdir} holds a {other.model.name} of {other.data.dataset}; "
@@ -116,7 +117,7 @@ def _classifier(config: ConfigDict, num_levels: int, load_network: LoadNetwork) 
         x = scaled(levels)
         return classifier.apply({"params": params}, x, jnp.full(x.shape[:1], CLEAN_SIGMA), features=True)
 
-    return network("classifier", weights, apply, batch_size=config.eval.feature_batch_size)
+    return network("classifier", earlier.variables["params"], apply, batch_size=config.eval.feature_batch_size)
 
 
 EXTRACTORS: dict[str, Callable[[ConfigDict, int, LoadNetwork], Extractor]] = {

@@ -8,6 +8,7 @@ from typing import Any
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
+from builders.earlier import EarlierRun, LoadNetwork
 from builders.process import make_sde
 from builders.score import log_class_probability, make_predict_of
 from core.arrays import Array
@@ -15,8 +16,6 @@ from core.tables import choose
 from corruption.predictions import Predict
 from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
 
-# (the setting that names the run, its workdir, checkpoint or None for the newest, sharding) -> config, averaged params
-LoadNetwork = Callable[[str, str, int | None, Sharding | None], tuple[ConfigDict, Any]]
 # (params, parameters of the guide, labels [B] or None) -> Predict
 GuidedPredictOf = Callable[[Any, Any, Array | None], Predict]
 
@@ -85,7 +84,8 @@ def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadN
 
 
 def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
-    other, params = _other(config, sharding, load_network)
+    earlier = _other(config, sharding, load_network)
+    other, params = earlier.config, earlier.variables["params"]
     if other.system != "classifier":
         raise ValueError(
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a {other.model.name}, which is no "
@@ -108,7 +108,8 @@ def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwor
 
 
 def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
-    other, params = _other(config, sharding, load_network)
+    earlier = _other(config, sharding, load_network)
+    other, params = earlier.config, earlier.variables["params"]
     if other.system == "classifier":
         raise ValueError(
             f"config.sampling.guide_workdir = {config.sampling.guide_workdir} holds a classifier; give the run of a "
@@ -131,8 +132,8 @@ def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetw
     return Guide(guided, params, config.model.num_labels)
 
 
-def _other(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> tuple[ConfigDict, Any]:
-    """Config and averaged parameters of the guiding network."""
+def _other(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> EarlierRun:
+    """The run of the guiding network."""
     sampling = config.sampling
     if sampling.guide_workdir is None:
         raise ValueError(

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from builders.process import SDE_FAMILIES, make_sde, sde_family
 from builders.shape import check_halvings, data_shape
+from core.arrays import Array
 from core.tables import choose
 from data.shapes import KINDS
 from models.blocks.activations import ACTIVATIONS
@@ -48,6 +49,11 @@ class NetworkEntry:
 def network_entry(config: ConfigDict) -> NetworkEntry:
     """The row of `model.name`. Errors: ValueError for a name that is not in the table."""
     return choose("model.name", config.model.name, NETWORKS)
+
+
+def initial_variables(config: ConfigDict, key: Array) -> dict[str, Any]:
+    """The variables of the config's network at step 0: "params", and its other collections."""
+    return dict(make_network(config).init({"params": key}, *example_inputs(config)))
 
 
 def check_outputs(config: ConfigDict, *, logits: bool) -> None:

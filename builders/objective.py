@@ -2,7 +2,6 @@
 
 from ml_collections import ConfigDict
 
-from builders import network
 from builders.data import augmentation, prepare
 from builders.process import make_sde
 from builders.score import GatherParams, identity, log_class_probability, make_predict_of
@@ -24,18 +23,11 @@ from training.objectives.score_matching import (
 
 
 def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> Objective:
-    """Denoising score matching for the config's SDE and network; for a classifier, the cross-entropy.
+    """Denoising score matching for the config's SDE and network.
 
     `num_levels`: of the data, 0 for floats. `gather_params`: gathers parameters that are sharded over devices.
     """
     process = make_sde(config)
-    if network.network_entry(config).is_classifier:
-        return cross_entropy(
-            log_class_probability(config, process, gather_params),
-            process,
-            prepare(config, num_levels),
-            _sample_times(config, process),
-        )
     return score_matching(
         make_predict_of(config, gather_params=gather_params),
         process,
@@ -44,6 +36,17 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
         weighting=_weighting(config),
         reduce_mean=config.training.reduce_mean,
         augment=augmentation(config),
+    )
+
+
+def make_classifier_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> Objective:
+    """The cross-entropy of the config's classifier on samples of its SDE; see `make_objective`."""
+    process = make_sde(config)
+    return cross_entropy(
+        log_class_probability(config, process, gather_params),
+        process,
+        prepare(config, num_levels),
+        _sample_times(config, process),
     )
 
 

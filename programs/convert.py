@@ -80,12 +80,12 @@ def export_checkpoint(
     export.choose(path)
     stored, spec = restore_run.config_of(workdir, number), restore_run.spec_of(workdir, number)
     config = restore_run.config_to_use(config, stored, spec, workdir)
-    number, state = restore_run.restore(config, workdir, number)
+    number, step, variables = restore_run.restore(workdir, number)
     average = (
-        state.ema_params if sigma_rel is None else restore_run.average_of_width(config, workdir, sigma_rel, number)
+        variables["params"] if sigma_rel is None else restore_run.average_of_width(config, workdir, sigma_rel, number)
     )
     export.write(path, jax.device_get(average))
-    logging.info("the averaged parameters of checkpoint %d (step %d) -> %s", number, int(state.step), path)
+    logging.info("the averaged parameters of checkpoint %d (step %d) -> %s", number, step, path)
     return number
 
 

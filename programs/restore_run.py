@@ -1,20 +1,22 @@
 """Checkpoints of a run, for programs that need its parameters but do not train it."""
 
+import contextlib
 import logging
 import pathlib
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
 from builders.data import resolve
-from builders.state import abstract_state
+from builders.earlier import EarlierRun
 from configs import default
 from core.errors import ExitCode, RunError
 from data.spec import DataSpec
 from training.checkpoint import CheckpointError, Checkpoints, not_found
+from training.objectives.base import Variables
 from training.posthoc_ema import Profile, coefficients, combine
-from training.state import TrainState
 
 FOLDER = "checkpoints"  # below the workdir: those that are kept
 
@@ -25,32 +27,43 @@ class ConfigMismatchError(RunError):
     exit_code = ExitCode.USER_ERROR
 
 
-def restore(
-    config: ConfigDict, workdir: pathlib.Path, number: int | None = None, sharding: Sharding | None = None
-) -> tuple[int, TrainState]:
-    """Checkpoint `number` of a run, by default the newest, and its number.
+class Restored(NamedTuple):
+    """What a checkpoint is sampled and evaluated with."""
 
-    Errors: CheckpointError where there is none, or where its state is not that of this config.
-    """
+    number: int
+    step: int
+    variables: Variables  # "params", averaged, and the collections
+
+
+def restore(workdir: pathlib.Path, number: int | None = None, sharding: Sharding | None = None) -> Restored:
+    """Checkpoint `number` of a run, by default the newest. Errors: CheckpointError where there is none."""
     store, number = _open(workdir, number)
-    state = store.restore(number, abstract_state(config, sharding))
+    found = store.read(number, ("step", "ema_params", "collections"), sharding)
     store.close()
-    return number, state
+    return Restored(number, int(found["step"]), {"params": found["ema_params"], **found["collections"]})
 
 
-def network_of(
-    key: str, workdir: str, number: int | None = None, sharding: Sharding | None = None
-) -> tuple[ConfigDict, Any]:
-    """Config and averaged parameters of another run, which the setting `key` names.
+def network_of(key: str, workdir: str, number: int | None = None, sharding: Sharding | None = None) -> EarlierRun:
+    """A checkpoint of another run; see `builders.earlier.LoadNetwork`."""
+    path = pathlib.Path(workdir)
 
-    Errors: ValueError, with the key, where it has no such checkpoint.
-    """
+    def read() -> Variables:
+        with _named(key, workdir):
+            return restore(path, chosen, sharding).variables
+
+    with _named(key, workdir):
+        store, chosen = _open(path, number)
+        store.close()
+        return EarlierRun(config_of(path, chosen), spec_of(path, chosen), chosen, read)
+
+
+@contextlib.contextmanager
+def _named(key: str, workdir: str) -> Iterator[None]:
+    """Turns a CheckpointError into a ValueError with the setting `key`."""
     try:
-        config = config_of(pathlib.Path(workdir), number)
-        _, state = restore(config, pathlib.Path(workdir), number, sharding)
+        yield
     except CheckpointError as error:
         raise ValueError(f"config.{key} = {workdir}: {error}") from error
-    return config, state.ema_params
 
 
 def average_of_width(config: ConfigDict, workdir: pathlib.Path, sigma_rel: float, number: int | None = None) -> Any:
@@ -64,11 +77,10 @@ def average_of_width(config: ConfigDict, workdir: pathlib.Path, sigma_rel: float
             "config.model.ema_sigma_rels = (), but a width is chosen from stored averages; train with two."
         )
     store, number = _open(workdir, number)
-    like = abstract_state(config)
     numbers = [n for n in store.numbers() if n <= number]
-    steps = [int(store.restore(n, like).step) for n in numbers]
+    steps = [int(store.read(n, ("step",))["step"]) for n in numbers]
     weights = coefficients([Profile(s, w) for s in steps for w in widths], Profile(max(steps), sigma_rel))
-    averages = (store.restore(n, like).averages[f"power_{k}"] for n in numbers for k in range(len(widths)))
+    averages = (store.read(n, ("averages",))["averages"][f"power_{k}"] for n in numbers for k in range(len(widths)))
     average = combine(weights.tolist(), averages)
     store.close()
     return average

@@ -87,11 +87,11 @@ class Run:
     def state(self) -> TrainState:
         """The state at step 0, sharded as `training.fsdp` says."""
         key = jax.random.fold_in(self.key, RunKey.INIT)
-        shardings = self.devices.state_shardings(abstract_state(self.config))
-        return jax.jit(lambda: make_state(self.config, key), out_shardings=shardings)()
+        shardings = self.devices.state_shardings(abstract_state(self.config, self.system.init))
+        return jax.jit(lambda: make_state(self.config, self.system.init(key)), out_shardings=shardings)()
 
     def abstract_state(self) -> Any:
         """Shapes, dtypes and shardings of the state, without computing it."""
-        shapes = abstract_state(self.config)
+        shapes = abstract_state(self.config, self.system.init)
         shardings = self.devices.state_shardings(shapes)
         return jax.tree.map(lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), shapes, shardings)

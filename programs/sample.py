@@ -67,15 +67,15 @@ def execute(
     Errors: CheckpointError where there is no such checkpoint.
     """
     asked = {**dataclasses.asdict(request), "number": number, "output": output}
-    number, state = restore_run.restore(run.config, run.workdir, number, run.devices.replicated)
-    result = sample(state.averaged_variables, number)
+    restored = restore_run.restore(run.workdir, number, run.devices.replicated)
+    result = sample(restored.variables, restored.number)
     directory = folder(run.workdir, request.task, output)
     write_png(directory / PICTURE, result.picture)
     write_arrays(directory / ARRAYS, result.arrays)
     record = {
         "request": {name: str(v) if isinstance(v, pathlib.Path) else v for name, v in asked.items()},
-        "checkpoint": number,
-        "step": int(state.step),
+        "checkpoint": restored.number,
+        "step": restored.step,
         "results": result.figures,
         "config": default.to_json(run.config),
         **provenance(),

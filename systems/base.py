@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from builders.guidance import LoadNetwork
-from builders.objective import make_objective
+from builders.earlier import LoadNetwork
+from builders.network import initial_variables
 from builders.splits import Splits
 from core.arrays import Array
 from core.keys import RunKey, example_keys, fold_in, keys_at
@@ -27,7 +27,7 @@ from reports.sheets import sample_grid
 from runtime.devices import Devices
 from systems.requests.base import RequestTask
 from systems.requests.generate import UNCONDITIONAL
-from training.objectives.base import UNWEIGHTED, Batch, Variables, weighted
+from training.objectives.base import UNWEIGHTED, Batch, Objective, Variables, weighted
 
 Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, its averaged variables) -> task
 Generate = Callable[[Variables, Array, Array | None], dict[str, Array]]
@@ -51,14 +51,22 @@ class Context:
 class System(abc.ABC):
     """A kind of model. Building one checks every setting it reads; data and other runs are read when first used.
 
-    `objective` is what it is trained with; see `training.objectives.base`.
+    `objective` is what it is trained with, which every subclass sets; see `training.objectives.base`.
     """
+
+    objective: Objective
 
     def __init__(self, context: Context):
         config = context.config
         self.context, self.config, self.spec = context, config, context.spec
         self.devices, self.key = context.devices, context.key
-        self.objective = make_objective(config, context.spec.num_levels, context.devices.gather_params)
+
+    def init(self, key: Array) -> Variables:
+        """The variables at step 0: "params", and collections that the objective changes; here those of the network.
+
+        A pure function, which is traced for their shapes.
+        """
+        return initial_variables(self.config, key)
 
     @property
     @abc.abstractmethod

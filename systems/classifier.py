@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from builders.network import check_outputs
+from builders.objective import make_classifier_objective
 from systems.base import Context, Evaluation, System
 
 
@@ -12,6 +13,9 @@ class Classifier(System):
     def __init__(self, context: Context):
         check_outputs(context.config, logits=True)
         super().__init__(context)
+        self.objective = make_classifier_objective(
+            context.config, context.spec.num_levels, context.devices.gather_params
+        )
         for key in ("training.snapshot_sampling", "eval.enable_bpd", "eval.enable_sampling"):
             section, name = key.split(".")
             if context.config[section][name]:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from builders import data, guidance, likelihood
 from builders.guidance import Guide
 from builders.network import check_outputs
+from builders.objective import make_objective
 from builders.process import make_sde
 from builders.sampler import make_sampler
 from builders.score import make_predict_of
@@ -41,6 +42,7 @@ class Diffusion(System):
         check_outputs(context.config, logits=False)
         super().__init__(context)
         config, num_levels = context.config, context.spec.num_levels
+        self.objective = make_objective(config, num_levels, self.devices.gather_params)
         self.sde = make_sde(config)
         self.predict_of, self.sampler = make_predict_of(config, config.eval.bpd_dtype), make_sampler(config)
         self.measure_bits_per_dim = likelihood.bits_per_dim(config, self.sde, num_levels)

@@ -6,11 +6,13 @@ import logging
 import os
 import pathlib
 import shutil
+from collections.abc import Collection
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.sharding import Sharding, SingleDeviceSharding
 
 from core.errors import ExitCode, RunError
 from core.files import read_json
@@ -103,6 +105,35 @@ class Checkpoints:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             raise self._damaged(number, f"{wrong[0]}{more} of the state")
         return state
+
+    def read(self, number: int, fields: Collection[str], sharding: Sharding | None = None) -> dict[str, Any]:
+        """These fields of the state of checkpoint `number` as they were saved, whatever network they belong to.
+
+        A field that was not saved is an empty dict. `sharding`: of every array; one device by default.
+        Errors: CheckpointError if it cannot be read or its checksums do not match.
+        """
+        stored = self._json(number, "checksums")
+        sharding = sharding or SingleDeviceSharding(jax.devices()[0])
+        try:
+            saved = ocp.PyTreeCheckpointHandler().metadata(self.directory / str(number) / "state").tree
+            kept = {name: saved[name] for name in fields if name in saved}
+            target = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), kept)
+            restore = ocp.args.PyTreeRestore(
+                item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target), partial_restore=True
+            )
+            found = self._manager.restore(number, args=ocp.args.Composite(state=restore))["state"]
+        except UNREADABLE as error:
+            raise CheckpointError(
+                f"Checkpoint {number} in {self.directory} cannot be read ({_reason(error)}); give another checkpoint."
+            ) from error
+        if stored is not None:
+            wanted = {
+                path: value for path, value in stored.get("state", {}).items() if path[1:].partition("[")[0] in fields
+            }
+            sums = {f".{name}{path}": value for name in found for path, value in checksums(found[name]).items()}
+            if wrong := damaged(wanted, sums):
+                raise self._damaged(number, f"{wrong[0]} of the state")
+        return {name: found.get(name, {}) for name in fields}
 
     def config(self, number: int) -> dict[str, Any]:
         """The config, as JSON, that checkpoint `number` was trained with. Errors: CheckpointError."""

@@ -1,5 +1,6 @@
 """A run whose state is sharded: its losses and memory, and what a step does not move."""
 
+import functools
 import json
 import types
 
@@ -11,6 +12,7 @@ import pytest
 import main
 import run_lib
 from builders.devices import make_devices
+from builders.network import initial_variables
 from builders.state import abstract_state
 from core.errors import ExitCode
 from data.prefetch import Prefetcher
@@ -130,7 +132,7 @@ def test_a_checkpoint_of_four_shards_is_restored_by_any_number_of_devices(traine
 def test_the_state_of_the_largest_published_model_takes_an_eighth_of_its_bytes_on_eight_devices():
     """1024 pixels: parameters, their average and two moments; 12 bytes more for three counts of steps."""
     config = load("configs/ve/celebahq_ncsnpp_continuous.py")
-    state = abstract_state(config)
+    state = abstract_state(config, functools.partial(initial_variables, config))
     assert config.data.image_size == 1024
     sizes = {}
     for shares in (1, 8):

@@ -192,9 +192,9 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
         config = tiny(num_labels=10 if workdir == by_class else 0)
         config.sampling.update(guidance_scale=scale, **settings)
         run = untrained(config, workdir)
-        _, state = restore_run.restore(config, workdir)
+        params = restore_run.restore(workdir).variables["params"]
         guide = run.system.guide
-        predict = guide.predict_of(state.ema_params, guide.params, labels)
+        predict = guide.predict_of(params, guide.params, labels)
         return np.asarray(jax.jit(to_score(predict, run.system.sde))(x, t))
 
     alone = score(plain, 1.0)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import main
-from builders.state import abstract_state
 from configs import default
 from core.errors import ExitCode
 from data import stock
@@ -22,7 +21,7 @@ from training.checkpoint import CheckpointError, Checkpoints
 def checkpoint(config, workdir, spec):
     """A workdir whose checkpoint 1 holds random parameters, the config and what is known of the data."""
     draw = np.random.default_rng(0)
-    state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), abstract_state(config))
+    state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), Run(config, workdir, spec=spec).abstract_state())
     random = jax.tree.map(lambda a: draw.normal(scale=0.2, size=a.shape).astype(a.dtype), state.params)
     store = Checkpoints(workdir / restore_run.FOLDER)
     store.save(1, jax.device_put(state.replace(ema_params=random)), default.to_json(config), {"data": spec.to_json()})

@@ -10,6 +10,7 @@ from programs.run import Run
 from tests.support import perceptron
 from tests.support.configs import load
 from training import augment
+from training.checkpoint import Checkpoints
 
 
 def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(tmp_path):
@@ -20,14 +21,15 @@ def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(
         settings.model.ema_sigma_rels = widths
         settings.model.ema_rates = (0.99,)
         run_lib.train(Run(settings, str(tmp_path / folder), jax.devices()[:1]))
-    _, state = restore_run.restore(config, tmp_path / "tracked")
+    store = Checkpoints(tmp_path / "tracked" / restore_run.FOLDER)
+    exact = store.read(store.numbers()[-1], ("averages",))["averages"]["power_0"]
+    store.close()
     config.model.ema_sigma_rels = (0.05, 0.1)
     convert.export_checkpoint(config, tmp_path / "stored", tmp_path / "average.npz", sigma_rel=0.075)
     imported = tmp_path / "imported"
     convert.import_checkpoint(config, imported, tmp_path / "average.npz")
-    _, found = restore_run.restore(config, imported)
-    exact = state.averages["power_0"]
-    difference = optax.tree.norm(optax.tree.sub(found.ema_params, exact))
+    found = restore_run.restore(imported).variables["params"]
+    difference = optax.tree.norm(optax.tree.sub(found, exact))
     assert float(difference) < 1e-2 * float(optax.tree.norm(exact))
 
 
@@ -38,6 +40,6 @@ def test_a_network_learns_from_the_labels_of_augmentations(data_dir, tmp_path):
     config.training.update(n_iters=5, snapshot_sampling=False)
     run = Run(config, str(tmp_path), jax.devices()[:1])
     run_lib.train(run)
-    _, state = restore_run.restore(config, tmp_path)
-    (kernel,) = (leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state.params) if "augment" in str(path))
+    params = restore_run.restore(tmp_path).variables["params"]
+    (kernel,) = (leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if "augment" in str(path))
     assert np.all(kernel != 0)  # it is initialized to zero

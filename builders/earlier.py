@@ -1,0 +1,43 @@
+"""The network of another run: a guide, a classifier, or an earlier stage of the model."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Protocol
+
+from jax.sharding import Sharding
+from ml_collections import ConfigDict
+
+from data.spec import DataSpec
+from training.objectives.base import Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlierRun:
+    """A checkpoint of another run: its config, what it knows of its data (None in old ones), and its variables.
+
+    `read`: its averaged parameters and its collections. Errors of `read`: ValueError with the setting that names it.
+    """
+
+    config: ConfigDict
+    spec: DataSpec | None
+    number: int
+    read: Callable[[], Variables]
+
+    @functools.cached_property
+    def variables(self) -> Variables:
+        """Averaged parameters and collections, read when first used."""
+        return self.read()
+
+
+class LoadNetwork(Protocol):
+    """Finds a checkpoint of another run."""
+
+    def __call__(
+        self, key: str, workdir: str, number: int | None = None, sharding: Sharding | None = None
+    ) -> EarlierRun:
+        """Checkpoint `number`, by default the newest, of the run in `workdir`, which the setting `key` names.
+
+        `sharding`: of the variables; one device by default. Errors: ValueError, with the key, where there is none.
+        """
+        ...
