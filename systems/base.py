@@ -23,6 +23,7 @@ from data.spec import DataSpec
 from evaluation.metrics.table import METRICS
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import loss_task
+from evaluation.tasks.samples import samples_task
 from reports.sheets import sample_grid
 from runtime.devices import Devices
 from systems.requests.base import RequestTask
@@ -107,6 +108,14 @@ class System(abc.ABC):
         """`(variables, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`; None: no samples."""
         return None
 
+    def encode(self, variables: Variables, values: Array) -> Array:
+        """Values of the data [N, ...] in the model's own units, without noise; here they are the same."""
+        return values
+
+    def decode(self, variables: Variables, x: Array) -> Array:
+        """What is in the model's own units, as values of the data [N, ...]; the inverse of `encode`."""
+        return x
+
     def open_guide(self) -> None:  # noqa: B027  most systems have no guide
         """Reads what `generate` needs beside its arguments, such as the checkpoint of a guide; nothing by default.
 
@@ -149,6 +158,19 @@ class System(abc.ABC):
             return self.evaluation_loss(variables, keys_at(key, batch["index"]), self.on_devices(batch))
 
         return loss_task(*self.batches(self.context.splits.test), losses)
+
+    def samples_task(self, number: int, variables: Variables) -> Task:
+        """Samples 0 ... eval.num_samples - 1 of a checkpoint, of a system that generates samples."""
+        settings = self.config.eval
+        size = self.devices.round_up(min(settings.batch_size, settings.num_samples))
+        assert self.generate is not None
+        generate = self.generate
+
+        def sample(start: int, count: int) -> dict[str, np.ndarray]:
+            keys, labels = self.sample_keys(number, start, count), self.labels(start, count)
+            return jax.device_get(generate(variables, keys, labels))
+
+        return samples_task(settings.num_samples, size, sample)
 
     def batches(self, source: Source) -> tuple[int, int, Callable[[int], dict]]:
         """Number of examples, size of a batch, and the batch of a round."""

@@ -20,7 +20,6 @@ from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import per_example_task
-from evaluation.tasks.samples import samples_task
 from runtime.memory import MemoryBoundedSampler, free_bytes
 from systems.base import Context, Evaluation, Generate, System
 from systems.requests.base import RequestTask
@@ -98,22 +97,19 @@ class Diffusion(System):
         compiled = MemoryBoundedSampler(jax.jit(fn), self.devices.count, lambda: free_bytes(device) if alone else 0)
         return lambda variables, keys, labels: compiled(variables["params"], self.guide.params, keys, labels)
 
+    def encode(self, variables: Variables, values: Array) -> Array:
+        """Levels or floats [N, ...] as the network sees them, without noise; see `builders.data.to_model`."""
+        return self.to_model(values)
+
+    def decode(self, variables: Variables, x: Array) -> Array:
+        """The inverse of `encode`."""
+        return self.to_data(x)
+
     def labels(self, start: int, num: int) -> Array | None:
         """The class labels of samples start ... start + num - 1, each class in turn; None without classes."""
         if not self.guide.num_labels:
             return None
         return jnp.arange(start, start + num) % self.guide.num_labels
-
-    def samples_task(self, number: int, variables: Variables) -> Task:
-        """Samples 0 ... eval.num_samples - 1 of a checkpoint."""
-        settings = self.config.eval
-        size = self.devices.round_up(min(settings.batch_size, settings.num_samples))
-
-        def sample(start: int, count: int) -> dict[str, np.ndarray]:
-            keys, labels = self.sample_keys(number, start, count), self.labels(start, count)
-            return jax.device_get(self.generate(variables, keys, labels))
-
-        return samples_task(settings.num_samples, size, sample)
 
     def bits_per_dim_task(self, number: int, variables: Variables) -> Task:
         """Bits (or nats) per dimension of each example, exactly once (times `eval.bpd_repeats`)."""
