@@ -15,6 +15,7 @@ from core.arrays import Array
 from core.tables import choose
 from data.shapes import KINDS
 from models.blocks.activations import ACTIVATIONS
+from models.blocks.conditioning import EMBEDDINGS, Embedding
 from models.classifier import WideResnet
 from models.networks import ncsnpp, ncsnv2
 from models.networks.ddpm import DDPM
@@ -144,7 +145,8 @@ def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
             choose(f"model.{key}", model[key], dict.fromkeys(choices))
     return NCSNpp(
         **_u_net(config, process, takes_sigma=model.embedding_type == "fourier"),
-        **_conditioning(config),
+        embedding=embedding(config),
+        init_scale=model.init_scale,
         fir=model.fir,
         fir_kernel=tuple(model.fir_kernel),
         skip_rescale=model.skip_rescale,
@@ -157,18 +159,17 @@ def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
 
 def _mlp(config: ConfigDict, process: SDE) -> MLP:
     model = config.model
-    choose("model.embedding_type", model.embedding_type, dict.fromkeys(ncsnpp.CHOICES["embedding_type"]))
     return MLP(
         **_common(config, process, normalization="GroupNorm", takes_sigma=model.embedding_type == "fourier"),
-        **_conditioning(config),
+        embedding=embedding(config),
+        init_scale=model.init_scale,
         num_res_blocks=model.num_res_blocks,
         dropout=model.dropout,
-        conditional=model.conditional,
     )
 
 
 def _ddpm(config: ConfigDict, process: SDE) -> DDPM:
-    return DDPM(**_u_net(config, process, takes_sigma=False))
+    return DDPM(**_u_net(config, process, takes_sigma=False), conditional=config.model.conditional)
 
 
 def _ncsn(config: ConfigDict, process: SDE) -> NCSN:
@@ -213,7 +214,6 @@ def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, 
         "attn_resolutions": tuple(model.attn_resolutions),
         "dropout": model.dropout,
         "resamp_with_conv": model.resamp_with_conv,
-        "conditional": model.conditional,
         "remat": model.remat,
     }
 
@@ -225,16 +225,17 @@ def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]
     return {**common, "remat": config.model.remat}
 
 
-def _conditioning(config: ConfigDict) -> dict[str, Any]:
-    """The fields of networks that can be conditioned on class labels and augmentations."""
+def embedding(config: ConfigDict) -> Embedding:
+    """How the network embeds the time and what else it is conditioned on. Errors: ValueError for an unknown kind."""
     model = config.model
-    return {
-        "embedding_type": model.embedding_type,
-        "init_scale": model.init_scale,
-        "fourier_scale": model.fourier_scale,
-        "num_classes": model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
-        "augment_dim": model.augment_dim,
-    }
+    choose("model.embedding_type", model.embedding_type, dict.fromkeys(EMBEDDINGS))
+    return Embedding(
+        kind=model.embedding_type,
+        fourier_scale=model.fourier_scale,
+        conditional=model.conditional,
+        num_classes=model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
+        augment_dim=model.augment_dim,
+    )
 
 
 def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from core.arrays import Array
+from core.arrays import Array, broadcast_to_rank
 
 SIDES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}  # names of the spatial axes of series, images, volumes
 
@@ -34,13 +34,13 @@ def check_image(x: Array, num_channels: int, divisor: int) -> None:
     check_grid(x, num_channels, divisor, (2,))
 
 
-def per_example(values: Array, x: Array) -> Array:
-    """`values` [B] as [B, 1, ..., 1], which broadcasts with `x` [B, ...]."""
-    return values.reshape(values.shape[0], *(1,) * (x.ndim - 1))
-
-
 def sigma_of_level(sigmas: Sequence[float] | None, level: Array) -> Array:
     """`sigmas[int(level)]` for `level` [B]; level 0 is the first in the table. Errors: ValueError without a table."""
     if sigmas is None:
         raise ValueError("scale_by_sigma needs `sigmas`, the noise levels in descending order.")
     return jnp.asarray(sigmas, jnp.float32)[level.astype(jnp.int32)]
+
+
+def over_sigma(x: Array, sigmas: Sequence[float] | None, time: Array, *, is_sigma: bool) -> Array:
+    """x [B, ...] divided by the noise level: `time` [B] itself if it `is_sigma`, otherwise `sigmas[int(time)]`."""
+    return x / broadcast_to_rank(time if is_sigma else sigma_of_level(sigmas, time), x)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from core.arrays import Array
 from models.blocks import resample
 from models.blocks.activations import Activation
+from models.blocks.conditioning import modulate
 from models.blocks.convolution import NIN, conv, dense, over_space, spatial_rank
 from models.blocks.normalization import GroupNorm
 
@@ -20,7 +21,8 @@ from models.blocks.normalization import GroupNorm
 class ResnetBlockDDPM(nn.Module):
     """norm, act, conv, + Dense(act(temb)), norm, act, dropout, conv, plus a shortcut. Source: DDPM, 2020.
 
-    temb: [B, D] or None. If the width changes, the shortcut is a dense layer per pixel, or a 3x3 convolution.
+    temb, and modulation of the second norm: [B, D] or None. If the width changes, the shortcut is a dense layer per
+    pixel, or a 3x3 convolution.
     """
 
     act: Activation
@@ -33,13 +35,15 @@ class ResnetBlockDDPM(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, temb: Array | None = None, train: bool = False) -> Array:
+    def __call__(
+        self, x: Array, temb: Array | None = None, train: bool = False, modulation: Array | None = None
+    ) -> Array:
         features = self.features or x.shape[-1]
         h = self.act(GroupNorm(self.limit)(x))
         h = conv(features, rank=spatial_rank(x), dtype=self.dtype)(h)
         if temb is not None:
             h = h + over_space(dense(features, dtype=self.dtype)(self.act(temb)), h)
-        h = self.act(GroupNorm(self.limit)(h))
+        h = self.act(modulate(GroupNorm(self.limit)(h), modulation, self.act, self.dtype))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
         h = conv(features, rank=spatial_rank(x), init_scale=self.init_scale, dtype=self.dtype)(h)
         if x.shape[-1] != features and self.conv_shortcut:
@@ -56,7 +60,8 @@ class ResnetBlockDDPMpp(ResnetBlockDDPM):
 class ResnetBlockBigGANpp(nn.Module):
     """norm, act, resample, conv, + Dense(act(temb)), norm, act, dropout, conv, plus a resampled shortcut.
 
-    temb: [B, D] or None. The shortcut has a 1x1 convolution if the width or the resolution changes.
+    temb, and modulation of the second norm: [B, D] or None. The shortcut has a 1x1 convolution if the width or the
+    resolution changes.
     Source: Brock et al., BigGAN, 2019; Song et al. 2021, appendix H.1.
     """
 
@@ -72,7 +77,9 @@ class ResnetBlockBigGANpp(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, temb: Array | None = None, train: bool = False) -> Array:
+    def __call__(
+        self, x: Array, temb: Array | None = None, train: bool = False, modulation: Array | None = None
+    ) -> Array:
         features = self.features or x.shape[-1]
         h = self.act(GroupNorm()(x))
         if self.up:
@@ -82,7 +89,7 @@ class ResnetBlockBigGANpp(nn.Module):
         h = conv(features, rank=spatial_rank(x), dtype=self.dtype)(h)
         if temb is not None:
             h = h + over_space(dense(features, dtype=self.dtype)(self.act(temb)), h)
-        h = self.act(GroupNorm()(h))
+        h = self.act(modulate(GroupNorm()(h), modulation, self.act, self.dtype))
         h = nn.Dropout(self.dropout)(h, deterministic=not train)
         h = conv(features, rank=spatial_rank(x), init_scale=self.init_scale, dtype=self.dtype)(h)
         if x.shape[-1] != features or self.up or self.down:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from core.arrays import Array
 from models import interface
-from models.blocks import embeddings
 from models.blocks.activations import ACTIVATIONS, Activation
 from models.blocks.attention import AttnBlock
-from models.blocks.convolution import conv, dense, spatial_rank
+from models.blocks.conditioning import Embedding
+from models.blocks.convolution import conv, spatial_rank
 from models.blocks.normalization import GroupNorm
 from models.blocks.remat import block
 from models.blocks.resample import Downsample, Upsample
@@ -59,10 +59,8 @@ class DDPM(nn.Module):
         interface.check_choice("nonlinearity", self.nonlinearity, tuple(ACTIVATIONS))
         interface.check_choice("normalization", self.normalization, ("GroupNorm",))
         interface.check_grid(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
-        temb = None
-        if self.conditional:
-            temb = dense(4 * self.nf, dtype=self.dtype)(embeddings.sinusoidal(time, self.nf))
-            temb = dense(4 * self.nf, dtype=self.dtype)(self._act(temb))
+        embedding = Embedding(conditional=self.conditional)
+        temb = embedding(time, None, nf=self.nf, act=self._act, dtype=self.dtype).temb
         h = (x if self.centered else 2 * x - 1).astype(self.dtype)
         skips = self._descend(h, temb, train)
         h = self._residual(skips[-1], temb, train)
@@ -71,9 +69,7 @@ class DDPM(nn.Module):
         h = self._ascend(h, skips, temb, train)
         h = self._act(GroupNorm(GROUPS)(h))
         h = conv(self.num_channels, rank=spatial_rank(x), init_scale=0.0, dtype=self.dtype)(h).astype(x.dtype)
-        if self.scale_by_sigma:
-            h = h / interface.per_example(interface.sigma_of_level(self.sigmas, time), h)
-        return h
+        return interface.over_sigma(h, self.sigmas, time, is_sigma=False) if self.scale_by_sigma else h
 
     def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
         """All feature maps on the way down, from the input convolution to the coarsest."""

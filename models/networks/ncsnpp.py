@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from core.arrays import Array
 from models import interface
-from models.blocks import conditioning, resample
+from models.blocks import resample
 from models.blocks.activations import ACTIVATIONS, Activation
-from models.blocks.attention import AttnBlockpp
+from models.blocks.attention import AttnBlockpp, CrossAttention
+from models.blocks.conditioning import Conditions, Embedding
 from models.blocks.convolution import conv, spatial_rank
 from models.blocks.normalization import GroupNorm
 from models.blocks.remat import block
@@ -23,7 +24,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "progressive": ("none", "output_skip", "residual"),
     "progressive_input": ("none", "input_skip", "residual"),
     "progressive_combine": ("sum", "cat"),
-    "embedding_type": ("fourier", "positional"),
     "nonlinearity": tuple(ACTIVATIONS),
     "normalization": ("GroupNorm",),
     "conv_size": (3,),
@@ -37,7 +37,7 @@ class NCSNpp(nn.Module):
         and sides are multiples of 2^(levels - 1), levels = len(ch_mult).
     time: [B]. With the Fourier embedding it is the noise level sigma, whose logarithm is embedded; with the positional
         one it is a time label, roughly 0 ... 1000.
-    cond: None or a dict; see `conditioning.embed`.
+    cond: None or a dict; see `conditioning.Embedding`, the field `embedding`.
     Returns an array with the shape and dtype of x; needs a `dropout` key if `train` and `dropout` > 0.
 
     Fields: `attn_resolutions` are heights (first sides) of feature maps with attention;
@@ -47,8 +47,8 @@ class NCSNpp(nn.Module):
     is the dtype of convolutions; `remat` computes the activations of blocks again for the gradient.
 
     Source: Song et al. 2021, appendix H. Errors: ValueError for an unknown choice or an invalid shape.
-    Notes: additions are class labels, conditioning on an augmentation, series and volumes, and GroupNorm of any width
-    (see models/blocks/normalization.py).
+    Notes: additions are class labels, conditioning on an augmentation and on further signals, series and volumes, and
+    GroupNorm of any width (see models/blocks/normalization.py).
     """
 
     nf: int = 128
@@ -57,7 +57,6 @@ class NCSNpp(nn.Module):
     attn_resolutions: Sequence[int] = (16,)
     dropout: float = 0.1
     resamp_with_conv: bool = True
-    conditional: bool = True
     fir: bool = True
     fir_kernel: Sequence[float] = resample.TAPS
     skip_rescale: bool = True
@@ -65,16 +64,13 @@ class NCSNpp(nn.Module):
     progressive: str = "none"
     progressive_input: str = "residual"
     progressive_combine: str = "sum"
-    embedding_type: str = "fourier"
+    embedding: Embedding = Embedding("fourier")
     init_scale: float = 0.0
-    fourier_scale: float = 16.0
     scale_by_sigma: bool = True
     nonlinearity: str = "swish"
     normalization: str = "GroupNorm"
     conv_size: int = 3
     num_channels: int = 3
-    num_classes: int = 0
-    augment_dim: int = 0
     centered: bool = False
     sigmas: Sequence[float] | None = None
     dtype: Any = jnp.float32
@@ -85,40 +81,28 @@ class NCSNpp(nn.Module):
         for name, choices in CHOICES.items():
             interface.check_choice(name, getattr(self, name), choices)
         interface.check_grid(x, self.num_channels, 2 ** (len(self.ch_mult) - 1))
-        temb = conditioning.embed(
-            time,
-            cond,
-            nf=self.nf,
-            act=self._act,
-            embedding_type=self.embedding_type,
-            fourier_scale=self.fourier_scale,
-            conditional=self.conditional,
-            num_classes=self.num_classes,
-            augment_dim=self.augment_dim,
-            dtype=self.dtype,
-        )
+        c = self.embedding(time, cond, nf=self.nf, act=self._act, dtype=self.dtype)
         h = (x if self.centered else 2 * x - 1).astype(self.dtype)
-        skips = self._descend(h, temb, train)
-        h = self._residual(skips[-1], temb, train)
-        h = self._attention(h)
-        h = self._residual(h, temb, train)
-        h = self._ascend(h, skips, temb, train).astype(x.dtype)
-        return h / interface.per_example(self._sigma(time), h) if self.scale_by_sigma else h
+        first = conv(self.nf, rank=spatial_rank(x), dtype=self.dtype)(h)
+        skips = self._descend(h, self.embedding.concatenate(first, cond), c, train)
+        h = self._residual(skips[-1], c, train)
+        h = self._attention(h, c)
+        h = self._residual(h, c, train)
+        h = self._ascend(h, skips, c, train).astype(x.dtype)
+        takes_sigma = self.embedding.takes_sigma
+        return interface.over_sigma(h, self.sigmas, time, is_sigma=takes_sigma) if self.scale_by_sigma else h
 
-    def _sigma(self, time: Array) -> Array:
-        return time if self.embedding_type == "fourier" else interface.sigma_of_level(self.sigmas, time)
-
-    def _descend(self, x: Array, temb: Array | None, train: bool) -> list[Array]:
-        """All feature maps on the way down, from the input convolution to the coarsest."""
-        skips, pyramid = [conv(self.nf, rank=spatial_rank(x), dtype=self.dtype)(x)], x
+    def _descend(self, x: Array, h: Array, c: Conditions, train: bool) -> list[Array]:
+        """All feature maps on the way down, from the first, h, of the input x to the coarsest."""
+        skips, pyramid = [h], x
         for level, multiple in enumerate(self.ch_mult):
             for _ in range(self.num_res_blocks):
-                h = self._residual(skips[-1], temb, train, features=multiple * self.nf)
-                skips.append(self._attention(h) if h.shape[1] in self.attn_resolutions else h)
+                h = self._residual(skips[-1], c, train, features=multiple * self.nf)
+                skips.append(self._attention(h, c) if h.shape[1] in self.attn_resolutions else h)
             if level == len(self.ch_mult) - 1:
                 break
             if self.resblock_type == "biggan":
-                h = self._residual(skips[-1], temb, train, down=True)
+                h = self._residual(skips[-1], c, train, down=True)
             else:
                 h = self._resample(Downsample, self.resamp_with_conv)(skips[-1])
             if self.progressive_input == "input_skip":
@@ -130,15 +114,15 @@ class NCSNpp(nn.Module):
             skips.append(h)
         return skips
 
-    def _ascend(self, h: Array, skips: list[Array], temb: Array | None, train: bool) -> Array:
+    def _ascend(self, h: Array, skips: list[Array], c: Conditions, train: bool) -> Array:
         """From the coarsest feature map to the output [B, ..., num_channels]; consumes `skips` from its end."""
         image = pyramid = None
         for level, multiple in reversed(list(enumerate(self.ch_mult))):
             for _ in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = self._residual(h, temb, train, features=multiple * self.nf)
+                h = self._residual(h, c, train, features=multiple * self.nf)
             if h.shape[1] in self.attn_resolutions:
-                h = self._attention(h)
+                h = self._attention(h, c)
             if self.progressive == "output_skip" and image is None:
                 image = self._to_image(h)
             elif self.progressive == "output_skip":
@@ -151,7 +135,7 @@ class NCSNpp(nn.Module):
             if level == 0:
                 break
             if self.resblock_type == "biggan":
-                h = self._residual(h, temb, train, up=True)
+                h = self._residual(h, c, train, up=True)
             else:
                 h = self._resample(Upsample, self.resamp_with_conv)(h)
         return self._to_image(h) if image is None else image
@@ -168,21 +152,20 @@ class NCSNpp(nn.Module):
         rank = spatial_rank(h)
         return conv(self.num_channels, rank=rank, init_scale=self.init_scale, dtype=self.dtype)(h)
 
-    def _attention(self, h: Array) -> Array:
-        return block(AttnBlockpp, self.remat)(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)
+    def _attention(self, h: Array, c: Conditions) -> Array:
+        h = block(AttnBlockpp, self.remat)(self.skip_rescale, self.init_scale, dtype=self.dtype)(h)
+        return h if c.tokens is None else block(CrossAttention, self.remat)(dtype=self.dtype)(h, *c.tokens)
 
     def _resample(
         self, kind: type, with_conv: bool = False, features: int | None = None, *, shared: bool = False
     ) -> nn.Module:
         return kind(features, with_conv, self.fir, self.fir_kernel, self.dtype, shared)
 
-    def _residual(self, h: Array, temb: Array | None, train: bool, **options: Any) -> Array:
+    def _residual(self, h: Array, c: Conditions, train: bool, **options: Any) -> Array:
         """One residual block of the chosen kind; options: `features`, and `up` or `down` for BigGAN blocks."""
         options |= {"dropout": self.dropout, "skip_rescale": self.skip_rescale, "init_scale": self.init_scale}
-        if self.resblock_type == "ddpm":
-            kind = block(ResnetBlockDDPMpp, self.remat, static=(3,))
-            return kind(self._act, dtype=self.dtype, **options)(h, temb, train)
-        options |= {"fir": self.fir, "taps": self.fir_kernel}
-        return block(ResnetBlockBigGANpp, self.remat, static=(3,))(self._act, dtype=self.dtype, **options)(
-            h, temb, train
-        )
+        kind: type[nn.Module] = ResnetBlockDDPMpp
+        if self.resblock_type == "biggan":
+            kind, options = ResnetBlockBigGANpp, options | {"fir": self.fir, "taps": self.fir_kernel}
+        residual = block(kind, self.remat, static=(3,))(self._act, dtype=self.dtype, **options)
+        return residual(h, c.temb, train, c.modulation)

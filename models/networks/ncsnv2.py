@@ -90,11 +90,8 @@ class NCSNv2(nn.Module):
             inputs = [] if end else [maps.pop(), h]
         h = act(refinenet.norm(h, self.num_classes, time))
         h = refinenet.conv(h, self.num_channels, dtype=self.dtype).astype(x.dtype)
-        return h / self._sigma(time)[:, None, None, None] if self.scale_by_sigma else h
-
-    def _sigma(self, time: Array) -> Array:
         is_sigma = self.sigmas is None and jnp.issubdtype(time.dtype, jnp.floating)
-        return time if is_sigma else interface.sigma_of_level(self.sigmas, time)
+        return interface.over_sigma(h, self.sigmas, time, is_sigma=is_sigma) if self.scale_by_sigma else h
 
 
 VARIANTS: dict[int, Variant] = {

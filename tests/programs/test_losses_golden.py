@@ -13,6 +13,7 @@ from sde.chain import smld_chain
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
+from tests.support.networks import fields_of
 from tests.support.tracing import CountingJit
 from training.ema import EMA
 from training.objectives.score_matching import denoising_score_matching, likelihood, variance
@@ -20,15 +21,14 @@ from training.optim import adam, learning_rate
 from training.state import initial_state
 from training.step import make_train_step
 
-FIELDS = NCSNpp.__dataclass_fields__.keys()
-
 
 def network_of(golden, name, sigmas=None):
     """The network of a golden model file, and its parameters."""
     file = golden(name)
     config = file.index["config"]
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in config["model"].items() if k in FIELDS - {"name"}}
-    module = NCSNpp(**settings, num_channels=3, centered=config["data"]["centered"], sigmas=sigmas)
+    module = NCSNpp(
+        **fields_of(NCSNpp, config["model"]), num_channels=3, centered=config["data"]["centered"], sigmas=sigmas
+    )
     return module, file.params()
 
 

@@ -9,6 +9,7 @@ from builders.network import example_inputs, make_network
 from builders.objective import make_objective
 from builders.process import make_sde
 from builders.score import log_class_probability
+from models.blocks.conditioning import Embedding
 from models.networks.mlp import MLP
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
@@ -92,7 +93,7 @@ def test_dropout_needs_a_key_in_training_only():
 
 
 def test_class_labels_change_the_output_and_add_one_table():
-    plain, model = NCSNpp(**TINIEST), NCSNpp(**TINIEST, num_classes=10)
+    plain, model = NCSNpp(**TINIEST), NCSNpp(**TINIEST | {"embedding": Embedding(num_classes=10)})
     x, time, cond = image((2, 4, 4, 3)), jnp.array([3.0, 3.0]), {"labels": jnp.array([1, 7])}
     params = random_params(model, x, cond)
     assert set(params) - set(abstract(plain, x)) == {"Embed_0"}
@@ -146,8 +147,8 @@ def test_a_series_is_an_image_of_one_row_and_an_image_a_volume_of_one_plane():
 
 @pytest.mark.parametrize("kind", ["mlp", "ncsnpp"])
 def test_an_augmentation_enters_through_one_matrix_that_starts_at_zero(kind):
-    model = MLP(**VECTORS, augment_dim=3) if kind == "mlp" else NCSNpp(**TINIEST, augment_dim=3)
-    plain, x = model.copy(augment_dim=0), image((2, 5) if kind == "mlp" else (2, 4, 4, 3))
+    plain = MLP(**VECTORS) if kind == "mlp" else NCSNpp(**TINIEST)
+    model, x = plain.copy(embedding=Embedding(augment_dim=3)), image((2, 5) if kind == "mlp" else (2, 4, 4, 3))
     params = random_params(model, x)
     assert set(shapes(params)) - set(shapes(abstract(plain, x))) == {"['augment']['kernel']"}
     with jax.default_prng_impl("unsafe_rbg"):

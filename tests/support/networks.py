@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from builders.network import example_inputs, make_network
+from models.blocks.conditioning import Embedding
 from models.networks.ddpm import DDPM
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
@@ -15,7 +16,7 @@ from tests.support.configs import load
 
 TINY = {
     "nf": 8, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (4,), "scale_by_sigma": False,
-    "embedding_type": "positional",
+    "embedding": Embedding(),
 }  # fmt: skip
 TINIEST = {**TINY, "ch_mult": (1,), "attn_resolutions": ()}
 NETWORKS = {
@@ -28,11 +29,20 @@ NETWORKS = {
 }
 
 
+def fields_of(network, model):
+    """The fields of a network class that a published `model` section sets."""
+    known = network.__dataclass_fields__.keys() - {"name"}
+    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in model.items() if key in known}
+    if "embedding" not in network.__dataclass_fields__:
+        return fields
+    scale = model.get("fourier_scale", Embedding.fourier_scale)
+    return fields | {"embedding": Embedding(model["embedding_type"], scale, model["conditional"])}
+
+
 def network_of(model, *, num_channels, centered):
     """The network of a published `model` section; settings of other parts are left out."""
     network = NETWORKS[model["name"]]
-    names = set(getattr(network, "func", network).__dataclass_fields__) - {"name"}
-    fields = {key: value for key, value in model.items() if key in names}
+    fields = fields_of(getattr(network, "func", network), model)
     if model["name"] == "ncsn":
         fields["num_classes"] = model["num_scales"]
     sigmas = tuple(np.geomspace(model["sigma_max"], model["sigma_min"], model["num_scales"]).tolist())
@@ -69,9 +79,7 @@ SMALL_UNET = {"nf": 4, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions
 RANKED = {
     "ncsnpp": NCSNpp(**SMALL_UNET, progressive="output_skip"),
     "ncsnpp_residual": NCSNpp(**SMALL_UNET, progressive="residual", resblock_type="ddpm"),
-    "ddpmpp": NCSNpp(
-        **SMALL_UNET, fir=False, progressive_input="none", embedding_type="positional", scale_by_sigma=False
-    ),
+    "ddpmpp": NCSNpp(**SMALL_UNET, fir=False, progressive_input="none", embedding=Embedding(), scale_by_sigma=False),
     "ddpm": DDPM(**SMALL_UNET),
 }
 VECTORS = {"nf": 8, "num_res_blocks": 1, "num_channels": 5}

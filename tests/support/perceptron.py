@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from builders import network
 from core.arrays import Array
+from models.blocks.conditioning import Embedding
 from models.networks.mlp import MLP
 from sde.base import SDE
 
@@ -22,10 +23,8 @@ class Perceptron(nn.Module):
     nf: int
     num_res_blocks: int
     dropout: float = 0.0
-    conditional: bool = True
+    embedding: Embedding = Embedding()
     init_scale: float = 0.0
-    num_classes: int = 0
-    augment_dim: int = 0
     centered: bool = True
     dtype: Any = jnp.float32
 
@@ -44,10 +43,8 @@ def make(config: ConfigDict, process: SDE) -> Perceptron:
         nf=model.nf,
         num_res_blocks=model.num_res_blocks,
         dropout=model.dropout,
-        conditional=model.conditional,
+        embedding=network.embedding(config),
         init_scale=model.init_scale,
-        num_classes=model.num_labels + 1 if model.num_labels else 0,
-        augment_dim=model.augment_dim,
         centered=config.data.centered,
     )
 

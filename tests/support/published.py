@@ -12,6 +12,7 @@ import numpy as np
 from configs import default
 from interop import base
 from interop.names.order import outline
+from models.blocks.conditioning import Embedding
 from models.networks.ddpm import DDPM
 from models.networks.ncsnpp import NCSNpp
 from tests.support.paths import GOLDEN
@@ -31,7 +32,7 @@ COMMON = {"nf": 8, "ch_mult": (1, 2, 3), "num_res_blocks": 1, "attn_resolutions"
 NETWORKS = {
     f"{block}-{into}-{out}-{combine}": NCSNpp(
         **COMMON, resblock_type=block, progressive_input=into, progressive=out, fir=block == "biggan",
-        embedding_type="fourier" if out == "none" else "positional", scale_by_sigma=out == "none",
+        embedding=Embedding("fourier" if out == "none" else "positional"), scale_by_sigma=out == "none",
         progressive_combine=combine,
     )
     for block in ("biggan", "ddpm")
@@ -89,7 +90,7 @@ def published_order(network, size=16):
     big = plus and m.resblock_type == "biggan"
     pyramid_in, pyramid_out = (m.progressive_input, m.progressive) if plus else ("none", "none")
     heights = [size // 2**level for level in range(len(m.ch_mult))]
-    kinds = ["GaussianFourierProjection"] if plus and m.embedding_type == "fourier" else []
+    kinds = ["GaussianFourierProjection"] if plus and m.embedding.takes_sigma else []
     kinds += ["Dense", "Dense", "Conv"]
     for height in heights:
         kinds += m.num_res_blocks * ([block] + [attention] * (height in m.attn_resolutions))

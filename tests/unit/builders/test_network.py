@@ -54,5 +54,5 @@ def test_the_capabilities_that_are_declared_are_those_of_the_modules():
         config.data.shape = (30,) if entry.ranks == (1,) else (32, 32, 3)
         module = make_network(config)
         assert hasattr(module, "remat") == entry.remat, name
-        assert hasattr(module, "augment_dim") == entry.augmentation, name
-        assert (hasattr(module, "augment_dim") or hasattr(module, "num_labels")) == entry.classes, name
+        assert hasattr(module, "embedding") == entry.augmentation, name
+        assert (hasattr(module, "embedding") or hasattr(module, "num_labels")) == entry.classes, name

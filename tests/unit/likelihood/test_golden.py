@@ -14,6 +14,7 @@ from models.parameterizations import PARAMETERIZATIONS, make_predict, noise_leve
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
+from tests.support.networks import fields_of
 
 CASES = {
     "vp": (VP(), scaled_time(999.0), "noise"),
@@ -26,8 +27,7 @@ each = pytest.mark.parametrize("name", CASES)
 def predict_of(g, name):
     """The predictions of the stored network."""
     config = g.index["config"][name]
-    fields = {key: value for key, value in config["model"].items() if key in NCSNpp.__dataclass_fields__}
-    network = NCSNpp(**{**fields, "name": None}, centered=config["data"]["centered"])
+    network = NCSNpp(**fields_of(NCSNpp, config["model"]), centered=config["data"]["centered"])
     params = jax.tree.map(jnp.asarray, g.params(f"{name}/params/"))
     sde, time, output = CASES[name]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.blocks import resample
+from models.blocks.conditioning import Embedding
 from models.blocks.convolution import CONV_DIMENSIONS, convolve_by_planes
 from models.networks.mlp import MLP
 from models.networks.ncsnpp import NCSNpp
@@ -82,7 +83,7 @@ def test_an_invalid_shape_is_refused(shape, message):
 
 
 def test_the_perceptron_returns_almost_nothing_at_first_and_every_parameter_learns():
-    model, x = MLP(**VECTORS, num_classes=3), image((2, 5))
+    model, x = MLP(**VECTORS, embedding=Embedding(num_classes=3)), image((2, 5))
     cond = {"labels": jnp.array([0, 2])}
 
     @jax.jit
