@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from builders import condition
 from builders.shape import data_shape
 from core.arrays import Array
 from data.readers.own import FORMS, is_own
@@ -24,13 +25,17 @@ def resolve(config: ConfigDict, spec: DataSpec | None = None) -> None:
     spec: what is known of them, as a checkpoint has it; otherwise they are read.
 
     Sets `data.shape`, `image_size`, `num_channels` and `num_levels`, and unsets `random_flip` for data that are not
-    images. It is idempotent. Errors: ValueError, FileNotFoundError for data that cannot be read.
+    images; in `model.conditions` it adds the shapes of the fields, for any data. It is idempotent.
+    Errors: ValueError, FileNotFoundError for data that cannot be read.
     """
     _check_given(config)
     data = config.data
-    if not is_own(data.dataset):
+    if not is_own(data.dataset) and condition.is_resolved(config):
         return
     found = spec or _load(config, "train")
+    config.model.conditions = condition.resolved(config, found)
+    if not is_own(data.dataset):
+        return
     data.shape = found.shape
     data.num_channels = found.shape[-1]
     if len(found.shape) == 3 and found.shape[0] == found.shape[1]:
@@ -68,6 +73,7 @@ def source(config: ConfigDict, split: str) -> Source:
             f"config.model.num_labels = {config.model.num_labels}, but {data.dataset} has "
             f"{examples.num_classes} classes; set it to {examples.num_classes}, or to 0 for a network without classes."
         )
+    condition.resolved(config, examples)
     return examples
 
 

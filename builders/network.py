@@ -9,15 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from builders.condition import conditions, embedding, example_condition
+from builders.own_network import own_network
 from builders.process import SDE_FAMILIES, make_sde, sde_family
 from builders.shape import check_halvings, data_shape
 from core.arrays import Array
+from core.imports import is_import_path
 from core.tables import choose
 from data.shapes import KINDS
 from models.blocks.activations import ACTIVATIONS
-from models.blocks.conditioning import EMBEDDINGS, Embedding
+from models.blocks.conditioning import ENTRIES, Entry
 from models.classifier import WideResnet
-from models.networks import ncsnpp, ncsnv2
+from models.networks import mlp, ncsnpp, ncsnv2
 from models.networks.ddpm import DDPM
 from models.networks.mlp import MLP
 from models.networks.ncsn import NCSN
@@ -35,21 +38,35 @@ class NetworkEntry:
     `make`: from the config and its SDE or chain.
     `ranks`: the number of axes of the examples that it takes: 1 vectors, 2 series, 3 images, 4 volumes.
     `classes`, `augmentation`: whether it can be conditioned on class labels, and on how a batch was augmented.
+    `signals`: how further fields of the data can enter, see `model.conditions`.
     `remat`: whether it has blocks that can be recomputed in the backward pass.
     `is_classifier`: whether its outputs are logits of classes instead of a prediction of the shape of its input.
     """
 
-    make: Callable[[ConfigDict, SDE], nn.Module]
+    make: Callable[[ConfigDict, SDE], Any]
     ranks: tuple[int, ...] = (3,)
     classes: bool = False
     augmentation: bool = False
+    signals: tuple[Entry, ...] = ()
     remat: bool = True
     is_classifier: bool = False
 
 
 def network_entry(config: ConfigDict) -> NetworkEntry:
-    """The row of `model.name`. Errors: ValueError for a name that is not in the table."""
-    return choose("model.name", config.model.name, NETWORKS)
+    """The row of `model.name`, or what an import path leads to.
+
+    Errors: ValueError for a name that is not in the table, a path that does not resolve, or unknown capabilities.
+    """
+    name = config.model.name
+    if not is_import_path(name):
+        return choose("model.name", name, NETWORKS)
+    make, capabilities = own_network(name)
+    known = {field.name for field in dataclasses.fields(NetworkEntry)} - {"make"}
+    if unknown := sorted(capabilities.keys() - known):
+        raise ValueError(
+            f"config.model.name = {name!r} has the capability {unknown[0]!r}, but there are {', '.join(sorted(known))}."
+        )
+    return NetworkEntry(make, **capabilities)
 
 
 def initial_variables(config: ConfigDict, key: Array) -> dict[str, Any]:
@@ -93,8 +110,8 @@ def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
 
 def example_inputs(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
     """Arguments of the network, for its initialization: x [1, ...], time [1], cond."""
-    cond = {"labels": np.zeros((1,), np.int32)} if config.model.num_labels else None
-    return np.zeros((1, *data_shape(config)), np.float32), np.ones((1,), np.float32), cond
+    x = np.zeros((1, *data_shape(config)), np.float32)
+    return x, np.ones((1,), np.float32), example_condition(config)
 
 
 def computes_in(module: nn.Module) -> Any:
@@ -117,6 +134,14 @@ def _check_capabilities(config: ConfigDict, entry: NetworkEntry) -> None:
             f"config.model.augment_dim = {model.augment_dim}, but the network {model.name!r} cannot be conditioned on "
             f"an augmentation; use {others}, or augment_dim = 0."
         )
+    for c in conditions(config):
+        if c.entry not in entry.signals:
+            others = " or ".join(name for name, other in NETWORKS.items() if c.entry in other.signals)
+            ways = f"{' or '.join(entry.signals)}, or " if entry.signals else ""
+            raise ValueError(
+                f"config.model.conditions has {str(c)!r}, but the network {model.name!r} has no {c.entry!r}; use "
+                f"{ways}the network {others}."
+            )
     if model.remat and not entry.remat:
         raise ValueError(
             f"config.model.remat = True recomputes residual blocks, which the network {model.name!r} does not have; "
@@ -225,19 +250,6 @@ def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]
     return {**common, "remat": config.model.remat}
 
 
-def embedding(config: ConfigDict) -> Embedding:
-    """How the network embeds the time and what else it is conditioned on. Errors: ValueError for an unknown kind."""
-    model = config.model
-    choose("model.embedding_type", model.embedding_type, dict.fromkeys(EMBEDDINGS))
-    return Embedding(
-        kind=model.embedding_type,
-        fourier_scale=model.fourier_scale,
-        conditional=model.conditional,
-        num_classes=model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
-        augment_dim=model.augment_dim,
-    )
-
-
 def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:
     """The fields that all score networks share; `takes_sigma`: whether its time may be the noise level itself."""
     model = config.model
@@ -263,9 +275,9 @@ def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
 
 ANY_GRID = (2, 3, 4)  # series, images and volumes
 NETWORKS: dict[str, NetworkEntry] = {
-    "ncsnpp": NetworkEntry(_ncsnpp, ANY_GRID, classes=True, augmentation=True),
+    "ncsnpp": NetworkEntry(_ncsnpp, ANY_GRID, classes=True, augmentation=True, signals=ENTRIES),
     "ddpm": NetworkEntry(_ddpm, ANY_GRID),
-    "mlp": NetworkEntry(_mlp, (1,), classes=True, augmentation=True, remat=False),
+    "mlp": NetworkEntry(_mlp, (1,), classes=True, augmentation=True, signals=mlp.ENTRIES, remat=False),
     "ncsn": NetworkEntry(_ncsn),
     "ncsnv2_64": NetworkEntry(_ncsnv2(64)),
     "ncsnv2_128": NetworkEntry(_ncsnv2(128)),

@@ -38,6 +38,7 @@ class DropoutKey(enum.IntEnum):
     """Purposes of a dropout key beside dropout itself, which takes flax's own addresses."""
 
     LABELS = 0xC1A55  # which class labels are dropped
+    SIGNALS = 0x516A1  # which other conditions are dropped; then the CRC-32 of the name
 
 
 class ExampleKey(enum.IntEnum):

@@ -1,13 +1,14 @@
 """Settings of the model: the network, the parameters of the SDE, the parameterization, averages of the parameters."""
 
 from configs.checks import BELOW_ONE, DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, each
+from configs.conditions import is_condition
 from configs.keys import Key
 
 KEYS = {
     "name": Key(
         "ncsnpp",
         "Network: `ncsnpp` or `ddpm` (data of any rank but vectors), `mlp` (vectors), `ncsn`, `ncsnv2_64`, "
-        "`ncsnv2_128`, `ncsnv2_256`, or the classifier `wideresnet`.",
+        "`ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, or your own, `package.module:name`.",
         changes="model",
     ),
     "dtype": Key(
@@ -93,6 +94,15 @@ KEYS = {
         0.1,
         "Probability of dropping a class label in training, for classifier-free guidance.",
         PROBABILITY,
+        changes="model",
+    ),
+    "conditions": Key(
+        (),
+        "Fields of the data that the network is conditioned on, as `NAME:ENTRY` or `NAME:ENTRY:DROP_RATE`, such as "
+        "`('attributes:add:0.1', 'mask:concat')`. ENTRY: `add` (to the embedding of time), `norm` (scale and shift of "
+        "normalizations), `concat` (channels of the input) or `cross` (cross-attention). DROP_RATE: how often training "
+        "drops it, for classifier-free guidance; 0 unless given.",
+        each("a condition", "be of the form NAME:ENTRY or NAME:ENTRY:DROP_RATE, as attributes:add:0.1", is_condition),
         changes="model",
     ),
     "fir": Key(False, "Resample with a FIR filter.", changes="model"),

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from core.arrays import Array, broadcast_to_rank
 from models import interface
@@ -44,8 +45,8 @@ class Signal:
 class Given(NamedTuple):
     """The values [B, ...] of a signal, and for which examples it is given, bool [B]."""
 
-    values: Array
-    given: Array
+    values: Array | np.ndarray
+    given: Array | np.ndarray
 
 
 class Tokens(NamedTuple):
@@ -160,7 +161,8 @@ class Embedding:
             values, given = _values(cond, signal)
             rows = values if signal.num_classes else values.reshape(len(values), -1, values.shape[-1])
             vectors = _layer(signal, width, nn.initializers.lecun_normal(), dtype)(rows)
-            vectors = vectors + embeddings.sinusoidal(jnp.arange(rows.shape[1]), width).astype(vectors.dtype)
+            positions = embeddings.sinusoidal(jnp.arange(rows.shape[1]), width).astype(vectors.dtype)
+            vectors = vectors + positions[None]
             found.append(Tokens(vectors, jnp.broadcast_to(given[:, None], rows.shape[:2])))
         return Tokens(*(jnp.concatenate(part, axis=1) for part in zip(*found, strict=True))) if found else None
 
@@ -188,10 +190,11 @@ def _layer(signal: Signal, width: int, start: Any, dtype: Any) -> nn.Module:
     return nn.Dense(width, kernel_init=start, dtype=dtype, name=_name(signal))
 
 
-def _values(cond: Mapping[str, Any] | None, signal: Signal) -> Given:
+def _values(cond: Mapping[str, Any] | None, signal: Signal) -> tuple[Array, Array]:
     if cond is None or signal.name not in cond:
         raise ValueError(f"The network is conditioned on {signal.name!r}, which cond = {cond} does not have.")
-    return Given(*cond[signal.name])
+    values, given = cond[signal.name]
+    return jnp.asarray(values), jnp.asarray(given)
 
 
 def _where(given: Array, x: Array) -> Array:

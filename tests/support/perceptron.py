@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from builders import network
+from builders.condition import embedding
 from core.arrays import Array
 from models.blocks.conditioning import Embedding
 from models.networks.mlp import MLP
@@ -43,7 +44,7 @@ def make(config: ConfigDict, process: SDE) -> Perceptron:
         nf=model.nf,
         num_res_blocks=model.num_res_blocks,
         dropout=model.dropout,
-        embedding=network.embedding(config),
+        embedding=embedding(config),
         init_scale=model.init_scale,
         centered=config.data.centered,
     )
@@ -51,5 +52,7 @@ def make(config: ConfigDict, process: SDE) -> Perceptron:
 
 def register(patch: pytest.MonkeyPatch) -> None:
     """Adds the network to the table: a config asks for it by `model.name = NAME`."""
-    entry = network.NetworkEntry(make, (1, 2, 3, 4), classes=True, augmentation=True, remat=False)
+    entry = network.NetworkEntry(
+        make, (1, 2, 3, 4), classes=True, augmentation=True, signals=("add", "norm"), remat=False
+    )
     patch.setitem(network.NETWORKS, NAME, entry)
