@@ -20,7 +20,7 @@ from core.tables import choose
 from data.pipeline import eval_batch
 from data.source import Source
 from data.spec import DataSpec
-from evaluation.metrics.table import METRICS
+from evaluation.metrics.table import METRICS, beyond_samples
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import loss_task
 from evaluation.tasks.samples import samples_task
@@ -86,6 +86,11 @@ class System(abc.ABC):
             choose("eval.tasks", name, self.evaluations)
         for metric in settings.metrics:
             choose("eval.metrics", metric, METRICS)
+            if (missing := beyond_samples(metric)) is not None:
+                raise ValueError(
+                    f"config.eval.metrics has {metric}, which needs {missing}, while these metrics compare samples "
+                    "with data; leave it out."
+                )
         if settings.enable_metrics and "samples" not in self.enabled:
             raise ValueError(
                 "config.eval.enable_metrics = True compares samples with data, but the evaluations are "

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.metrics.base import Inputs, Metric, column
+from evaluation.metrics.base import Inputs, Metric, column, mean_of
 from reports.records import Estimate
 
 BLOCK = 4096  # columns that are brought to double precision at a time
@@ -53,7 +53,7 @@ def neighbors(
     hits = _hits(samples, real, center, balls, chunk_bytes)
     hits["density"] = hits["density"] / k_density
     warning = _warning(len(samples), len(real))
-    return {name: _mean(values, len(samples), len(real), *warning) for name, values in hits.items()}
+    return {name: mean_of(values, len(samples), len(real), *warning) for name, values in hits.items()}
 
 
 def _warning(num_samples: int, num_real: int) -> tuple[str, str]:
@@ -112,12 +112,6 @@ def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
     """The rows of x, some at a time, in double precision."""
     for start in range(0, len(x), BLOCK):
         yield x[start : start + BLOCK].astype(np.float64)
-
-
-def _mean(values: np.ndarray, num_samples: int, num_real: int, warning: str, remedy: str) -> Estimate:
-    """The mean of `values` [n] with its standard error."""
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    return Estimate(float(values.mean()), error, "standard error of the mean", num_samples, num_real, warning, remedy)
 
 
 def _neighbors(given: Inputs) -> dict[str, Estimate]:

@@ -1,4 +1,4 @@
-"""How well examples were restored, and baselines without a model. Examples are [N, *sides, C], or vectors [N, D]."""
+"""Restorations without a model, to compare with. Examples are [N, *sides, C], or vectors [N, D]."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,17 +15,6 @@ class Baseline(NamedTuple):
 
     name: str
     restore: Callable[[np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]
-
-
-def psnr_db(restored: np.ndarray, truth: np.ndarray, value_range: float | None = None) -> np.ndarray:
-    """Peak signal-to-noise ratio `-10 log10 mean ((restored - truth) / range)^2` of each example [N], in decibels.
-
-    Without a range, values are in [0, 1], and restored ones are clipped to it; a `value_range` is that of unbounded
-    data. At most 100.
-    """
-    found = np.clip(restored, 0, 1) if value_range is None else restored
-    error = np.mean((found - truth).astype(np.float64) ** 2, axis=tuple(range(1, truth.ndim)))
-    return -10 * np.log10(np.maximum(error / (value_range or 1.0) ** 2, 1e-10))
 
 
 def mean_fill(measured: np.ndarray, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""All metrics of a set of samples, and their baseline: the same metrics of real examples against real ones."""
+"""All metrics by name, those that given inputs allow, and the baseline of metrics of samples: real against real."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -7,8 +7,19 @@ from typing import cast
 import numpy as np
 
 from evaluation.features.files import Rows
-from evaluation.metrics import frechet, inception_score, kernel_distance, moments, neighbors
-from evaluation.metrics.base import Arrays, Inputs, Metric
+from evaluation.metrics import (
+    accuracy,
+    auroc,
+    crps,
+    frechet,
+    inception_score,
+    kernel_distance,
+    moments,
+    neighbors,
+    psnr,
+    ssim,
+)
+from evaluation.metrics.base import NEEDS, OF_SAMPLES, Arrays, Ensembles, Inputs, Masks, Metric, Pairs
 from evaluation.metrics.reference import Statistics, statistics
 from reports.records import Column, Estimate
 
@@ -16,23 +27,32 @@ SAMPLES, BASELINE = "samples", "data_against_data"  # in a report: metrics of sa
 
 
 def measure(
-    samples: Arrays,
+    samples: Arrays | None = None,
     real: Arrays | None = None,
     *,
     reference: Statistics | None = None,
+    pairs: Pairs | None = None,
+    ensembles: Ensembles | None = None,
+    masks: Masks | None = None,
+    labels: np.ndarray | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """The metrics `names` of `samples`, by name in the order of `METRICS`; a pure function of its arguments.
+    """The metrics `names` of what is given, by name in the order of `METRICS`; a pure function of its arguments.
 
     samples, real: "features" [N, D] and perhaps "logits" [N, K]; they may be memory-mapped. reference: statistics of
-    real examples, used for FID instead of those of `real`. names: by default all that the inputs allow. seed: that of
-    FID-infinity's subsets; KID and the Inception score use the seed of torch-fidelity. Errors: ValueError for an
-    unknown name, for a metric whose input is missing, and for features that are not finite.
+    real examples, used for FID instead of those of `real`. pairs, ensembles, masks, labels: see `Inputs`. names: by
+    default all that the inputs allow. seed: that of FID-infinity's subsets; KID and the Inception score use the seed of
+    torch-fidelity. Errors: ValueError for an unknown name, for a metric whose input is missing, and for values that are
+    not finite.
     """
-    _check_finite("samples", samples)
-    _check_finite("real examples", real or {})
-    given = Inputs(samples, real or {}, reference, seed)
+    _check_features("samples", samples or {})
+    _check_features("real examples", real or {})
+    for beside in (pairs, ensembles, masks):
+        for name, values in beside._asdict().items() if beside is not None else ():
+            if isinstance(values, np.ndarray):
+                _check_finite(name, values)
+    given = Inputs(samples or {}, real or {}, reference, pairs, ensembles, masks, labels, seed)
     chosen = [metric for metric in METRICS if _missing(metric, given) is None] if names is None else list(names)
     for name in chosen:
         if name not in METRICS:
@@ -46,6 +66,11 @@ def measure(
         if name in chosen and name not in figures:
             figures |= METRICS[name].compute(given)
     return {name: figures[name] for name in METRICS if name in chosen}
+
+
+def beyond_samples(name: str) -> str | None:
+    """What a metric needs that samples and data do not give by themselves, in words; None if nothing."""
+    return next((NEEDS[need][0] for need in METRICS[name].needs if need not in OF_SAMPLES), None)
 
 
 def columns(names: Iterable[str]) -> tuple[Column, ...]:
@@ -89,7 +114,7 @@ def split_halves(num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[: num // 2]), np.sort(order[num // 2 : 2 * (num // 2)])
 
 
-def _check_finite(what: str, arrays: Arrays) -> None:
+def _check_features(what: str, arrays: Arrays) -> None:
     """Raises ValueError where features or logits are not [N, D] or not finite."""
     for name, values in arrays.items():
         if values.ndim != 2:
@@ -97,6 +122,12 @@ def _check_finite(what: str, arrays: Arrays) -> None:
         for start in range(0, len(values), moments.CHUNK):
             if not np.isfinite(values[start : start + moments.CHUNK]).all():
                 raise ValueError(f"{name} of the {what} are not finite from row {start} on")
+
+
+def _check_finite(what: str, values: np.ndarray) -> None:
+    """Raises ValueError for values [N, ...] that are not finite, with the first example that has one."""
+    if not (finite := np.isfinite(values)).all():
+        raise ValueError(f"the {what} of example {int(np.argwhere(~finite)[0, 0])} is not finite")
 
 
 def _statistics(real: Arrays, chosen: Sequence[str]) -> Statistics | None:
@@ -107,16 +138,8 @@ def _statistics(real: Arrays, chosen: Sequence[str]) -> Statistics | None:
 
 def _missing(name: str, given: Inputs) -> str | None:
     """The input of a metric that is missing, in words; None if it has all."""
-    needs = METRICS[name].needs
-    if "features" in needs and "features" not in given.samples:
-        return "features of the samples"
-    if "logits" in needs and "logits" not in given.samples:
-        return "logits of the samples: use features of a classifier"
-    if "real" in needs and "features" not in given.real:
-        return "features of real examples; statistics alone are not enough"
-    if "statistics" in needs and given.statistics is None and "features" not in given.real:
-        return "statistics or features of real examples"
-    return None
+    needs = (NEEDS[need] for need in METRICS[name].needs)
+    return next((words for words, is_given in needs if not is_given(given)), None)
 
 
 # By name. Each file of this folder defines its metrics beside their formulas.
@@ -129,4 +152,9 @@ METRICS: dict[str, Metric] = {
     "recall": neighbors.RECALL,
     "density": neighbors.DENSITY,
     "coverage": neighbors.COVERAGE,
+    "psnr": psnr.PSNR,
+    "ssim": ssim.SSIM,
+    "crps": crps.CRPS,
+    "accuracy": accuracy.ACCURACY,
+    "auroc": auroc.AUROC,
 }

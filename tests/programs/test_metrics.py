@@ -111,7 +111,16 @@ def test_metrics_need_samples(tmp_path):
         untrained(config, tmp_path)
 
 
-@pytest.mark.parametrize("name", table.METRICS)
+def test_metrics_of_something_else_than_samples_are_refused(tmp_path):
+    config = compared(enable_metrics=True, enable_sampling=True)
+    config.eval.metrics = ("fid", "psnr")
+    with pytest.raises(
+        ValueError, match="config.eval.metrics has psnr, which needs predictions and the truth of the s"
+    ):
+        untrained(config, tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in table.METRICS if table.beyond_samples(name) is None])
 def test_too_few_examples_are_told_before_anything_is_drawn(name):
     """What `check_numbers` lets through can be measured."""
     fewest = table.METRICS[name].fewest

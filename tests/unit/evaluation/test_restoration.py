@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.metrics.restoration import as_measured, cubic, gray_replicated, mean_fill, psnr_db
+from evaluation.metrics.psnr import psnr_db
+from evaluation.metrics.restoration import as_measured, cubic, gray_replicated, mean_fill
 
 
 def test_the_peak_signal_to_noise_ratio_is_that_of_the_mean_square():
