@@ -10,11 +10,15 @@ KEYS = {
         changes="nothing",
     ),
     "noise_std": Key(
-        0.0, "Standard deviation of the measurement's noise, for data in [0, 1].", NON_NEGATIVE, changes="nothing"
+        0.0,
+        "Standard deviation of the measurement's noise, for data in [0, 1]; in the units of data without levels.",
+        NON_NEGATIVE,
+        changes="nothing",
     ),
     "prior_variance": Key(
         float,
-        "`ddnm` and `pigdm`: variance of data in [0, 1]; unset: that of the training images.",
+        "All methods but `projection`: variance of data in [0, 1], or of data without levels; unset: that of the "
+        "training data.",
         POSITIVE,
         changes="nothing",
     ),
@@ -40,11 +44,16 @@ KEYS = {
         one_of("step", "score"),
         changes="nothing",
     ),
-    "factor": Key(2, "Task superresolve: downsampling factor along each axis.", POSITIVE, changes="nothing"),
-    "blur_width": Key(1.5, "Task deblur: standard deviation of the blur in pixels.", POSITIVE, changes="nothing"),
+    "factor": Key(2, "Task superresolve: downsampling factor along each side.", POSITIVE, changes="nothing"),
+    "blur_width": Key(
+        1.5,
+        "Task deblur: standard deviation of the blur in pixels, or entries of other data.",
+        POSITIVE,
+        changes="nothing",
+    ),
     "kept": Key(
         0.3,
-        "Task reconstruct without a mask: approximate share of the columns of the spectrum that are measured.",
+        "Task reconstruct without a mask: approximate share of the last side's frequencies that are measured.",
         POSITIVE,
         changes="nothing",
     ),
