@@ -6,8 +6,7 @@ Each method samples x given a measurement y = A x + noise, using the uncondition
     sampler = PC(sde, conditioned.wrap_step(predictor), corrector, times)
     sampler(key, conditioned.wrap_predict(predict), shape, constrain=conditioned.constrain)
 
-They correct the posterior mean of the data, x0(x) = E[x_0 | x_t = x], by its residual e = U^T y - S V^T x0 in the
-coordinates of A = U S V^T.
+They correct the posterior mean of the data, x0(x) = E[x_0 | x_t = x], by its residual e = y - A x0.
 """
 
 from collections.abc import Callable
@@ -15,10 +14,10 @@ from typing import NamedTuple, TypeVar
 
 import jax
 
-from core.arrays import Array
+from core.arrays import Array, broadcast_to_rank
 from corruption.predictions import Gaussian, Predict
 from sampling.base import Constrain, Step, unconstrained
-from sampling.inverse.operators.base import SpectralOperator
+from sampling.inverse.operators.base import LinearOperator, SpectralOperator
 from sde.base import SDE
 
 T = TypeVar("T")
@@ -41,6 +40,40 @@ class Conditioned(NamedTuple):
     constrain: Constrain = unconstrained
 
 
+class Measurement(NamedTuple):
+    """y = A x + noise, with the products A x and A^T u that a method needs.
+
+    Those of a `SpectralOperator` are in its coordinates: A = S V^T and y = U^T y, zero where nothing is measured. U is
+    orthonormal, so the noise is as white as before. `gain(prior_var, noise_var)` is then the diagonal of
+    (prior_var A A^T + noise_var I)^-1, zero where nothing is measured; None for other operators.
+    """
+
+    y: Array
+    measure: Callable[[Array], Array]
+    adjoint: Callable[[Array], Array]
+    gain: Callable[[Array | float, Array | float], Array] | None = None
+
+    def residual(self, x0: Array) -> Array:
+        """`e = y - A x0`: what x0 does not explain."""
+        return self.y - self.measure(x0)
+
+
+def measurement(operator: LinearOperator, y: Array) -> Measurement:
+    """The `Measurement` of y [B, *measurement_shape]. Errors: ValueError for another shape."""
+    if not isinstance(operator, SpectralOperator):
+        if y.shape[1:] != tuple(operator.measurement_shape):
+            raise ValueError(
+                f"The measurement has shape {y.shape}, but this operator produces [B, *{operator.measurement_shape}]."
+            )
+        return Measurement(y, operator.measure, operator.adjoint)
+    return Measurement(
+        operator.coordinates(y),
+        lambda x: operator.singular_values * operator.to_basis(x),
+        lambda u: operator.from_basis(operator.singular_values * u),
+        operator.gain,
+    )
+
+
 def posterior_variance(sde: SDE, t: Array, prior_variance: float) -> Array:
     """Variance r^2 of x_0 given x_t for data N(0, v I), v = `prior_variance`, at times [B]: [B].
 
@@ -50,14 +83,13 @@ def posterior_variance(sde: SDE, t: Array, prior_variance: float) -> Array:
     return prior_variance * variance / (sde.mean_coeff(t) ** 2 * prior_variance + variance)
 
 
-def residual(operator: SpectralOperator, y: Array, x0: Array) -> Array:
-    """`e = U^T y - S V^T x0`: coordinates of the part of y that x0 does not explain, zero where nothing is measured."""
-    return operator.coordinates(y) - operator.singular_values * operator.to_basis(x0)
+def corrected(prediction: Gaussian, sde: SDE, t: Array, change: Array) -> Gaussian:
+    """The prediction for the same x at times t [B], with `change` [B, ...] added to x0.
 
-
-def adjoint_of_coordinates(operator: SpectralOperator, u: Array) -> Array:
-    """`A^T U u = V S u` of coordinates u: [B, *shape]."""
-    return operator.from_basis(operator.singular_values * u)
+    x = m x0 + std noise,    so noise <- noise - (m / std) change
+    """
+    ratio = broadcast_to_rank(sde.mean_coeff(t) / sde.std(t), change)
+    return Gaussian(prediction.x0 + change, prediction.noise - ratio * change)
 
 
 def pullback(predict: Predict, x: Array, t: Array) -> tuple[Gaussian, Callable[[Array], Array]]:
@@ -72,3 +104,8 @@ def pullback(predict: Predict, x: Array, t: Array) -> tuple[Gaussian, Callable[[
 
     _, pull, prediction = jax.vjp(expected, x, has_aux=True)
     return prediction, lambda v: pull(v)[0]
+
+
+def covariance_scale(sde: SDE, x: Array, t: Array) -> Array:
+    """`std^2 / m`, which turns J of `pullback`, and a change of the score, into a covariance and a change of x0."""
+    return broadcast_to_rank(sde.std(t) ** 2 / sde.mean_coeff(t), x)

@@ -1,8 +1,8 @@
 """DDNM: the posterior mean of the data, corrected to agree with the measurement."""
 
 from core.arrays import Array, broadcast_to_rank
-from corruption.predictions import Gaussian, Predict, shifted
-from sampling.inverse.base import Conditioned, adjoint_of_coordinates, posterior_variance, residual
+from corruption.predictions import Gaussian, Predict
+from sampling.inverse.base import Conditioned, corrected, measurement, posterior_variance
 from sampling.inverse.operators.base import SpectralOperator
 from sde.base import SDE
 
@@ -14,23 +14,22 @@ def ddnm(
 
         x0 <- x0 + A^+ (y - A x0)                                               without noise
         x0 <- x0 + r^2 A^T (r^2 A A^T + noise_std^2)^-1 (y - A x0)              with noise
-        score <- score + (m r^2 / std^2) A^T (r^2 A A^T + noise_std^2)^-1 U e   either, as a change of the score
 
     This is the posterior mean if x_0 given x_t is N(x0, r^2 I), so it is exact for data N(0, prior_variance I).
-    `prior_variance`: variance of the data, per dimension; it has no effect without noise. r^2 and e are those of
-    `posterior_variance` and `residual`.
+    `prior_variance`: variance of the data, per dimension; it has no effect without noise. r^2 is that of
+    `posterior_variance`.
     Source: Wang et al., "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model", ICLR 2023, section 3.
     Notes: their noisy variant trusts y fully as long as the sampler's own step adds more noise than y has, so it must
     know the step. Here the trust is that of the Gaussian above, which holds for every sampler.
     """
+    A = measurement(operator, y)
 
     def wrap_predict(predict: Predict) -> Predict:
         def guided(x: Array, t: Array) -> Gaussian:
             prediction, variance = predict(x, t), posterior_variance(sde, t, prior_variance)
-            e = residual(operator, y, prediction.x0)
-            weight = broadcast_to_rank(sde.mean_coeff(t) * variance / sde.std(t) ** 2, x)
-            gradient = weight * adjoint_of_coordinates(operator, operator.gain(variance, noise_std**2) * e)
-            return shifted(prediction, sde, t, gradient)
+            e = A.residual(prediction.x0)
+            change = A.adjoint(operator.gain(variance, noise_std**2) * e)
+            return corrected(prediction, sde, t, broadcast_to_rank(variance, x) * change)
 
         return guided
 

@@ -8,18 +8,26 @@ import jax
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
-from corruption.predictions import Gaussian, Predict, shifted
-from sampling.inverse.base import Conditioned, adjoint_of_coordinates, posterior_variance, pullback, residual
-from sampling.inverse.operators.base import SpectralOperator
+from corruption.predictions import Gaussian, Predict
+from sampling.inverse.base import (
+    Conditioned,
+    corrected,
+    covariance_scale,
+    measurement,
+    posterior_variance,
+    pullback,
+    unchanged,
+)
+from sampling.inverse.operators.base import LinearOperator, inner
 from sde.base import SDE
 
 TOLERANCE = 1e-5  # relative residual at which conjugate gradients stop; about the precision of float32
-Linear = Callable[[Array], Array]  # coordinates [B, ...] -> coordinates [B, ...]
+Linear = Callable[[Array], Array]  # [B, ...] -> [B, ...]
 
 
 def pigdm(
     sde: SDE,
-    operator: SpectralOperator,
+    operator: LinearOperator,
     y: Array,
     noise_std: float = 0.0,
     *,
@@ -30,18 +38,20 @@ def pigdm(
 ) -> Conditioned:
     """Pseudo-inverse guidance: adds the gradient of log N(y; A x0(x), A C A^T + noise_std^2 I) to the score.
 
-        score + J^T A^T (r^2 A A^T + noise_std^2)^-1 U e      "isotropic"
-        score + J^T A^T (A C A^T + noise_std^2)^-1 U e        "jacobian": exact for a Gaussian prior
+        x0 <- x0 + (std^2 / m) J^T A^T (r^2 A A^T + noise_std^2)^-1 e      "isotropic"
+        x0 <- x0 + (std^2 / m) J^T A^T (A C A^T + noise_std^2)^-1 e        "jacobian": exact for a Gaussian prior
 
+    e = y - A x0, and J is that of `pullback`.
     `covariance`: C, of x_0 given x_t. "isotropic" is r^2 I, for data with variance `prior_variance`. "jacobian" is
-    (std^2 / m) d x0 / d x, the covariance that the score itself implies; the linear system is then solved by at most
-    `num_iterations` conjugate-gradient iterations per example, each with one product with the Jacobian (a backward
-    pass), preconditioned with the isotropic case.
+    (std^2 / m) d x0 / d x, the covariance that the prediction itself implies; the linear system is then solved by at
+    most `num_iterations` conjugate-gradient iterations per example, each with one product with the Jacobian (a backward
+    pass), preconditioned with the isotropic case. Without a `SpectralOperator`, there is no preconditioner, and the
+    isotropic case takes as many iterations, without a backward pass; an ill-conditioned A needs more of them.
     `limit`: largest norm of the change of x0, in units of sqrt(D prior_variance), that of the data. With an exact score
     the change stays below 1 on average. The x0 of a network and its derivative are off by many times the data where
     m / std is small; the limit keeps such errors from accumulating.
     Works with every sampler; one prediction per step, which is also differentiated.
-    Errors: ValueError for another `covariance`, and for fewer than one iteration.
+    Errors: ValueError for another `covariance`, and for fewer than one iteration or a measurement of another shape.
     Source: Song et al., "Pseudoinverse-Guided Diffusion Models for Inverse Problems", ICLR 2023, section 3; the
     covariance is that of Boys et al., "Tweedie Moment Projected Diffusions for Inverse Problems", TMLR 2024.
     Notes: there is no further weight on the score; their algorithm 1 multiplies by r^2 within its DDIM step.
@@ -51,30 +61,39 @@ def pigdm(
     if num_iterations < 1:
         raise ValueError(f"num_iterations = {num_iterations}, but conjugate gradients need at least one.")
 
+    A = measurement(operator, y)
+
+    def solution(pull: Linear, e: Array, t: Array) -> Array:
+        """`u = (A C A^T + noise_std^2)^-1 e`, with the product with J^T, for times [B]."""
+        variance = posterior_variance(sde, t, prior_variance)
+        gain = None if A.gain is None else A.gain(variance, noise_std**2)
+        if covariance == "isotropic" and gain is not None:
+            return gain * e
+
+        def system(u: Array) -> Array:
+            v = A.adjoint(u)
+            Cv = (
+                covariance_scale(sde, v, t) * pull(v)
+                if covariance == "jacobian"
+                else broadcast_to_rank(variance, v) * v
+            )
+            return A.measure(Cv) + noise_std**2 * u
+
+        return conjugate_gradients(system, e, unchanged if gain is None else lambda e: gain * e, num_iterations)
+
     def wrap_predict(predict: Predict) -> Predict:
         def guided(x: Array, t: Array) -> Gaussian:
             prediction, pull = pullback(predict, x, t)
-            e = residual(operator, y, prediction.x0)
-            gain = operator.gain(posterior_variance(sde, t, prior_variance), noise_std**2)
-            if covariance == "isotropic":
-                gradient = limited(pull(adjoint_of_coordinates(operator, gain * e)), t)
-                return shifted(prediction, sde, t, gradient)
-            scale = broadcast_to_rank(sde.std(t) ** 2 / sde.mean_coeff(t), x)
-
-            def system(u: Array) -> Array:
-                c = operator.to_basis(scale * pull(adjoint_of_coordinates(operator, u)))
-                return operator.singular_values * c + noise_std**2 * u
-
-            u = conjugate_gradients(system, e, lambda e: gain * e, num_iterations)
-            return shifted(prediction, sde, t, limited(pull(adjoint_of_coordinates(operator, u)), t))
+            u = solution(pull, A.residual(prediction.x0), t)
+            return corrected(prediction, sde, t, limited(covariance_scale(sde, x, t) * pull(A.adjoint(u))))
 
         return guided
 
-    def limited(shift: Array, t: Array) -> Array:
-        """`shift` [B, ...] of the score, scaled down where it would change x0 by more than `limit`."""
-        change = jnp.sqrt(jnp.sum(shift**2, axis=tuple(range(1, shift.ndim)))) * sde.std(t) ** 2 / sde.mean_coeff(t)
-        largest = limit * math.sqrt(prior_variance * math.prod(shift.shape[1:]))
-        return broadcast_to_rank(jnp.minimum(1.0, largest / jnp.maximum(change, 1e-30)), shift) * shift
+    def limited(change: Array) -> Array:
+        """`change` [B, ...] of x0, scaled down to `limit`."""
+        largest = limit * math.sqrt(prior_variance * math.prod(change.shape[1:]))
+        norm = jnp.sqrt(inner(change, change))
+        return broadcast_to_rank(jnp.minimum(1.0, largest / jnp.maximum(norm, 1e-30)), change) * change
 
     return Conditioned(wrap_predict=wrap_predict)
 
@@ -82,6 +101,7 @@ def pigdm(
 def conjugate_gradients(system: Linear, b: Array, precondition: Linear, num_iterations: int) -> Array:
     """Solves system(u) = b for a linear map of each example [B, ...] that is symmetric and positive semidefinite.
 
+    Both are meant for the real inner product, also where b is complex.
     Takes at most `num_iterations` products with the system. An example stops when its residual is `TOLERANCE` times b,
     or when its system turns out not to be positive (the Jacobian of a network need not be symmetric), and keeps the
     result so far.
@@ -89,7 +109,7 @@ def conjugate_gradients(system: Linear, b: Array, precondition: Linear, num_iter
     """
 
     def dot(a: Array, b: Array) -> Array:
-        return broadcast_to_rank(jnp.sum(a * b, axis=tuple(range(1, a.ndim))), a)
+        return broadcast_to_rank(inner(a, b), a)
 
     State = tuple[Array, Array, Array, Array, Array, Array]
 

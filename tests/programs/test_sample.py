@@ -10,13 +10,17 @@ import pytest
 from PIL import Image
 
 import run_lib
+from builders import inverse
 from configs import presets
 from core.errors import ExitCode
 from corruption.predictions import to_score
+from evaluation.metrics.restoration import Baseline, as_measured
 from programs import restore_run, sample
 from systems.requests import generate, latent, restore
-from systems.requests.base import in_batches
-from systems.requests.restore import MaskedRestoration
+from systems.requests.base import RequestTask, in_batches
+from systems.requests.restore import MaskedRestoration, Restoration
+from systems.requests.table import REQUESTS
+from tests.support.operators import products
 from tests.support.runs import asked, tiny, untrained
 from training.checkpoint import CheckpointError
 
@@ -116,6 +120,39 @@ def test_a_measurement_may_be_given_instead_of_an_image(plain, tmp_path):
     blocks = arrays["samples"][0].reshape(2, 4, 2, 4, 2, 3).mean((2, 4))
     np.testing.assert_allclose(blocks, np.broadcast_to((small + 0.5) / 128 - 1, blocks.shape), atol=1e-5)
     assert "input" not in arrays and not any(key.startswith("psnr") for key in record["results"])
+
+
+@pytest.fixture
+def random_sums(monkeypatch):
+    """A task of the user that measures twenty random sums, by products alone: one row."""
+    matrix = np.random.default_rng(0).normal(size=(20, 192)).astype(np.float32) / 14
+    row = inverse.OperatorEntry(
+        lambda config, shape, known: products(shape, matrix),
+        Baseline("back projection", as_measured),
+        ranks=(3,),
+        as_data=lambda operator, y: operator.adjoint(y),
+    )
+    monkeypatch.setitem(inverse.OPERATORS, "random_sums", row)
+    monkeypatch.setitem(REQUESTS, "random_sums", RequestTask(Restoration, restore.restoration))
+    return matrix
+
+
+def test_a_measurement_by_products_alone_is_a_row(plain, tmp_path, random_sums):
+    """Its measurements are numbers, which can be given as well as made, and are sampled from alike."""
+    run = untrained(tiny(), plain)
+    record, made = drawn(run, tmp_path, task="random_sums", input=TEST_IMAGES, num_samples=2)
+    assert record["results"]["residual_rms"] < 0.1 and "psnr_back_projection_db" in record["results"]
+    np.testing.assert_allclose(made["measurement"], (2 * made["input"] - 1).reshape(3, -1) @ random_sums.T, atol=1e-5)
+    np.save(tmp_path / "sums.npy", made["measurement"])
+    given = {"input": str(tmp_path / "sums.npy"), "measured": True}
+    _, again = drawn(run, tmp_path, task="random_sums", num_samples=2, **given)
+    np.testing.assert_array_equal(again["samples"], made["samples"])
+    np.save(tmp_path / "sums.npy", made["measurement"].astype(np.complex64))
+    with pytest.raises(ValueError, match=r"complex64 \(3, 20\), but float \[N, 20\] is needed"):
+        sample.prepare(run, asked(run, "random_sums", **given))
+    run.config.restore.method = "ddnm"
+    with pytest.raises(ValueError, match="'ddnm' needs .* singular values, but Products has none; use pigdm or dps"):
+        sample.prepare(run, asked(run, "random_sums", input=TEST_IMAGES))
 
 
 def test_images_of_each_class_asked_for(by_class, tmp_path):

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from core.arrays import Array, broadcast_to_rank
@@ -144,6 +145,24 @@ class SpectralOperator(abc.ABC):
         if x.shape[1:] != self.shape:
             raise ValueError(f"x has shape {x.shape}, but this operator measures [B, *{self.shape}].")
         return x
+
+
+def largest_singular_value(operator: LinearOperator, num_iterations: int = 20) -> Array:
+    """max(S): exact for a `SpectralOperator`; for others from below, [1 or B], by power iterations with A^T A.
+
+    Source: Golub and Van Loan, "Matrix Computations", 4th edition, section 8.2.1.
+    """
+    if isinstance(operator, SpectralOperator):
+        return jnp.max(operator.singular_values)
+
+    def step(_: Array, v: Array) -> Array:
+        v = operator.adjoint(operator.measure(v))
+        return v / broadcast_to_rank(jnp.maximum(jnp.sqrt(inner(v, v)), 1e-30), v)
+
+    start = np.random.default_rng(0).normal(size=(1, *operator.shape))  # has a part along every singular vector
+    v = jax.lax.fori_loop(0, num_iterations, step, step(jnp.zeros(()), jnp.asarray(start, jnp.float32)))
+    Av = operator.measure(v)
+    return jnp.sqrt(inner(Av, Av))
 
 
 def observe(operator: LinearOperator, keys: Array, x: Array, noise_std: Array | float) -> Array:
