@@ -25,3 +25,18 @@ def keep_memory() -> bool:
     settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, _PAD))
     accepted = [bool(mallopt(name, value)) for name, value in settings]
     return all(accepted)
+
+
+def release_memory() -> bool:
+    """Returns memory that the program has freed to the system; whether there was any.
+
+    A freed block of the size of a program's temporary memory is a few bytes too small for the next, aligned block of
+    that size, so the heap grows by several of them before two neighbors merge. This returns their pages; the block in
+    use keeps its own. Source: the manual page malloc_trim(3).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError):
+        return False

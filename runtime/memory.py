@@ -1,14 +1,19 @@
 """The memory of devices: what a compiled program needs, what a device has, and batches that fit."""
 
 import logging
+import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
+from runtime.malloc import release_memory
+
+PAGE = 4096  # bytes; the unit of /proc/self/statm on the systems that JAX runs on
+CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of a container or a Slurm job
 
 
 def needed_bytes(compiled: jax.stages.Compiled) -> int:
@@ -24,6 +29,65 @@ def _bytes_besides_inputs(compiled: jax.stages.Compiled) -> int:
     if found is None:
         return 0
     return int(found.output_size_in_bytes + found.temp_size_in_bytes + found.generated_code_size_in_bytes)
+
+
+def max_in_flight(device: jax.Device) -> int:
+    """The number of dispatched programs that a device should have at a time, where each takes the result of the last.
+
+    Two keep an accelerator busy while Python prepares the next. A CPU allocates the temporary memory of a program when
+    it is dispatched, and Python runs beside it: one.
+    """
+    return 1 if device.platform == "cpu" else 2
+
+
+class Memory(NamedTuple):
+    """Bytes that a program needs and bytes that there are; 0: unknown."""
+
+    needed: int
+    limit: int
+
+
+def step_memory(compiled: jax.stages.Compiled, device: jax.Device) -> Memory:
+    """The memory of a program that runs again and again on a device, and the memory of the device.
+
+    On a CPU both are those of this process: what is resident now, which includes the inputs, and the temporary memory
+    of the programs in flight on all of its devices.
+    """
+    if device.platform != "cpu":
+        return Memory(needed_bytes(compiled), limit_bytes(device))
+    release_memory()
+    found = compiled.memory_analysis()
+    resident = resident_bytes()
+    if found is None or not resident:
+        return Memory(0, 0)
+    fresh = _bytes_besides_inputs(compiled) - int(found.alias_size_in_bytes)
+    in_flight = max_in_flight(device) * len(jax.local_devices(backend="cpu"))
+    return Memory(resident + in_flight * fresh, host_bytes(resident))
+
+
+def resident_bytes() -> int:
+    """Bytes of memory that this process holds; 0: unknown."""
+    try:
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def host_bytes(resident: int) -> int:
+    """Bytes that this process can hold, where it holds `resident` already; 0: unknown.
+
+    The smaller of what the system has left and the limit of the container.
+    """
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+        available = {name: int(rest.split()[0]) * 1024 for name, rest in (line.split(":") for line in lines)}
+        limit = available["MemAvailable"] + resident
+    except (OSError, ValueError, KeyError, IndexError):
+        return 0
+    try:
+        return min(limit, int(CGROUP.read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        return limit
 
 
 def limit_bytes(device: jax.Device) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from core.arrays import Array
+from core.errors import RunError
 from core.keys import example_keys, fold_in
 from data.pipeline import eval_batch, num_rounds
 from data.prefetch import Prefetcher
@@ -20,7 +21,7 @@ from data.source import Source
 from reports.sheets import write_gif, write_png
 from runtime.barrier import barrier
 from runtime.devices import Devices
-from runtime.memory import limit_bytes, needed_bytes
+from runtime.memory import Memory, step_memory
 from training.log import MetricsLog
 from training.objectives.base import (
     UNWEIGHTED,
@@ -48,7 +49,7 @@ class Steps:
 
     advance: Advance
     flops: float  # floating-point operations of a step
-    memory_bytes: int  # of each device, for a step; 0: unknown
+    memory_bytes: int  # that training needs, of each device or of the process; 0: unknown
 
 
 def compile_steps(
@@ -72,8 +73,8 @@ def compile_steps(
     flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
     single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
-    memory = needed_bytes(single)
-    _log_memory(memory, jax.local_devices()[0])
+    memory = step_memory(single, jax.local_devices()[0])
+    _check_memory(memory, jax.local_devices()[0], settings)
     several = jax.jit(fuse(train_step), donate_argnums=0, out_shardings=(shardings, None))
     skip = jax.jit(skip_batch, donate_argnums=0, out_shardings=shardings)
 
@@ -95,20 +96,23 @@ def compile_steps(
             batches.prefetch(step + taken, steps_at(step + taken, bad))
         return state, metrics, taken
 
-    return Steps(advance, flops, memory)
+    return Steps(advance, flops, memory.needed)
 
 
-def _log_memory(needed: int, device: jax.Device) -> None:
-    """Logs the memory of a step, with a warning where the device has less."""
-    limit = limit_bytes(device)
-    logging.info("a training step needs about %.0f MiB of each device", needed / 2**20)
-    if limit and needed > limit:
-        logging.warning(
-            "that is more than the %.0f MiB of %s: set config.model.remat, raise config.training.grad_accumulation, "
-            "lower config.training.batch_size or config.model.nf, or use more devices with config.training.fsdp",
-            limit / 2**20,
-            device,
-        )
+def _check_memory(memory: Memory, device: jax.Device, settings: TrainSettings) -> None:
+    """Logs the memory of training. Errors: RunError where a CPU has less, because the system would kill the process."""
+    whose = "this process" if device.platform == "cpu" else "each device"
+    logging.info("training needs about %.0f MiB of %s", memory.needed / 2**20, whose)
+    if not memory.limit or memory.needed <= memory.limit:
+        return
+    problem = (
+        f"Training with config.training.batch_size = {settings.batch_size} needs about {memory.needed / 2**20:.0f} MiB "
+        f"of {whose}, but {memory.limit / 2**20:.0f} MiB are available: lower config.training.batch_size or "
+        "config.model.nf, raise config.training.grad_accumulation, set config.model.remat"
+    )
+    if device.platform == "cpu":
+        raise RunError(f"{problem}, and start again.")
+    logging.warning("%s, or use more devices with config.training.fsdp", problem)
 
 
 def make_test_loss(

@@ -16,6 +16,8 @@ from jax.experimental import multihost_utils
 from core.errors import PeerError, Stopped
 from data.pipeline import Batches
 from data.prefetch import DataError, Prefetcher, ShardBatch
+from runtime.malloc import release_memory
+from runtime.memory import max_in_flight
 from runtime.signals import StopRequest
 from training.checkpoint import CheckpointError, Checkpoints
 from training.compile import Snapshot, Steps, TestLoss
@@ -23,7 +25,7 @@ from training.log import MetricsLog, SilentLog
 from training.progress import ExamplesOf, NonFiniteLossError, Progress, check_finite, log_metrics, read_metrics
 from training.settings import TrainSettings
 
-MAX_IN_FLIGHT = 2  # dispatches that the devices have not completed when the next one is made
+SETTLING = 16  # steps after which the heap has found its blocks; until then freed memory is returned after each
 
 
 class Workdir(NamedTuple):
@@ -116,13 +118,16 @@ class Trainer:
     def _loop(self, batches: Prefetcher) -> None:
         progress, settings = self.progress, self.settings
         began, began_step = time.perf_counter(), progress.step
+        first_step, in_flight = progress.step, max_in_flight(jax.local_devices()[0])
         while progress.step < settings.n_iters:
             progress.state, metrics, taken = self.steps.advance(progress.state, batches, progress.step, progress.bad)
             progress.step += taken
             progress.pending.append((progress.step, metrics))
             # Dispatching does not wait. Without a limit, batches would fill the devices, and a signal be noticed late.
-            jax.block_until_ready([metrics for _, metrics in progress.pending[-1 - MAX_IN_FLIGHT : -MAX_IN_FLIGHT]])
+            jax.block_until_ready([metrics for _, metrics in progress.pending[-1 - in_flight : -in_flight]])
             at_line = progress.step % settings.log_freq == 0 or progress.step == settings.n_iters
+            if at_line or progress.step - first_step <= SETTLING:
+                release_memory()
             if at_line:
                 means = read_metrics(progress, settings, self.data.examples_of)
                 rate = (progress.step - began_step) / (time.perf_counter() - began)

@@ -3,10 +3,13 @@
 import jax
 import numpy as np
 import optax
+import pytest
 
 import run_lib
+from core.errors import ExitCode, RunError
 from programs import convert, restore_run
 from programs.run import Run
+from runtime import memory
 from tests.support import perceptron
 from tests.support.configs import load
 from training import augment
@@ -43,3 +46,19 @@ def test_a_network_learns_from_the_labels_of_augmentations(data_dir, tmp_path):
     params = restore_run.restore(tmp_path).variables["params"]
     (kernel,) = (leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if "augment" in str(path))
     assert np.all(kernel != 0)  # it is initialized to zero
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator reports its own memory")
+def test_a_step_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    limit.write_text(f"{2**26}\n")  # less than the process already holds
+    monkeypatch.setattr(memory, "CGROUP", limit)
+    config = load("configs/vp/smoke.py")
+    config.model.name = perceptron.NAME
+    run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
+    with pytest.raises(RunError, match=r"batch_size = \d+ needs about \d+ MiB of this process, but 64 MiB") as raised:
+        run_lib.train(run)
+    assert raised.value.exit_code == ExitCode.RUN_ERROR
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    monkeypatch.undo()
+    run_lib.train(run)  # nothing was lost

@@ -1,0 +1,67 @@
+"""The memory of training: what is predicted before the first step, and what the process holds at its peak.
+
+    python -m benchmarks.memory --batch_sizes 128 512 1000 2000 5000
+    python -m benchmarks.memory --config=configs/subvp/pictures_ddpmpp_continuous.py --batch_sizes 16 64 256
+
+Each batch size is a training run of its own process with a few steps; `peak_mib` is the largest resident size after the
+step was compiled, sampled every 20 ms, because the compiler itself may have held more. Prints JSON lines.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).parent.parent
+PREDICTED = re.compile(r"training needs about (\d+) MiB")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(config: str, batch_size: int, steps: int, overrides: list[str]) -> dict[str, float]:
+    """Predicted and measured memory of one run, in MiB."""
+    with tempfile.TemporaryDirectory() as workdir, open(pathlib.Path(workdir) / "log", "w+") as log:
+        command = [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}/run", "--mode=train"]
+        command += [f"--config.training.batch_size={batch_size}", f"--config.training.n_iters={steps}"]
+        command += [f"--config.training.log_freq={steps}", "--config.training.eval_freq=0"]
+        command += [f"--config.training.snapshot_freq={steps}", "--noconfig.training.snapshot_sampling"]
+        command += [f"--config.training.snapshot_freq_for_preemption={steps}", *overrides]
+        run = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        peak, predicted = 0, None
+        while run.poll() is None:
+            time.sleep(0.02)
+            if predicted is None:
+                predicted = PREDICTED.search((pathlib.Path(workdir) / "log").read_text())
+            else:
+                peak = max(peak, _resident(run.pid))
+        if run.returncode or predicted is None:
+            raise SystemExit((pathlib.Path(workdir) / "log").read_text())
+        mib = peak / 2**20
+        needed = float(predicted[1])
+        return {"batch_size": batch_size, "predicted_mib": needed, "peak_mib": mib, "ratio": needed / mib}
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def main() -> None:
+    """Prints one line for each batch size."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", default="configs/subvp/digits_ddpmpp_continuous.py")
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[128, 512, 1000])
+    parser.add_argument("--steps", type=int, default=24)
+    given, overrides = parser.parse_known_args()
+    for batch_size in given.batch_sizes:
+        print(json.dumps(measure(given.config, batch_size, given.steps, overrides)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
