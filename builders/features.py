@@ -111,13 +111,19 @@ def _classifier(config: ConfigDict, num_levels: int, load_network: LoadNetwork) 
             f"config.eval.classifier_workdir = {workdir} holds a {other.model.name} of {other.data.dataset}; "
             f"give a wideresnet of {config.data.dataset}."
         )
-    classifier, scaled = make_network(other), to_model(other, num_levels)
+    apply = clean_classifier(other, num_levels)
+    return network("classifier", earlier.variables["params"], apply, batch_size=config.eval.feature_batch_size)
+
+
+def clean_classifier(config: ConfigDict, num_levels: int) -> Callable[[Any, Any], dict[str, Any]]:
+    """`(params, x as loaded [B, ...]) -> {"features" [B, D], "logits" [B, K]}`: the classifier, without noise."""
+    classifier, scaled = make_network(config), to_model(config, num_levels)
 
     def apply(params: Any, levels: Any) -> Any:
         x = scaled(levels)
         return classifier.apply({"params": params}, x, jnp.full(x.shape[:1], CLEAN_SIGMA), features=True)
 
-    return network("classifier", earlier.variables["params"], apply, batch_size=config.eval.feature_batch_size)
+    return apply
 
 
 EXTRACTORS: dict[str, Callable[[ConfigDict, int, LoadNetwork], Extractor]] = {

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from absl import logging
@@ -29,7 +29,7 @@ class Task(NamedTuple):
     name: str
     num_rounds: int
     run: Callable[[int], Arrays]
-    summarize: Callable[[Sequence[Arrays]], dict[str, float]]
+    summarize: Callable[[Sequence[Arrays]], dict[str, Any]]
     columns: tuple[Column, ...] = ()
 
 
@@ -100,7 +100,7 @@ def worker_of(index: int | None, count: int | None) -> Worker:
     return Worker(index, count)
 
 
-def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()) -> dict[str, float]:
+def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()) -> dict[str, Any]:
     """Runs the rounds of `task` that have no file yet and summarizes all of them.
 
     Several workers may run a task in one directory: each does its own rounds and then helps with those that others have

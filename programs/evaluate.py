@@ -24,7 +24,7 @@ from programs.run import Run
 from programs.train import FINISHED
 from reports import console, overview
 from reports.provenance import provenance
-from reports.records import Column, write_report
+from reports.records import Column, flatten, write_report
 from reports.sheets import to_uint8, write_gif, write_png
 from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
 from training.state import TrainState
@@ -138,7 +138,7 @@ def evaluate_checkpoint(
             task = run.system.evaluations[name](number, variables)
             results[task.name] = run_task(task, directory, worker)
         columns += [column.below(task.name) for column in task.columns]
-        shown = ", ".join(f"{key} {value:.6g}" for key, value in results[task.name].items())
+        shown = ", ".join(f"{key} {value:.6g}" for key, value in flatten(results[task.name]))
         logging.info("checkpoint %d  %s: %s", number, task.name, shown)
     if "samples" in results:
         write_samples(run, number, directory)

@@ -1,10 +1,19 @@
 """A classifier of noisy data, for guidance and as features of metrics."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
+
+from builders.features import clean_classifier
 from builders.network import check_outputs
 from builders.objective import make_classifier_objective
+from core.arrays import Array
+from evaluation.rounds import Task
+from evaluation.tasks.measured import measured_task
 from systems.base import Context, Evaluation, System
+from training.objectives.base import Batch, Variables
 
 
 class Classifier(System):
@@ -37,5 +46,19 @@ class Classifier(System):
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:
-        """The loss alone."""
-        return {"loss": self.loss_task}
+        """The loss, and the accuracy for clean examples."""
+        return {"loss": self.loss_task, "accuracy": self.accuracy_task}
+
+    @functools.cached_property
+    def logits(self) -> Callable[[Variables, Batch], Array]:
+        """`(variables, batch) -> [B, K]`: the logits of clean examples, compiled."""
+        apply = clean_classifier(self.config, self.spec.num_levels)
+        return jax.jit(lambda variables, batch: apply(variables["params"], batch["x"])["logits"])
+
+    def accuracy_task(self, number: int, variables: Variables) -> Task:
+        """How many test examples are classified right."""
+
+        def predict(batch: dict[str, Any]) -> dict[str, Any]:
+            return {"logits": self.logits(variables, self.on_devices(batch)), "labels": batch["label"]}
+
+        return measured_task("accuracy", *self.batches(self.context.splits.test), predict, ("accuracy",))

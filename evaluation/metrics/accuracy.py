@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.metrics.base import Inputs, Metric, column, mean_of
+from evaluation.metrics.base import Inputs, Metric, column, mean_over_examples
 from reports.records import Estimate
 
 
@@ -13,7 +13,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> Estimate:
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(f"logits {logits.shape} and classes {labels.shape} were given; give [N, K] and [N]")
-    return mean_of((logits.argmax(axis=1) == labels).astype(np.float64), len(labels), len(labels))
+    return mean_over_examples((logits.argmax(axis=1) == labels).astype(np.float64))
 
 
 def _accuracy(given: Inputs) -> dict[str, Estimate]:

@@ -31,7 +31,7 @@ def auroc(scores: np.ndarray, mask: np.ndarray) -> Estimate:
     without = np.array([_area(scores[group != g], mask[group != g]) for g in range(num_groups)])
     error = float(np.sqrt((num_groups - 1) * np.var(without))) if num_groups > 2 else float("nan")
     source = f"jackknife over {num_groups} groups of examples" if np.isfinite(error) else "none"
-    return Estimate(value, error, source, len(scores), len(scores))
+    return Estimate(value, error, source, 0, 0, details={"num_examples": len(scores)})
 
 
 def _area(scores: np.ndarray, mask: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """The interface of a metric: what it is computed from, what it needs, and the column in which it is shown."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -94,6 +95,11 @@ def mean_of(values: np.ndarray, num_samples: int, num_real: int, warning: str = 
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
     source = "standard error of the mean" if len(values) > 1 else "none"
     return Estimate(float(values.mean()), error, source, num_samples, num_real, warning, remedy)
+
+
+def mean_over_examples(values: np.ndarray, **details: float) -> Estimate:
+    """The mean of `values` [N] of examples that are predicted, with its standard error, and other numbers by name."""
+    return dataclasses.replace(mean_of(values, 0, 0), details={"num_examples": len(values), **details})
 
 
 def per_example(values: np.ndarray) -> np.ndarray:

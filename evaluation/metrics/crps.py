@@ -1,10 +1,8 @@
 """The continuous ranked probability score of ensembles of samples."""
 
-import dataclasses
-
 import numpy as np
 
-from evaluation.metrics.base import Inputs, Metric, column, mean_of, per_example
+from evaluation.metrics.base import Inputs, Metric, column, mean_over_examples, per_example
 from reports.records import Estimate
 
 
@@ -32,8 +30,7 @@ def crps(samples: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def _crps(given: Inputs) -> dict[str, Estimate]:
     assert given.ensembles is not None
     scores, unbiased = crps(*given.ensembles)
-    estimate = mean_of(per_example(scores), len(scores), len(scores))
-    return {"crps": dataclasses.replace(estimate, details={"unbiased": float(unbiased.mean())})}
+    return {"crps": mean_over_examples(per_example(scores), unbiased=float(unbiased.mean()))}
 
 
 CRPS = Metric(_crps, ("ensembles",), 1, column("CRPS", "lower"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.metrics.base import Inputs, Metric, column, mean_of, per_example
+from evaluation.metrics.base import Inputs, Metric, column, mean_over_examples, per_example
 from reports.records import Estimate
 
 
@@ -19,7 +19,7 @@ def psnr_db(restored: np.ndarray, truth: np.ndarray, value_range: float | None =
 
 def _psnr(given: Inputs) -> dict[str, Estimate]:
     assert given.pairs is not None  # it is among the needs
-    return {"psnr": mean_of(psnr_db(*given.pairs), len(given.pairs.truth), len(given.pairs.truth))}
+    return {"psnr": mean_over_examples(psnr_db(*given.pairs))}
 
 
 PSNR = Metric(_psnr, ("pairs",), 1, column("PSNR / dB", "higher"))

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import correlate1d
 
-from evaluation.metrics.base import Inputs, Metric, column, mean_of, per_example
+from evaluation.metrics.base import Inputs, Metric, column, mean_over_examples, per_example
 from reports.records import Estimate
 
 SIGMA, RADIUS = 1.5, 5  # the window: a Gaussian of 11 pixels along each axis
@@ -42,7 +42,7 @@ def ssim(images: np.ndarray, truth: np.ndarray, value_range: float | None = None
 
 def _ssim(given: Inputs) -> dict[str, Estimate]:
     assert given.pairs is not None
-    return {"ssim": mean_of(ssim(*given.pairs), len(given.pairs.truth), len(given.pairs.truth))}
+    return {"ssim": mean_over_examples(ssim(*given.pairs))}
 
 
 SSIM = Metric(_ssim, ("pairs",), 1, column("SSIM", "higher"))

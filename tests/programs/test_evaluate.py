@@ -21,6 +21,7 @@ from evaluation.rounds import run_task
 from evaluation.sample_files import read_batches
 from evaluation.tasks.samples import samples_task
 from programs import evaluate, metrics, restore_run
+from tests.support.configs import load
 from tests.support.evaluations import evaluated
 from tests.support.runs import compared, untrained
 from training.checkpoint import CheckpointError, CheckpointMissingError
@@ -183,3 +184,19 @@ def test_what_killed_workers_left_is_removed_after_an_hour(tmp_path):
         os.utime(path, (time.time() - 2 * STALE_SECONDS,) * 2)
     remove_stale(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, kept.name]
+
+
+def test_a_classifier_has_an_accuracy(tmp_path):
+    config = load("configs/subvp/digits_classifier.py")
+    config.model.update(channel_multiplier=1)
+    config.eval.batch_size = 128
+    run = untrained(config, tmp_path)
+    (path,) = run_lib.evaluate(run)
+    report = json.loads(path.read_text())
+    found = report["results"]["accuracy"]["accuracy"]
+    assert found["num_examples"] == len(run.test) == 300 and 0 < found["error"] < 0.05
+    variables = restore_run.restore(tmp_path).variables
+    batch = run.test.fetch(np.arange(300))
+    logits = run.system.logits(variables, run.system.on_devices(batch))
+    assert found["value"] == pytest.approx((np.argmax(logits, axis=1) == batch["label"]).mean())
+    assert [column["heading"] for column in report["columns"]] == ["test loss", "accuracy"]
