@@ -96,7 +96,7 @@ def test_each_recipe_is_one_file_and_lines_in_tables():
         "data/sets/moons.py",
         "evaluation/metrics/mean_distance.py",
         "systems/requests/mean.py",
-        "sampling/inverse/operators/projections.py",
+        "sampling/inverse/operators/sums.py",
         "configs/vp/smoke_ou.py",
     ]
     assert all(len(text.splitlines()) == 1 for _, place, *_, text in found if place)
@@ -126,9 +126,9 @@ def test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_net
     with np.load(tmp_path / "sample" / "mean" / "samples.npz", allow_pickle=False) as arrays:
         assert arrays["mean"].shape == (1, 8, 8, 1) and arrays["mean"].dtype == np.uint8
 
-    measured = ("--task=project", "--input=test:0", "--num_samples=2", "--config.sampling.num_steps=3")
+    measured = ("--task=sums", "--input=test:0", "--num_samples=2", "--config.sampling.num_steps=3")
     run(changed, "main.py", workdir, "--mode=sample", *measured)
-    results = json.loads((tmp_path / "sample" / "project" / "record.json").read_text(encoding="utf-8"))["results"]
+    results = json.loads((tmp_path / "sample" / "sums" / "record.json").read_text(encoding="utf-8"))["results"]
     assert results["psnr_spread_db_over_images"] > 0
 
 
@@ -142,7 +142,7 @@ def test_the_laws_hold_for_what_the_recipes_add(changed):
     laws = ["tests/unit/sde/test_sde.py", "-k", "[ou]"]
     others = [
         "tests/unit/sampling/test_steps.py::test_tables_make_every_step_from_the_same_settings",
-        "tests/unit/builders/test_inverse.py::test_every_task_measures_examples_of_all_its_ranks[project-3]",
+        "tests/unit/builders/test_inverse.py::test_every_task_measures_examples_of_all_its_ranks[sums-3]",
         "tests/unit/configs/test_configs.py::test_the_documentation_lists_the_config[configs/vp/smoke_ou.py]",
         "tests/unit/configs/test_configs.py::test_the_documentation_lists_nothing_else",
         "tests/unit/configs/test_configs.py::test_every_config_is_locked_and_valid_and_builds[configs/vp/smoke_ou.py]",

@@ -19,7 +19,7 @@ REAL = RNG.normal(size=(2, 4)).astype(np.float32)
 MATRICES = {
     "real": REAL,
     "complex": (REAL + 1j * RNG.normal(size=(2, 4))).astype(np.complex64),
-    "dependent_sums": line_sums(2, 2),  # four sums, the last of which follows from the others
+    "dependent_sums": line_sums(2, 2),  # four sums; the last follows from the others
 }
 SHAPE, DATA, SDE, T = (2, 2, 1), correlated(4, shift=0.5), VP(), jnp.array([0.05, 0.3, 0.6])
 SETTINGS = {
