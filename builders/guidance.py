@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
+from builders.condition import conditions
 from builders.earlier import EarlierRun, LoadNetwork
 from builders.process import make_sde
 from builders.score import log_class_probability, make_predict_of
@@ -16,8 +17,10 @@ from core.tables import choose
 from corruption.predictions import Predict
 from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
 
-# (params, parameters of the guide, labels [B] or None) -> Predict
-GuidedPredictOf = Callable[[Any, Any, Array | None], Predict]
+Asked = Array | Mapping[str, Array] | None  # class labels [B], or a batch with any fields that the network knows
+GuidedPredictOf = Callable[
+    [Any, Any, Asked], Predict
+]  # (params, parameters of the guide, what is asked for) -> Predict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +41,17 @@ def guide(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> 
     return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding, load_network)
 
 
-def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Array | None], Predict]:
-    """`(params, labels or None) -> Predict` of the config's own network, computing in `dtype`."""
+def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Asked], Predict]:
+    """`(params, what is asked for) -> Predict` of the config's own network, computing in `dtype`."""
     predict_of = make_predict_of(config, dtype)
-    return lambda params, labels: predict_of(params, {} if labels is None else {"label": labels}, None)
+    return lambda params, asked: predict_of(params, _batch(asked), None)
+
+
+def _batch(asked: Asked) -> dict[str, Array]:
+    """What is asked for, as a batch; empty where nothing is."""
+    if asked is None:
+        return {}
+    return dict(asked) if isinstance(asked, Mapping) else {"label": asked}
 
 
 def _interval(config: ConfigDict) -> Interval | None:
@@ -59,15 +69,17 @@ def _interval(config: ConfigDict) -> Interval | None:
 
 def _none(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
     predict_of = _conditional(config, config.sampling.dtype)
-    return Guide(lambda params, guide, labels: predict_of(params, labels), None, config.model.num_labels)
+    return Guide(lambda params, guide, asked: predict_of(params, asked), None, config.model.num_labels)
 
 
 def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
-    if not config.model.num_labels or not config.model.label_dropout:
+    model = config.model
+    if not (model.num_labels and model.label_dropout) and not any(c.drop_rate for c in conditions(config)):
         raise ValueError(
-            "config.sampling.guidance = 'classifier_free' needs a network that was trained with and without classes; "
-            f"here config.model.num_labels = {config.model.num_labels} and config.model.label_dropout = "
-            f"{config.model.label_dropout}: use guidance = 'classifier' or 'none', or train one with both above 0."
+            "config.sampling.guidance = 'classifier_free' needs a network that was trained with and without classes, "
+            "or with a drop rate in config.model.conditions; here config.model.num_labels = "
+            f"{model.num_labels} and config.model.label_dropout = {model.label_dropout}: use guidance = 'classifier' "
+            "or 'none', or train one with both above 0."
         )
     predict_of, scale, interval = (
         _conditional(config, config.sampling.dtype),
@@ -75,10 +87,10 @@ def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadN
         _interval(config),
     )
 
-    def guided(params: Any, guide: Any, labels: Array | None) -> Predict:
-        if labels is None:
+    def guided(params: Any, guide: Any, asked: Asked) -> Predict:
+        if not _batch(asked):
             return predict_of(params, None)
-        return classifier_free(predict_of(params, labels), predict_of(params, None), scale, interval)
+        return classifier_free(predict_of(params, asked), predict_of(params, None), scale, interval)
 
     return Guide(guided, None, config.model.num_labels)
 
@@ -96,10 +108,11 @@ def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwor
     log_probability = log_class_probability(other, process)
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
-    def guided(params: Any, guide: Any, labels: Array | None) -> Predict:
+    def guided(params: Any, guide: Any, asked: Asked) -> Predict:
+        labels = _batch(asked).get("label")
+        known = {name: value for name, value in _batch(asked).items() if name != "label" or config.model.num_labels}
         if labels is None:
-            return predict_of(params, None)
-        known = labels if config.model.num_labels else None
+            return predict_of(params, known)
         return classifier_guided(
             predict_of(params, known), log_probability(guide, labels, None), process, scale, interval
         )
@@ -126,8 +139,8 @@ def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetw
     predict_of, weaker_of = _conditional(config, config.sampling.dtype), _conditional(other, config.sampling.dtype)
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
-    def guided(params: Any, guide: Any, labels: Array | None) -> Predict:
-        return autoguided(predict_of(params, labels), weaker_of(guide, labels), scale, interval)
+    def guided(params: Any, guide: Any, asked: Asked) -> Predict:
+        return autoguided(predict_of(params, asked), weaker_of(guide, asked), scale, interval)
 
     return Guide(guided, params, config.model.num_labels)
 

@@ -115,7 +115,7 @@ def largest_batch(requested: int, multiple: int, needed: Callable[[int], int], l
 class MemoryBoundedSampler:
     """A compiled sampler that generates as many samples at a time as the devices have memory for.
 
-    `function(params, other, keys [N], labels [N] or None) -> {name: [N, ...]}`, where "num_evals" is a number. A sample
+    `function(params, other, keys [N], labels [N], or a dict of such arrays, or None) -> {name: [N, ...]}`, where "num_evals" is a number. A sample
     depends only on its own key, so it is the same in any part. The size of a part is a multiple of `multiple`.
     `free()`: bytes of a device that are not in use; 0: unknown, and all samples are one part.
     """
@@ -124,7 +124,7 @@ class MemoryBoundedSampler:
         self._function, self._multiple, self._free = function, multiple, free
         self._size = 0  # of a part; 0: not determined yet
 
-    def __call__(self, params: Any, other: Any, keys: Array, labels: Array | None) -> dict[str, Array]:
+    def __call__(self, params: Any, other: Any, keys: Array, labels: Any) -> dict[str, Array]:
         """All samples; those of several parts are on the host."""
         num = len(keys)
         if not self._size:
@@ -135,7 +135,7 @@ class MemoryBoundedSampler:
         parts = [jax.device_get(self._function(params, other, *self._rows(keys, labels, start))) for start in starts]
         return self._concatenated(parts, num)
 
-    def _fit(self, params: Any, other: Any, keys: Array, labels: Array | None) -> int:
+    def _fit(self, params: Any, other: Any, keys: Array, labels: Any) -> int:
         num, free = len(keys), self._free()
         self._size = num
 
@@ -150,10 +150,10 @@ class MemoryBoundedSampler:
             )
         return size
 
-    def _rows(self, keys: Array, labels: Array | None, start: int) -> tuple[Array, Array | None]:
+    def _rows(self, keys: Array, labels: Any, start: int) -> tuple[Array, Any]:
         """Keys and labels of a part; past the end, the last one is repeated."""
         rows = np.minimum(np.arange(start, start + self._size), len(keys) - 1)
-        return jax.device_put(keys[rows], keys.sharding), None if labels is None else labels[rows]
+        return jax.device_put(keys[rows], keys.sharding), jax.tree.map(lambda values: values[rows], labels)
 
     @staticmethod
     def _concatenated(parts: list[Mapping[str, Any]], num: int) -> dict[str, Array]:

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from builders.earlier import LoadNetwork
+from builders.guidance import Asked
 from builders.network import initial_variables
 from builders.splits import Splits
 from core.arrays import Array
@@ -31,7 +32,7 @@ from systems.requests.generate import UNCONDITIONAL
 from training.objectives.base import UNWEIGHTED, Batch, Objective, Variables, weighted
 
 Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, its averaged variables) -> task
-Generate = Callable[[Variables, Array, Array | None], dict[str, Array]]
+Generate = Callable[[Variables, Array, Asked], dict[str, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,7 @@ class System(abc.ABC):
 
     @property
     def generate(self) -> Generate | None:
-        """`(variables, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`; None: no samples."""
+        """`(variables, keys [num], what is asked for) -> {"samples" [num, ...], "num_evals"}`; None: no samples."""
         return None
 
     def encode(self, variables: Variables, values: Array) -> Array:
@@ -127,8 +128,8 @@ class System(abc.ABC):
         Errors: ValueError, one sentence, where it is missing or does not fit.
         """
 
-    def labels(self, start: int, num: int) -> Array | None:
-        """The class labels of samples start ... start + num - 1; None where the model is not class-conditional."""
+    def labels(self, start: int, num: int) -> Asked:
+        """The class labels of samples start ... start + num - 1, or values of fields; None without conditions."""
         return None
 
     @property

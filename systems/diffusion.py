@@ -10,7 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from builders import data, guidance, likelihood
-from builders.guidance import Guide
+from builders.condition import conditions
+from builders.guidance import Asked, Guide
 from builders.network import check_outputs
 from builders.objective import make_objective
 from builders.process import make_sde
@@ -79,15 +80,16 @@ class Diffusion(System):
 
     @functools.cached_property
     def generate(self) -> Generate:
-        """`(variables, keys [num], labels [num] or None) -> {"samples" [num, ...], "num_evals"}`, compiled.
+        """`(variables, keys [num], what is asked for) -> {"samples" [num, ...], "num_evals"}`, compiled.
 
+        Asked for are None, class labels [num], or a batch of values of the fields that the network is conditioned on.
         One program for all samples, or for as many at a time as fit into a device that reports its memory.
         With `sampling.trajectory = K` also "states" [num, K, ...]: states along the way.
         """
         trajectory = self.config.sampling.trajectory
 
-        def fn(params: Any, guide_params: Any, keys: Array, labels: Array | None) -> dict[str, Array]:
-            predict = self.guide.predict_of(params, guide_params, labels)
+        def fn(params: Any, guide_params: Any, keys: Array, asked: Asked) -> dict[str, Array]:
+            predict = self.guide.predict_of(params, guide_params, asked)
             sampled = self.sampler(keys, predict, (len(keys), *self.spec.shape), trajectory=trajectory)
             states = {} if sampled.states is None else {"states": self.to_data(jnp.moveaxis(sampled.states, 0, 1))}
             return {"samples": self.to_data(sampled.x), "num_evals": sampled.num_evals, **states}
@@ -95,7 +97,7 @@ class Diffusion(System):
         device = self.devices.mesh.devices.flat[0]
         alone = jax.process_count() == 1  # several processes would have to agree
         compiled = MemoryBoundedSampler(jax.jit(fn), self.devices.count, lambda: free_bytes(device) if alone else 0)
-        return lambda variables, keys, labels: compiled(variables["params"], self.guide.params, keys, labels)
+        return lambda variables, keys, asked: compiled(variables["params"], self.guide.params, keys, asked)
 
     def encode(self, variables: Variables, values: Array) -> Array:
         """Levels or floats [N, ...] as the network sees them, without noise; see `builders.data.to_model`."""
@@ -105,11 +107,17 @@ class Diffusion(System):
         """The inverse of `encode`."""
         return self.to_data(x)
 
-    def labels(self, start: int, num: int) -> Array | None:
-        """The class labels of samples start ... start + num - 1, each class in turn; None without classes."""
-        if not self.guide.num_labels:
-            return None
-        return jnp.arange(start, start + num) % self.guide.num_labels
+    def labels(self, start: int, num: int) -> Asked:
+        """What samples start ... start + num - 1 are asked for: each class in turn; None without classes.
+
+        With `model.conditions`, the values of the training examples in turn, and their classes.
+        """
+        num_labels, names = self.guide.num_labels, [c.name for c in conditions(self.config)]
+        if names:
+            train = self.context.splits.train
+            values = train.fetch(np.arange(start, start + num) % len(train))
+            return {name: jnp.asarray(values[name]) for name in (*names, *(("label",) if num_labels else ()))}
+        return jnp.arange(start, start + num) % num_labels if num_labels else None
 
     def bits_per_dim_task(self, number: int, variables: Variables) -> Task:
         """Bits (or nats) per dimension of each example, exactly once (times `eval.bpd_repeats`)."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ class ByClass(Request):
 
 def unconditional(system: "System", request: Unconditional) -> SampleFn:
     """`num_samples` samples, of all classes in turn where the model has classes."""
-    return functools.partial(_generated, system, None, request.num_samples, None)
+    return functools.partial(generated, system, {}, request.num_samples, None)
 
 
 def by_class(system: "Diffusion", request: ByClass) -> SampleFn:
@@ -49,23 +49,28 @@ def by_class(system: "Diffusion", request: ByClass) -> SampleFn:
         )
     classes = request.labels or tuple(range(system.guide.num_labels))
     labels = np.repeat(np.array(classes, np.int32), request.num_samples)
-    return functools.partial(_generated, system, labels, len(labels), request.num_samples)
+    return functools.partial(generated, system, {"label": labels}, len(labels), request.num_samples)
 
 
-def _generated(
-    system: "System", labels: np.ndarray | None, num: int, columns: int | None, variables: Variables, number: int
+def generated(
+    system: "System",
+    asked: Mapping[str, np.ndarray],
+    num: int,
+    columns: int | None,
+    variables: Variables,
+    number: int,
 ) -> SampleResult:
-    """`num` samples, of the classes `labels` [num] where there are any; keys are those of an evaluation's samples."""
+    """`num` samples for the values `asked` [num, ...] of fields, if any; keys are those of an evaluation's samples."""
     assert system.generate is not None  # otherwise the system has no such tasks
     draw = system.generate
 
     def generate(rows: np.ndarray) -> dict[str, Array]:
         keys = keys_at(fold_in(fold_in(system.key, RunKey.SAMPLE), number), rows)
-        asked = None if labels is None else jnp.asarray(labels[rows])
-        return draw(variables, *system.devices.shard_rows((keys, asked)))
+        values = {name: jnp.asarray(array[rows]) for name, array in asked.items()} or None
+        return draw(variables, *system.devices.shard_rows((keys, values)))
 
     found = in_batches(generate, num, batch_size(system, num))
-    arrays = {"arr_0": found["samples"]} | ({} if labels is None else {"labels": labels})
+    arrays = {"arr_0": found["samples"]} | {"labels" if name == "label" else name: a for name, a in asked.items()}
     shown = found["samples"][:GRID] if columns is None else found["samples"]
     return SampleResult(system.picture(shown, columns), arrays, {"num_samples": num, "num_evals": found["num_evals"]})
 

@@ -2,6 +2,7 @@
 
 from builders import inverse
 from systems.requests.base import Input, RequestTask
+from systems.requests.conditioned import Conditioned, conditioned
 from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
 from systems.requests.latent import Decoding, Interpolation, decoding, encoding, interpolation
 from systems.requests.restore import MaskedRestoration, Restoration, restoration
@@ -9,6 +10,7 @@ from systems.requests.restore import MaskedRestoration, Restoration, restoration
 REQUESTS: dict[str, RequestTask] = {
     "unconditional": UNCONDITIONAL,
     "class": RequestTask(ByClass, by_class),
+    "conditioned": RequestTask(Conditioned, conditioned),
     **{
         task: RequestTask(MaskedRestoration if task in inverse.MASKED else Restoration, restoration)
         for task in inverse.OPERATORS
