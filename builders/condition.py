@@ -25,7 +25,12 @@ TAKES = {
     "concat": "an array with as many axes as the data",
     "cross": "a sequence (L, D), or a sequence (L,) of integers",
 }
-RESERVED = {"x": "it is what is modeled", "label": "use model.num_labels", "augment": "use model.augment_dim"}
+RESERVED = {
+    "x": "it is what is modeled",
+    "label": "use model.num_labels",
+    "labels": "use model.num_labels",
+    "augment": "use model.augment_dim",
+}
 
 
 def make_condition(config: ConfigDict) -> MakeCondition:

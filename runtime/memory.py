@@ -115,8 +115,9 @@ def largest_batch(requested: int, multiple: int, needed: Callable[[int], int], l
 class MemoryBoundedSampler:
     """A compiled sampler that generates as many samples at a time as the devices have memory for.
 
-    `function(params, other, keys [N], labels [N], or a dict of such arrays, or None) -> {name: [N, ...]}`, where "num_evals" is a number. A sample
-    depends only on its own key, so it is the same in any part. The size of a part is a multiple of `multiple`.
+    `function(params, other, keys [N], labels) -> {name: [N, ...]}`, where "num_evals" is a number; labels: arrays
+    [N, ...], or None. A sample depends only on its own key, so it is the same in any part. The size of a part is a
+    multiple of `multiple`.
     `free()`: bytes of a device that are not in use; 0: unknown, and all samples are one part.
     """
 

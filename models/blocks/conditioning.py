@@ -74,7 +74,7 @@ class Embedding:
     augment_dim: if positive, `cond["augment"]` [B, augment_dim] is read; without it there is no augmentation, which is
         zeros. It enters through a matrix without a bias, initialized to zero; source: Karras et al., NeurIPS 2022,
         appendix F.2.
-    signals: further ones, each of which is `cond[name]`, a `Given`.
+    signals: further arrays, each given as `cond[name]`, a `Given`.
     """
 
     kind: str = "positional"

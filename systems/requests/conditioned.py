@@ -64,7 +64,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _check(path: pathlib.Path, name: str, array: np.ndarray, known: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
-    """Errors: ValueError for an array that has not the shape and values of a field of the model."""
+    """Errors: ValueError for an array that does not have the shape and values of a field of the model."""
     if name not in known:
         raise ValueError(f"{path} has {name!r}, but the model is conditioned on {', '.join(known)}; leave it out.")
     shape, num_values = known[name]

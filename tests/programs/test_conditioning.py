@@ -1,4 +1,4 @@
-"""Signals that a network is conditioned on: the four ways in, none of which does anything at first or if not given."""
+"""Signals that a network is conditioned on: the four ways in, without effect at first and where they are not given."""
 
 import jax
 import jax.numpy as jnp

@@ -16,7 +16,7 @@ ATTRIBUTES = np.random.default_rng(1).standard_normal((NUM, 4)).astype(np.float3
 
 
 def config_of(folder, **model):
-    """Twelve steps on vectors with attributes, of which x is a linear function, and a digit."""
+    """Four steps on vectors that are linear functions of attributes, with a digit."""
     x = ATTRIBUTES @ np.random.default_rng(2).standard_normal((4, 5)).astype(np.float32)
     np.savez(folder / "data.npz", x=x, attributes=ATTRIBUTES, digit=np.arange(NUM) % 10)
     config = load("configs/vp/smoke.py")
@@ -36,7 +36,7 @@ def run_of(config, workdir):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run with two conditions, one of which training drops."""
+    """A run with two conditions; training drops the first now and then."""
     folder = tmp_path_factory.mktemp("conditioned")
     config = config_of(folder, conditions=("attributes:add:0.25", "digit:norm"))
     run_lib.train(run_of(config, folder / "run"))
