@@ -21,7 +21,7 @@ import numpy as np
 from sampling import grids
 from sampling.inverse.methods import METHODS, MethodSettings
 from sampling.inverse.operators.mask import mask
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps.langevin import langevin
 from sampling.steps.none import none
 from sampling.steps.reverse_diffusion import reverse_diffusion
@@ -121,7 +121,8 @@ class SeasonalProblem:
             sde, mask((48,), known), y, self.noise_std, dataclasses.replace(DEFAULTS, **dict(variant.settings))
         )
         corrector = langevin(snr=variant.snr) if variant.corrections else none()
-        sampler = PC(sde, method.wrap_step(reverse_diffusion()), corrector, times, variant.corrections)
+        predictor, corrections = method.wrap_step(reverse_diffusion()), variant.corrections
+        sampler = pc(sde, predictor, corrector, times, num_corrector_steps=corrections)
         predict = method.wrap_predict(prior.predict(sde))
         x = jax.jit(lambda key: sampler(key, predict, y.shape, constrain=method.constrain).x)(jax.random.key(0))
         samples = np.asarray(x, np.float64).reshape(self.num_series, self.num_samples, 48)[..., ~known]

@@ -25,9 +25,9 @@ from core.arrays import Array
 from sampling import grids
 from sampling.base import Sampler
 from sampling.coefficients import METHODS, Method
-from sampling.multistep import Multistep
+from sampling.multistep import multistep
 from sampling.ode import ProbabilityFlow
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps.ddim import ddim
 from sampling.steps.euler_maruyama import euler_maruyama
 from sampling.steps.heun import Churn, heun
@@ -53,22 +53,22 @@ def samplers(sde: SDE, eps: float, grid: str) -> dict[str, Callable[[int], Sampl
     def times(num: int) -> tuple[float, ...]:
         return grids.GRIDS[grid](sde, num, eps)
 
-    def pc(step: Callable[[int], Any], calls_per_step: int, calls: int) -> Sampler | None:
+    def one_step(step: Callable[[int], Any], calls_per_step: int, calls: int) -> Sampler | None:
         num = (calls - last) // calls_per_step
-        return PC(sde, step(num), none(), times(num)) if num >= 1 else None
+        return pc(sde, step(num), none(), times(num)) if num >= 1 else None
 
-    def multistep(method: Method, calls: int) -> Sampler:
-        return Multistep(sde, method, times(calls - last))
+    def several_steps(method: Method, calls: int) -> Sampler:
+        return multistep(sde, method, times(calls - last))
 
     by_name: dict[str, Callable[[int], Sampler | None]] = {
-        "reverse_diffusion": functools.partial(pc, lambda num: reverse_diffusion(), 1),
-        "ddim": functools.partial(pc, lambda num: ddim(), 1),
-        "ddim eta=1": functools.partial(pc, lambda num: ddim(eta=1.0), 1),
-        "heun": functools.partial(pc, lambda num: heun(), 2),
-        "heun churn=4": functools.partial(pc, lambda num: heun(churn=Churn(4.0, num)), 2),
+        "reverse_diffusion": functools.partial(one_step, lambda num: reverse_diffusion(), 1),
+        "ddim": functools.partial(one_step, lambda num: ddim(), 1),
+        "ddim eta=1": functools.partial(one_step, lambda num: ddim(eta=1.0), 1),
+        "heun": functools.partial(one_step, lambda num: heun(), 2),
+        "heun churn=4": functools.partial(one_step, lambda num: heun(churn=Churn(4.0, num)), 2),
     }
     for name, method in METHODS.items():
-        by_name[name] = functools.partial(multistep, method)
+        by_name[name] = functools.partial(several_steps, method)
     return by_name
 
 
@@ -134,7 +134,7 @@ def measure(
         raise SystemExit(f"--samplers: unknown {', '.join(sorted(unknown))}; choose from {', '.join(by_name)}.")
     jobs = [(key, by_name[key](calls)) for calls in args.calls for key in args.samplers or by_name]
     if not sde.is_discrete:
-        reference = PC(sde, euler_maruyama(), none(), grids.uniform(args.em_steps, eps))
+        reference = pc(sde, euler_maruyama(), none(), grids.uniform(args.em_steps, eps))
         jobs += [("euler_maruyama", reference), *([] if args.samplers else _adaptive(sde, eps))]
     lines = []
     for key, sampler in jobs:

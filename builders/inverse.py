@@ -22,8 +22,9 @@ from sampling.inverse.operators.downsample import downsample
 from sampling.inverse.operators.fourier import fourier
 from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
+from sampling.loop import FixedStep
 from sampling.ode import ProbabilityFlow
-from sampling.pc import PC
+from sampling.pc import PredictorCorrector
 from sde.base import SDE
 
 # (keys [B], predict, operator, y [B, ...]) -> samples of the posterior
@@ -107,11 +108,19 @@ def posterior_sampler(
         changes = method(process, operator, y, restore.noise_std * width, settings)
         conditioned = sampler
         if changes.wrap_step is not unchanged:
-            assert isinstance(sampler, PC)  # others are refused above
-            conditioned = dataclasses.replace(sampler, predictor=changes.wrap_step(sampler.predictor))
+            steps = _predictor_corrector(sampler)
+            assert isinstance(sampler, FixedStep) and steps  # others are refused above
+            wrapped = dataclasses.replace(steps, predictor=changes.wrap_step(steps.predictor))
+            conditioned = dataclasses.replace(sampler, stepper=wrapped)
         return conditioned(keys, changes.wrap_predict(predict), (len(y), *operator.shape), constrain=changes.constrain)
 
     return sample
+
+
+def _predictor_corrector(sampler: Sampler) -> PredictorCorrector | None:
+    """The steps of a predictor-corrector sampler; None for every other sampler."""
+    stepper = sampler.stepper if isinstance(sampler, FixedStep) else None
+    return stepper if isinstance(stepper, PredictorCorrector) else None
 
 
 def _check_sampler(config: ConfigDict, sampler: Sampler) -> None:
@@ -122,7 +131,7 @@ def _check_sampler(config: ConfigDict, sampler: Sampler) -> None:
             "config.restore.method = 'projection' changes x at every step, which the adaptive solver of "
             "config.sampling.method = 'ode' does not allow; use sampling.method = 'pc' or 'solver', or another method."
         )
-    if restore.method == "dps" and restore.dps_form == "step" and not isinstance(sampler, PC):
+    if restore.method == "dps" and restore.dps_form == "step" and not _predictor_corrector(sampler):
         raise ValueError(
             "config.restore.dps_form = 'step' follows the steps of config.sampling.method = 'pc'; use it, or 'score'."
         )

@@ -10,9 +10,10 @@ from core.tables import choose
 from sampling import grids
 from sampling.base import Sampler
 from sampling.coefficients import METHODS
-from sampling.multistep import Multistep
+from sampling.loop import FixedStep
+from sampling.multistep import multistep
 from sampling.ode import ProbabilityFlow
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps import table
 from sampling.steps.heun import Churn
 from sde.base import SDE
@@ -50,7 +51,7 @@ def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...
     return choose("sampling.grid", sampling.grid, grids.GRIDS)(process, num_steps, _eps(config))
 
 
-def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
+def _predictor_corrector(config: ConfigDict, process: SDE) -> FixedStep:
     sampling = config.sampling
     default = process.num_scales if process.is_discrete else config.model.num_scales
     num_steps = sampling.num_steps or default
@@ -65,7 +66,7 @@ def _predictor_corrector(config: ConfigDict, process: SDE) -> PC:
         s_tmax=math.inf if sampling.churn_max is None else sampling.churn_max,
         s_noise=sampling.churn_noise,
     )
-    return PC(
+    return pc(
         process,
         predictor=make_predictor(
             table.PredictorSettings(
@@ -104,7 +105,7 @@ def _check_predictor(config: ConfigDict, process: SDE) -> None:
         )
 
 
-def _multistep(config: ConfigDict, process: SDE) -> Multistep:
+def _multistep(config: ConfigDict, process: SDE) -> FixedStep:
     sampling = config.sampling
     if sampling.corrector != "none":
         raise ValueError(
@@ -113,7 +114,7 @@ def _multistep(config: ConfigDict, process: SDE) -> Multistep:
         )
     num_steps = sampling.num_steps or DEFAULT_SOLVER_STEPS
     method = choose("sampling.solver", sampling.solver, METHODS)
-    return Multistep(process, method, _times(config, process, num_steps), denoise=sampling.noise_removal)
+    return multistep(process, method, _times(config, process, num_steps), denoise=sampling.noise_removal)
 
 
 def _probability_flow(config: ConfigDict, process: SDE) -> ProbabilityFlow:

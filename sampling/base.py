@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
-import numpy as np
 
 from core.arrays import Array
 from core.keys import SampleKey, example_keys, fold_in
@@ -77,37 +76,16 @@ def keys_of_examples(key: Array, num: int) -> Array:
     return key
 
 
-def begin(sde: SDE, keys: Array, shape: Sequence[int], start: Start | None) -> Array:
+def begin(
+    prior: Callable[[Array, Sequence[int]], Array], keys: Array, shape: Sequence[int], start: Start | None
+) -> Array:
     """The initial x [B, ...]: that of `start`, or a sample of the prior from `fold_in(keys, SampleKey.PRIOR)`.
 
     Errors: ValueError for a start of another shape.
     """
     if start is None:
-        return sde.prior_sample(fold_in(keys, SampleKey.PRIOR), shape)
+        return prior(fold_in(keys, SampleKey.PRIOR), shape)
     x = jnp.asarray(start[0])
     if x.shape != tuple(shape):
         raise ValueError(f"start has shape {x.shape}, but the samples have shape {tuple(shape)}.")
     return x
-
-
-def trajectory_slots(num_steps: int, trajectory: int) -> Array:
-    """The slot in which `record` stores the state after each step [N]; `trajectory` for states that are not kept.
-
-    Errors: ValueError for a trajectory of more states than there are steps.
-    """
-    if not 0 <= trajectory <= num_steps:
-        raise ValueError(f"trajectory = {trajectory}, but there are {num_steps} steps: use 0 to {num_steps} states.")
-    slot = np.full(num_steps, trajectory, np.int32)
-    kept = np.ceil(np.arange(1, trajectory + 1) * num_steps / max(trajectory, 1)).astype(int) - 1
-    slot[kept] = np.arange(trajectory)
-    return jnp.asarray(slot)
-
-
-def empty_states(x: Array, trajectory: int) -> Array | None:
-    """An array for `trajectory` states like x [B, ...]: [K, B, ...], or None for K = 0."""
-    return jnp.zeros((trajectory, *x.shape), x.dtype) if trajectory else None
-
-
-def record(states: Array | None, slot: Array | int, x: Array) -> Array | None:
-    """`states` [K, B, ...] with x [B, ...] stored at `slot`; unchanged if the slot is out of range."""
-    return None if states is None else states.at[slot].set(x, mode="drop")

@@ -67,7 +67,10 @@ class ProbabilityFlow:
         """
         if constrain is not unconstrained:
             raise ValueError("The probability-flow ODE supports no constraint; use the predictor-corrector sampler.")
-        x, t0 = begin(self.sde, keys_of_examples(key, shape[0]), shape, start), 1.0 if start is None else start[1]
+        x, t0 = (
+            begin(self.sde.prior_sample, keys_of_examples(key, shape[0]), shape, start),
+            1.0 if start is None else start[1],
+        )
         times = jnp.full((shape[0],), t0, x.dtype)
 
         def velocity(t: Array, x: Array) -> Array:

@@ -3,7 +3,7 @@
 Each method samples x given a measurement y = A x + noise, using the unconditional prediction and any sampler:
 
     conditioned = METHODS[name](sde, operator, y, noise_std, settings)
-    sampler = PC(sde, conditioned.wrap_step(predictor), corrector, times)
+    sampler = pc(sde, conditioned.wrap_step(predictor), corrector, times)
     sampler(key, conditioned.wrap_predict(predict), shape, constrain=conditioned.constrain)
 
 They correct the posterior mean of the data, x0(x) = E[x_0 | x_t = x], by its residual e = y - A x0.

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from core.arrays import Array, broadcast_to_rank
+from corruption.gaussian import GaussianNoise
 from corruption.predictions import Predict
 from sampling.base import Sample, Step
 from sde.base import SDE
@@ -23,12 +24,9 @@ def ancestral(*, variance: Literal["posterior", "transition"] = "posterior") -> 
         raise ValueError(f"variance = {variance!r} is not one of 'posterior', 'transition'.")
 
     def step(z: Array, predict: Predict, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
-        scale, std = sde.transition(t_next, t)
-        x0, noise = predict(x, t)
-        std_next, ratio = sde.std(t_next), sde.std(t_next) / sde.std(t)
-        kept = broadcast_to_rank(scale * std_next * ratio, x) * noise
-        mean = broadcast_to_rank(sde.mean_coeff(t_next), x) * x0 + kept
-        spread = ratio * std if variance == "posterior" else std
-        return Sample(mean + broadcast_to_rank(spread, x) * z, mean)
+        mean, spread = GaussianNoise(sde).posterior(predict(x, t), t, t_next)
+        if variance == "transition":
+            spread = broadcast_to_rank(sde.transition(t_next, t)[1], x)
+        return Sample(mean + spread * z, mean)
 
     return step

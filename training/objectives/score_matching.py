@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
 from core.keys import ExampleKey, draw_normal, fold_in
+from corruption.gaussian import GaussianNoise
 from corruption.predictions import Gaussian, Predict
 from sde.base import SDE
 from sde.times import Quantile
@@ -46,20 +47,10 @@ def denoising_score_matching(
     (`reduce_mean`) or half their sum.
     Source: Song et al. 2021, equation 7, with noise = -std score.
     """
-    error = noise_error(predict(sde.perturb(x0, t, z), t), sde, x0, t, z)
+    error = GaussianNoise(sde).error(predict(sde.perturb(x0, t, z), t), Gaussian(x0, z), t)
     squares = broadcast_to_rank(weighting(sde, t), x0) * error**2
     axes = tuple(range(1, x0.ndim))
     return jnp.mean(squares, axis=axes) if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
-
-
-def noise_error(prediction: Gaussian, sde: SDE, x0: Array, t: Array, z: Array) -> Array:
-    """`noise - z` [B, ...] of a prediction at x_t, from the field in which it is not a difference of nearly equal
-    numbers.
-
-    noise - z = -(mean_coeff / std) (x0 of the prediction - x0)
-    """
-    mean, std = broadcast_to_rank(sde.mean_coeff(t), x0), broadcast_to_rank(sde.std(t), x0)
-    return jnp.where(mean < std, -mean / std * (prediction.x0 - x0), prediction.noise - z)
 
 
 def independent(quantile: Quantile) -> SampleTimes:

@@ -9,7 +9,7 @@ from core.arrays import broadcast_to_rank
 from corruption.predictions import from_score
 from sampling import grids
 from sampling.ode import ProbabilityFlow
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps.ancestral import ancestral
 from sampling.steps.euler_maruyama import euler_maruyama
 from sampling.steps.langevin import annealed_langevin, langevin
@@ -142,7 +142,7 @@ def test_published_probability_flow_runs_are_those_of_the_loop(name, golden):
     times = grids.levels(50, eps)
     g.check(f"{name}_pf_N50_timesteps", times[:-1])
     np.testing.assert_array_equal(chain.index(jnp.asarray(times[:-1])), np.arange(50)[::-1])
-    sampler = PC(chain, UPDATES["reverse_diffusion_ode"], none(), times)
+    sampler = pc(chain, UPDATES["reverse_diffusion_ode"], none(), times)
     start = jnp.asarray(g[f"{name}_z_prior"]) * chain.prior_std
     samples = jax.jit(lambda x: sampler(KEY, from_score(scores(g, name)["gauss"], chain), x.shape, start=(x, 1.0)))(
         start

@@ -10,7 +10,7 @@ from corruption.predictions import Gaussian as Prediction
 from corruption.predictions import score_of
 from sampling import grids
 from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps.ancestral import ancestral
 from sampling.steps.none import none
 from sde.edm import EDM
@@ -124,7 +124,7 @@ def test_samples_of_a_class_have_its_distribution(guidance):
         predict = classifier_guided(DATA.predict(sde), log_prob_of(sde, labels), sde)
     else:
         predict = classifier_free(conditional(sde, labels), DATA.predict(sde), 1.0)
-    sampler = PC(sde, ancestral(), none(), grids.log_snr(sde, 60, 1e-3))
+    sampler = pc(sde, ancestral(), none(), grids.log_snr(sde, 60, 1e-3))
 
     @jax.jit
     def draw(key):

@@ -22,9 +22,9 @@ from sampling.inverse.operators.dense import dense
 from sampling.inverse.operators.downsample import downsample
 from sampling.inverse.operators.mask import mask
 from sampling.inverse.pigdm import conjugate_gradients, pigdm
-from sampling.multistep import Multistep
+from sampling.multistep import multistep
 from sampling.ode import ProbabilityFlow
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps.ancestral import ancestral
 from sampling.steps.none import none
 from sde.chain import ddpm_chain
@@ -189,7 +189,7 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
         samples = {}
         for method, make in METHODS.items():
             part = make(sde, operator, y, noise_std, SETTINGS)
-            sampler = PC(sde, part.wrap_step(ancestral()), none(), times)
+            sampler = pc(sde, part.wrap_step(ancestral()), none(), times)
             predict = part.wrap_predict(DATA.predict(sde))
             samples[method] = sampler(KEY, predict, (num, 4), constrain=part.constrain).x
         return samples
@@ -217,8 +217,8 @@ def test_a_guided_prediction_serves_every_sampler(sampler, make_operator):
     exact = posterior(DATA, MATRIX, y[0], noise_std)
     times = grids.log_snr(sde, 30, 1e-3)
     make = {
-        "pc": lambda: PC(sde, ancestral(), none(), grids.log_snr(sde, 100, 1e-3)),
-        "multistep": lambda: Multistep(sde, SOLVERS["dpmpp_2m"], times),
+        "pc": lambda: pc(sde, ancestral(), none(), grids.log_snr(sde, 100, 1e-3)),
+        "multistep": lambda: multistep(sde, SOLVERS["dpmpp_2m"], times),
         "ode": lambda: ProbabilityFlow(sde, rtol=1e-3, atol=1e-3, denoise=True),
     }
     part = pigdm(sde, operator, y, noise_std, covariance="jacobian", num_iterations=4)

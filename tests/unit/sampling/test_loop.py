@@ -11,7 +11,7 @@ from core.arrays import broadcast_to_rank
 from corruption.predictions import from_score
 from sampling import grids
 from sampling.base import Sample
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps.ancestral import ancestral
 from sampling.steps.euler_maruyama import euler_maruyama
 from sampling.steps.langevin import annealed_langevin, langevin
@@ -39,7 +39,7 @@ each = pytest.mark.parametrize("name", SUBJECTS)
 
 def sampler_of(name, corrector=LANGEVIN, **options):
     sde, predictor, times = SUBJECTS[name]
-    return PC(sde, predictor, corrector, times, **options)
+    return pc(sde, predictor, corrector, times, **options)
 
 
 @each
@@ -98,7 +98,7 @@ def test_evaluations_are_counted(name, corrector, denoise):
 
 def test_another_key_and_another_prediction_do_not_recompile():
     sampler = sampler_of("ve")
-    draw = CountingJit(lambda key, scale: sampler(key, from_score(lambda x, t: -scale * x, sampler.sde), (2, 4)))
+    draw = CountingJit(lambda key, scale: sampler(key, from_score(lambda x, t: -scale * x, VE()), (2, 4)))
     first, second = draw(KEY, 0.5).x, draw(jax.random.key(1), 0.6).x
     assert draw.num_traces == 1
     assert np.all(np.abs(first - second) > 0)
@@ -113,7 +113,7 @@ def test_a_constraint_receives_the_time_of_the_sample(name):
         jax.debug.callback(lambda t, z: seen.append((t.copy(), z.copy())), t, z, ordered=True)
         return sample
 
-    jax.jit(lambda: sampler(KEY, DATA.predict(sampler.sde), (2, 4), constrain=constrain))()
+    jax.jit(lambda: sampler(KEY, DATA.predict(sampler.process.sde), (2, 4), constrain=constrain))()
     jax.effects_barrier()
     expected = [time for pair in itertools.pairwise(times) for time in pair]
     if times[-1] >= 0:
@@ -127,7 +127,7 @@ def test_a_constraint_receives_the_time_of_the_sample(name):
 def test_known_values_arrive_exactly(name):
     """Known dimensions are replaced by noisy data at the same time in every step, and by the data at the end."""
     sampler = sampler_of(name)
-    sde, known = sampler.sde, jnp.array([True, False, True, False])[None]
+    sde, known = sampler.process.sde, jnp.array([True, False, True, False])[None]
     data = jnp.array([[0.3, 9.0, -0.7, 9.0], [0.1, 9.0, 0.9, 9.0]])
 
     def constrain(z, sample, t):
@@ -145,8 +145,8 @@ def test_a_start_continues_a_run():
     times = grids.uniform(20, 1e-3)
     sde, step = VP(), reverse_diffusion(probability_flow=True)
     predict = DATA.predict(sde)
-    whole = PC(sde, step, NONE, times)
-    half = PC(sde, step, NONE, times[:11], denoise=False)
+    whole = pc(sde, step, NONE, times)
+    half = pc(sde, step, NONE, times[:11], denoise=False)
     one, middle = whole(KEY, predict, (3, 4)), half(KEY, predict, (3, 4))
     for t in [times[10], 0.5 * (times[9] + times[10])]:  # on the grid, and between its times
         rest = whole(jax.random.key(1), predict, (3, 4), start=(middle.x, t))
@@ -185,12 +185,12 @@ def test_invalid_grids_and_starts_are_refused():
         ((1.0, 0.5, -1.0), "those of the SDE"),
     ]:
         with pytest.raises(ValueError, match=message):
-            PC(sde, step, NONE, times)
+            pc(sde, step, NONE, times)
     with pytest.raises(ValueError, match="those of the SDE"):
-        PC(ddpm_chain(0.1, 20.0, 30), step, NONE, grids.uniform(30, 1e-3))
+        pc(ddpm_chain(0.1, 20.0, 30), step, NONE, grids.uniform(30, 1e-3))
     with pytest.raises(ValueError, match="negative"):
-        PC(sde, step, NONE, (1.0, 0.5), num_corrector_steps=-1)
-    sampler, predict = PC(sde, step, NONE, (1.0, 0.5)), DATA.predict(sde)
+        pc(sde, step, NONE, (1.0, 0.5), num_corrector_steps=-1)
+    sampler, predict = pc(sde, step, NONE, (1.0, 0.5)), DATA.predict(sde)
     with pytest.raises(ValueError, match="already ended"):
         sampler(KEY, predict, (2, 4), start=(jnp.ones((2, 4)), 0.5))
     with pytest.raises(ValueError, match="shape"):

@@ -18,7 +18,7 @@ from sampling.inverse.operators.fourier import fourier
 from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
 from sampling.inverse.projection import colorize, inpaint, project
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps.ancestral import ancestral
 from sampling.steps.langevin import annealed_langevin, langevin
 from sampling.steps.none import none
@@ -160,7 +160,7 @@ def test_the_measurement_is_kept(name):
     y = operator.measure(image)
     shortcuts = {"vp": lambda: inpaint(sde, image, operator.known), "ve": lambda: colorize(sde, y)}
     constrain = shortcuts.get(name, lambda: project(sde, operator, y))()
-    sampler = PC(sde, ancestral(), none(), grids.uniform(5, 1e-3))
+    sampler = pc(sde, ancestral(), none(), grids.uniform(5, 1e-3))
     x = jax.jit(lambda: sampler(KEY, white(sde), image.shape, constrain=constrain).x)()
     np.testing.assert_allclose(operator.measure(x), y, atol=1e-6 if name in ("vp", "ve") else 1e-5)
     if name == "vp":
@@ -173,7 +173,7 @@ def test_the_loop_equals_one_written_out_by_hand():
     sde, rng = VP(), np.random.default_rng(1)
     image, known = jnp.asarray(rng.random((2, 4, 4, 3)), jnp.float32), jnp.asarray(rng.random((4, 4, 1)) < 0.5)
     times = grids.uniform(4, 1e-3)
-    sampler = PC(sde, reverse_diffusion(), LANGEVIN, times, num_corrector_steps=2)
+    sampler = pc(sde, reverse_diffusion(), LANGEVIN, times, num_corrector_steps=2)
     found = jax.jit(lambda: sampler(KEY, white(sde), image.shape, constrain=inpaint(sde, image, known)).x)()
 
     keys = example_keys(KEY, 2)
@@ -235,7 +235,7 @@ def test_more_corrector_steps_bring_the_unknown_part_closer_to_its_expectation()
     errors = []
     for num in [0, 4]:
         corrector = annealed_langevin(snr=0.3) if num else none()
-        sampler = PC(VE(), ancestral(), corrector, grids.uniform(60, 1e-5), num_corrector_steps=num)
+        sampler = pc(VE(), ancestral(), corrector, grids.uniform(60, 1e-5), num_corrector_steps=num)
         constrain = project(VE(), mask((4,), known), x0)
         x = jax.jit(lambda s=sampler, c=constrain: s(KEY, data.predict(VE()), (4000, 4), constrain=c).x)()
         errors.append(np.abs(np.asarray(x).mean(axis=0)[~observed] - expected).max())

@@ -12,9 +12,9 @@ from corruption.predictions import from_score
 from sampling import grids
 from sampling.base import Sample
 from sampling.coefficients import METHODS
-from sampling.multistep import Multistep
+from sampling.multistep import multistep
 from sampling.ode import ProbabilityFlow
-from sampling.pc import PC
+from sampling.pc import pc
 from sampling.steps.ancestral import ancestral
 from sampling.steps.ddim import ddim
 from sampling.steps.heun import Churn, heun, time_at
@@ -42,8 +42,8 @@ def solver(name, sde, times, **options):
     """A sampler by the name of its method; `ddim_1` and `churn` are the noisy forms of ddim and heun."""
     moves = {"ddim": ddim(), "heun": heun(), "ddim_1": ddim(eta=1.0), "churn": heun(churn=Churn(20.0, len(times)))}
     if name in moves:
-        return PC(sde, moves[name], none(), times, **options)
-    return Multistep(sde, METHODS[name], times, **options)
+        return pc(sde, moves[name], none(), times, **options)
+    return multistep(sde, METHODS[name], times, **options)
 
 
 def root(cov):
@@ -261,8 +261,8 @@ def test_known_values_arrive_exactly(method, name):
 def test_a_start_uses_the_rest_of_the_grid():
     sde, times = VP(), grids.log_snr(VP(), 40, 1e-3)
     predict = DATA.predict(sde)
-    sampler = Multistep(sde, METHODS["dpmpp_2m"], times, denoise=False)
-    middle = Multistep(sde, METHODS["dpmpp_2m"], times[:21], denoise=False)(KEY, predict, (4, 4))
+    sampler = multistep(sde, METHODS["dpmpp_2m"], times, denoise=False)
+    middle = multistep(sde, METHODS["dpmpp_2m"], times[:21], denoise=False)(KEY, predict, (4, 4))
     rest, whole = sampler(KEY, predict, (4, 4), start=(middle.x, times[20])), sampler(KEY, predict, (4, 4))
     assert int(rest.num_evals) == 20
     np.testing.assert_allclose(rest.x, whole.x, atol=0.02)  # one step of first order in forty
@@ -310,7 +310,7 @@ def test_invalid_arguments_are_refused():
         (lambda: grids.log_snr(CHAINS["ddpm"], 1001, 0.0), "supports 1 to 1000 steps"),
         (lambda: grids.quadratic(0, 1e-3), "num_steps >= 1"),
         (lambda: grids.polynomial(EDM(), 1000, 1 - 1e-5), "float32"),
-        (lambda: Multistep(vp, METHODS["dpmpp_2m"], (1.0, 1.0)), "each below"),
+        (lambda: multistep(vp, METHODS["dpmpp_2m"], (1.0, 1.0)), "each below"),
         (lambda: ProbabilityFlow(vp, solver="rk4"), "solver = 'rk4' is not one of"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,64 @@
+"""Gaussian noise: the corruption process of an SDE."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from core.arrays import Array, broadcast_to_rank
+from core.keys import draw_normal
+from corruption.predictions import Gaussian
+from sde.base import SDE
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianNoise:
+    """`x_t = mean_coeff(t) x0 + std(t) noise`; a `Process` (see `corruption.base.Process`).
+
+    The target of a prediction is a `Gaussian` with the true data and noise.
+    """
+
+    sde: SDE
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the SDE is a chain of noise levels."""
+        return self.sde.is_discrete
+
+    def prior(self, keys: Array, shape: Sequence[int]) -> Array:
+        """A sample of the SDE's prior."""
+        return self.sde.prior_sample(keys, shape)
+
+    def corrupt(self, keys: Array, x0: Array, t: Array) -> tuple[Array, Gaussian]:
+        """x at times t, with standard normal noise."""
+        target = Gaussian(x0, draw_normal(keys, x0.shape))
+        return self.sde.perturb(x0, t, target.noise), target
+
+    def error(self, prediction: Gaussian, target: Gaussian, t: Array) -> Array:
+        """The error of the noise, [B, ...]: `noise - z = -(mean_coeff / std) (x0 of the prediction - x0)`.
+
+        Computed from the second form where mean_coeff < std, because the first is then a difference of nearly equal
+        numbers for every network that does not predict the noise itself.
+        """
+        mean, std = broadcast_to_rank(self.sde.mean_coeff(t), target.x0), broadcast_to_rank(self.sde.std(t), target.x0)
+        by_data = -mean / std * (prediction.x0 - target.x0)
+        return jnp.where(mean < std, by_data, prediction.noise - target.noise)
+
+    def reverse_step(self, keys: Array, prediction: Gaussian, x: Array, t: Array, t_next: Array) -> tuple[Array, Array]:
+        """A sample of x at t_next given x at t and x0, and its mean, with the predicted x0 in place of the true one.
+
+        mean = m' x0 + (scale std'^2 / std) noise,   x = mean + (std' G / std) z;   (scale, G) = transition(t_next, t)
+
+        Source: Song et al. 2021, equation 47; Ho et al. 2020, equation 7, in terms of the noise.
+        """
+        mean, spread = self.posterior(prediction, t, t_next)
+        return mean + spread * draw_normal(keys, x.shape), mean
+
+    def posterior(self, prediction: Gaussian, t: Array, t_next: Array) -> tuple[Array, Array]:
+        """Mean [B, ...] and standard deviation, broadcastable to it, of x at t_next given x at t and x0."""
+        sde, like = self.sde, prediction.x0
+        scale, transition_std = sde.transition(t_next, t)
+        ratio = sde.std(t_next) / sde.std(t)
+        kept = broadcast_to_rank(scale * sde.std(t_next) * ratio, like) * prediction.noise
+        mean = broadcast_to_rank(sde.mean_coeff(t_next), like) * prediction.x0 + kept
+        return mean, broadcast_to_rank(ratio * transition_std, like)
