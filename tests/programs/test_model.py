@@ -1,0 +1,81 @@
+"""A trained model in Python gives what the programs give."""
+
+import numpy as np
+import pytest
+
+import run_lib
+from programs import evaluate, sample
+from programs.run import Run
+from sampling.inverse.operators.mask import mask
+from tests.support.runs import asked, tiny, untrained
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    config = tiny()
+    config.eval.update(enable_loss=False, enable_sampling=False, enable_bpd=True, batch_size=8)
+    untrained(config, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(workdir):
+    return run_lib.load(workdir)
+
+
+def test_samples_are_those_of_the_program(model, workdir):
+    run = Run.of_checkpoint(model.config, workdir, 1)
+    request = asked(run, "unconditional", num_samples=5)
+    folder = sample.execute(run, request, sample.prepare(run, request))
+    with np.load(folder / "samples.npz") as written:
+        np.testing.assert_array_equal(model.sample(5), written["arr_0"])
+
+
+def test_a_sample_depends_on_its_index_and_the_seed(model):
+    first = model.sample(9)
+    np.testing.assert_array_equal(model.sample(3), first[:3])
+    assert (model.sample(3, seed=7) != first[:3]).any()
+    assert (model.sample(3, sampler="unipc_2", steps=4) != first[:3]).any()
+
+
+def test_a_sampler_that_does_not_exist_is_one_sentence(model):
+    with pytest.raises(ValueError, match=r"sampler = 'unipc2' is not known; .*\(nearest: unipc_2\)"):
+        model.sample(1, sampler="unipc2")
+
+
+def test_likelihoods_are_those_of_the_program(model, workdir):
+    run = evaluate.prepare(model.config, workdir)
+    (report,) = run_lib.evaluate(run)
+    (folder,) = {path.parent for path in report.parent.rglob("*.npz") if "bits" in str(path)}
+    written = np.concatenate([np.load(path)["logp_nats"] for path in sorted(folder.glob("*.npz"))])
+    x = run.test.fetch(np.arange(len(run.test)))["x"]
+    found = model.log_likelihood(x)
+    assert found.shape == (len(x),)
+    np.testing.assert_allclose(found, written[: len(x)], rtol=1e-5)
+
+
+def test_decoding_inverts_encoding(model, workdir):
+    x = Run.of_checkpoint(model.config, workdir, 1).test.fetch(np.arange(3))["x"]
+    codes = model.encode(x)
+    assert codes.shape == x.shape and codes.dtype == np.float32
+    np.testing.assert_allclose(model.decode(codes).astype(int), x.astype(int), atol=1)
+
+
+def test_restored_examples_agree_with_what_was_measured(model, workdir):
+    run = Run.of_checkpoint(model.config, workdir, 1)
+    x = run.test.fetch(np.arange(2))["x"]
+    known = np.zeros((1, *x.shape[1:3], 1), bool)
+    known[:, :4] = True
+    operator = mask(x.shape[1:], known)
+    y = np.asarray(operator.measure(run.system.encode({}, x)))
+    restored = model.restore(operator, y, num=3, prior_variance=0.3)
+    assert restored.shape == (2, 3, *x.shape[1:])
+    np.testing.assert_array_equal(restored[:, :, :4], np.repeat(x[:, None, :4], 3, 1))
+    with pytest.raises(ValueError, match="prior_variance is not given"):
+        model.restore(operator, y)
+
+
+def test_another_shape_is_one_sentence(model):
+    with pytest.raises(ValueError, match=r"x has the shape \(2, 5\), but the model takes \[N, 8, 8, 3\]"):
+        model.encode(np.zeros((2, 5)))
