@@ -15,7 +15,7 @@ from models.blocks.conditioning import Embedding
 from models.networks.mlp import MLP
 from sde.base import SDE
 
-NAME = "perceptron"
+NAME, CLASSIFIER = "perceptron", "perceptron_classifier"
 
 
 class Perceptron(nn.Module):
@@ -37,6 +37,18 @@ class Perceptron(nn.Module):
         return mlp(vectors, time, cond, train=train).reshape(x.shape)
 
 
+class Classifier(nn.Module):
+    """Logits of classes [B, K] of examples [B, ...], by one hidden layer."""
+
+    nf: int
+    num_labels: int
+
+    @nn.compact
+    def __call__(self, x: Array, time: Array, cond: Any = None, *, train: bool = False) -> Array:
+        vectors = jnp.concatenate([x.reshape(len(x), -1), jnp.log(time)[:, None]], axis=-1)
+        return nn.Dense(self.num_labels)(nn.relu(nn.Dense(self.nf)(vectors)))
+
+
 def make(config: ConfigDict, process: SDE) -> Perceptron:
     """The network of a config, as `builders.network` makes others."""
     model = config.model
@@ -51,8 +63,11 @@ def make(config: ConfigDict, process: SDE) -> Perceptron:
 
 
 def register(patch: pytest.MonkeyPatch) -> None:
-    """Adds the network to the table: a config asks for it by `model.name = NAME`."""
+    """Adds the networks to the table: a config asks for them by `model.name = NAME` or `CLASSIFIER`."""
     entry = network.NetworkEntry(
         make, (1, 2, 3, 4), classes=True, augmentation=True, signals=("add", "norm"), remat=False
     )
     patch.setitem(network.NETWORKS, NAME, entry)
+    make_classifier = lambda config, process: Classifier(config.model.nf, config.model.num_labels)  # noqa: E731
+    row = network.NetworkEntry(make_classifier, (1, 2, 3, 4), classes=True, remat=False, is_classifier=True)
+    patch.setitem(network.NETWORKS, CLASSIFIER, row)

@@ -1,0 +1,147 @@
+"""What every system keeps: one contract over the table of systems, and over one of a user's own."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import presets
+from core.keys import example_keys
+from data.pipeline import eval_batch
+from evaluation.rounds import run_task
+from programs import train
+from programs.run import Run
+from reports import console, overview
+from reports.provenance import provenance
+from reports.records import columns_of, read_checkpoint, write_report
+from systems.table import SYSTEMS
+from tests.support import absorbing, perceptron
+from tests.support.runs import tiny
+from tests.support.tracing import CountingJit
+from training.checkpoint import Checkpoints
+
+
+def diffusion():
+    config = tiny()
+    config.eval.update(bpd_method="bound", num_samples=8, batch_size=64, enable_bpd=True, enable_sampling=True)
+    return config
+
+
+def classifier():
+    config = tiny(num_labels=10)
+    presets.classifier(config)
+    config.model.name = perceptron.CLASSIFIER
+    config.eval.batch_size = 64
+    return config
+
+
+CONFIGS = {"diffusion": diffusion, "classifier": classifier, "absorbing": absorbing.get_config}
+
+
+class Subject:
+    """A system with its run, its variables at step 0, and its compiled training step."""
+
+    def __init__(self, name, workdir):
+        self.config = CONFIGS[name]()
+        self.config.training.update(batch_size=16, n_iters=10)
+        self.run = Run(self.config, workdir, jax.devices()[:1])
+        self.system = self.run.system
+
+    @functools.cached_property
+    def state(self):
+        return self.run.state()
+
+    @functools.cached_property
+    def step(self):
+        return CountingJit(train.make_step(self.run, train.settings_of(self.config.training)))
+
+    def batch(self, turn=0):
+        return self.system.on_devices(eval_batch(self.run.train, turn, 16))
+
+    def after(self, state, first, last):
+        """The state after the steps `first` to `last`, each with a batch of its own."""
+        for turn in range(first, last + 1):
+            state, _ = self.step(state, self.batch(turn % 4))
+        return state
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def subject(request, tmp_path_factory):
+    return Subject(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_every_row_has_a_config():
+    assert CONFIGS.keys() >= SYSTEMS.keys()
+
+
+def test_the_objective_is_one_finite_loss_per_example(subject):
+    keys = example_keys(jax.random.key(0), 16)
+    objective = jax.jit(lambda *given: subject.system.objective(*given, None, jnp.int32(0)).losses)
+    losses = objective(subject.state.variables, keys, subject.batch())
+    assert losses
+    for loss in losses.values():
+        assert loss.shape == (16,) and np.isfinite(loss).all()
+
+
+def test_a_step_keeps_all_shapes_and_is_compiled_once(subject):
+    after = subject.after(subject.state, 0, 1)
+    form = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), subject.run.abstract_state())
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == form
+    assert subject.step.num_traces == 1
+
+
+def test_five_steps_and_five_more_are_ten(subject, tmp_path):
+    ten = subject.after(subject.state, 1, 10)
+    store = Checkpoints(tmp_path)
+    store.save(1, subject.after(subject.state, 1, 5), {})
+    equal(subject.after(store.restore(1, subject.run.abstract_state()), 6, 10), ten)
+    store.close()
+
+
+def test_a_sample_depends_on_its_own_key_only(subject):
+    system = subject.system
+    if system.generate is None:
+        assert not system.requests and "samples" not in system.evaluations
+        return
+    assert "unconditional" in system.requests
+    keys, order = system.sample_keys(1, 0, 4), np.array([3, 0, 2, 1])
+    found = np.asarray(system.generate(subject.state.variables, keys, None)["samples"])
+    moved = np.asarray(system.generate(subject.state.variables, keys[order], None)["samples"])
+    assert found.shape == (4, *system.spec.shape) and len(np.unique(found, axis=0)) > 1
+    # One level where a value of float32 lies at the border of two.
+    assert np.abs(moved.astype(int) - found[order]).max() <= 1
+    assert system.picture(found).dtype == np.uint8
+
+
+def test_values_come_back_from_the_units_of_the_model(subject):
+    values, variables = subject.run.test.fetch(np.arange(4))["x"], subject.state.variables
+    back = subject.system.decode(variables, subject.system.encode(variables, jnp.asarray(values)))
+    np.testing.assert_array_equal(back, values)
+
+
+def test_every_evaluation_summarizes_and_every_column_is_shown(subject, tmp_path):
+    system, results, columns = subject.system, {}, []
+    assert set(system.enabled) == set(system.evaluations)
+    for name, evaluation in system.evaluations.items():
+        evaluation(0, None)  # making a task computes nothing
+        task = evaluation(1, subject.state.averaged_variables)
+        assert task.name == name and task.columns
+        results[name] = run_task(task, tmp_path / "ckpt_1")
+        columns += [column.below(name) for column in task.columns]
+    content = {
+        "checkpoint": 1, "step": 10, "seed": 42, "results": results, "subject": system.subject, "grid": None,
+        "columns": [column.to_dict() for column in columns], "config": {}, **provenance(),
+    }  # fmt: skip
+    path = write_report(tmp_path / "ckpt_1", content)
+    overview.rebuild(tmp_path)
+    page, shown = (tmp_path / "report.html").read_text(), console.summary(path)
+    read = read_checkpoint(path)
+    assert len(columns_of(read.report)) == len(columns)
+    for column in columns:
+        assert column.path in read.numbers and column.heading in page and column.heading in shown
