@@ -29,7 +29,13 @@ KEYS = {
         one_of("isotropic", "jacobian"),
         changes="nothing",
     ),
-    "num_iterations": Key(10, "Conjugate gradient iterations of covariance `jacobian`.", POSITIVE, changes="nothing"),
+    "num_iterations": Key(
+        10,
+        "`pigdm`: conjugate gradient iterations of covariance `jacobian`, and for a measurement without known singular "
+        "values.",
+        POSITIVE,
+        changes="nothing",
+    ),
     "limit": Key(
         2.0,
         "`pigdm`: largest change of the posterior mean per step, relative to the norm of the data.",
