@@ -76,6 +76,7 @@ def export_checkpoint(
     sigma_rel: the relative width of the power-function average to write, instead of that of `model.ema_rate`.
     Errors: ValueError for the config or another suffix, FileExistsError, CheckpointError.
     """
+    default.name_imports(config)
     default.validate(config)
     export.choose(path)
     stored, spec = restore_run.config_of(workdir, number), restore_run.spec_of(workdir, number)

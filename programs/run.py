@@ -40,6 +40,7 @@ class Run:
         devices: Sequence[jax.Device] | None = None,
         spec: DataSpec | None = None,
     ):
+        default.name_imports(config)
         default.validate(config)
         resolve(config, spec)
         self.config, self.workdir = config, pathlib.Path(workdir)

@@ -18,10 +18,14 @@ from tests.support.runs import asked, tiny
 from training.checkpoint import CheckpointError, Checkpoints
 
 
-def checkpoint(config, workdir, spec):
-    """A workdir whose checkpoint 1 holds random parameters, the config and what is known of the data."""
+def checkpoint(config, workdir, spec, stored=None):
+    """A workdir whose checkpoint 1 holds random parameters, the config and what is known of the data.
+
+    `stored`: the config that it stores, if that is another one than that of its parameters.
+    """
     draw = np.random.default_rng(0)
     state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), Run(config, workdir, spec=spec).abstract_state())
+    config = stored or config
     random = jax.tree.map(lambda a: draw.normal(scale=0.2, size=a.shape).astype(a.dtype), state.params)
     store = Checkpoints(workdir / restore_run.FOLDER)
     store.save(1, jax.device_put(state.replace(ema_params=random)), default.to_json(config), {"data": spec.to_json()})
@@ -170,7 +174,8 @@ def test_code_that_a_checkpoint_names_is_run_only_if_the_user_names_it(tmp_path,
     with config.unlocked():
         config.data.dataset, config.eval.features = "own_set:source", "own_set:features"
         config.data.shape, config.data.num_levels = (8, 8, 3), 256
-    workdir = checkpoint(config, tmp_path, DataSpec(labeled(Field((8, 8, 3), "uint8", 256), 10)))
+    # A run of this config would name its code; a checkpoint of someone else does not.
+    workdir = checkpoint(tiny(), tmp_path, DataSpec(labeled(Field((8, 8, 3), "uint8", 256), 10)), stored=config)
     marker = tmp_path / "was_imported"
     (tmp_path / "own_set.py").write_text(
         f"""open({str(marker)!r}, "w").close()

@@ -16,15 +16,18 @@ from ml_collections import ConfigDict
 from configs import default
 from core.arrays import Array
 from core.keys import RunKey, example_keys, fold_in, keys_at
+from corruption.predictions import Categorical
 from data.source import Source, from_arrays
 from evaluation.tasks.per_example import per_example_task
+from sampling.ancestral import Ancestral
+from sampling.loop import FixedStep
 from systems.base import System
 from systems.requests.base import Request, RequestTask, SampleResult
 from training.objectives.base import Terms
 
 NUM_SITES, NUM_CATEGORIES = 4, 5
 MASK = NUM_CATEGORIES  # the absorbing state
-DATA, TIME, WHICH, CATEGORIES = 0, 1, 2, 3  # purposes of an example's key
+TIME, WHICH, CATEGORIES = 0, 1, 2  # purposes of an example's key
 
 
 def get_config() -> ConfigDict:
@@ -60,16 +63,51 @@ class Network(nn.Module):
         return nn.Dense(NUM_SITES * NUM_CATEGORIES)(hidden).reshape(len(x), NUM_SITES, NUM_CATEGORIES)
 
 
-def corrupt(keys: Array, x0: Array, t: Array) -> Array:
-    """Each site of x0 [B, 4], or with probability t [B] a mask."""
-    draws = jax.vmap(lambda key: jax.random.uniform(key, (NUM_SITES,)))(keys)
-    return jnp.where(draws < t[:, None], MASK, x0)
+class Masking:
+    """The process: a site is masked with probability t; a `Process` (see `corruption.base.Process`)."""
+
+    is_discrete = False
+
+    def prior(self, keys, shape):
+        return jnp.full(shape, MASK)
+
+    def corrupt(self, keys, x0, t):
+        masked = uniform(keys) < t[:, None]
+        return jnp.where(masked, MASK, x0), (x0, masked)
+
+    def error(self, prediction, target, t):
+        """-log p(x0 | x) of masked sites [B, 4]; its sum over t is a bound of -log p(x0) in nats."""
+        x0, masked = target
+        return jnp.where(masked, nats(prediction, x0), 0.0)
+
+    def reverse_step(self, keys, prediction, x, t, t_next):
+        gumbel = jax.vmap(lambda key: jax.random.gumbel(key, (NUM_SITES, NUM_CATEGORIES)))(fold_in(keys, CATEGORIES))
+        x0 = jnp.argmax(prediction.log_probs + gumbel, -1)
+        restored = (x == MASK) & (uniform(fold_in(keys, WHICH)) >= (t_next / t)[:, None])
+        return jnp.where(restored, x0, x), x0
 
 
-def bound(log_probs: Array, x0: Array, x: Array, t: Array) -> Array:
-    """1 / t times the sum of -log p(x0 | x) over masked sites [B], whose mean bounds -log p(x0) in nats."""
-    errors = -jnp.take_along_axis(log_probs, x0[..., None], axis=-1)[..., 0]
-    return jnp.where(x == MASK, errors, 0.0).sum(-1) / t
+class Unmasking(Ancestral):
+    """The sampler's stepper: the reverse step at a temperature, 0 for the likeliest categories."""
+
+    def __init__(self, process, temperature):
+        super().__init__(process)
+        object.__setattr__(self, "temperature", max(temperature, 1e-6))
+
+    def step(self, keys, predict, state, t, t_next, row):
+        def colder(x, t):
+            return Categorical(predict(x, t).log_probs / self.temperature)
+
+        return super().step(keys, colder, state, t, t_next, row)
+
+
+def uniform(keys):
+    return jax.vmap(lambda key: jax.random.uniform(key, (NUM_SITES,)))(keys)
+
+
+def nats(prediction, x0):
+    """-log p(x0 | x) of every site [B, 4]."""
+    return -jnp.take_along_axis(prediction.log_probs, x0[..., None], axis=-1)[..., 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +117,7 @@ class Complete(Request):
     known: tuple[int, ...] = (0, 1)
     at: tuple[int, ...] = (0, 1)
     num_samples: int = 4
-    greedy: bool = False
+    temperature: float = 1.0
 
 
 class Absorbing(System):
@@ -87,43 +125,35 @@ class Absorbing(System):
 
     def __init__(self, context):
         super().__init__(context)
-        self.network, self.num_steps = Network(context.config.model.nf), context.config.sampling.num_steps
+        self.process, self.network = Masking(), Network(context.config.model.nf)
+        self.times = np.linspace(1, 0, context.config.sampling.num_steps + 1)
         self.objective = self.terms
 
     def init(self, key):
         return {"params": self.network.init(key, jnp.zeros((1, NUM_SITES), jnp.int32))["params"]}
 
-    def log_probs(self, variables, x):
-        return jax.nn.log_softmax(self.network.apply({"params": variables["params"]}, x))
+    def predict(self, variables, x, t):
+        return Categorical(jax.nn.log_softmax(self.network.apply({"params": variables["params"]}, x)))
 
     def terms(self, variables, keys, batch, dropout_key, step):
         """The bound, and the cross-entropy of all sites, which helps."""
         x0 = batch["x"].astype(jnp.int32)
         t = jax.vmap(lambda key: jax.random.uniform(key, (), minval=1e-3))(fold_in(keys, TIME))
-        x = corrupt(fold_in(keys, WHICH), x0, t)
-        log_probs = self.log_probs(variables, x)
-        sites = -jnp.take_along_axis(log_probs, x0[..., None], axis=-1)[..., 0]
-        return Terms({"bound": bound(log_probs, x0, x, t), "sites": sites.mean(-1)}, {"masked": (x == MASK).mean()})
+        x, target = self.process.corrupt(fold_in(keys, WHICH), x0, t)
+        prediction = self.predict(variables, x, t)
+        bound = self.process.error(prediction, target, t).sum(-1) / t
+        return Terms({"bound": bound, "sites": nats(prediction, x0).mean(-1)}, {"masked": (x == MASK).mean()})
 
-    def restore(self, variables, keys, x, greedy=False):
-        """Samples [B, 4] from x [B, 4], whose masks are restored in equal steps of time."""
-        steps = jnp.arange(self.num_steps)
-
-        def step(x, number):
-            t, t_next = 1 - number / self.num_steps, 1 - (number + 1) / self.num_steps
-            own = fold_in(keys, number)
-            gumbel = jax.vmap(lambda key: jax.random.gumbel(key, (NUM_SITES, NUM_CATEGORIES)))(fold_in(own, CATEGORIES))
-            x0 = jnp.argmax(self.log_probs(variables, x) + (0.0 if greedy else gumbel), -1)
-            stays = jax.vmap(lambda key: jax.random.uniform(key, (NUM_SITES,)))(fold_in(own, WHICH)) < t_next / t
-            return jnp.where((x == MASK) & ~stays, x0, x), None
-
-        return jax.lax.scan(step, x, steps)[0]
+    def sampled(self, variables, keys, start=None, temperature=1.0):
+        """Samples [B, 4], from masks or from `start`."""
+        sampler = FixedStep(self.process, Unmasking(self.process, temperature), self.times, denoise=False)
+        return sampler(keys, functools.partial(self.predict, variables), (len(keys), NUM_SITES), start=start)
 
     @functools.cached_property
     def generate(self):
         def fn(variables, keys, labels):
-            x = self.restore(variables, keys, jnp.full((len(keys), NUM_SITES), MASK))
-            return {"samples": x.astype(jnp.uint8), "num_evals": jnp.int32(self.num_steps)}
+            found = self.sampled(variables, keys)
+            return {"samples": found.x.astype(jnp.uint8), "num_evals": found.num_evals}
 
         return jax.jit(fn)
 
@@ -155,7 +185,8 @@ def complete(system, request):
 
     def sample(variables, number):
         keys = example_keys(fold_in(fold_in(system.key, RunKey.RESTORE), number), len(x))
-        found = np.asarray(system.restore(variables, keys, jnp.asarray(x), request.greedy)).astype(np.uint8)
+        found = system.sampled(variables, keys, (jnp.asarray(x), 1.0), request.temperature).x
+        found = np.asarray(found).astype(np.uint8)
         return SampleResult(system.picture(found), {"arr_0": found}, {"num_samples": len(found)})
 
     return sample
