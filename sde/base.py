@@ -100,13 +100,13 @@ class SDE(abc.ABC):
         """Drift of the reverse-time SDE (equation 6): `drift_coeff x - diffusion^2 score`, score = -noise / std."""
         _, noise = predict(x, t)
         drift = broadcast_to_rank(self.drift_coeff(t), x) * x
-        return drift + broadcast_to_rank(self.diffusion(t) ** 2 / self.std(t), x) * noise
+        return drift + broadcast_to_rank(self.diffusion(t) ** 2, x) * (noise / broadcast_to_rank(self.std(t), x))
 
     def probability_flow(self, predict: Expect, x: Array, t: Array) -> Array:
         """Drift of the probability-flow ODE (equation 13): `drift_coeff x - diffusion^2 score / 2`."""
         _, noise = predict(x, t)
         drift = broadcast_to_rank(self.drift_coeff(t), x) * x
-        return drift + broadcast_to_rank(0.5 * self.diffusion(t) ** 2 / self.std(t), x) * noise
+        return drift + broadcast_to_rank(0.5 * self.diffusion(t) ** 2, x) * (noise / broadcast_to_rank(self.std(t), x))
 
     def prior_sample(self, keys: Array, shape: Sequence[int]) -> Array:
         """A sample of `N(0, prior_std^2 I)` of `shape` [B, ...]; `keys` is one key, or one per example [B]."""

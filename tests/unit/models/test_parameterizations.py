@@ -65,6 +65,49 @@ def test_every_parameterization_of_the_exact_answer_is_the_exact_prediction(name
     np.testing.assert_allclose(predict(x, t).noise, z, atol=2e-4)
 
 
+NOISY = {  # mean_coeff^2 / (mean_coeff^2 + std^2) is 1e-10 at t = 1
+    "vp": VP(0.1, 45.95),
+    "subvp": SubVP(0.1, 45.95),
+    "ve": VE(0.01, 1e5),
+    "edm": EDM(1e5),
+    "cosine": Cosine(log_snr_min=math.log(1e-10)),
+    "chain": ddpm_chain(0.1, 45.5, 1000),
+    "own cosine": Cosine(),
+}
+
+
+@pytest.mark.parametrize("sde", NOISY.values(), ids=NOISY)
+def test_both_fields_have_the_digits_that_the_output_of_the_network_allows(sde):
+    """In float32, given x and the exact output rounded to float32, against float64.
+
+    x0 and the noise are within 1e-6 where the network's output says enough. Noise and score do not say what x0 is at
+    much noise, nor does the data say what the noise is at little noise: what remains is the rounding of the two terms
+    of a difference, 2^-24 of each for every number and product in them, divided by the coefficient.
+    """
+    t, s, ulp = np.array([0.01, 0.5, 1.0], np.float32), 0.5, 2.0**-24
+    x0, z = np.random.default_rng(0).uniform(-1, 1, size=(2, 3, 500))
+    with jax.enable_x64(True):
+        m, std = (np.asarray(f(jnp.asarray(t, jnp.float64)))[:, None] for f in (sde.mean_coeff, sde.std))
+    x, a, sigma = m * x0 + std * z, np.hypot(m, std), std / m
+    if sde is NOISY["cosine"]:
+        assert m[-1, 0] ** 2 == pytest.approx(1e-10, rel=1e-6)
+    outputs = {
+        "noise": z,
+        "score": -z / std,
+        "data": x0,
+        "velocity": (m * z - std * x0) / a,
+        "edm": (x0 - s**2 / (sigma**2 + s**2) * x / m) * np.sqrt(sigma**2 + s**2) / (sigma * s),
+    }
+    of_data, of_noise = (np.abs(x) + std * np.abs(z)) / m, (np.abs(x) + m * np.abs(x0)) / std
+    for name, output in outputs.items():
+        t32, x32, out = (jnp.asarray(value, jnp.float32) for value in (t, x, output))
+        found = PARAMETERIZATIONS[name](s).output(sde, x32, t32, out)
+        bound_x0 = 1e-6 + (3 * ulp * of_data if name in ("noise", "score") else 0)
+        bound_noise = 1e-6 + (2 * ulp * of_noise if name == "data" else 0)
+        np.testing.assert_array_less(np.abs(np.asarray(found.x0, np.float64) - x0), bound_x0, err_msg=name)
+        np.testing.assert_array_less(np.abs(np.asarray(found.noise, np.float64) - z), bound_noise, err_msg=name)
+
+
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 def test_the_input_of_a_preconditioned_network_has_unit_variance(sde):
     t = jnp.array([0.05, 0.4, 0.95])
