@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from jax.sharding import Sharding
@@ -30,6 +30,12 @@ class EarlierRun:
         return self.read()
 
 
+def reference(given: str) -> tuple[str, int | None]:
+    """`WORKDIR[:CHECKPOINT]` as workdir and number; None for the newest."""
+    workdir, _, number = given.rpartition(":")
+    return (workdir, int(number)) if workdir and number.isdecimal() else (given, None)
+
+
 class LoadNetwork(Protocol):
     """Finds a checkpoint of another run."""
 
@@ -41,3 +47,13 @@ class LoadNetwork(Protocol):
         `sharding`: of the variables; one device by default. Errors: ValueError, with the key, where there is none.
         """
         ...
+
+
+OpenStages = Callable[[Sequence[str]], dict[str, EarlierRun]]  # names of stages -> their runs
+
+
+def without_stages(names: Sequence[str]) -> dict[str, EarlierRun]:
+    """For a system without earlier stages."""
+    if names:
+        raise ValueError(f"The system has the stages {', '.join(names)}, which only a run can open.")
+    return {}

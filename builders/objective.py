@@ -8,7 +8,7 @@ from builders.score import GatherParams, identity, log_class_probability, make_p
 from core.tables import choose
 from sde import times
 from sde.base import SDE
-from training.objectives.base import Objective
+from training.objectives.base import Objective, Weight, constant, ramp
 from training.objectives.classification import cross_entropy
 from training.objectives.score_matching import (
     SampleTimes,
@@ -48,6 +48,20 @@ def make_classifier_objective(config: ConfigDict, num_levels: int, gather_params
         prepare(config, num_levels),
         _sample_times(config, process),
     )
+
+
+def loss_weights(config: ConfigDict) -> dict[str, Weight]:
+    """The weights of `training.loss_weights`, by the name of the loss: numbers, or ramps over the steps."""
+    weights: dict[str, Weight] = {}
+    for entry in config.training.loss_weights:
+        name, _, value = entry.partition("=")
+        values, _, steps = value.partition("@")
+        if steps:
+            (start, end), (first, last) = map(float, values.split(":")), map(int, steps.split(":"))
+            weights[name] = ramp(start, end, first, last)
+        else:
+            weights[name] = constant(float(values))
+    return weights
 
 
 def _sample_times(config: ConfigDict, process: SDE) -> SampleTimes:

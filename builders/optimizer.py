@@ -1,11 +1,14 @@
 """The optimizer of a config, its learning rate, and the averages of the parameters."""
 
+import functools
+
 import optax
 from ml_collections import ConfigDict
 
 from core.tables import choose
 from training.ema import EMA, Average, PowerEMA
-from training.optim import OPTIMIZERS, learning_rate
+from training.optim import OPTIMIZERS, learning_rate, trained_mask
+from training.step import Mask
 
 
 def make_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
@@ -22,7 +25,14 @@ def make_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, op
         weight_decay=optim.weight_decay,
         grad_clip=optim.grad_clip,
     )
-    return tx, schedule
+    trained = make_mask(config)
+    return (tx if trained is None else optax.masked(tx, trained)), schedule
+
+
+def make_mask(config: ConfigDict) -> Mask | None:
+    """Which parameters `optim.frozen` leaves to be trained; None for all."""
+    patterns = tuple(config.optim.frozen)
+    return functools.partial(trained_mask, patterns) if patterns else None
 
 
 def make_ema(config: ConfigDict) -> EMA:

@@ -1,6 +1,7 @@
 """Conditions on the value of one setting: in words for the reference page, and as errors of one sentence."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -54,3 +55,18 @@ PROBABILITY = must("be in [0, 1]", lambda value: 0 <= value <= 1)
 BELOW_ONE = must("be in [0, 1)", lambda value: 0 <= value < 1)
 DTYPE = one_of("float32", "bfloat16")
 SPLIT = one_of("train", "test")
+_NUMBER = r"-?\d+(\.\d*)?([eE][-+]?\d+)?"
+_LOSS_WEIGHT = re.compile(rf"\w+={_NUMBER}(:{_NUMBER}@(?P<first>\d+):(?P<last>\d+))?")
+LOSS_WEIGHTS = each(
+    "a weight",
+    "be NAME=WEIGHT or NAME=START:END@FIRST:LAST with FIRST < LAST",
+    lambda entry: (
+        (found := _LOSS_WEIGHT.fullmatch(entry)) is not None
+        and (found["first"] is None or int(found["first"]) < int(found["last"]))
+    ),
+)
+STAGES = each(
+    "a stage",
+    "be NAME=WORKDIR or NAME=WORKDIR:CHECKPOINT",
+    lambda entry: re.fullmatch(r"[A-Za-z]\w*=.+", entry) is not None,
+)

@@ -31,8 +31,6 @@ from programs.flags import path_of
 from training.checkpoint import CheckpointError, Checkpoints
 from training.state import TrainState, with_averages
 
-FOLDERS = (restore_run.FOLDER, "checkpoints-meta")
-
 
 def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> int:
     """Creates a workdir from a published checkpoint or exported parameters; returns the number of its checkpoint.
@@ -47,7 +45,7 @@ def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.P
     """
     default.validate(config)
     data.resolve(config)
-    for folder in FOLDERS:
+    for folder in restore_run.FOLDERS:
         if (workdir / folder).exists() and any((workdir / folder).iterdir()):
             raise CheckpointError(f"{workdir / folder} already has checkpoints; import into another --workdir.")
     shapes, order = outline_of(config)
@@ -56,7 +54,7 @@ def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.P
     _log_contents(config, imported, path)
     spec = spec_without_data(config) or DataSpec.of(Splits(config).train)
     number = checkpoint_number(path, imported.step, config.training.snapshot_freq)
-    for folder, name in zip(FOLDERS, (number, imported.step), strict=True):
+    for folder, name in zip(restore_run.FOLDERS, (number, imported.step), strict=True):
         store = Checkpoints(workdir / folder)
         store.save(name, state, default.to_json(config), {"step": imported.step, "data": spec.to_json()})
         store.close()

@@ -27,7 +27,6 @@ from reports.provenance import provenance
 from reports.records import Column, flatten, write_report
 from reports.sheets import to_uint8, write_gif, write_png
 from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
-from training.state import TrainState
 
 GRID = 100  # samples in the grid of a checkpoint
 # What the system says of a disk that is full or read-only.
@@ -68,10 +67,10 @@ def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> 
     for number in range(run.config.eval.begin_ckpt, run.config.eval.end_ckpt + 1):
         _wait_for(run, kept, number)
         restore_run.refuse_mismatch(run.config, default.from_json(kept.config(number)), run.workdir)
-        state = kept.restore(number, run.abstract_state())
+        restored = restore_run.restore(run.workdir, number, run.devices.replicated)
         folder = run.workdir / eval_folder
         with _writing(folder):
-            reports.append(evaluate_checkpoint(run, number, state, folder / f"ckpt_{number}", worker))
+            reports.append(evaluate_checkpoint(run, restored, folder / f"ckpt_{number}", worker))
             best = overview.rebuild(folder)
         new = [warning for warning in console.warnings(reports[-1]) if warning not in logged]
         for warning in new:  # most are the same for every checkpoint
@@ -125,14 +124,14 @@ def _silence(run: Run) -> str:
 
 
 def evaluate_checkpoint(
-    run: Run, number: int, state: TrainState, directory: pathlib.Path, worker: Worker
+    run: Run, restored: restore_run.Restored, directory: pathlib.Path, worker: Worker
 ) -> pathlib.Path:
     """Runs the tasks of one checkpoint and writes its report."""
     config = run.config
     _same_settings(run, directory)
     results: dict[str, Any] = {}
     columns: list[Column] = []
-    variables = run.devices.replicate_params(state.averaged_variables)
+    number, step, variables = restored
     for name in run.system.enabled:
         with _timed(directory, name, worker):
             task = run.system.evaluations[name](number, variables)
@@ -151,7 +150,7 @@ def evaluate_checkpoint(
         directory,
         {
             "checkpoint": number,
-            "step": int(state.step),
+            "step": step,
             "results": results,
             "columns": [column.to_dict() for column in columns],
             "grid": "samples.png" if "samples" in results else None,

@@ -3,9 +3,10 @@
 import contextlib
 import logging
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
@@ -14,11 +15,14 @@ from builders.earlier import EarlierRun
 from configs import default
 from core.errors import ExitCode, RunError
 from data.spec import DataSpec
+from training import frozen
 from training.checkpoint import CheckpointError, Checkpoints, not_found
+from training.frozen import FROZEN
 from training.objectives.base import Variables
 from training.posthoc_ema import Profile, coefficients, combine
 
 FOLDER = "checkpoints"  # below the workdir: those that are kept
+FOLDERS = (FOLDER, "checkpoints-meta")
 
 
 class ConfigMismatchError(RunError):
@@ -32,15 +36,30 @@ class Restored(NamedTuple):
 
     number: int
     step: int
-    variables: Variables  # "params", averaged, and the collections
+    variables: Variables  # "params", averaged, the collections, and "frozen", the networks of earlier stages
 
 
 def restore(workdir: pathlib.Path, number: int | None = None, sharding: Sharding | None = None) -> Restored:
-    """Checkpoint `number` of a run, by default the newest. Errors: CheckpointError where there is none."""
+    """Checkpoint `number` of a run, by default the newest.
+
+    Errors: CheckpointError where there is none; FrozenPartError where it had other weights of an earlier stage.
+    """
     store, number = _open(workdir, number)
     found = store.read(number, ("step", "ema_params", "collections"), sharding)
+    frozen_parts = frozen_variables(workdir, store.notes(number))
     store.close()
-    return Restored(number, int(found["step"]), {"params": found["ema_params"], **found["collections"]})
+    if frozen_parts:
+        frozen_parts = jax.device_put(frozen_parts, sharding)
+    return Restored(number, int(found["step"]), {"params": found["ema_params"], **found["collections"], **frozen_parts})
+
+
+def frozen_variables(workdir: pathlib.Path, notes: Mapping[str, Any]) -> Variables:
+    """The weights of earlier stages that the notes of a checkpoint name, as the collection "frozen" of NumPy arrays.
+
+    Nothing without any. Errors: FrozenPartError where they are missing, or others than those that were noted.
+    """
+    parts = {name: frozen.read(workdir, name, about["sha256"]) for name, about in notes.get(FROZEN, {}).items()}
+    return {FROZEN: parts} if parts else {}
 
 
 def network_of(key: str, workdir: str, number: int | None = None, sharding: Sharding | None = None) -> EarlierRun:
@@ -109,6 +128,11 @@ def has_checkpoint(workdir: pathlib.Path, number: int | None = None) -> bool:
     except CheckpointError:
         return False
     return True
+
+
+def has_any_checkpoint(workdir: pathlib.Path) -> bool:
+    """Whether a run has been saved, to resume from or for good."""
+    return any(path.name.isdecimal() for folder in FOLDERS for path in (workdir / folder).glob("*"))
 
 
 def config_to_use(given: ConfigDict, stored: ConfigDict, spec: DataSpec | None, workdir: pathlib.Path) -> ConfigDict:

@@ -20,9 +20,11 @@ from data.source import Source
 from data.spec import DataSpec
 from evaluation.features.base import Extractor
 from programs import restore_run
+from programs.stages import Stages
 from runtime.devices import Devices
 from systems.base import Context, System
 from systems.table import make_system
+from training.objectives.base import Variables
 from training.state import TrainState
 
 
@@ -49,8 +51,9 @@ class Run:
         self.splits = Splits(config)
         self.spec = spec or spec_without_data(config) or DataSpec.of(self.splits.train)
         self.tx, self.schedule = make_optimizer(config)
+        self.stages = Stages(config, self.workdir)
         self.system: System = make_system(
-            Context(config, self.spec, self.splits, self.devices, self.key, restore_run.network_of)
+            Context(config, self.spec, self.splits, self.devices, self.key, restore_run.network_of, self.stages.open)
         )
 
     @classmethod
@@ -85,11 +88,22 @@ class Run:
         """The features by which samples are compared with data. Errors: ValueError for missing files or runs."""
         return features.extractor(self.config, self.spec.num_levels, restore_run.network_of)
 
-    def state(self) -> TrainState:
-        """The state at step 0, sharded as `training.fsdp` says."""
+    def initial_variables(self) -> Variables:
+        """The variables of `System.init`, sharded as `training.fsdp` says."""
         key = jax.random.fold_in(self.key, RunKey.INIT)
+        shardings = self.devices.state_shardings(jax.eval_shape(self.system.init, key))
+        return jax.jit(lambda: self.system.init(key), out_shardings=shardings)()
+
+    def state(self, variables: Variables | None = None) -> TrainState:
+        """The state at step 0 of these variables, by default the initial ones, sharded as `training.fsdp` says."""
+        variables = self.initial_variables() if variables is None else variables
         shardings = self.devices.state_shardings(abstract_state(self.config, self.system.init))
-        return jax.jit(lambda: make_state(self.config, self.system.init(key)), out_shardings=shardings)()
+        return jax.jit(functools.partial(make_state, self.config), out_shardings=shardings)(variables)
+
+    def frozen_variables(self) -> Variables:
+        """The weights of earlier stages that the run keeps, as the collection "frozen" on every device."""
+        variables = self.stages.variables()
+        return self.devices.replicate(variables) if variables else {}
 
     def abstract_state(self) -> Any:
         """Shapes, dtypes and shardings of the state, without computing it."""

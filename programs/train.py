@@ -11,13 +11,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from builders.optimizer import make_averages, make_ema
+from builders.objective import loss_weights
+from builders.optimizer import make_averages, make_ema, make_mask
 from configs import default
 from core.arrays import Array
 from core.errors import PeerError, RunError
 from core.files import write_json
 from core.keys import RunKey, fold_in
 from data.pipeline import Batches, examples_of_step, train_batches
+from programs import start
 from programs.run import Run
 from runtime.barrier import barrier
 from runtime.distributed import connect
@@ -31,7 +33,7 @@ from training.progress import Progress
 from training.resume import config_changes, resume
 from training.settings import TrainSettings
 from training.state import TrainState
-from training.step import TrainStep, make_train_step
+from training.step import NOTHING, TrainStep, make_train_step
 
 FINISHED = "finished.json"  # marks a run that has reached its last step
 # What collective operations and JAX's coordination service report when a process does not respond.
@@ -48,8 +50,12 @@ class Compiled:
 
 
 def prepare(run: Run) -> None:
-    """Opens the data, and reads the guide of the snapshots' samples. Errors: ValueError, FileNotFoundError."""
+    """Opens the data, reads the guide of the snapshots' samples and checks the names of losses, parameters and runs.
+
+    Errors: ValueError, FileNotFoundError, NothingFitsError.
+    """
     training = run.config.training
+    start.check(run)
     run.splits.named("train")
     if training.eval_freq:
         run.splits.named("test")
@@ -73,13 +79,13 @@ def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool =
             (run.workdir / FINISHED).unlink(missing_ok=True)
         memory_bytes = 0
         try:
-            compiled = compile_all(run, settings, progress.state)
+            compiled = compile_all(run, settings, progress.state, run.frozen_variables())
             memory_bytes = compiled.steps.memory_bytes
             barrier("compiled the training step")
             trainer = Trainer(
                 settings,
                 default.to_json(run.config),
-                {"data": run.spec.to_json()},
+                {"data": run.spec.to_json(), **run.stages.notes()},
                 workdir,
                 _training_data(run, settings),
                 compiled.steps,
@@ -108,7 +114,7 @@ def settings_of(training: ConfigDict) -> TrainSettings:
 def make_step(run: Run, settings: TrainSettings) -> TrainStep:
     """The training step `(state, batch) -> (state, metrics)` of a run, not yet compiled."""
     return make_train_step(
-        make_loss_fn(run.system.objective),
+        make_loss_fn(run.system.objective, loss_weights(run.config)),
         run.tx,
         make_ema(run.config),
         run.schedule,
@@ -116,31 +122,38 @@ def make_step(run: Run, settings: TrainSettings) -> TrainStep:
         averages=make_averages(run.config),
         skip_nonfinite=settings.on_nonfinite == "skip",
         num_parts=settings.grad_accumulation,
+        trained=make_mask(run.config),
     )
 
 
-def compile_all(run: Run, settings: TrainSettings, state: TrainState) -> Compiled:
-    """Compiles the training step for a state, which may be abstract; prepares the test loss and the snapshots."""
+def compile_all(run: Run, settings: TrainSettings, state: TrainState, frozen: Variables = NOTHING) -> Compiled:
+    """Compiles the training step for a state, which may be abstract; prepares the test loss and the snapshots.
+
+    `frozen`: the variables of earlier stages.
+    """
     size = settings.batch_size // jax.process_count()
     batch = run.spec.zeros(size)
     test_key = fold_in(run.key, RunKey.TEST_LOSS)
     return Compiled(
-        compile_steps(make_step(run, settings), state, batch, settings, run.devices),
-        make_test_loss(run.system.objective, run.test, test_key, settings, run.devices) if settings.eval_freq else None,
-        _snapshot(run, run.system.generate),
+        compile_steps(make_step(run, settings), state, batch, settings, run.devices, frozen),
+        make_test_loss(
+            run.system.objective, run.test, test_key, settings, run.devices, loss_weights(run.config), frozen
+        )
+        if settings.eval_freq
+        else None,
+        _snapshot(run, run.system.generate, frozen),
     )
 
 
-def _snapshot(run: Run, generate: Generate | None) -> Snapshot | None:
+def _snapshot(run: Run, generate: Generate | None, frozen: Variables) -> Snapshot | None:
     """Grids of samples; None where the config or the system has none."""
     num, system = run.config.training.snapshot_num_samples, run.system
     if generate is None or not run.config.training.snapshot_sampling:
         return None
 
     def sample(variables: Variables, number: int) -> dict[str, Array]:
-        return generate(
-            run.devices.replicate_params(variables), system.sample_keys(number, 0, num), system.labels(0, num)
-        )
+        variables = {**run.devices.replicate_params(variables), **frozen}
+        return generate(variables, system.sample_keys(number, 0, num), system.labels(0, num))
 
     return make_snapshot(sample, system.picture, run.workdir / "samples")
 
@@ -168,15 +181,19 @@ def _training_data(run: Run, settings: TrainSettings) -> TrainingData:
 
 
 def _resume(run: Run, workdir: Workdir, allow_config_change: bool) -> Progress:
-    def initial_state() -> TrainState:
-        state = run.state()
+    def first_state() -> TrainState:
+        if jax.process_index() == 0:
+            run.stages.keep()
+        barrier("kept the weights of earlier stages")
+        state = start.initial_state(run, run.frozen_variables())
         num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         logging.info("%s parameters, %d device(s)", f"{num_params:,}", run.devices.count)
         return state
 
     current = default.to_json(run.config)
     changes = functools.partial(config_changes, run.workdir, current=current, allow=allow_config_change)
-    return resume(workdir.newest, initial_state, run.abstract_state, changes)
+    check_notes = functools.partial(run.stages.check, allow=allow_config_change)
+    return resume(workdir.newest, first_state, run.abstract_state, changes, check_notes)
 
 
 def _explained(error: Exception, run: Run, memory_bytes: int) -> RunError | None:

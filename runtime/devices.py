@@ -97,6 +97,12 @@ class Devices:
             return params
         return jax.jit(lambda params: params, out_shardings=self.replicated)(params)
 
+    def replicate(self, tree: Any) -> Any:
+        """Arrays on the host that every process has in full: all of them on every device."""
+        if jax.process_count() > 1:  # an array cannot be put on another process's devices
+            return jax.jit(lambda each: each, out_shardings=self.replicated)(tree)
+        return jax.device_put(tree, self.replicated)
+
     def shard_batch(self, batch: Mapping[str, np.ndarray], stacked: bool = False) -> dict[str, Any]:
         """This process's rows of a batch on the host, sharded over the devices; `stacked`: [steps, B, ...]."""
         sharding = self.stacked_batch_sharding if stacked else self.batch_sharding

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from builders.earlier import LoadNetwork
+from builders.earlier import EarlierRun, LoadNetwork, OpenStages, without_stages
 from builders.guidance import Asked
 from builders.network import initial_variables
+from builders.objective import loss_weights
 from builders.splits import Splits
 from core.arrays import Array
 from core.keys import RunKey, example_keys, fold_in, keys_at
@@ -29,9 +30,10 @@ from reports.sheets import sample_grid
 from runtime.devices import Devices
 from systems.requests.base import RequestTask
 from systems.requests.generate import UNCONDITIONAL
-from training.objectives.base import UNWEIGHTED, Batch, Objective, Variables, weighted
+from training.objectives.base import Batch, Objective, Variables, check_terms, weighted
 
 Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, its averaged variables) -> task
+FetchBatches = Callable[[int], Iterable[Mapping[str, np.ndarray]]]  # number -> batches
 Generate = Callable[[Variables, Array, Asked], dict[str, Array]]
 
 
@@ -39,7 +41,7 @@ Generate = Callable[[Variables, Array, Asked], dict[str, Array]]
 class Context:
     """What a system is built from.
 
-    `load_network` reads the checkpoint of another run, such as a guide's.
+    `load_network` reads the checkpoint of another run, such as a guide's; `open_stages` those of earlier stages.
     """
 
     config: ConfigDict
@@ -48,20 +50,25 @@ class Context:
     devices: Devices
     key: Array
     load_network: LoadNetwork
+    open_stages: OpenStages = without_stages
 
 
 class System(abc.ABC):
     """A kind of model. Building one checks every setting it reads; data and other runs are read when first used.
 
     `objective` is what it is trained with, which every subclass sets; see `training.objectives.base`.
+    `frozen`: the runs of its earlier stages, by name. Objective, evaluations and samplers find their variables in
+    `variables["frozen"][name]`; they are neither trained nor part of the state, and the run keeps its own copy.
     """
 
     objective: Objective
+    stages: tuple[str, ...] = ()  # names of earlier stages; `config.model.stages` gives the run of each
 
     def __init__(self, context: Context):
         config = context.config
         self.context, self.config, self.spec = context, config, context.spec
         self.devices, self.key = context.devices, context.key
+        self.frozen: Mapping[str, EarlierRun] = context.open_stages(self.stages)
 
     def init(self, key: Array) -> Variables:
         """The variables at step 0: "params", and collections that the objective changes; here those of the network.
@@ -69,6 +76,14 @@ class System(abc.ABC):
         A pure function, which is traced for their shapes.
         """
         return initial_variables(self.config, key)
+
+    def warm_start(self, variables: Variables, fetch_batches: FetchBatches) -> Variables:
+        """The variables at step 0 after a start from data, such as a codebook by k-means; here unchanged.
+
+        Called once, before the first step of a new run, and not on resume. `fetch_batches(num)`: the whole batches,
+        on the host, of the first `num` training steps. It must be deterministic.
+        """
+        return variables
 
     @property
     @abc.abstractmethod
@@ -147,23 +162,40 @@ class System(abc.ABC):
         return self.devices.shard_rows(example_keys(key, num, start))
 
     @functools.cached_property
-    def evaluation_loss(self) -> Callable[[Variables, Array, Batch], Array]:
-        """`(variables, keys [B], batch) -> [B]`: the training loss without dropout, compiled."""
+    def evaluation_loss(self) -> Callable[[Variables, Array, Batch], dict[str, Array]]:
+        """`(variables, keys [B], batch) -> {"loss" [B]}`: the training loss without dropout, compiled.
 
-        def loss(variables: Variables, keys: Array, batch: Batch) -> Array:
-            terms = self.objective(variables, keys, batch, None, jnp.int32(self.config.training.n_iters))
-            return weighted(terms.losses, UNWEIGHTED, jnp.int32(0))
+        Of several losses also each, unweighted, by its name. Weights and schedules are those of the last step.
+        """
+        weights = loss_weights(self.config)
 
-        return jax.jit(loss)
+        def losses(variables: Variables, keys: Array, batch: Batch) -> dict[str, Array]:
+            step = jnp.int32(self.config.training.n_iters)
+            terms = self.objective(variables, keys, batch, None, step)
+            check_terms(terms, variables, len(keys))
+            return {"loss": weighted(terms.losses, weights, step), **(terms.losses if len(terms.losses) > 1 else {})}
+
+        return jax.jit(losses)
+
+    def loss_names(self, variables: Variables) -> tuple[str, ...]:
+        """The names of the losses, where there are several, found by tracing; `variables` may be abstract.
+
+        Errors: ValueError for the weight of a loss that does not exist.
+        """
+        size = self.config.eval.batch_size
+        keys = jax.eval_shape(lambda: example_keys(jax.random.key(0), size))
+        return tuple(
+            sorted(jax.eval_shape(self.evaluation_loss, variables, keys, self.spec.zeros(size)).keys() - {"loss"})
+        )
 
     def loss_task(self, number: int, variables: Variables) -> Task:
         """The training loss of each test example, at a time and noise of its own."""
         key = fold_in(self.key, RunKey.LOSS)
 
-        def losses(batch: dict[str, Any]) -> Array:
+        def losses(batch: dict[str, Any]) -> dict[str, Array]:
             return self.evaluation_loss(variables, keys_at(key, batch["index"]), self.on_devices(batch))
 
-        return loss_task(*self.batches(self.context.splits.test), losses)
+        return loss_task(*self.batches(self.context.splits.test), losses, terms=self.loss_names(variables))
 
     def samples_task(self, number: int, variables: Variables) -> Task:
         """Samples 0 ... eval.num_samples - 1 of a checkpoint, of a system that generates samples."""

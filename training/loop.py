@@ -72,7 +72,7 @@ class Trainer:
 
     settings: TrainSettings
     config: dict[str, Any]  # as JSON; every checkpoint stores it
-    kept_notes: dict[str, Any]  # as JSON; the checkpoints that are kept store them
+    notes: dict[str, Any]  # as JSON; every checkpoint stores them
     workdir: Workdir
     data: TrainingData
     steps: Steps
@@ -167,7 +167,7 @@ class Trainer:
             stale = True
         if stale:
             kept.delete(number)
-        kept.save(number, progress.state, self.config, {"step": progress.step, **self.kept_notes})
+        kept.save(number, progress.state, self.config, {"step": progress.step, **self.notes})
 
     def _save_newest(self) -> None:
         """Saves the checkpoint to resume from, once everything that belongs to earlier steps is on disk."""
@@ -178,7 +178,7 @@ class Trainer:
             check_finite(progress, self.settings, self.data.examples_of)
         self.workdir.kept.wait()
         self.log.sync()
-        self.workdir.newest.save(progress.step, progress.state, self.config, progress.notes())
+        self.workdir.newest.save(progress.step, progress.state, self.config, {**progress.notes(), **self.notes})
         progress.saved = progress.step
 
     def _stop_requested(self, at_line: bool) -> bool:

@@ -1,9 +1,15 @@
 """Optimizers and learning-rate schedules, with optax."""
 
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from core.arrays import Array
+from core.tables import nearest
 
 
 def learning_rate(lr: float, *, warmup: int = 0, decay_steps: int | None = None) -> optax.Schedule:
@@ -20,6 +26,25 @@ def learning_rate(lr: float, *, warmup: int = 0, decay_steps: int | None = None)
         return rate
 
     return schedule
+
+
+def trained_mask(patterns: Sequence[str], params: Any) -> Any:
+    """The tree of `params` with False for those whose path, such as "Dense_0/kernel", matches one of the patterns.
+
+    Errors: ValueError for a pattern that no path matches.
+    """
+    paths = ["/".join(path) for path in flatten_dict(params)]
+    for pattern in patterns:
+        if not any(_matches(path, [pattern]) for path in paths):
+            raise ValueError(
+                f"config.optim.frozen has {pattern!r}, which no parameter matches; the nearest is "
+                f"{nearest(pattern, paths)!r}."
+            )
+    return unflatten_dict({tuple(path.split("/")): not _matches(path, patterns) for path in paths})
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def adam(

@@ -26,12 +26,14 @@ def resume(
     initial: Callable[[], TrainState],
     like: Callable[[], TrainState],
     changes_since: Callable[[dict[str, Any]], Changes],
+    check_notes: Callable[[dict[str, Any]], None] = lambda notes: None,
 ) -> Progress:
     """The progress saved in the newest intact checkpoint of `store`; that of the `initial` state if it has none.
 
     `like`: shapes, dtypes and shardings of the state. `changes_since(stored config)`: what has changed since, which is
-    logged. Damaged checkpoints that are newer are renamed out of the way.
-    Errors: CheckpointError where no checkpoint is intact; those of `changes_since`.
+    logged. `check_notes(stored notes)` refuses what must not be resumed. Damaged checkpoints that are newer are renamed
+    out of the way.
+    Errors: CheckpointError where no checkpoint is intact; those of `changes_since` and `check_notes`.
     """
     numbers = store.numbers()
     if not numbers:
@@ -41,6 +43,7 @@ def resume(
         try:
             config, notes = store.config(number), store.notes(number)
             changed = changes_since(config)
+            check_notes(notes)
             state = store.restore(number, like())
         except CheckpointError as error:
             failures[number] = error

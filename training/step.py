@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,13 @@ from core.arrays import Array
 from core.keys import fold_in
 from training.accumulation import gradients
 from training.ema import EMA, Average, update_all
-from training.objectives.base import Batch, LossFn, Metrics, Variables
+from training.objectives.base import Aux, Batch, LossFn, Metrics, Variables
 from training.state import TrainState
 
 # (state, batch, variables of frozen networks) -> (state, metrics)
 TrainStep = Callable[[TrainState, Batch, Variables], tuple[TrainState, Metrics]]
 
+Mask = Callable[[Any], Any]  # parameters -> a tree like them of bools
 NOTHING: Variables = {}
 
 
@@ -31,6 +33,7 @@ def make_train_step(
     averages: Mapping[str, Average] = MappingProxyType({}),
     skip_nonfinite: bool = False,
     num_parts: int = 1,
+    trained: Mask | None = None,
 ) -> TrainStep:
     """`step(state, batch, frozen) -> (state, metrics)`; all random numbers of step k come from `fold_in(key, k)`.
 
@@ -38,9 +41,10 @@ def make_train_step(
     Metrics, all scalars: those of the loss, `grad_norm` (the global norm before clipping) and `learning_rate`.
     averages: rules for the further averages of the state. skip_nonfinite: where the loss or the gradient is not finite,
     only `step` changes and the metric `skipped` is 1, else 0; the optimizer's own count, and with it the learning rate,
-    then lags behind `step`. num_parts: gradient accumulation, see `training.accumulation`.
+    then lags behind `step`. num_parts: gradient accumulation, see `training.accumulation`. trained: which parameters
+    are; the others, their averages and their part of `grad_norm` stay exactly as they are, and `tx` must be masked.
     """
-    gradients_of = gradients(loss_fn, num_parts)
+    gradients_of = gradients(loss_fn if trained is None else _stopped(loss_fn, trained), num_parts)
 
     def train_step(state: TrainState, batch: Batch, frozen: Variables = NOTHING) -> tuple[TrainState, Metrics]:
         variables = {**state.variables, **frozen}
@@ -58,6 +62,8 @@ def make_train_step(
             averages=update_all(averages, state.averages, params, state.step + 1),
             collections={**state.collections, **collections},
         )
+        if trained is not None:
+            advanced = _only(trained(params), advanced, state)
         if not skip_nonfinite:
             return advanced, metrics
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -65,6 +71,29 @@ def make_train_step(
         return chosen, {**metrics, "skipped": 1.0 - finite.astype(jnp.float32)}
 
     return train_step
+
+
+def _stopped(loss_fn: LossFn, trained: Mask) -> LossFn:
+    """The loss without the gradients of parameters that are not trained."""
+
+    def stopped(variables: Variables, key: Array, batch: Batch, step: Array) -> tuple[Array, Aux]:
+        params = variables["params"]
+        params = jax.tree.map(lambda t, p: p if t else jax.lax.stop_gradient(p), trained(params), params)
+        return loss_fn({**variables, "params": params}, key, batch, step)
+
+    return stopped
+
+
+def _only(mask: Any, new: TrainState, old: TrainState) -> TrainState:
+    """The new state with the old parameters and averages where the mask is False."""
+
+    def only(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda trained, n, o: n if trained else o, mask, new, old)
+
+    averages = {name: only(average, old.averages[name]) for name, average in new.averages.items()}
+    return dataclasses.replace(
+        new, params=only(new.params, old.params), ema_params=only(new.ema_params, old.ema_params), averages=averages
+    )
 
 
 def skip_batch(state: TrainState) -> TrainState:

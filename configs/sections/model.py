@@ -1,6 +1,6 @@
 """Settings of the model: the network, the parameters of the SDE, the parameterization, averages of the parameters."""
 
-from configs.checks import BELOW_ONE, DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, each
+from configs.checks import BELOW_ONE, DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, STAGES, each
 from configs.conditions import is_condition
 from configs.keys import Key
 
@@ -10,6 +10,13 @@ KEYS = {
         "Network: `ncsnpp` or `ddpm` (data of any rank but vectors), `mlp` (vectors), `ncsn`, `ncsnv2_64`, "
         "`ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, or your own, `package.module:name`.",
         changes="model",
+    ),
+    "stages": Key(
+        (),
+        "Runs of earlier stages, whose networks are used and not trained: `NAME=WORKDIR[:CHECKPOINT]`, such as "
+        "`('encoder=runs/encoder:3',)`. The run keeps a copy of their weights; a resumed run refuses other weights.",
+        STAGES,
+        changes="nothing",
     ),
     "dtype": Key(
         "float32",

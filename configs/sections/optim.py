@@ -12,5 +12,11 @@ KEYS = {
     "weight_decay": Key(0.0, "Decoupled weight decay.", changes="nothing"),
     "warmup": Key(5000, "Steps of linear warmup; 0: none.", changes="nothing"),
     "schedule": Key("constant", "`constant`, or `cosine` decay to zero at `training.n_iters`.", changes="nothing"),
+    "frozen": Key(
+        (),
+        "Parameters that are not trained: patterns of their paths, such as `('Conv_0/*', '*/bias')`.",
+        changes="model",
+        mismatch="stored",
+    ),
     "grad_clip": Key(1.0, "Largest global norm of the gradient; negative: no clipping.", changes="nothing"),
 }

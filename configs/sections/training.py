@@ -1,6 +1,6 @@
 """Settings of training: the SDE, the objective, the schedule of a run, and its faults."""
 
-from configs.checks import NON_NEGATIVE, POSITIVE, one_of
+from configs.checks import LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, one_of
 from configs.keys import Key
 
 KEYS = {
@@ -55,6 +55,19 @@ KEYS = {
     ),
     "weighting": Key(
         str, "`variance`, `likelihood` or `edm`; unset: as `likelihood_weighting` says.", changes="evaluation"
+    ),
+    "loss_weights": Key(
+        (),
+        "Weights of named losses, 1 by default: `NAME=WEIGHT`, or `NAME=START:END@FIRST:LAST`, which changes linearly "
+        "from START to END between the steps FIRST and LAST, such as `('kl=0:0.1@1000:5000',)`.",
+        LOSS_WEIGHTS,
+        changes="evaluation",
+    ),
+    "init_from": Key(
+        str,
+        "Start from the averaged parameters of another run, `WORKDIR[:CHECKPOINT]`, by path; what is missing there or "
+        "has another shape or type keeps its initial value. Only at step 0: a resumed run ignores it.",
+        changes="nothing",
     ),
     "time_sampling": Key(
         "uniform",

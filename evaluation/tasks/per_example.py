@@ -64,18 +64,17 @@ def loss_task(
     num_examples: int,
     batch_size: int,
     fetch: Fetch,
-    losses: Callable[[dict[str, Any]], Any],
+    losses: Evaluate,
     *,
+    terms: Sequence[str] = (),
     repeats: int = 1,
     name: str = "loss",
 ) -> Task:
-    """The mean of `losses(batch)` [B] over a data set; see `per_example_task`."""
-
-    def evaluate(batch: dict[str, Any]) -> dict[str, Any]:
-        return {"loss": losses(batch)}
-
+    """The mean of `losses(batch)["loss"]` [B] over a data set, and of the losses `terms`; see `per_example_task`."""
     shown: Any = {"quantity": "loss", "heading": "test loss", "rank": 1}
-    return per_example_task(name, num_examples, batch_size, fetch, evaluate, repeats=repeats, **shown)
+    task = per_example_task(name, num_examples, batch_size, fetch, losses, repeats=repeats, **shown)
+    columns = (Column(f"{term}_mean", f"test {term}", "lower", digits=".4f") for term in terms)
+    return task._replace(columns=(*task.columns, *columns))
 
 
 def _per_example(key: str, value: Any, size: int) -> np.ndarray:

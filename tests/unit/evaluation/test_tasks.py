@@ -26,7 +26,7 @@ def fetcher(values, batch_size):
 @pytest.mark.parametrize("size", [2, 7, 8, 9])
 def test_mean_and_standard_error_are_those_of_the_whole_data_set(tmp_path, size):
     values = np.random.default_rng(1).normal(3, 2, size)
-    task = loss_task(size, 4, fetcher(values, 4), lambda batch: batch["x"])
+    task = loss_task(size, 4, fetcher(values, 4), lambda batch: {"loss": batch["x"]})
     summary = run_task(task, tmp_path)
     assert summary["num_examples"] == size and summary["num_nonfinite"] == 0
     np.testing.assert_allclose(summary["mean"], np.mean(values), rtol=1e-14)  # float64 sums in another order
@@ -38,7 +38,7 @@ def test_mean_and_standard_error_are_those_of_the_whole_data_set(tmp_path, size)
 def test_the_batch_size_does_not_change_the_result(tmp_path):
     values = np.random.default_rng(2).normal(size=11)
     summaries = [
-        run_task(loss_task(11, size, fetcher(values, size), lambda batch: batch["x"]), tmp_path / str(size))
+        run_task(loss_task(11, size, fetcher(values, size), lambda batch: {"loss": batch["x"]}), tmp_path / str(size))
         for size in (3, 11, 16)
     ]
     assert summaries[0] == summaries[1] == summaries[2]
@@ -72,17 +72,17 @@ def test_repeats_are_averaged_per_example_with_noise_of_their_own(tmp_path):
 
 def test_what_is_not_finite_is_counted(tmp_path):
     values = np.array([1.0, np.nan, 2.0])
-    summary = run_task(loss_task(3, 2, fetcher(values, 2), lambda batch: batch["x"]), tmp_path)
+    summary = run_task(loss_task(3, 2, fetcher(values, 2), lambda batch: {"loss": batch["x"]}), tmp_path)
     assert summary["num_nonfinite"] == 1 and np.isnan(summary["mean"])
 
 
 def test_a_single_example_has_no_standard_error(tmp_path):
-    summary = run_task(loss_task(1, 2, fetcher(np.ones(1), 2), lambda batch: batch["x"]), tmp_path)
+    summary = run_task(loss_task(1, 2, fetcher(np.ones(1), 2), lambda batch: {"loss": batch["x"]}), tmp_path)
     assert summary["mean"] == 1 and np.isnan(summary["standard_error"])
 
 
 def test_quantities_of_another_shape_are_refused():
-    task = loss_task(3, 2, fetcher(np.ones(3), 2), lambda batch: np.ones((2, 5)))
+    task = loss_task(3, 2, fetcher(np.ones(3), 2), lambda batch: {"loss": np.ones((2, 5))})
     with pytest.raises(ValueError, match="quantity loss has shape \\(2, 5\\); expected one value for each of 2"):
         task.run(0)
     with pytest.raises(ValueError, match="got 3 examples, batches of 2 and 0 repeats; each must be at least 1"):
@@ -91,9 +91,9 @@ def test_quantities_of_another_shape_are_refused():
 
 def test_rounds_of_another_batch_size_are_not_mixed_in(tmp_path):
     values = np.arange(8.0)
-    run_task(loss_task(8, 2, fetcher(values, 2), lambda batch: batch["x"]), tmp_path)
+    run_task(loss_task(8, 2, fetcher(values, 2), lambda batch: {"loss": batch["x"]}), tmp_path)
     with pytest.raises(ValueError, match="written with another batch size or another number of examples"):
-        run_task(loss_task(8, 4, fetcher(values, 4), lambda batch: batch["x"]), tmp_path)
+        run_task(loss_task(8, 4, fetcher(values, 4), lambda batch: {"loss": batch["x"]}), tmp_path)
 
 
 def generate(start, count):
@@ -141,7 +141,11 @@ def test_the_columns_of_a_task_are_numbers_of_its_summary(tmp_path):
     bits = per_example_task(
         "bits_per_dim", 6, 4, fetcher(values, 4), lambda batch: {"nats_per_dim": batch["x"]}, quantity="nats_per_dim"
     )
-    tasks = (loss_task(6, 4, fetcher(values, 4), lambda batch: batch["x"]), bits, samples_task(10, 4, generate))
+    tasks = (
+        loss_task(6, 4, fetcher(values, 4), lambda batch: {"loss": batch["x"]}),
+        bits,
+        samples_task(10, 4, generate),
+    )
     headings = []
     for task in tasks:
         numbers = dict(flatten(run_task(task, tmp_path)))
