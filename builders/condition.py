@@ -18,7 +18,7 @@ from data.fields import HasFields
 from models.blocks.conditioning import EMBEDDINGS, Embedding, Given, Signal
 from training.objectives.base import Batch
 
-MakeCondition = Callable[[Array, Batch, Array | None], Any]  # (x [B, ...], batch, dropout key or None) -> cond
+ConditionOf = Callable[[Array, Batch, Array | None], Any]  # (x [B, ...], batch, dropout key or None) -> cond
 TAKES = {
     "add": "a number, a class or a vector",
     "norm": "a number, a class or a vector",
@@ -33,7 +33,7 @@ RESERVED = {
 }
 
 
-def make_condition(config: ConfigDict) -> MakeCondition:
+def make_condition(config: ConfigDict) -> ConditionOf:
     """`(x [B, ...], batch, dropout key or None) -> cond`: what a network is conditioned on.
 
     Class labels are those of `batch["label"]` [B]. "No class" is label number `model.num_labels`: the label of a batch

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from builders.condition import conditions, embedding, example_condition
-from builders.own_network import own_network
+from builders.own_network import check_output, own_network
 from builders.process import SDE_FAMILIES, make_sde, sde_family
 from builders.shape import check_halvings, data_shape
 from core.arrays import Array
@@ -97,6 +97,8 @@ def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
     _check_capabilities(config, entry)
     _check_rank(config, entry)
     network, name = entry.make(config, make_sde(config)), dtype or config.model.dtype
+    if is_import_path(config.model.name) and not entry.is_classifier:
+        check_output(config.model.name, network, example_inputs(config))
     asked = choose("model.dtype", name, DTYPES)
     if hasattr(network, "dtype"):
         return network.copy(dtype=asked)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 from ml_collections import ConfigDict
 
 from builders.condition import embedding
@@ -29,6 +30,26 @@ def own_network(path: str) -> tuple[Callable[[ConfigDict, SDE], Any], dict[str, 
     parameters = _parameters(found)
     capabilities = {"ranks": (1, 2, 3, 4), "remat": "remat" in parameters} | getattr(found, "capabilities", {})
     return functools.partial(_made, path, found), capabilities
+
+
+def check_output(path: str, network: Any, inputs: tuple[Any, ...]) -> None:
+    """Errors: ValueError unless a user's own network has parameters only, and an output of the shape of its input.
+
+    inputs: x [1, ...], time [1] and the condition.
+    """
+    variables = jax.eval_shape(lambda: network.init({"params": jax.random.key(0)}, *inputs))
+    if others := sorted(set(variables) - {"params"}):
+        raise ValueError(
+            f"config.model.name = {path!r} keeps the collection {others[0]!r} beside its parameters, "
+            "which score models do not train; use layers without it."
+        )
+    output = jax.eval_shape(lambda variables: network.apply(variables, *inputs), variables)
+    found = getattr(output, "shape", type(output).__name__)
+    if found != inputs[0].shape:
+        raise ValueError(
+            f"config.model.name = {path!r} returns {found} for x of shape {inputs[0].shape}, but a "
+            "prediction has the shape of x; correct the network."
+        )
 
 
 def _made(path: str, found: Callable[..., Any], config: ConfigDict, process: SDE) -> Any:

@@ -41,6 +41,20 @@ def normalized(nf, num_channels, rngs):
     return nnx.Sequential(nnx.Linear(num_channels, nf, rngs=rngs), nnx.BatchNorm(nf, rngs=rngs))
 
 
+def narrow(rngs):
+    """A network whose output does not have the shape of its input."""
+    return nnx.Sequential(lambda x, time: x[:, :3])
+
+
+class Counting(nn.Module):
+    """A Linen module with a collection of its own."""
+
+    @nn.compact
+    def __call__(self, x, time, cond=None, *, train=False):
+        self.variable("counts", "calls", jnp.zeros, ())
+        return nn.Dense(x.shape[-1])(x)
+
+
 def needs_more(nf, depth):
     """`depth` is not a setting."""
 
