@@ -124,7 +124,7 @@ def affine(config: ConfigDict, num_levels: int) -> tuple[float, float]:
 def _check_given(config: ConfigDict) -> None:
     """Errors: ValueError if neither the config nor the command line names a data set."""
     if not config.data.dataset:
-        others = " or ".join(f"{form}:YOUR_FILE" for form in FORMS if form not in ("folder", "cifar10"))
+        others = " or ".join(f"{form}:YOUR_FILE" for form in FORMS if form not in ("folder", "cifar10", "tfds"))
         raise ValueError(
             "config.data.dataset is empty, because this config is for your own data: give "
             f"--config.data.dataset=folder:YOUR_FOLDER, the folder of your images, or {others}."
@@ -154,6 +154,7 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
             test_every=data.test_every,
             on_corrupt=data.on_corrupt,
             cache_dir=data.cache_dir,
+            data_dir=data.data_dir,
         ),
     )
 

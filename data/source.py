@@ -49,6 +49,7 @@ class Reading:
     test_every: int = 10
     on_corrupt: str = "refuse"
     cache_dir: str | None = None
+    data_dir: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

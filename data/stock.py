@@ -16,7 +16,7 @@ from PIL import Image
 
 from data import images, published
 from data.fields import Field, labeled
-from data.readers import own
+from data.readers import own, prepared
 from data.sets import blobs, co2, digits, photos, tumors
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
 
@@ -117,18 +117,8 @@ def _stock(tfds_name: str, split: str, data_dir: str | None, size: int, recipe: 
     """A split that TFDS has prepared; every image is resized as it is fetched."""
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder(tfds_name, data_dir=data_dir)
-    try:
-        records = builder.as_data_source(split=split)
-    except (AssertionError, FileNotFoundError, NotImplementedError, ValueError) as error:
-        if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD and builder.is_prepared():
-            raise
-        root = pathlib.Path(builder.data_dir).parents[tfds_name.count("/") + 1]
-        raise FileNotFoundError(
-            f"no copy of {tfds_name} prepared as array_record was found in {root}; with tensorflow-cpu installed, "
-            f"`tfds build {tfds_name} --file_format array_record --data_dir {root}` prepares it"
-        ) from error
-    channels = builder.info.features["image"].shape[-1]
+    records = prepared.records_of(tfds_name, split, data_dir)
+    channels = tfds.builder(tfds_name, data_dir=data_dir).info.features["image"].shape[-1]
     source = _records(tfds_name, records, size, channels, recipe)
     return cached(source) if source.num_bytes <= CACHE_BYTES else source
 

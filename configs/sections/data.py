@@ -7,8 +7,8 @@ KEYS = {
     "dataset": Key(
         "CIFAR10",
         "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, "
-        "`npz:PATH`, `cifar10:PATH` or a function `package.module:function`. Empty: has to be given on the command "
-        "line.",
+        "`npz:PATH`, `cifar10:PATH`, `tfds:NAME` or a function `package.module:function`. Empty: has to be given on "
+        "the command line.",
         changes="model",
         mismatch="given",
     ),

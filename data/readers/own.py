@@ -1,4 +1,4 @@
-"""Data sets that a user names: `folder:PATH`, `zip:PATH`, `npy:PATH`, `npz:PATH`, `cifar10:PATH`, or a function.
+"""Data sets that a user names: `folder:PATH` and other forms of files, `tfds:NAME`, or a function.
 
 A function has the import path `package.module:function`; it takes the split, train or test, and returns a `Source`.
 """
@@ -13,6 +13,7 @@ from core.imports import import_object
 from data.readers.arrays import open_npy, open_npz
 from data.readers.cifar import open_cifar10
 from data.readers.folders import open_folder, open_zip
+from data.readers.prepared import open_tfds
 from data.source import Reading, Source
 
 FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
@@ -21,6 +22,7 @@ FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
     "npy": open_npy,
     "npz": open_npz,
     "cifar10": open_cifar10,
+    "tfds": open_tfds,
 }
 
 
@@ -37,8 +39,8 @@ def open_own(dataset: str, split: str, reading: Reading) -> Source:
     if form.lower() not in FORMS or not path:
         raise ValueError(
             f"config.data.dataset = {dataset!r} is not a form and a path; choose one of "
-            f"{', '.join(f'{form}:PATH' for form in FORMS)}, a function package.module:function, or a data set by its "
-            "name."
+            f"{', '.join(f'{form}:PATH' for form in FORMS if form != 'tfds')}, tfds:NAME, a function "
+            "package.module:function, or a data set by its name."
         )
     return FORMS[form.lower()](path, _checked(dataset, split), reading)
 
