@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from builders import data
 from builders.network import example_inputs, make_network
-from builders.optimizer import make_averages, make_optimizer
+from builders.optimizer import make_averages, make_mask, make_optimizer
 from builders.splits import Splits, spec_without_data
 from configs import default
 from data.spec import DataSpec
@@ -101,9 +101,18 @@ def _state(config: ConfigDict, imported: Imported) -> TrainState:
     if imported.adam is not None:
         adam = imported.adam
         opt_state = optax.tree_utils.tree_set(opt_state, _counts_moments, count=jnp.int32(adam.count))
-        opt_state = optax.tree_utils.tree_set(opt_state, mu=nest(adam.mu), nu=nest(adam.nu))
+        mu, nu = (_trained(config, nest(moments)) for moments in (adam.mu, adam.nu))
+        opt_state = optax.tree_utils.tree_set(opt_state, mu=mu, nu=nu)
     state = TrainState(jnp.int32(imported.step), params, nest(imported.ema_params), opt_state)
     return with_averages(jax.tree.map(jnp.asarray, state), make_averages(config))
+
+
+def _trained(config: ConfigDict, moments: dict[str, Any]) -> Any:
+    """The moments of the parameters that `optim.frozen` leaves to be trained, as the optimizer's state has them."""
+    mask = make_mask(config)
+    if mask is None:
+        return moments
+    return jax.tree.map(lambda trained, leaf: leaf if trained else optax.MaskedNode(), mask(moments), moments)
 
 
 def _counts_moments(path: tuple, leaf: object) -> bool:

@@ -45,8 +45,8 @@ def check(run: Run) -> None:
     Errors: ValueError, NothingFitsError.
     """
     variables = run.abstract_state().variables
-    frozen = {name: part.variables for name, part in run.system.frozen.items()}
     if run.config.training.loss_weights:
+        frozen = {name: part.variables for name, part in run.system.frozen.items()}
         run.system.loss_names({**variables, FROZEN: frozen})
     if run.config.training.init_from is not None and not restore_run.has_any_checkpoint(run.workdir):
         from_other_run(run, variables)

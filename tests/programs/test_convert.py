@@ -66,6 +66,16 @@ def test_an_imported_checkpoint_lies_in_both_folders_with_all_of_its_state(name,
             jax.tree.map(np.testing.assert_array_equal, tree, base.nest(flat))
 
 
+def test_frozen_parameters_are_imported_without_moments(tmp_path):
+    name = "torch_ddpmpp_vp_cont"
+    config = config_of(name)
+    config.optim.frozen = ("Conv_0/*",)
+    convert.import_checkpoint(config, tmp_path, golden_file(name))
+    state, _ = restore(config, tmp_path, "checkpoints-meta", 4)
+    (adam,) = [s for s in state.opt_state.inner_state if isinstance(s, optax.ScaleByAdamState)]
+    assert not jax.tree.leaves(adam.mu["Conv_0"]) and jax.tree.leaves(adam.mu["Dense_0"])
+
+
 def test_the_next_training_step_uses_the_moments_and_the_count_of_the_file(tmp_path):
     name = "torch_ddpmpp_vp_cont"
     config = config_of(name)

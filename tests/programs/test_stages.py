@@ -83,6 +83,20 @@ def test_collections_and_a_start_from_data_are_resumed_bit_for_bit(encoder, tmp_
     assert float(np.abs(state.params["mean"]["bias"]).min()) > 0  # it was initialized to zero
 
 
+def test_two_devices_that_share_the_state_and_two_parts_of_a_batch_change_nothing(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("runtime.devices.MIN_SHARDED_SIZE", 1)
+    config = config_of(Encoder, loss_weights=("size=0:0.2@1:4",), fsdp=2, grad_accumulation=2)
+    run = Run(config, str(tmp_path), jax.devices()[:2])
+    run_lib.train(run)
+    for ours, one in zip(lines(tmp_path), lines(encoder), strict=True):
+        assert ours.keys() == one.keys()
+        for name in ours.keys() - {"largest"}:  # the mean over the parts of the largest of each
+            assert ours[name] == pytest.approx(one[name], rel=1e-4), name  # sums over the batch in another order
+    state = state_of(run)
+    assert not state.params["encode"].sharding.is_fully_replicated
+    assert int(state.collections["usage"]["count"]) == 6 * 8
+
+
 def test_an_evaluation_has_a_column_for_every_loss(encoder, tmp_path):
     shutil.copytree(encoder, tmp_path, dirs_exist_ok=True)
     run = Run.of_checkpoint(config_of(Encoder), tmp_path, devices=jax.devices()[:1])

@@ -109,12 +109,15 @@ def make_loss_fn(objective: Objective, weights: Mapping[str, Weight] = UNWEIGHTE
 
 
 def check_terms(terms: Terms, variables: Variables, size: int) -> None:
-    """Errors: ValueError unless every loss is [size], names are free, and collections are those of the variables."""
+    """Errors: ValueError unless losses are [size], metrics scalar, names free, and collections those of the variables."""
     if not terms.losses:
         raise ValueError("The objective returned no loss; return one for each example, such as {'loss_of_x': [B]}.")
     for name, values in terms.losses.items():
         if values.shape != (size,):
             raise ValueError(f"The loss {name!r} has the shape {values.shape}; return one for each of {size} examples.")
+    for name, value in (terms.metrics or {}).items():
+        if jnp.shape(value):
+            raise ValueError(f"The metric {name!r} has the shape {jnp.shape(value)}; return one number.")
     several = set(terms.losses) if len(terms.losses) > 1 else set()
     for name in sorted((several | set(terms.metrics or {})) & set(RESERVED)):
         raise ValueError(f"The objective calls a loss or metric {name!r}, which the trainer itself logs; rename it.")

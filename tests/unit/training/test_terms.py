@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.support.tracing import CountingJit
 from training.checksums import checksums
 from training.ema import EMA
 from training.objectives.base import Terms, check_terms, constant, make_loss_fn, ramp, weighted
@@ -101,12 +102,29 @@ def test_frozen_parameters_stay_bit_for_bit_and_do_not_count_in_the_norm():
     assert float(metrics["grad_norm"]) < 2 * 3**0.5 * 1.3  # that of b alone: 2 |a + b| in each entry
 
 
+def test_networks_of_earlier_stages_are_arguments_of_the_compiled_step():
+    def shifted(variables, keys, batch, dropout_key, step):
+        return Terms(
+            {"error": jnp.sum((batch["x"] * variables["params"]["a"] - variables["frozen"]["b"]) ** 2, axis=1)}
+        )
+
+    tx, params = optax.sgd(0.1), {"a": jnp.ones((1, 3))}
+    step = make_train_step(make_loss_fn(shifted), tx, EMA(0.9), lambda step: 0.1, jax.random.key(0))
+    compiled, state = CountingJit(step), initial_state({"params": params}, tx)
+    x = jnp.ones((2, 3))
+    losses = [
+        float(compiled(state, {"x": x}, {"frozen": {"b": jnp.full((1, 3), b)}})[1]["loss"]) for b in (0.0, 2.0, 3.0)
+    ]
+    assert losses == [3.0, 3.0, 12.0] and compiled.num_traces == 1
+
+
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
         (Terms({}), "returned no loss"),
         (Terms({"error": jnp.zeros(())}), r"The loss 'error' has the shape \(\); return one for each of 2 examples"),
         (Terms({"loss": jnp.zeros(2), "b": jnp.zeros(2)}), "calls a loss or metric 'loss', which the trainer itself"),
+        (Terms({"a": jnp.zeros(2)}, {"b": jnp.zeros(2)}), r"The metric 'b' has the shape \(2,\); return one number"),
         (Terms({"a": jnp.zeros(2)}, {"skipped": STEP}), "calls a loss or metric 'skipped'"),
         (Terms({"a": jnp.zeros(2)}, {}, {"codes": {}}), "changed the collection 'codes', but .* are usage; let the"),
     ],
