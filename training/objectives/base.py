@@ -109,7 +109,7 @@ def make_loss_fn(objective: Objective, weights: Mapping[str, Weight] = UNWEIGHTE
 
 
 def check_terms(terms: Terms, variables: Variables, size: int) -> None:
-    """Errors: ValueError unless losses are [size], metrics scalar, names free, and collections those of the variables."""
+    """Errors: ValueError unless losses are [size], metrics scalar, names free, and collections those of `variables`."""
     if not terms.losses:
         raise ValueError("The objective returned no loss; return one for each example, such as {'loss_of_x': [B]}.")
     for name, values in terms.losses.items():
