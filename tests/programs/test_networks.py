@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from builders.network import example_inputs, make_network
-from builders.objective import make_objective
+from builders.objective import make_classifier_objective, make_objective
 from builders.process import make_sde
 from builders.score import log_class_probability
 from models.blocks.conditioning import Embedding
@@ -230,7 +230,8 @@ def test_the_loss_of_a_classifier_is_the_cross_entropy_at_the_noise_level_of_the
     logits = jax.jit(network.apply)({"params": params}, x, sde.std(t) / sde.mean_coeff(t))
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(found, np.log(probabilities[[0, 1], [2, 0]]), rtol=1e-5)
-    per_example = jax.jit(make_objective(config, 17))
+    objective = jax.jit(make_classifier_objective(config, 17))
     batch = {"x": np.full((2, 8, 8, 1), 8, np.uint8), "label": labels}
-    losses = per_example(params, jax.random.split(jax.random.key(2), 2), batch, None)
+    terms = objective({"params": params}, jax.random.split(jax.random.key(2), 2), batch, None, jnp.int32(0))
+    (losses,) = terms.losses.values()
     assert losses.shape == (2,) and np.all(losses > 0)

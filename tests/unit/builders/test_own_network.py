@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from builders.network import example_inputs, make_network, network_entry
+from configs import default
 from models.nnx_adapter import NnxNetwork
 from tests.support import own_networks
 from tests.support.configs import load
@@ -90,6 +91,14 @@ def test_a_network_that_cannot_be_made_is_refused_in_a_sentence(name, settings, 
     config = config_of(name)
     config.model.update(**settings)
     with pytest.raises(ValueError, match=message):
+        make_network(config)
+
+
+def test_a_network_that_only_a_checkpoint_names_is_not_imported():
+    config = default.from_json(default.to_json(config_of("tests.support.own_networks:stored")))
+    with pytest.raises(
+        ValueError, match=r"own_networks:stored' is code that a checkpoint names, which is not run unasked"
+    ):
         make_network(config)
 
 
