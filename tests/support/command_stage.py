@@ -179,7 +179,8 @@ class Stage:
         Image.fromarray((np.arange(64).reshape(8, 8) % 2 * 255).astype(np.uint8)).save(self.inputs / "M.png")
         shutil.copy(CHECKPOINTS / "torch_ncsnpp_ve_cont" / "checkpoint_5.pth", self.inputs / "checkpoint_24.pth")
         np.savez(self.inputs / "random.npz", allow_pickle=False, **recipe.inception_state(recipe.inception_shapes()))
-        for page, module in (("features", "my_features.py"), ("data", "my_data.py"), ("network", "my_network.py")):
+        for page in ("features", "data", "network", "system"):
+            module = f"my_{page}.py"
             for block in BLOCK.finditer((ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8")):
                 if block[2].startswith(f"# {module}"):
                     (self.inputs / module).write_text(block[2], encoding="utf-8")
