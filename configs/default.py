@@ -11,6 +11,7 @@ import ml_collections
 from configs import validation
 from configs.keys import Mismatch, differences, flatten, set_value, to_json, unknown_key
 from configs.sections import KEYS, SECTIONS
+from configs.sections.data import RESOLVED
 from configs.stored import migrated
 from core.imports import is_from_file, named_by_file, named_by_user
 
@@ -23,6 +24,7 @@ __all__ = [
     "from_json",
     "get_config",
     "is_fixed",
+    "is_resolved",
     "mismatch",
     "name_imports",
     "to_json",
@@ -61,6 +63,11 @@ def mismatch(key: str) -> Mismatch:
     if not is_fixed(key):
         return "given"
     return KEYS[key].mismatch if key in KEYS else "error"
+
+
+def is_resolved(key: str, dataset: str) -> bool:
+    """Whether the data determine the value of a key, so that a run may have another one than its config file says."""
+    return key == "model.conditions" or (":" in dataset and key in RESOLVED)
 
 
 def _changes(key: str) -> str:

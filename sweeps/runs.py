@@ -177,7 +177,8 @@ def _evaluated(run: Run) -> bool:
         evaluated = default.complete(found[number]["config"])
         if not _tasks(config) <= _tasks(dict(default.flatten(evaluated))):
             return False
-        if any(map(default.changes_evaluation, default.differences(evaluated, dict(config)))):
+        changed = default.differences(evaluated, dict(config))
+        if any(default.changes_evaluation(k) and not default.is_resolved(k, config["data.dataset"]) for k in changed):
             return False
     return True
 

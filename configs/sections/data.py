@@ -79,3 +79,8 @@ KEYS = {
         False, "Train on (u + U[0, 1)) / levels instead of u / (levels - 1).", changes="model"
     ),
 }
+# What data of a user's own determine, so that a run has other values than its config file; see `builders.data.resolve`.
+RESOLVED = (
+    "data.shape", "data.image_size", "data.num_channels", "data.num_levels", "data.random_flip", "data.centered",
+    "data.uniform_dequantization",
+)  # fmt: skip

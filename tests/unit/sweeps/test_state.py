@@ -1,5 +1,7 @@
 """The state of a run of a sweep, by its files."""
 
+import json
+
 import pytest
 
 from sweeps import runs
@@ -38,6 +40,23 @@ def test_an_evaluation_of_other_settings_or_of_less_than_is_asked_for_is_not_the
     for flag in ("--config.eval.enable_metrics", "--config.eval.rtol=1e-3", "--config.eval.end_ckpt=2"):
         (more,) = planned(tmp_path, [{"seed": 1}], flag)
         assert more.directory == run.directory and status_of(more, True).mode == "eval", flag
+
+
+def test_what_the_data_determine_is_no_other_setting(tmp_path):
+    for dataset, state in (
+        ("npz:a.npz", State.FINISHED),
+        ("own_set:source", State.FINISHED),
+        ("digits", State.WAITING),
+    ):
+        (run,) = planned(tmp_path / dataset[:3], [{"seed": 1}], f"--config.data.dataset={dataset}")
+        run.own.mkdir(parents=True)
+        trained(run)
+        evaluated(run)
+        path = run.directory / "eval" / "ckpt_1" / "report.json"
+        report = json.loads(path.read_text())
+        report["config"]["data"].update(shape=[4], num_channels=4, random_flip=False)
+        path.write_text(json.dumps(report))
+        assert status_of(run, True).state is state, dataset
 
 
 @pytest.mark.parametrize(
