@@ -1,12 +1,10 @@
-"""Images: files of them and what their headers say, crops, resizes and flips, and images or arrays given as input.
+"""Images: files of them and what their headers say, crops, resizes and flips.
 
 Shapes are [H, W, C] for one image and [n, H, W, C] for a batch. The crops and resizes of stock data sets are those of
 the published data pipeline. It kept CelebA and LSUN at 128 pixels as floats after resizing; here every image is rounded
 to 8 bits, as the images of the other data sets always were.
 """
 
-import pathlib
-from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -171,114 +169,3 @@ def resize_by(rule: str, image: np.ndarray, height: int, width: int) -> np.ndarr
     """`image` [H, W, C] resized to `height` x `width`, bicubic, by the rule "crop" or "stretch"; see `central_box`."""
     left, top, right, bottom = central_box(image.shape[0], image.shape[1], height, width, rule)
     return resize(image[top:bottom, left:right], height, width, "bicubic")
-
-
-# Input of the sampling tasks --------------------------------------------------------------------------------------
-
-
-def read_examples(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> tuple[list[str], np.ndarray]:
-    """Names [N] and examples [N, *shape] of a file, or of all files directly in a folder.
-
-    An image file is read as gray or RGB, as C says, and its 256 values become `num_levels` levels; an array contains
-    levels, or floats if `num_levels` is 0, as [N, *shape] or as one example of that shape.
-    Errors: ValueError that names a file that is missing, unreadable, or of another shape or type.
-    """
-    names, examples = [], []
-    for file in _files(path):
-        is_array = file.suffix.lower() in ARRAY_SUFFIXES
-        found = _levels(file, shape, num_levels) if is_array else _image(file, shape, num_levels)
-        names += [file.stem] if len(found) == 1 else [f"{file.stem} {i}" for i in range(len(found))]
-        examples.append(found)
-    return names, np.concatenate(examples)
-
-
-def read_array(path: pathlib.Path, name: str = "arr_0") -> np.ndarray:
-    """The array of an .npy file, or the only one, or the one called `name`, of an .npz file. Errors: ValueError."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            if name not in loaded.files and len(loaded.files) != 1:
-                raise ValueError(f"it contains {', '.join(loaded.files)}; give one array, or one called {name}")
-            return loaded[name if name in loaded.files else loaded.files[0]]
-    except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise ValueError(f"{path} cannot be read as an array: {reason(error)}") from error
-
-
-def read_mask(path: pathlib.Path, shape: Sequence[int]) -> np.ndarray:
-    """The mask of known entries, bool [*sides, 1]: where an image is not black or an array not zero.
-
-    shape: (*sides, C) of the examples; a mask of this shape, for each channel, is kept, as is that of a vector (D,).
-    Errors: ValueError that names a file that is unreadable or of another shape.
-    """
-    sides = tuple(shape[:-1]) or tuple(shape)
-    if not path.is_file():
-        raise ValueError(f"the mask {path} does not exist.")
-    values = read_array(path) if path.suffix.lower() in ARRAY_SUFFIXES else _pixels(path, 1)[..., 0]
-    if len(shape) > 1 and values.shape == sides:
-        values = values[..., None]
-    if values.shape not in (tuple(shape), (*shape[:-1], 1) if len(shape) > 1 else sides):
-        what = "images are" if len(sides) == 2 else "examples have"
-        raise ValueError(f"the mask {path} has shape {values.shape}, but the {what} {'x'.join(map(str, sides))}.")
-    return values != 0
-
-
-def _files(path: pathlib.Path) -> list[pathlib.Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise ValueError(f"the input {path} does not exist; give an image, an .npy or .npz file, or a folder of them.")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES)
-    if not files:
-        raise ValueError(f"the folder {path} has no {', '.join(SUFFIXES + ARRAY_SUFFIXES)} file.")
-    return files
-
-
-def _image(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:
-    """One example [1, *shape] of an image file."""
-    if not num_levels or len(shape) != 3:
-        raise ValueError(f"{path} is an image, but the data are not images with levels; give .npy or .npz.")
-    pixels = _pixels(path, shape[-1])
-    if pixels.shape != tuple(shape):
-        height, width, _ = pixels.shape
-        raise ValueError(
-            f"{path} is {height}x{width}, but images of {shape[0]}x{shape[1]} are needed; resize it first."
-        )
-    return np.round(pixels.astype(np.float32) * ((num_levels - 1) / 255)).astype(_dtype(num_levels))[None]
-
-
-def _pixels(path: pathlib.Path, channels: int) -> np.ndarray:
-    """The pixels [H, W, channels] uint8 of an image file."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path} is not a file that can be read; use {', '.join(SUFFIXES + ARRAY_SUFFIXES)}.")
-    if channels not in (1, 3):
-        raise ValueError(f"{path} is an image, with 1 or 3 channels, but {channels} are needed; use .npy or .npz.")
-    try:
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert("L" if channels == 1 else "RGB"))
-    except ERRORS as error:
-        raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
-    return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def _levels(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:
-    """Examples [N, *shape] of a file of arrays."""
-    values = read_array(path)
-    values = values[None] if values.ndim == len(shape) else values
-    kind, what = (np.integer, "levels, integers") if num_levels else (np.floating, "floats")
-    if values.shape[1:] != tuple(shape) or not len(values) or not np.issubdtype(values.dtype, kind):
-        raise ValueError(
-            f"{path} contains {values.dtype} {values.shape}, but {what} [N, {', '.join(map(str, shape))}], are needed."
-        )
-    if not num_levels:
-        return values.astype(np.float32)
-    if values.min() < 0 or values.max() >= num_levels:
-        raise ValueError(
-            f"{path} has levels from {values.min()} to {values.max()}, but the data have 0 to {num_levels - 1}."
-        )
-    return values.astype(_dtype(num_levels))
-
-
-def _dtype(num_levels: int) -> type:
-    return np.uint8 if num_levels <= 2**8 else np.uint16

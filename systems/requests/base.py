@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
-from data.images import read_array, read_examples
+from data.readers.inputs import read_array, read_examples
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # systems have tables of their tasks

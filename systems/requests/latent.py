@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
-from data.images import read_array
+from data.readers.inputs import read_array
 from sampling import latent
 from sampling.ode import ProbabilityFlow
 from systems.requests.base import (

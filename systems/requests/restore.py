@@ -13,7 +13,7 @@ import numpy as np
 from builders import inverse
 from core.arrays import Array
 from core.keys import RestorationKey, RunKey, fold_in, keys_at
-from data.images import read_array, read_examples, read_mask
+from data.readers.inputs import read_array, read_examples, read_mask
 from evaluation.metrics.psnr import psnr_db
 from reports.sheets import sample_grid
 from sampling.inverse.operators.base import LinearOperator, is_complex, observe

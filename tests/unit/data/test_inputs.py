@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import read_examples, read_mask
+from data.readers.inputs import read_examples, read_mask
 
 
 def test_images_and_arrays_of_a_folder_are_read_in_order(tmp_path):
