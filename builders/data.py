@@ -155,6 +155,7 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
             on_corrupt=data.on_corrupt,
             cache_dir=data.cache_dir,
             data_dir=data.data_dir,
+            background=data.background,
         ),
     )
 

@@ -5,6 +5,7 @@ the published data pipeline. It kept CelebA and LSUN at 128 pixels as floats aft
 to 8 bits, as the images of the other data sets always were.
 """
 
+import pathlib
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 ERRORS = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError)
 RESIZES = ("crop", "stretch")
-FORMATS = ("JPEG", "PNG", "WEBP")
+FORMATS = ("JPEG", "PNG", "WEBP")  # no other decoder of Pillow is used
+BACKGROUND = "white"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 ARRAY_SUFFIXES = (".npy", ".npz")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -29,24 +31,28 @@ class Header(NamedTuple):
 
 
 class Format(NamedTuple):
-    """The size, channels and dtype that all images of a data set are decoded to; resize: None, "crop" or "stretch"."""
+    """The size, channels and dtype that all images of a data set are decoded to.
+
+    resize: None, "crop" or "stretch". background: the color behind transparent pixels.
+    """
 
     height: int
     width: int
     channels: int
     dtype: str
     resize: str | None
+    background: str = BACKGROUND
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------
 
 
 def read_header(raw: BinaryIO) -> Header:
-    """What the header of an image file says, without reading pixels. Errors: those of `ERRORS`, with a reason."""
+    """What the header of an image file says, without reading pixels. Errors: those of `ERRORS`.
+
+    Gray images of 16 bits keep them; color images of 16 bits are reduced to 8.
+    """
     with Image.open(raw, formats=FORMATS) as file:
-        depth = str(file.tile[0][3]) if file.tile else ""
-        if file.mode not in ("I;16", "I;16B", "I", "I;16L") and "16" in depth:
-            raise ValueError("it has several channels of 16 bits, which must be given as .npy or .npz")
         width, height = file.size if _orientation(file) < 5 else file.size[::-1]
         if file.mode.startswith("I"):
             return Header(height, width, 1, "uint16")
@@ -56,14 +62,14 @@ def read_header(raw: BinaryIO) -> Header:
 def decode(raw: BinaryIO, target: Format) -> np.ndarray:
     """The pixels [H, W, C] of an image file in the `target` format. Errors: those of `ERRORS`.
 
-    Alpha is dropped, palettes are resolved, photographs are turned upright. "crop" keeps the largest central part with
-    the target's proportions, "stretch" the whole image; both resize with an antialiased bicubic filter.
+    Palettes are resolved, photographs are turned upright, transparent pixels show the background. "crop" keeps the
+    largest central part with the target's proportions, "stretch" the whole image; both resize with an antialiased
+    bicubic filter.
     """
     with Image.open(raw, formats=FORMATS) as file:
         upright = file if _orientation(file) == 1 else ImageOps.exif_transpose(file)
-        mode = {"uint16": upright.mode, "uint8": "L" if target.channels == 1 else "RGB"}[target.dtype]
-        if upright.mode != mode:
-            upright = upright.convert(mode)
+        if target.dtype == "uint8":
+            upright = _opaque(upright, "L" if target.channels == 1 else "RGB", target.background)
         if target.resize is None or upright.size == (target.width, target.height):
             pixels = np.asarray(upright)
         elif target.dtype == "uint16":
@@ -74,6 +80,24 @@ def decode(raw: BinaryIO, target: Format) -> np.ndarray:
     if pixels.shape[:2] != target[:2]:
         raise ValueError(f"it is {pixels.shape[0]}x{pixels.shape[1]}, not {target.height}x{target.width}")
     return pixels.astype(target.dtype, copy=False).reshape(target.height, target.width, target.channels)
+
+
+def decode_color(raw: BinaryIO) -> np.ndarray:
+    """The pixels [H, W, 3] uint8 of an image file of any size. Errors: those of `ERRORS`."""
+    header = read_header(raw)
+    return decode(raw, Format(header.height, header.width, 3, "uint8", None))
+
+
+def is_image(path: pathlib.PurePath) -> bool:
+    """Whether a path, relative to its root, is that of an image file that is not hidden."""
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def _opaque(image: Image.Image, mode: str, background: str) -> Image.Image:
+    """An image in the mode L or RGB, transparent pixels over the background."""
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image.convert("RGBA"))
+    return image if image.mode == mode else image.convert(mode)
 
 
 def reason(error: Exception) -> str:

@@ -50,6 +50,7 @@ class Reading:
     on_corrupt: str = "refuse"
     cache_dir: str | None = None
     data_dir: str | None = None
+    background: str = "white"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from data import images, published
 from data.fields import Field, labeled
@@ -181,17 +180,17 @@ def _own_folder(split: str, data_dir: str | None, image_size: int | None, num_ch
 
 
 def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
-    """The PNG and JPEG files below `data_dir/name`, sorted by path, in RGB."""
+    """The image files below `data_dir/name`, sorted by path, in RGB."""
     root = pathlib.Path(data_dir or ".") / name
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    files = sorted(path for path in root.rglob("*") if images.is_image(path.relative_to(root)))
     if not files:
         raise FileNotFoundError(f"no .png or .jpg file was found below {root}; set data_dir to where the images are")
 
     def fetch(indices: np.ndarray) -> Examples:
         x = np.empty((len(indices), size, size, 3), np.uint8)
         for i, index in enumerate(indices):
-            with Image.open(files[index]) as file:
-                x[i] = recipe.resize(np.asarray(file.convert("RGB")), size)
+            with files[index].open("rb") as raw:
+                x[i] = recipe.resize(images.decode_color(raw), size)
         return {"x": x, "label": np.zeros(len(indices), np.int32)}
 
     return Source(name or "folder", len(files), labeled(Field((size, size, 3), "uint8", 256)), fetch)

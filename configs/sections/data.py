@@ -36,6 +36,12 @@ KEYS = {
         one_of("crop", "stretch"),
         changes="model",
     ),
+    "background": Key(
+        "white",
+        "The color behind transparent pixels of your own images: `white`, `black` or `gray`.",
+        one_of("white", "black", "gray"),
+        changes="model",
+    ),
     "test_every": Key(
         10,
         "Your own data without folders `train` and `test`: hold out every n-th example as test data; 0: both splits "

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import io
+import os
 import pathlib
+import stat
 import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -26,11 +28,18 @@ class Folder:
     root: pathlib.Path
 
     def entries(self) -> Iterator[Entry]:
-        """All files, in no particular order."""
-        for path in self.root.rglob("*"):
-            if path.is_file():
-                info = path.stat()
-                yield Entry(path.relative_to(self.root).as_posix(), info.st_size, info.st_mtime_ns)
+        """All files, in no particular order; links are followed, except to a folder that they are in."""
+        for folder, inside, names in os.walk(self.root, followlinks=True):
+            here = pathlib.Path(folder)
+            above = {_identity(parent) for parent in (here, *here.parents) if parent.is_relative_to(self.root)}
+            inside[:] = [
+                name for name in inside if not (here / name).is_symlink() or _identity(here / name) not in above
+            ]
+            for name in names:
+                path = here / name
+                info = path.stat() if path.exists() else path.lstat()  # a link to nothing fails when it is read
+                if stat.S_ISREG(info.st_mode) or not path.exists():
+                    yield Entry(path.relative_to(self.root).as_posix(), info.st_size, info.st_mtime_ns)
 
     def folders(self, below: str) -> list[str]:
         """The names of the folders directly below one."""
@@ -68,6 +77,12 @@ class Zip:
 
 
 Container = Folder | Zip
+
+
+def _identity(folder: pathlib.Path) -> tuple[int, int]:
+    """What tells a folder from others, whatever links lead to it."""
+    info = folder.stat()
+    return info.st_dev, info.st_ino
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,6 +1,7 @@
 """Folders and zip archives of a user's images: which files they contain, their splits and classes, and a `Source`.
 
-The splits are the subfolders train and test if both exist; otherwise every k-th file in sorted order is a test image.
+The splits are the subfolders train and test, in any case, if both exist, where val, valid or validation stands for a
+missing test; otherwise every k-th file in sorted order is a test image.
 The classes are subfolders, if every image is in one; tables may give other fields (`data.readers.metadata`). Which file
 is example i depends on the files alone: a file that cannot be read is refused, or left out of the index; an image that
 turns out to be broken only when it is decoded is replaced by the next intact one, which again depends on the files
@@ -27,7 +28,7 @@ from data.readers.notices import warn_once
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, in_split
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # left by operating systems, as are names that start with a dot
-SPLITS = ("train", "test")
+SPLITS = {"train": "train", "test": "test", **dict.fromkeys(("val", "valid", "validation"), "validation")}
 
 
 class Index(NamedTuple):
@@ -90,7 +91,7 @@ def _source(name: str, files: Container, split: str, reading: Reading) -> Source
     entries = tuple(sorted(files.entries()))
     index = _index(files, entries, split, reading)
     fetch = ImageFiles(files, index, skip=reading.on_corrupt == "skip")
-    height, width, channels, dtype, _ = index.format
+    height, width, channels, dtype, *_ = index.format
     x = Field((height, width, channels), dtype, 2**8 if dtype == "uint8" else 2**16)
     source = Source(name, len(index.names), {"x": x, **index.others.fields}, fetch)
     if reading.cache_dir:
@@ -115,16 +116,17 @@ def _index(files: Container, entries: tuple[Entry, ...], split: str, reading: Re
         )
     others = read_metadata(files, entries, names).of(kept)
     if "label" not in others.fields:
-        label, labels = _labels(files, below, chosen, kept, split)
+        train = _split_folders(files, names).get("train", "")
+        label, labels = _labels(files, train, below, chosen, kept, split)
         others = Metadata(kept, {"label": label, **others.fields}, {"label": labels, **others.values})
     return Index(tuple(kept), others, _format(files, headers, reading))
 
 
 def _labels(
-    files: Container, below: str, chosen: Sequence[str], kept: Sequence[str], split: str
+    files: Container, train: str, below: str, chosen: Sequence[str], kept: Sequence[str], split: str
 ) -> tuple[Field, np.ndarray]:
     """The classes of the images `kept` by their subfolders, [N]. Errors: ValueError for a class without images."""
-    class_names = _classes(files, below, chosen)
+    class_names = _classes(files, train, below, chosen)
     labels = [class_names.index(_class(name, below)) if class_names else 0 for name in kept]
     for label, class_name in enumerate(class_names):
         if label not in labels and split == "train":
@@ -169,28 +171,50 @@ def _headers(files: Container, entries: tuple[Entry, ...], skip: bool) -> dict[s
     return found
 
 
+def _split_folders(files: Container, names: Sequence[str]) -> dict[str, str]:
+    """The folders of the splits train and test, if there are both. Errors: ValueError where one of them is missing."""
+    first = dict.fromkeys(name.partition("/")[0] for name in names if "/" in name)
+    roles = {SPLITS[folder.lower()]: folder for folder in first if folder.lower() in SPLITS}
+    given = {"train": roles.get("train"), "test": roles.get("test", roles.get("validation"))}
+    found = {split: folder for split, folder in given.items() if folder is not None}
+    if len(found) == 2 and "test" in roles and "validation" in roles:
+        warn_once(f"{files.root / roles['validation']} is not used: {files.root / roles['test']} has the test images")
+    if len(found) == 1 and len(first) == 1 and all("/" in name for name in names):
+        ((split, folder),) = found.items()
+        raise ValueError(
+            f"{files.root} has a folder {folder} but no images in a folder {'test' if split == 'train' else 'train'}; "
+            f"add them, or give {files.root / folder} itself, whose every config.data.test_every-th image is then a "
+            "test image."
+        )
+    return found if len(found) == 2 else {}
+
+
 def _split(files: Container, names: Sequence[str], split: str, test_every: int) -> tuple[str, list[str]]:
     """The folder that contains the split, and its images; broken ones count, so that the others keep their split."""
-    folders = [folder for folder in SPLITS if any(name.startswith(f"{folder}/") for name in names)]
-    if len(folders) == 2:
-        return split, [name for name in names if name.startswith(f"{split}/")]
-    if folders and all(name.startswith(f"{folders[0]}/") for name in names):
-        missing = "test" if folders == ["train"] else "train"
-        raise ValueError(
-            f"{files.root} has a folder {folders[0]} but no images in a folder {missing}; add them, or give "
-            f"{files.root / folders[0]} itself, whose every config.data.test_every-th image is then a test image."
-        )
-    return "", [names[i] for i in in_split(len(names), split, test_every)]
+    folders = _split_folders(files, names)
+    if not folders:
+        return "", [names[i] for i in in_split(len(names), split, test_every)]
+    below = folders[split]
+    for name in names:
+        if SPLITS.get(name.partition("/")[0].lower()) is None:
+            warn_once(f"{files.root / name} is in no split: the others are in {' and '.join(folders.values())}")
+    return below, [name for name in names if name.startswith(f"{below}/")]
 
 
-def _classes(files: Container, below: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The subfolders, if there are at least two and every image is in one. Errors: ValueError for an unknown class."""
+def _classes(files: Container, train: str, below: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The subfolders, if there are at least two and every image is in one. Errors: ValueError for an unknown class.
+
+    train, below: the folders of the training images and of the split.
+    """
     inside = [_class(name, below) for name in names]
+    if len(set(inside) - {""}) > 1 and not all(inside):
+        stray = files.root / names[inside.index("")]
+        warn_once(f"{stray} lies beside folders with images, so that these are no classes; move it into one of them")
     if not inside or not all(inside):
         return ()
-    folders = [name for name in files.folders("train" if below else "") if not _is_ignored(name)]
+    folders = [name for name in files.folders(train) if not _is_ignored(name)]
     for name in sorted(set(inside) - set(folders)):
-        raise ValueError(f"{files.root / below / name} is a class without a folder in {files.root / 'train'}; add it.")
+        raise ValueError(f"{files.root / below / name} is a class without a folder in {files.root / train}; add it.")
     return tuple(folders) if len(folders) > 1 else ()
 
 
@@ -212,7 +236,7 @@ def _format(files: Container, headers: dict[str, Header], reading: Reading) -> F
     (dtype,) = by_dtype
     if reading.resize:
         height, width = reading.shape[:2] if len(reading.shape) > 1 else (reading.image_size,) * 2
-        return Format(height, width, channels, dtype, reading.resize)
+        return Format(height, width, channels, dtype, reading.resize, reading.background)
     by_size = {(header.height, header.width): name for name, header in reversed(headers.items())}
     if len(by_size) > 1:
         (first, one), (second, other) = list(by_size.items())[-1], next(iter(by_size.items()))
@@ -221,7 +245,7 @@ def _format(files: Container, headers: dict[str, Header], reading: Reading) -> F
             "config.data.resize to crop or stretch, and config.data.image_size."
         )
     ((height, width),) = by_size
-    return Format(height, width, channels, dtype, None)
+    return Format(height, width, channels, dtype, None, reading.background)
 
 
 def _is_ignored(name: str) -> bool:

@@ -4,22 +4,24 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
-from data.images import ARRAY_SUFFIXES, ERRORS, SUFFIXES, reason
+from data.images import ARRAY_SUFFIXES, BACKGROUND, ERRORS, SUFFIXES, Format, decode, read_header, reason
 
 
-def read_examples(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> tuple[list[str], np.ndarray]:
-    """Names [N] and examples [N, *shape] of a file, or of all files directly in a folder.
+def read_examples(
+    path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: str | None = None, background: str = BACKGROUND
+) -> tuple[list[str], np.ndarray]:
+    """Names [N] and examples [N, *shape] of a file, or of all files directly in a folder that are not hidden.
 
-    An image file is read as gray or RGB, as C says, and its 256 values become `num_levels` levels; an array contains
+    An image file is read as for training: upright, gray or RGB as C says, of 8 or 16 bits, with its range of values
+    mapped to `num_levels` levels, and resized to `shape` by the rule `resize`, if there is one. An array contains
     levels, or floats if `num_levels` is 0, as [N, *shape] or as one example of that shape.
     Errors: ValueError that names a file that is missing, unreadable, or of another shape or type.
     """
     names, examples = [], []
     for file in _files(path):
         is_array = file.suffix.lower() in ARRAY_SUFFIXES
-        found = _levels(file, shape, num_levels) if is_array else _image(file, shape, num_levels)
+        found = _levels(file, shape, num_levels) if is_array else _image(file, shape, num_levels, resize, background)
         names += [file.stem] if len(found) == 1 else [f"{file.stem} {i}" for i in range(len(found))]
         examples.append(found)
     return names, np.concatenate(examples)
@@ -48,7 +50,9 @@ def read_mask(path: pathlib.Path, shape: Sequence[int]) -> np.ndarray:
     sides = tuple(shape[:-1]) or tuple(shape)
     if not path.is_file():
         raise ValueError(f"the mask {path} does not exist.")
-    values = read_array(path) if path.suffix.lower() in ARRAY_SUFFIXES else _pixels(path, 1)[..., 0]
+    values = (
+        read_array(path) if path.suffix.lower() in ARRAY_SUFFIXES else _pixels(path, 1, None, None, "black")[..., 0]
+    )
     if len(shape) > 1 and values.shape == sides:
         values = values[..., None]
     if values.shape not in (tuple(shape), (*shape[:-1], 1) if len(shape) > 1 else sides):
@@ -62,37 +66,47 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
         return [path]
     if not path.is_dir():
         raise ValueError(f"the input {path} does not exist; give an image, an .npy or .npz file, or a folder of them.")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES)
+    shown = (file for file in path.iterdir() if not file.name.startswith("."))
+    files = sorted(file for file in shown if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES)
     if not files:
         raise ValueError(f"the folder {path} has no {', '.join(SUFFIXES + ARRAY_SUFFIXES)} file.")
     return files
 
 
-def _image(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:
+def _image(
+    path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: str | None, background: str
+) -> np.ndarray:
     """One example [1, *shape] of an image file."""
     if not num_levels or len(shape) != 3:
         raise ValueError(f"{path} is an image, but the data are not images with levels; give .npy or .npz.")
-    pixels = _pixels(path, shape[-1])
+    pixels = _pixels(path, shape[-1], (shape[0], shape[1]) if resize else None, resize, background)
     if pixels.shape != tuple(shape):
         height, width, _ = pixels.shape
         raise ValueError(
-            f"{path} is {height}x{width}, but images of {shape[0]}x{shape[1]} are needed; resize it first."
+            f"{path} is {height}x{width}, but images of {shape[0]}x{shape[1]} are needed; resize it first, or set "
+            "config.data.resize to crop or stretch."
         )
-    return np.round(pixels.astype(np.float32) * ((num_levels - 1) / 255)).astype(_dtype(num_levels))[None]
+    factor = (num_levels - 1) / np.iinfo(pixels.dtype).max
+    return np.round(pixels.astype(np.float32) * factor).astype(_dtype(num_levels))[None]
 
 
-def _pixels(path: pathlib.Path, channels: int) -> np.ndarray:
-    """The pixels [H, W, channels] uint8 of an image file."""
+def _pixels(
+    path: pathlib.Path, channels: int, size: tuple[int, int] | None, resize: str | None, background: str
+) -> np.ndarray:
+    """The pixels [H, W, channels] uint8 or uint16 of an image file, in its own size unless it is resized."""
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path} is not a file that can be read; use {', '.join(SUFFIXES + ARRAY_SUFFIXES)}.")
     if channels not in (1, 3):
         raise ValueError(f"{path} is an image, with 1 or 3 channels, but {channels} are needed; use .npy or .npz.")
     try:
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert("L" if channels == 1 else "RGB"))
+        with path.open("rb") as raw:
+            header = read_header(raw)
+            height, width = size or (header.height, header.width)
+            stored = 1 if header.dtype == "uint16" else channels
+            pixels = decode(raw, Format(height, width, stored, header.dtype, resize, background))
     except ERRORS as error:
         raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
-    return pixels.reshape(*pixels.shape[:2], channels)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
 
 
 def _levels(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:

@@ -85,7 +85,10 @@ def images(system: "Diffusion", request: Input) -> tuple[list[str], np.ndarray]:
     if not given.startswith(TEST):
         if not system.spec.num_levels:
             return _values(system, pathlib.Path(given))
-        return read_examples(pathlib.Path(given), system.spec.shape, system.spec.num_levels)
+        data = system.config.data
+        return read_examples(
+            pathlib.Path(given), system.spec.shape, system.spec.num_levels, data.resize, data.background
+        )
     try:
         indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
     except ValueError:
