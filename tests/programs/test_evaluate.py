@@ -83,8 +83,8 @@ def test_wall_time_is_beside_the_report_and_the_overview_follows_it(run, capsys)
 
 
 def test_warnings_are_told_once_and_the_best_of_several_and_what_is_a_deviation(tmp_path, monkeypatch, capsys, caplog):
-    def written(run, number, state, directory, worker):
-        evaluated(directory.parent, number, bits=False)
+    def written(run, restored, directory, worker):
+        evaluated(directory.parent, restored.number, bits=False)
         return directory / "report.json"
 
     config = loss_only()
@@ -92,12 +92,13 @@ def test_warnings_are_told_once_and_the_best_of_several_and_what_is_a_deviation(
     kept = types.SimpleNamespace(
         numbers=lambda: [1, 2],
         config=lambda number: default.to_json(config),
-        restore=lambda number, state: None,
         close=lambda: None,
     )
     monkeypatch.setattr(evaluate, "Checkpoints", lambda folder: kept)
     monkeypatch.setattr(evaluate, "evaluate_checkpoint", written)
-    run_lib.evaluate(types.SimpleNamespace(workdir=tmp_path, config=config, abstract_state=lambda: None))
+    monkeypatch.setattr(restore_run, "restore", lambda workdir, number, sharding: restore_run.Restored(number, 0, {}))
+    devices = types.SimpleNamespace(replicated=None)
+    run_lib.evaluate(types.SimpleNamespace(workdir=tmp_path, config=config, devices=devices))
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["FID compares <few> samples", "750 <halves> are few"]
     said = capsys.readouterr().out
