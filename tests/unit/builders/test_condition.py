@@ -12,6 +12,8 @@ from configs.conditions import Condition, parse
 from data.fields import Field, labeled
 from data.spec import DataSpec
 from tests.support.configs import load
+from tests.support.flags import flags_of_main
+from tests.support.paths import ROOT
 
 FIELDS = DataSpec(
     labeled(Field((5,)))
@@ -43,6 +45,18 @@ def test_a_setting_of_another_form_is_refused_before_anything_is_built(text):
     config = config_of(text)
     with pytest.raises(ValueError, match=r"config.model.conditions has .* a condition must be of the form NAME:ENTRY"):
         default.validate(config)
+
+
+# ml_collections reads a config file in a way that Python 3.12 will not have.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("conditions", [("attributes:add:0.1",), ("attributes:add:0.1", "mask[8,8,1]/2:concat"), ()])
+def test_a_command_line_sets_them_as_a_sweep_writes_them(conditions, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = ["--mode=train", "--config=configs/vp/smoke.py", f"--config.model.conditions={conditions}"]
+    own = flags_of_main(words)
+    own(["main.py", *words])
+    assert own.config.model.conditions == conditions
+    default.validate(own.config)
 
 
 def test_the_shapes_are_those_of_the_data():
