@@ -33,6 +33,8 @@ def inspect(config: ConfigDict, workdir: pathlib.Path | None = None) -> dict[str
     """
     default.validate(config)
     train, test = data.unchecked(config, "train"), data.unchecked(config, "test")
+    for start in range(0, len(test), BATCH):  # what is wrong with an example is said now, not in an evaluation
+        test.fetch(np.arange(start, min(start + BATCH, len(test))))
     statistics = {"dataset": config.data.dataset, **describe(train, config), "num_test": len(test)}
     if workdir is not None:
         chosen = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(int)

@@ -15,8 +15,8 @@ import numpy as np
 
 from core.files import read_json, write_json
 from data.pipeline import eval_batch, num_rounds
+from data.readers.samples import read_batches
 from data.stock import Source
-from evaluation import sample_files
 from evaluation.features.base import Extractor
 from evaluation.features.files import content_hash, gather, spool
 from evaluation.metrics import reference, table
@@ -114,12 +114,18 @@ def of_files(run: Run, samples: pathlib.Path, stats: pathlib.Path | None) -> dic
 
 
 def read_levels(run: Run, path: pathlib.Path) -> Iterator[np.ndarray]:
-    """Batches of samples from files, as levels of the data set; the 256 values of image files are rescaled to them."""
-    scale = (run.spec.num_levels - 1) / 255 if path.is_dir() else 1
-    for images in sample_files.read_batches(path, run.config.eval.batch_size):
-        if images.shape[1:] != run.spec.shape:
-            raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {run.spec.shape}.")
-        yield np.round(images * scale).astype(np.uint8)
+    """Batches of samples from files, as levels of the data set; the range of image files is rescaled to them."""
+    spec = run.spec
+    if not spec.num_levels:
+        raise ValueError(
+            f"{path} has levels, but {run.config.data.dataset} has floats without levels, with which they cannot be "
+            "compared; give data and samples on one scale."
+        )
+    for images in read_batches(path, run.config.eval.batch_size):
+        if images.shape[1:] != spec.shape:
+            raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {spec.shape}.")
+        scale = (spec.num_levels - 1) / np.iinfo(images.dtype).max if path.is_dir() else 1
+        yield np.round(images * scale).astype(spec.dtype)
 
 
 def reference_folder(run: Run, folder: pathlib.Path, extractor: Extractor) -> pathlib.Path:

@@ -16,9 +16,9 @@ import run_lib
 from configs import default
 from core.errors import RunError
 from core.files import STALE_SECONDS, remove_stale
+from data.readers.samples import read_batches
 from evaluation.metrics import table
 from evaluation.rounds import run_task
-from evaluation.sample_files import read_batches
 from evaluation.tasks.samples import samples_task
 from programs import evaluate, metrics, restore_run
 from tests.support.configs import load

@@ -69,6 +69,14 @@ def test_every_field_is_shown_with_its_range_and_an_example(tmp_path):
     assert stored[2]["example"] == [0, 1] and stored[3]["class_names"] == ["cat", "dog"]
 
 
+def test_examples_of_the_test_split_are_read_too(tmp_path):
+    values = np.zeros((20, 3), np.float32)
+    values[10] = np.nan  # every tenth is a test example
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(ValueError, match="row 10 of .*x.npy has the value nan"):
+        inspect.inspect(config_of(f"npy:{tmp_path}/x.npy"))
+
+
 def test_floats_are_scaled_to_zero_mean_and_unit_deviation(tmp_path):
     series = np.random.default_rng(0).normal(3, 20, (50, 9, 1))
     np.save(tmp_path / "x.npy", series)

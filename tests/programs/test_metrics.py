@@ -105,6 +105,16 @@ def test_features_that_cannot_be_had_are_told_in_one_sentence(tmp_path, settings
     assert "\n" not in str(error.value)
 
 
+def test_samples_with_levels_are_not_compared_with_floats(tmp_path):
+    np.savez(tmp_path / "samples.npz", np.zeros((4, 2), np.uint8))
+    spec = types.SimpleNamespace(num_levels=0, shape=(2,), dtype="float32")
+    run = types.SimpleNamespace(spec=spec, config=compared())
+    with pytest.raises(
+        ValueError, match=r"samples.npz has levels, but synthetic has floats .*; give data and samples on"
+    ):
+        next(metrics.read_levels(run, tmp_path / "samples.npz"))
+
+
 def test_metrics_need_samples(tmp_path):
     config = compared(enable_metrics=True, enable_sampling=False)
     with pytest.raises(ValueError, match="but the evaluations are none; set config.eval.enable_sampling = True"):

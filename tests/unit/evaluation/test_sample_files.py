@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.sample_files import read_batches, write_npz, write_png_folder
+from data.readers.samples import read_batches
+from evaluation.sample_files import write_npz, write_png_folder
 
 
 def images(num=7, channels=3):
@@ -95,6 +96,21 @@ def test_a_folder_of_images_is_read_in_the_order_of_their_paths(tmp_path):
     (read,) = read_batches(tmp_path, 10)
     assert read.shape == (3, 5, 6, 3)
     np.testing.assert_array_equal(read[:2], x[[1, 0]])  # JPEG changes pixels
+
+
+def test_samples_are_read_as_training_images_are(tmp_path):
+    x, exif = images(1)[0], Image.Exif()
+    exif[0x0112] = 6  # its rows are columns
+    Image.fromarray(np.rot90(x)).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(x).save(tmp_path / "b.webp", lossless=True)
+    Image.fromarray(np.dstack([x, np.zeros(x.shape[:2], np.uint8)])).save(tmp_path / "c.png")
+    (tmp_path / "._a.png").write_bytes(b"left by another system")
+    (read,) = read_batches(tmp_path, 10)
+    np.testing.assert_array_equal(read, [x, x, np.full_like(x, 255)])
+    deep = np.arange(30, dtype=np.uint16).reshape(5, 6) * 2000
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(deep).save(tmp_path / "deep" / "a.png")
+    np.testing.assert_array_equal(next(read_batches(tmp_path / "deep", 2))[0, ..., 0], deep)
 
 
 def test_a_folder_that_fails_half_way_leaves_nothing(tmp_path):
