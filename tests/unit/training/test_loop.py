@@ -57,8 +57,17 @@ def source_of(values, fetch=None):
 
 
 def objective(variables, keys, batch, dropout_key, step):
+    """A loss, and as a collection the number and the sum of the examples that were trained on."""
     noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
-    return Terms({"error": jnp.sum((batch["x"] * variables["params"]["a"][None] - noise) ** 2, axis=1)})
+    loss = jnp.sum((batch["x"] * variables["params"]["a"][None] - noise) ** 2, axis=1)
+    seen = variables["seen"]
+    after = {"count": seen["count"] + len(keys), "sum": seen["sum"] + batch["x"].sum(axis=0)}
+    return Terms({"error": loss}, {}, {"seen": after})
+
+
+def first_state():
+    seen = {"count": jnp.int32(0), "sum": jnp.zeros(3)}
+    return initial_state({"params": {"a": jnp.zeros(3)}, "seen": seen}, TX)
 
 
 class After(StopRequest):
@@ -89,8 +98,7 @@ def train(path, source=source_of(VALUES), stop=None, snapshot=None, num_devices=
     )
 
     def initial():
-        state = initial_state({"params": {"a": jnp.zeros(3)}}, TX)
-        return jax.device_put(state, devices.replicated)
+        return jax.device_put(first_state(), devices.replicated)
 
     with open_workdir(path) as workdir:
 
@@ -113,12 +121,17 @@ def metrics(path):
     return [{k: v for k, v in line.items() if not k.endswith("_per_second")} for line in lines]
 
 
-def newest(path):
+def newest_state(path):
     store = Checkpoints(path / "checkpoints-meta")
     number = store.numbers()[-1]
-    state = store.restore(number, jax.device_put(initial_state({"params": {"a": jnp.zeros(3)}}, TX), jax.devices()[0]))
+    state = store.restore(number, jax.device_put(first_state(), jax.devices()[0]))
     notes = store.notes(number)
     store.close()
+    return number, state, notes
+
+
+def newest(path):
+    number, state, notes = newest_state(path)
     return number, checksums(state), notes
 
 
@@ -186,6 +199,8 @@ def test_the_policy_decides_what_follows_a_loss_that_is_not_finite(tmp_path, cap
         train(tmp_path, source, on_nonfinite=policy, eval_freq=0)
         assert [(line["step"], line["skipped"]) for line in metrics(tmp_path)] == [(5, 0.0), (10, 1.0), (15, 0.0)]
         assert newest(tmp_path)[2]["bad_steps"] == [8]
+        seen = newest_state(tmp_path)[1].collections["seen"]
+        assert int(seen["count"]) == 14 * BATCH and np.isfinite(seen["sum"]).all()  # without the bad batch
         assert ("rolled back to step 5; the batch of step 8 is left out" in caplog.text) == (policy == "rollback")
     listed = " ".join(map(str, examples))
     assert (
