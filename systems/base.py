@@ -32,7 +32,8 @@ from systems.requests.base import RequestTask
 from systems.requests.generate import UNCONDITIONAL
 from training.objectives.base import Batch, Objective, Variables, check_terms, weighted
 
-Evaluation = Callable[[int, Any], Task]  # (number of the checkpoint, its averaged variables) -> task
+# (number of the checkpoint, its averaged variables; None where no round is to be computed) -> task
+Evaluation = Callable[[int, Any], Task]
 FetchBatches = Callable[[int], Iterable[Mapping[str, np.ndarray]]]  # number -> batches
 Generate = Callable[[Variables, Array, Asked], dict[str, Array]]
 
@@ -188,16 +189,18 @@ class System(abc.ABC):
             sorted(jax.eval_shape(self.evaluation_loss, variables, keys, self.spec.zeros(size)).keys() - {"loss"})
         )
 
-    def loss_task(self, number: int, variables: Variables) -> Task:
+    def loss_task(self, number: int, variables: Variables | None) -> Task:
         """The training loss of each test example, at a time and noise of its own."""
         key = fold_in(self.key, RunKey.LOSS)
 
         def losses(batch: dict[str, Any]) -> dict[str, Array]:
+            assert variables is not None
             return self.evaluation_loss(variables, keys_at(key, batch["index"]), self.on_devices(batch))
 
-        return loss_task(*self.batches(self.context.splits.test), losses, terms=self.loss_names(variables))
+        terms = () if variables is None else self.loss_names(variables)
+        return loss_task(*self.batches(self.context.splits.test), losses, terms=terms)
 
-    def samples_task(self, number: int, variables: Variables) -> Task:
+    def samples_task(self, number: int, variables: Variables | None) -> Task:
         """Samples 0 ... eval.num_samples - 1 of a checkpoint, of a system that generates samples."""
         settings = self.config.eval
         size = self.devices.round_up(min(settings.batch_size, settings.num_samples))
@@ -205,6 +208,7 @@ class System(abc.ABC):
         generate = self.generate
 
         def sample(start: int, count: int) -> dict[str, np.ndarray]:
+            assert variables is not None
             keys, labels = self.sample_keys(number, start, count), self.labels(start, count)
             return jax.device_get(generate(variables, keys, labels))
 

@@ -44,9 +44,11 @@ class Classifier(nn.Module):
     num_labels: int
 
     @nn.compact
-    def __call__(self, x: Array, time: Array, cond: Any = None, *, train: bool = False) -> Array:
+    def __call__(self, x: Array, time: Array, cond: Any = None, *, train: bool = False, features: bool = False) -> Any:
         vectors = jnp.concatenate([x.reshape(len(x), -1), jnp.log(time)[:, None]], axis=-1)
-        return nn.Dense(self.num_labels)(nn.relu(nn.Dense(self.nf)(vectors)))
+        hidden = nn.relu(nn.Dense(self.nf)(vectors))
+        logits = nn.Dense(self.num_labels)(hidden)
+        return {"features": hidden, "logits": logits} if features else logits
 
 
 def make(config: ConfigDict, process: SDE) -> Perceptron:

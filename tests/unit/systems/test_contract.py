@@ -127,7 +127,7 @@ def test_values_come_back_from_the_units_of_the_model(subject):
 
 def test_every_evaluation_summarizes_and_every_column_is_shown(subject, tmp_path):
     system, results, columns = subject.system, {}, []
-    assert set(system.enabled) == set(system.evaluations)
+    assert system.enabled and set(system.enabled) <= set(system.evaluations)
     for name, evaluation in system.evaluations.items():
         evaluation(0, None)  # making a task computes nothing
         task = evaluation(1, subject.state.averaged_variables)
