@@ -15,7 +15,7 @@ from builders.shape import data_shape
 from configs import default
 from configs.vp import smoke
 from corruption.predictions import from_score
-from programs import inspect
+from programs import inspect, restore_run
 from programs.run import Run
 from tests.support import perceptron
 from tests.support.configs import load
@@ -96,6 +96,35 @@ def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
         estimate = results["nats_per_dim"]
         assert 1.0 < estimate["mean"] < 12 and "bits_per_dim" not in results
     assert estimate["num_examples"] == NUM // 10 and estimate["num_nonfinite"] == 0
+
+
+def test_all_fields_reach_the_objective_and_the_checkpoint(tmp_path):
+    """In training, in the test loss, and in the evaluation of the loss."""
+    case = Case((9,), "uint16", network="mlp")
+    config = config_of(case, tmp_path / "x.npz")
+    further = {
+        "tokens": np.arange(NUM * 3).reshape(NUM, 3),
+        "age": np.linspace(0, 1, NUM),
+        "mask": np.ones((NUM, 9), bool),
+    }
+    np.savez(tmp_path / "x.npz", x=values(case), **further)
+    config.model.name = case.network
+    config.training.update(n_iters=2, log_freq=1, snapshot_freq=2, eval_freq=2, snapshot_sampling=False)
+    config.eval.update(tasks=("loss",), begin_ckpt=1, end_ckpt=1)
+    run, seen = Run(config, str(tmp_path / "run"), jax.devices()[:1]), []
+    objective = run.system.objective
+
+    def recorded(variables, keys, batch, dropout_key, step):
+        seen.append(({name: (a.dtype.name, a.shape[1:]) for name, a in batch.items()}, dropout_key is not None))
+        return objective(variables, keys, batch, dropout_key, step)
+
+    run.system.objective = recorded
+    run_lib.train(run)
+    run_lib.evaluate(run)
+    fields = {name: (field.dtype, field.shape) for name, field in run.train.fields.items()}
+    assert fields.keys() == {"x", "label", *further} and {training for _, training in seen} == {True, False}
+    assert all(fields.items() <= found.items() for found, _ in seen)
+    assert restore_run.spec_of(tmp_path / "run") == run.spec and run.spec.fields == run.train.fields
 
 
 def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):
