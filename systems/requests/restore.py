@@ -14,7 +14,9 @@ from builders import inverse
 from core.arrays import Array
 from core.keys import RestorationKey, RunKey, fold_in, keys_at
 from data.readers.inputs import read_array, read_examples, read_mask
+from evaluation.metrics.base import Ensembles, Pairs
 from evaluation.metrics.psnr import psnr_db
+from evaluation.metrics.table import measure
 from reports.sheets import sample_grid
 from sampling.inverse.operators.base import LinearOperator, is_complex, observe
 from systems.requests.base import (
@@ -169,11 +171,22 @@ def _assessed(
         figures["psnr_samples_db"] = each.reshape(N, S).mean(1)
         figures[f"psnr_{entry.baseline.name.replace(' ', '_')}_db"] = psnr_db(baseline, truth, span)
         figures = figures | {f"{k}_over_images": float(np.mean(v)) for k, v in figures.items() if k.startswith("psnr")}
+        figures["metrics"] = _quality(values, truth, span)
         arrays["input"] = truth
         if span is not None:
             figures["value_range"] = span
     figures["names"] = problem.names
     return SampleResult(_table(system, truth, measured, values, mean, deviation), arrays, figures)
+
+
+def _quality(samples: np.ndarray, truth: np.ndarray, span: float | None) -> dict[str, Any]:
+    """Metrics of the mean of samples [N, S, ...], and of them all, over the examples; none if some are not finite."""
+    if not np.isfinite(samples).all():
+        return {}
+    pairs, ensembles = Pairs(samples.mean(1), truth, span), Ensembles(samples, truth)
+    names = ("psnr", *(("ssim",) if truth.ndim > 2 else ()), *(("crps",) if samples.shape[1] > 1 else ()))
+    estimates = measure(pairs=pairs, ensembles=ensembles, names=names)
+    return {name: estimate.to_dict() for name, estimate in estimates.items()}
 
 
 def _values(system: "Diffusion", x: np.ndarray) -> np.ndarray:

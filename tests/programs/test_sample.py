@@ -86,6 +86,9 @@ def test_samples_explain_what_was_measured(plain, tmp_path, task):
     assert results["num_evals"] == 7 and results["names"] == ["test 0", "test 1", "test 2"]
     psnr = {key for key in results if key.startswith("psnr")}
     assert len(psnr) == 6 and all(np.isfinite(results[key]).all() for key in psnr)
+    metrics = results["metrics"]
+    assert metrics["psnr"]["value"] == pytest.approx(results["psnr_mean_db_over_images"])
+    assert set(metrics) == {"psnr", "ssim", "crps"} and all(found["num_examples"] == 3 for found in metrics.values())
     if task != "deblur":  # that of a narrow blur is one image
         assert arrays["deviation"].max() > 0.01  # several samples of what is not known
     with Image.open(tmp_path / "out" / "samples.png") as picture:
