@@ -30,7 +30,7 @@ class Stages:
         """The runs of the stages `names`, by name. Errors: ValueError for a stage that is not given or not used."""
         for name in self.given:
             if name not in names:
-                hint = f"the nearest is {nearest(name, names)!r}" if names else "it has none"
+                hint = f"the nearest is {nearest(name, names)!r}" if names else "leave it out"
                 raise ValueError(f"config.{KEY} names the stage {name!r}, which the system does not have; {hint}.")
         self.runs = {name: self._open(name) for name in names}
         return self.runs
