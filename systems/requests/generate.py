@@ -95,8 +95,8 @@ def _get_classes(system: "Diffusion") -> str:
         )
     return (
         f"train again, in another --workdir, with --config.model.num_labels={num}, the classes of {dataset}, or train "
-        "a classifier (model.name = 'wideresnet') and sample with --config.sampling.guidance=classifier and its folder "
-        "as --config.sampling.guide_workdir"
+        "a classifier (config.system = 'classifier') and sample with --config.sampling.guidance=classifier and its "
+        "folder as --config.sampling.guide_workdir"
     )
 
 

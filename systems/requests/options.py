@@ -62,7 +62,12 @@ def _read(flag: str, text: str, hint: Any) -> Any:
             return None
         (hint,) = (each for each in typing.get_args(hint) if each is not types.NoneType)
     several = typing.get_origin(hint) is tuple
-    words, reader = READERS[typing.get_args(hint)[0] if several else hint]
+    kind = typing.get_args(hint)[0] if several else hint
+    if kind not in READERS:
+        raise TypeError(
+            f"The option --{flag} is declared as {hint}; use int, float, bool, str, Path or a tuple of one."
+        )
+    words, reader = READERS[kind]
     try:
         return tuple(reader(part) for part in text.split(",") if part) if several else reader(text)
     except (KeyError, ValueError):
