@@ -17,12 +17,14 @@ from builders import data
 from builders.process import make_sde
 from configs import default
 from core.files import write_json
+from data.shapes import KINDS
 from data.source import Source
 from reports.sheets import sample_grid, write_png
 
 PAIRS = 2000  # examples whose pairwise distances are computed (Song and Ermon 2020, technique 1)
 BATCH = 256  # other examples in memory at a time
 SHOWN, SHOWN_VALUES = 64, 4  # examples in the grid; values of the example of a field
+CHANNELS, MIN_SIDE = (1, 3, 4), 8  # of images, for hints
 STATISTICS, GRID = "inspect/data.json", "inspect/examples.png"  # files in the workdir
 
 
@@ -126,10 +128,11 @@ def suggest(statistics: dict[str, Any], config: ConfigDict) -> dict[str, Any]:
 
 def table(statistics: dict[str, Any]) -> str:
     """The statistics as text, and the suggested settings as flags."""
+    shape = statistics["shape"]
     rows = {
         "data set": statistics["dataset"],
         "examples": f"{statistics['num_train']:,} in the train split, {statistics['num_test']:,} in the test split",
-        "shape": " x ".join(map(str, statistics["shape"])) + f"  {statistics['dtype']}",
+        "shape": " x ".join(map(str, shape)) + f"  {statistics['dtype']}, {KINDS.get(len(shape), 'of another kind')}",
         "levels": statistics["num_levels"] or "none: floats",
         "classes": statistics["num_classes"] or "none",
         "mean": f"{statistics['mean']:.6g}",
@@ -142,7 +145,21 @@ def table(statistics: dict[str, Any]) -> str:
         for key, value in statistics["suggested"].items()
     )
     shown = [f"{name:<20}{value}" for name, value in rows.items()]
-    return "\n".join([*shown, "fields", *_table_of_fields(statistics["fields"]), "suggested settings", flags])
+    notes = [f"note: {hint}" for hint in hints(statistics)]
+    return "\n".join([*shown, *notes, "fields", *_table_of_fields(statistics["fields"]), "suggested settings", flags])
+
+
+def hints(statistics: dict[str, Any]) -> list[str]:
+    """What looks like another order of axes or another scale than was meant, with what to do about it."""
+    shape, found = statistics["shape"], []
+    if len(shape) == 3 and shape[0] in CHANNELS and shape[-1] not in CHANNELS:
+        found.append(f"{shape} looks like (C, H, W), but images are (H, W, C); transpose the array to [N, H, W, C].")
+    if len(shape) == 2 and min(shape) >= MIN_SIDE:
+        sides = ",".join(map(str, shape))
+        found.append(f'{shape} is read as a series; for gray images, add "--config.data.shape=({sides},1)".')
+    if not statistics["num_levels"] and statistics["minimum"] >= 0 and 2 < statistics["maximum"] <= 255:
+        found.append(f"floats from 0 to {statistics['maximum']:g} may be levels; give them as uint8 if they are.")
+    return found
 
 
 def _table_of_fields(fields: Sequence[dict[str, Any]]) -> list[str]:

@@ -5,6 +5,7 @@ A function has the import path `package.module:function`; it takes the split, tr
 
 import difflib
 import functools
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -27,13 +28,13 @@ FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
 
 
 def is_own(dataset: str) -> bool:
-    """Whether a data set is given as a form and a path, or as an import path."""
-    return ":" in dataset
+    """Whether a data set is given as a form and a path, as a path alone, or as an import path."""
+    return ":" in dataset or "/" in dataset
 
 
 def open_own(dataset: str, split: str, reading: Reading) -> Source:
     """The split train or test. Errors: ValueError, FileNotFoundError, one sentence that names the file."""
-    form, _, path = dataset.partition(":")
+    form, _, path = dataset.partition(":") if ":" in dataset else (_form_of(dataset), "", dataset)
     if _is_function(form, path):
         return _returned(import_object("config.data.dataset =", dataset, "function"), dataset, _checked(dataset, split))
     if form.lower() not in FORMS or not path:
@@ -43,6 +44,12 @@ def open_own(dataset: str, split: str, reading: Reading) -> Source:
             "package.module:function, or a data set by its name."
         )
     return FORMS[form.lower()](path, _checked(dataset, split), reading)
+
+
+def _form_of(path: str) -> str:
+    """The form of a path that is given alone: by its ending, otherwise a folder."""
+    ending = pathlib.PurePath(path).suffix.lower().removeprefix(".")
+    return ending if ending in ("zip", "npy", "npz") else "folder"
 
 
 def _checked(dataset: str, split: str) -> str:

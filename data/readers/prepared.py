@@ -66,6 +66,7 @@ def open_tfds(given: str, split: str, reading: Reading) -> Source:
 
 def records_of(name: str, split: str, data_dir: str | None) -> Any:
     """The records of a split. Errors: FileNotFoundError, with the command, for a data set that is not prepared."""
+    archive = "; or give its own archive: --config.data.dataset=cifar10:PATH" if name == "cifar10" else ""
     import tensorflow_datasets as tfds  # slow to import, and only these data sets need it
 
     builder = _builder(name, data_dir)
@@ -77,7 +78,7 @@ def records_of(name: str, split: str, data_dir: str | None) -> Any:
         root = pathlib.Path(builder.data_dir).parents[name.count("/") + 1]
         raise FileNotFoundError(
             f"no copy of {name} prepared as array_record was found in {root}; with tensorflow-cpu installed, "
-            f"`tfds build {name} --file_format array_record --data_dir {root}` prepares it"
+            f"`tfds build {name} --file_format array_record --data_dir {root}` prepares it{archive}"
         ) from error
 
 

@@ -69,6 +69,27 @@ def test_every_field_is_shown_with_its_range_and_an_example(tmp_path):
     assert stored[2]["example"] == [0, 1] and stored[3]["class_names"] == ["cat", "dog"]
 
 
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        (np.zeros((20, 3, 16, 16), np.uint8), r"(3, 16, 16) looks like (C, H, W), but images are (H, W, C); transpose"),
+        (
+            np.zeros((20, 28, 28), np.uint8),
+            '(28, 28) is read as a series; for gray images, add "--config.data.shape=(28,28,1)".',
+        ),
+        (np.linspace(0, 255, 20 * 12).reshape(20, 2, 2, 3), "floats from 0 to 255 may be levels; give them as uint8"),
+        (np.zeros((20, 16, 16, 3), np.uint8), None),
+        (np.random.default_rng(0).normal(size=(20, 64, 2)), None),
+        (np.random.default_rng(0).random((20, 8, 8, 3)), None),
+    ],
+)
+def test_what_looks_like_other_axes_or_another_scale_is_hinted_at(tmp_path, values, hint):
+    np.save(tmp_path / "x.npy", values)
+    statistics = inspect.inspect(config_of(f"npy:{tmp_path}/x.npy", test_every=0))
+    notes = [line for line in inspect.table(statistics).splitlines() if line.startswith("note: ")]
+    assert len(notes) == (hint is not None) and all(hint in note for note in notes)
+
+
 def test_examples_of_the_test_split_are_read_too(tmp_path):
     values = np.zeros((20, 3), np.float32)
     values[10] = np.nan  # every tenth is a test example

@@ -28,6 +28,15 @@ def test_the_order_is_that_of_one_process_and_resuming_reads_nothing_earlier(tmp
                 np.testing.assert_array_equal(joined, expected[step][name])
 
 
+def test_a_path_alone_is_a_folder_or_what_its_ending_says(tmp_path, folder):
+    np.save(tmp_path / "x.npy", np.zeros((20, 3)))
+    np.savez(tmp_path / "x.npz", x=np.zeros((20, 4)))
+    assert len(opened(str(folder), test_every=0)) == 12
+    assert [opened(f"{tmp_path}/x.{form}").shape for form in ("npy", "npz")] == [(3,), (4,)]
+    with pytest.raises(FileNotFoundError, match="the folder .*nowhere does not exist"):
+        opened(f"{tmp_path}/nowhere")
+
+
 def write(path, content=b""):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)

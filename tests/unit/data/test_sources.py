@@ -186,6 +186,8 @@ def test_a_data_set_that_is_not_prepared_says_where_and_how(tmp_path):
         sources.load("LSUN", "train", str(tmp_path), category="tower")
     assert f"no copy of lsun/tower prepared as array_record was found in {tmp_path};" in str(error.value)
     assert f"`tfds build lsun/tower --file_format array_record --data_dir {tmp_path}`" in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r"prepares it; or give its own archive: .*dataset=cifar10:PATH"):
+        sources.load("CIFAR10", "train", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="set data_dir to where the images are"):
         sources.load("FFHQ", "train", str(tmp_path))
 
