@@ -29,7 +29,12 @@ def write_crops(folder: pathlib.Path, num: int = NUM, seed: int = 0) -> None:
         crop.save(folder / f"{index:04d}.{'jpg' if index // 2 % 2 else 'png'}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Writes them into the folder that the command names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=pathlib.Path)
     write_crops(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()
