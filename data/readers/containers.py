@@ -5,12 +5,12 @@ import functools
 import io
 import os
 import pathlib
-import stat
 import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from data import images
+from data.readers.notices import warn_once
 
 
 class Entry(NamedTuple):
@@ -37,9 +37,11 @@ class Folder:
             ]
             for name in names:
                 path = here / name
-                info = path.stat() if path.exists() else path.lstat()  # a link to nothing fails when it is read
-                if stat.S_ISREG(info.st_mode) or not path.exists():
+                if path.is_file():
+                    info = path.stat()
                     yield Entry(path.relative_to(self.root).as_posix(), info.st_size, info.st_mtime_ns)
+                elif path.is_symlink():
+                    warn_once(f"{path} is a link to nothing (left out)")
 
     def folders(self, below: str) -> list[str]:
         """The names of the folders directly below one."""

@@ -79,7 +79,7 @@ def archive(tmp_path, kind, form, **options):
 def forms(tmp_path, folder):
     """{kind: how a source of it is opened}."""
     np.save(tmp_path / "x.npy", ARRAYS["images"])
-    np.savez(tmp_path / "x.npz", x=ARRAYS["series"])
+    np.savez(tmp_path / "x.npz", x=ARRAYS["series"], tokens=np.arange(60).reshape(20, 3))
     return {
         "folder": lambda: opened(f"folder:{folder}"),
         "records": lambda: opened(f"folder:{folder}", cache_dir=str(tmp_path / "cache")),

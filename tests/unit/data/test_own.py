@@ -23,7 +23,7 @@ def test_the_order_is_that_of_one_process_and_resuming_reads_nothing_earlier(tmp
     for count in (2, 4):
         parts = [batches_of(source, 2, process_index=index, process_count=count) for index in range(count)]
         for step in range(2):
-            for name in ("x", "label"):
+            for name in source.fields:
                 joined = np.concatenate([part[step][name] for part in parts])
                 np.testing.assert_array_equal(joined, expected[step][name])
 
