@@ -1,8 +1,8 @@
 """A user's own classes and functions, named by an import path `package.module:name`.
 
 Only what the user names is imported: on the command line, in a config file, or in a config made in Python. A path that
-a checkpoint names and the user does not is refused, since whoever wrote the checkpoint could name any function there
-is, such as `os:system`. What was named, and by whom, is kept for the life of the process.
+a checkpoint names and the user does not is refused, since its author could name any function there is, such as
+`os:system`. What was named, and by whom, is kept for the life of the process.
 """
 
 import importlib

@@ -41,8 +41,7 @@ def pigdm(
         x0 <- x0 + (std^2 / m) J^T A^T (r^2 A A^T + noise_std^2)^-1 e      "isotropic"
         x0 <- x0 + (std^2 / m) J^T A^T (A C A^T + noise_std^2)^-1 e        "jacobian": exact for a Gaussian prior
 
-    e = y - A x0, and J is that of `pullback`.
-    `covariance`: C, of x_0 given x_t. "isotropic" is r^2 I, for data with variance `prior_variance`. "jacobian" is
+    `covariance`: C, of x_0 given x_t; e = y - A x0, and J is that of `pullback`. "isotropic" is r^2 I, for data with variance `prior_variance`. "jacobian" is
     (std^2 / m) d x0 / d x, the covariance that the prediction itself implies; the linear system is then solved by at
     most `num_iterations` conjugate-gradient iterations per example, each with one product with the Jacobian (a backward
     pass), preconditioned with the isotropic case. Without a `SpectralOperator`, there is no preconditioner, and the
@@ -61,41 +60,38 @@ def pigdm(
     if num_iterations < 1:
         raise ValueError(f"num_iterations = {num_iterations}, but conjugate gradients need at least one.")
 
-    A = measurement(operator, y)
+    A, jacobian = measurement(operator, y), covariance == "jacobian"
 
     def solution(pull: Linear, e: Array, t: Array) -> Array:
         """`u = (A C A^T + noise_std^2)^-1 e`, with the product with J^T, for times [B]."""
         variance = posterior_variance(sde, t, prior_variance)
         gain = None if A.gain is None else A.gain(variance, noise_std**2)
-        if covariance == "isotropic" and gain is not None:
+        if gain is not None and not jacobian:
             return gain * e
 
         def system(u: Array) -> Array:
             v = A.adjoint(u)
-            Cv = (
-                covariance_scale(sde, v, t) * pull(v)
-                if covariance == "jacobian"
-                else broadcast_to_rank(variance, v) * v
-            )
-            return A.measure(Cv) + noise_std**2 * u
+            C = pull(v) * covariance_scale(sde, v, t) if jacobian else v * broadcast_to_rank(variance, v)
+            return A.measure(C) + noise_std**2 * u
 
         return conjugate_gradients(system, e, unchanged if gain is None else lambda e: gain * e, num_iterations)
 
     def wrap_predict(predict: Predict) -> Predict:
         def guided(x: Array, t: Array) -> Gaussian:
             prediction, pull = pullback(predict, x, t)
-            u = solution(pull, A.residual(prediction.x0), t)
-            return corrected(prediction, sde, t, limited(covariance_scale(sde, x, t) * pull(A.adjoint(u))))
+            change = pull(A.adjoint(solution(pull, A.residual(prediction.x0), t))) * covariance_scale(sde, x, t)
+            return corrected(prediction, sde, t, limited(change, limit, prior_variance))
 
         return guided
 
-    def limited(change: Array) -> Array:
-        """`change` [B, ...] of x0, scaled down to `limit`."""
-        largest = limit * math.sqrt(prior_variance * math.prod(change.shape[1:]))
-        norm = jnp.sqrt(inner(change, change))
-        return broadcast_to_rank(jnp.minimum(1.0, largest / jnp.maximum(norm, 1e-30)), change) * change
-
     return Conditioned(wrap_predict=wrap_predict)
+
+
+def limited(change: Array, limit: float, variance: float) -> Array:
+    """`change` [B, ...], scaled down to the norm `limit sqrt(D variance)`."""
+    largest = limit * math.sqrt(variance * math.prod(change.shape[1:]))
+    norm = jnp.sqrt(inner(change, change))
+    return broadcast_to_rank(jnp.minimum(1.0, largest / jnp.maximum(norm, 1e-30)), change) * change
 
 
 def conjugate_gradients(system: Linear, b: Array, precondition: Linear, num_iterations: int) -> Array:
