@@ -44,7 +44,7 @@ def pigdm(
     `covariance`: C, of x_0 given x_t; e = y - A x0, and J is that of `pullback`. "isotropic" is r^2 I, for data with
     variance `prior_variance`. "jacobian" is (std^2 / m) d x0 / d x, the covariance that the prediction itself implies;
     the linear system is then solved by at most `num_iterations` conjugate-gradient iterations per example, each with a
-    backward pass, preconditioned with the isotropic case. Without a `SpectralOperator`, there is no preconditioner, and the
+    backward pass, preconditioned with the isotropic case. Without a `SpectralOperator` there is none, and the
     isotropic case takes as many iterations, without a backward pass; an ill-conditioned A needs more of them.
     `limit`: largest norm of the change of x0, in units of sqrt(D prior_variance), that of the data. With an exact score
     the change stays below 1 on average. The x0 of a network and its derivative are off by many times the data where
