@@ -10,25 +10,26 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jax.typing import ArrayLike
 
-from core.arrays import Array
+from core.arrays import Array, broadcast_to_rank
 from corruption.predictions import Predict
 from sampling.base import Constrain, Samples, Start, begin, keys_of_examples, unconstrained
 from sde.base import SDE
-from sde.flow import SOLVERS, integrate
+from sde.flow import SOLVERS, FlowCoordinates, integrate
 
-Field = Callable[[ArrayLike, Array], Array]  # (t, x) -> dx/dt
+Field = Callable[[ArrayLike, Array], Array]  # (u, y) -> dy/du
 
 
 @dataclasses.dataclass(frozen=True)
 class ProbabilityFlow:
     """Solves the probability-flow ODE from the prior at t = 1 to `eps`; a `Sampler` that supports no constraint.
 
-    dx/dt = drift_coeff(t) x + diffusion(t)^2 noise(x, t) / (2 std(t))
+    dx/dt = drift_coeff(t) x + diffusion(t)^2 noise(x, t) / (2 std(t)), solved in the coordinates (angle) of `sde.flow`
 
     `solver`: one of `sde.flow.SOLVERS`. `per_example`: every example has its own steps and error norm, so it does not
     depend on its batch. Otherwise the norm is taken over the whole batch, and a sample agrees with that of another
     batch only to within the tolerances. Either way predictions are for whole batches.
     `denoise`: return the posterior mean of the data given x at eps (one more prediction).
+    `data_std`: the approximate standard deviation of the data, which affects the steps but not the result.
     `max_steps`: attempted steps. A solve that fails (too many steps, non-finite values) returns NaN: everywhere, or
     with `per_example` for that example only.
     `num_evals` counts every evaluation, of accepted and rejected steps (of the slowest example) and of `denoise`.
@@ -46,6 +47,7 @@ class ProbabilityFlow:
     denoise: bool = False
     solver: str = "dopri5"
     per_example: bool = False
+    data_std: float = 0.5
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
@@ -71,36 +73,30 @@ class ProbabilityFlow:
             begin(self.sde.prior_sample, keys_of_examples(key, shape[0]), shape, start),
             1.0 if start is None else start[1],
         )
-        times = jnp.full((shape[0],), t0, x.dtype)
+        coordinates = FlowCoordinates(self.sde, self.eps, self.data_std, "angle")
+        times = jnp.linspace(t0, self.eps, trajectory + 1 if trajectory > 1 else 2, dtype=x.dtype)
+        ends, y = coordinates.coordinate(times), x / coordinates.scale(times[0])
 
-        def velocity(t: Array, x: Array) -> Array:
-            return self.sde.probability_flow(predict, x, t)
+        def velocity(u: ArrayLike, y: Array) -> Array:
+            return coordinates.velocity(predict, y, u)
 
         if self.per_example:
-            field = _of_each_example(velocity, times, x)
-            states, counts = jax.vmap(lambda x: self._solve(field, x, t0, trajectory), out_axes=(1, 0))(x)
+            field = _of_each_example(velocity, jnp.full((shape[0],), ends[0]), y)
+            states, counts = jax.vmap(lambda y: self._solve(field, y, ends), out_axes=(1, 0))(y)
             num_evals = jnp.max(counts)
         else:
-            states, num_evals = self._solve(lambda t, x: velocity(jnp.full_like(times, t), x), x, t0, trajectory)
+            states, num_evals = self._solve(velocity, y, ends)
+        states = broadcast_to_rank(coordinates.scale(times[1:]), states) * states
         x = states[-1]
         if self.denoise:
             x = predict(x, jnp.full((shape[0],), self.eps, x.dtype)).x0
         return Samples(x, num_evals + int(self.denoise), states.at[-1].set(x) if trajectory else None)
 
-    def _solve(self, field: Field, x: Array, t0: float, trajectory: int) -> tuple[Array, Array]:
-        """States at `trajectory` times, or at eps alone: [max(K, 1), ...]; evaluations. NaN if the solve failed."""
-        times = jnp.linspace(t0, self.eps, trajectory + 1, dtype=x.dtype)[1:] if trajectory > 1 else None
-        return integrate(
-            field,
-            x,
-            t0,
-            self.eps,
-            rtol=self.rtol,
-            atol=self.atol,
-            max_steps=self.max_steps,
-            solver=self.solver,
-            save_at=times,
-        )
+    def _solve(self, field: Field, y: Array, u: Array) -> tuple[Array, Array]:
+        """States at u[1:], from y at u[0]: [K, ...]; evaluations. NaN if the solve failed."""
+        settings: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "max_steps": self.max_steps}
+        save_at = u[1:] if len(u) > 2 else None
+        return integrate(field, y, u[0], u[-1], solver=self.solver, save_at=save_at, **settings)
 
 
 def _of_each_example(velocity: Callable[[Array, Array], Array], t: Array, x: Array) -> Field:

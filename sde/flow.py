@@ -1,18 +1,25 @@
 """The adaptive ODE driver, and coordinates in which the probability flow is nearly straight.
 
-    u = arcsinh(sigma / s),   y = x / a;      sigma = std / mean_coeff,  a^2 = mean_coeff^2 s^2 + std^2
-    dy/du = c (c noise - d x0 / s);                  c = mean_coeff s / a,  d = std / a
+    y = x / a,   a^2 = mean_coeff^2 s^2 + std^2,   sigma = std / mean_coeff,   c = mean_coeff s / a,   d = std / a
+    dy/du = c noise - d x0 / s            u = -arctan(s / sigma)       "angle"
+    dy/du = c (c noise - d x0 / s)        u = arcsinh(sigma / s)       "log_noise"
 
-s is roughly the standard deviation of the data, so that y has about unit variance at every time. A Gaussian with
-standard deviation s does not move at all in these coordinates; only what the network knows beyond that moves. The
-velocity is of order one at both ends, where dx/dt has the factors 1 / std and, for VP, beta. u is sigma / s for small
-sigma and grows as its logarithm for large sigma. Neither the solution of the ODE nor a density depends on s.
+x0 and the noise are the expectations given x, and c noise - d x0 / s is what a `velocity` network predicts
+(`models.parameterizations`). s is roughly the standard deviation of the data, so that y has about unit variance at
+every time. A Gaussian with standard deviation s does not move at all in these coordinates; only what the network knows
+beyond that moves. The ODE has the same form for every SDE, and its velocity is of order one at both ends, where dx/dt
+has the factors 1 / std and, for VP, beta. Neither the solution of the ODE nor a density depends on s.
+
+The angle runs from -pi / 2 for pure data to 0 for pure noise. The other variable is sigma / s for small sigma and grows
+as its logarithm for large sigma. Evaluations at a tolerance of 1e-5, sampling from an 8-D mixture with exact
+predictions: 67 with the angle for every SDE, 97 to 121 with log_noise, 85 to 223 in (t, x). With the network of the
+digits: sampling takes 463 with the angle and 457 with log_noise, the likelihood 565 and 439.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import diffrax
 import jax
@@ -27,13 +34,16 @@ from sde.base import SDE, Expect
 class FlowCoordinates:
     """The coordinates (u, y) of (t, x) for times in [eps, 1]; for a chain, those of its continuous limit.
 
-    Source: the ODE is equation 13 of Song et al. 2021 by the chain rule, with da/dt = a (drift_coeff + g^2 / (2 a^2))
-    and du/dt = g^2 / (2 a std); the scaling is c_in of Karras et al., NeurIPS 2022, table 1, applied to the ODE.
+    Source: the ODE is equation 13 of Song et al. 2021 by the chain rule, with da/dt = a (drift_coeff + g^2 / (2 a^2)),
+    du/dt = c g^2 / (2 a std) for the angle, and 1 / c of that for the other variable; the scaling is c_in of Karras et
+    al., NeurIPS 2022, table 1, and the angle that of Salimans and Ho, ICLR 2022, appendix D, both applied to the ODE.
+    Notes: the angle is negative, so that float32 resolves times near 1, where sigma changes fastest with it.
     """
 
     sde: SDE
     eps: float
     data_std: float = 0.5
+    variable: Literal["angle", "log_noise"] = "log_noise"
 
     @property
     def ends(self) -> tuple[Array, Array]:
@@ -48,10 +58,11 @@ class FlowCoordinates:
     def coordinate(self, t: Array) -> Array:
         """u(t)."""
         sde = self.sde.continuous_limit
-        return jnp.arcsinh(sde.std(t) / (sde.mean_coeff(t) * self.data_std))
+        signal, std = sde.mean_coeff(t) * self.data_std, sde.std(t)
+        return -jnp.arctan2(signal, std) if self.variable == "angle" else jnp.arcsinh(std / signal)
 
     def time(self, u: ArrayLike) -> Array:
-        """t(u) in [eps, 1] for a scalar u, by bisection in ln t down to rounding error."""
+        """t(u) in [eps, 1], of the shape of u, by bisection in ln t down to rounding error."""
         u = jnp.asarray(u)
 
         def halve(_: Array, interval: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -60,20 +71,18 @@ class FlowCoordinates:
             above = self.coordinate(jnp.exp(middle)) > u
             return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
-        ends = jnp.asarray(math.log(self.eps), u.dtype), jnp.asarray(0.0, u.dtype)
+        ends = jnp.full_like(u, math.log(self.eps)), jnp.zeros_like(u)
         low, high = jax.lax.fori_loop(0, jnp.finfo(u.dtype).nmant + 4, halve, ends)
         return jnp.exp(0.5 * (low + high))
 
     def velocity(self, predict: Expect, y: Array, u: ArrayLike) -> Array:
-        """dy/du at `y` [B, ...] and the scalar `u`: one prediction.
-
-        Notes: equal to -std (score + x / a^2), whose two terms cancel where there is almost nothing but noise.
-        """
-        t, sde = jnp.full(y.shape[:1], self.time(u), y.dtype), self.sde.continuous_limit
+        """dy/du at `y` [B, ...] and `u`, a scalar or [B]: one prediction."""
+        t, sde = jnp.broadcast_to(self.time(u), y.shape[:1]).astype(y.dtype), self.sde.continuous_limit
         a = self.scale(t)
         c, d = (broadcast_to_rank(part / a, y) for part in (sde.mean_coeff(t) * self.data_std, sde.std(t)))
         x0, noise = predict(broadcast_to_rank(a, y) * y, t)
-        return c * (c * noise - d / self.data_std * x0)
+        by_angle = c * noise - d / self.data_std * x0
+        return by_angle if self.variable == "angle" else c * by_angle
 
     def log_volume(self, num_dims: int) -> Array:
         """Change of a log-density between the ends from the scaling x = a y: `D ln(a(1) / a(eps))`, in nats."""

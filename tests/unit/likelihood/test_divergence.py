@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.keys import example_keys
+from corruption.predictions import from_score
 from likelihood.divergence import Exact, Hutchinson, HutchPlusPlus, exact, hutchinson, hutchpp, sample_probes
 from likelihood.ode import log_likelihood
 from sde.subvp import SubVP
@@ -170,6 +171,6 @@ def test_steps_of_its_own_make_an_example_independent_of_its_batch():
 def test_invalid_requests_are_refused_in_one_sentence():
     x, keys = jnp.ones((1, 2000)), example_keys(jax.random.key(0), 1)
     with pytest.raises(ValueError, match="2000 dimensions, more than limit = 1024; use hutchinson or hutchpp"):
-        log_likelihood(lambda x, t: -x, VP(), x, Exact())
+        log_likelihood(from_score(lambda x, t: -x, VP()), VP(), x, Exact())
     with pytest.raises(ValueError, match="num_probes = 2, but hutchpp"):
         hutchpp("gaussian", keys, x.shape, 2)

@@ -134,7 +134,7 @@ def test_evaluations_are_counted_and_other_data_do_not_recompile():
 
 
 def test_a_failed_solve_is_not_a_number():
-    run = jax.jit(lambda x: log_likelihood(lambda x, t: x * jnp.nan, VP(), x, jnp.ones_like(x)))
+    run = jax.jit(lambda x: log_likelihood(from_score(lambda x, t: x * jnp.nan, VP()), VP(), x, jnp.ones_like(x)))
     found = run(jnp.ones((2, 4)))
     assert np.all(np.isnan(found.logp_nats)) and np.all(np.isnan(found.latent))
     assert int(found.num_evals) < 600  # it gives up when the steps vanish
@@ -143,7 +143,7 @@ def test_a_failed_solve_is_not_a_number():
 def test_invalid_arguments_are_refused():
     x = jnp.ones((2, 4))
     with pytest.raises(ValueError, match="epsilon has shape"):
-        log_likelihood(lambda x, t: -x, VP(), x, x[:1])
+        log_likelihood(from_score(lambda x, t: -x, VP()), VP(), x, x[:1])
     with pytest.raises(ValueError, match="rademacher, gaussian"):
         sample_probes("radermacher", example_keys(jax.random.key(0), 2), (2, 4))
     with pytest.raises(ValueError, match="one key per example"):
@@ -189,17 +189,12 @@ def test_the_result_depends_neither_on_the_coordinates_nor_on_the_solver(name):
 @functools.partial(jit_for_each, CONTINUOUS)
 def matched(sde, x, u):
     """With data N(0, s^2 I): dy/du at `u` [K], u(t(u)), the likelihood and the exact density at eps = 1e-3."""
-    coordinates, variance = FlowCoordinates(sde, 1e-3, 0.5), 0.5**2
-
-    def exact_score(x, t):
-        return -x / (variance * sde.mean_coeff(t) ** 2 + sde.std(t) ** 2)[:, None]
-
-    predict = from_score(exact_score, sde)
+    coordinates, data = FlowCoordinates(sde, 1e-3, 0.5), Gaussian(np.zeros(4), 0.5**2 * np.eye(4))
+    predict = data.predict(sde)
     velocities = jax.lax.map(lambda u: coordinates.velocity(predict, x, u), u)
     back = jax.lax.map(lambda u: coordinates.coordinate(coordinates.time(u)), u)
     found = log_likelihood(predict, sde, x, jnp.ones_like(x), eps=1e-3, data_std=0.5)
-    exact = Gaussian(np.zeros(4), variance * np.eye(4)).logp(sde, x, jnp.full(4, 1e-3))
-    return velocities, back, found, exact
+    return velocities, back, found, data.logp(sde, x, jnp.full(4, 1e-3))
 
 
 @each
