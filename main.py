@@ -93,6 +93,7 @@ flags.DEFINE_integer(
     "How many devices a CPU is split into, which share each batch; by default one to train, else one per core.",
     lower_bound=1,
 )
+flags.DEFINE_list("allow_code", [], "Import paths, package.module:name, of checkpoints whose code you trust to be run.")
 flags.DEFINE_bool("allow_config_change", False, "train: continue although the config describes another model or data.")
 flags.DEFINE_bool(
     "distributed", False, "train: several processes, found by JAX itself (Slurm, Open MPI, Kubernetes, TPUs)."

@@ -47,7 +47,7 @@ def import_object(what: str, path: str, kind: str) -> Any:
     if is_from_file(path):
         raise ValueError(
             f"{what} {path!r} is code that a checkpoint names, which is not run unasked; if you trust it, give the "
-            "same setting on the command line."
+            f"same setting on the command line, or --allow_code={path}."
         )
     module_name, _, name = path.partition(":")
     if not module_name or not name:

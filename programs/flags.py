@@ -19,6 +19,9 @@ def stored_config(argv: Sequence[str]) -> ConfigDict | None:
 
     Errors: CheckpointError where there is no such checkpoint.
     """
+    allowed = (value_of(argv, "allow_code") or "").split(",")
+    for path in (*allowed, *(value_of(argv, f"config.{key}") for key in default.KEYS)):
+        named_by_user(path)  # a checkpoint may then name the same
     mode, workdir, config, number, first = (
         value_of(argv, name) for name in ("mode", "workdir", "config", "number", "config.eval.begin_ckpt")
     )
@@ -27,8 +30,6 @@ def stored_config(argv: Sequence[str]) -> ConfigDict | None:
     number = first if mode == "eval" else number
     asked = int(number) if number is not None and number.isdecimal() else None
     folder = pathlib.Path(workdir) / restore_run.FOLDER
-    for key in default.KEYS:
-        named_by_user(value_of(argv, f"config.{key}"))
     try:
         return default.from_json(peek_config(folder, asked))
     except CheckpointError:

@@ -194,6 +194,6 @@ def features(x):
         with pytest.raises(ValueError, match="'own_set:.*' is code that a checkpoint names, which is not run unasked"):
             use()
     assert not marker.exists() and run.spec.shape == (8, 8, 3)  # what it knows of the data is in the checkpoint
-    named = ("--config.data.dataset=own_set:source", "--config.eval.features", "own_set:features")
+    named = ("--config.data.dataset=own_set:source", "--allow_code=other:function,own_set:features")
     run = Run.of_checkpoint(command_line("--mode=eval", f"--workdir={workdir}", *named).config, workdir)
     assert len(run.train) == 4 and run.extractor.name == "own_set:features" and marker.exists()
