@@ -58,9 +58,10 @@ def main() -> None:
     parser.add_argument("--config", default="configs/subvp/digits_ddpmpp_continuous.py")
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[128, 512, 1000])
     parser.add_argument("--steps", type=int, default=24)
-    given, overrides = parser.parse_known_args()
+    parser.add_argument("overrides", nargs="*", help="after --: further flags of main.py, such as --config.model.nf=32")
+    given = parser.parse_args()
     for batch_size in given.batch_sizes:
-        print(json.dumps(measure(given.config, batch_size, given.steps, overrides)), flush=True)
+        print(json.dumps(measure(given.config, batch_size, given.steps, given.overrides)), flush=True)
 
 
 if __name__ == "__main__":
