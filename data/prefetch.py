@@ -13,8 +13,21 @@ Batch = dict[str, Any]
 ShardBatch = Callable[[dict[str, np.ndarray], bool], Batch]
 
 
+READ_ERRORS = (OSError, ValueError, RuntimeError, LookupError)  # what reading data may raise
+
+
 class DataError(RunError):
     """A batch cannot be read."""
+
+
+def unreadable(what: str, error: Exception) -> DataError:
+    """The error for data, such as the "test data of step 7", that cannot be read because of `error`."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    found = DataError(
+        f"The {what} cannot be read ({reason}); restore them in config.data.data_dir and start the same command again."
+    )
+    found.__cause__ = error
+    return found
 
 
 class _Prefetched(NamedTuple):
@@ -59,14 +72,8 @@ class Prefetcher:
         try:
             for _ in range(num):
                 batches.append(next(self._batches))
-        except (OSError, ValueError, RuntimeError, LookupError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            unreadable = DataError(
-                f"The training data of step {step + len(batches) + 1} cannot be read ({reason}); restore them in "
-                "config.data.data_dir and start the same command again."
-            )
-            unreadable.__cause__ = error
-            return _Prefetched(step, num, None, unreadable)
+        except READ_ERRORS as error:
+            return _Prefetched(step, num, None, unreadable(f"training data of step {step + len(batches) + 1}", error))
         stacked = num > 1
         batch = jax.tree.map(lambda *a: np.stack(a), *batches) if stacked else batches[0]
         return _Prefetched(step, num, self._shard_batch(batch, stacked), None)

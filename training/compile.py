@@ -16,7 +16,7 @@ from core.arrays import Array
 from core.errors import RunError
 from core.keys import example_keys, fold_in
 from data.pipeline import eval_batch, num_rounds
-from data.prefetch import Prefetcher
+from data.prefetch import READ_ERRORS, Prefetcher, unreadable
 from data.source import Source
 from reports.sheets import write_gif, write_png
 from runtime.barrier import barrier
@@ -140,7 +140,10 @@ def make_test_loss(
 
     def test_loss(state: TrainState, step: int) -> dict[str, float]:
         turn = step // settings.eval_freq % num_rounds(source.num_examples, settings.batch_size)
-        batch = eval_batch(source, turn, settings.batch_size)
+        try:
+            batch = eval_batch(source, turn, settings.batch_size)
+        except READ_ERRORS as error:
+            raise unreadable(f"test data of step {step}", error) from error
         keys = example_keys(fold_in(key, step), settings.batch_size)
         variables = {**state.averaged_variables, **frozen}
         totals = compiled(variables, keys, devices.shard_batch(_rows_of_process(batch)), np.int32(step))

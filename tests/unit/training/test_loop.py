@@ -82,7 +82,10 @@ class After(StopRequest):
         return "SIGTERM" if self.left <= 0 else None
 
 
-def train(path, source=source_of(VALUES), stop=None, snapshot=None, num_devices=1, **changes):  # noqa: B008
+TRAIN, TEST = source_of(VALUES), source_of(VALUES[:20])
+
+
+def train(path, source=TRAIN, stop=None, snapshot=None, num_devices=1, test=TEST, **changes):
     """One process of a run; the trainer when it has ended."""
     settings = dataclasses.replace(SETTINGS, **changes)
     devices = make_devices(jax.devices()[:num_devices])
@@ -108,7 +111,7 @@ def train(path, source=source_of(VALUES), stop=None, snapshot=None, num_devices=
         trainer = Trainer(
             settings, {"seed": 1}, {}, workdir, data,
             compile_steps(step, initial(), batch, settings, devices),
-            make_test_loss(objective, source_of(VALUES[:20]), jax.random.key(4), settings, devices)
+            make_test_loss(objective, test, jax.random.key(4), settings, devices)
             if settings.eval_freq else None,
             snapshot, resume=start, stop=stop or StopRequest(), progress=start(),
         )  # fmt: skip
@@ -229,6 +232,18 @@ def test_a_run_that_lost_its_data_saves_its_last_step_and_resumes_there(whole, t
     assert newest(tmp_path)[0] == 7
     train(tmp_path)
     assert newest(tmp_path) == newest(whole.path)
+
+
+def test_a_test_example_that_cannot_be_read_ends_in_one_sentence_with_the_step_saved(tmp_path):
+    def fetch(indices):
+        raise ValueError("image.png cannot be read as an image (it is cut off)")
+
+    with pytest.raises(
+        DataError, match=r"^The test data of step (\d+) cannot be read \(image.png .*; restore them"
+    ) as error:
+        train(tmp_path, test=source_of(VALUES[:20], fetch), eval_freq=4)
+    step = int(str(error.value).split("step ")[1].split()[0])
+    assert newest(tmp_path)[0] == step
 
 
 def test_the_last_checkpoint_of_a_run_that_is_extended_is_replaced(tmp_path):
