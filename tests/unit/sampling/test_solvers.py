@@ -326,7 +326,7 @@ def test_every_solver_is_built_with_every_grid(continuous):
         for name in METHODS:
             config.sampling.solver = name
             sampler = make_sampler(config)
-            assert sampler.method is METHODS[name] and len(sampler.times) == 21
+            assert sampler.stepper.method is METHODS[name] and len(sampler.times) == 21
         config.sampling.update(method="pc", predictor="ddim", num_steps=10)
         assert len(make_sampler(config).times) == 11
         config.sampling.num_steps = None
