@@ -33,7 +33,9 @@ def main() -> None:
     """Writes them into the folder that the command names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=pathlib.Path)
-    write_crops(parser.parse_args().folder)
+    folder = parser.parse_args().folder
+    write_crops(folder)
+    print(f"{NUM} images -> {folder}")
 
 
 if __name__ == "__main__":
