@@ -266,11 +266,11 @@ def test_a_run_that_lost_its_data_saves_its_last_step_and_says_why(whole, config
 
 
 def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config, tmp_path, monkeypatch, caplog):
-    def exhausted(run, settings, state):
+    def exhausted(*given):
         def advance(*args):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
 
-        compiled = compile_all(run, settings, state)
+        compiled = compile_all(*given)
         return dataclasses.replace(compiled, steps=dataclasses.replace(compiled.steps, advance=advance))
 
     monkeypatch.setattr("programs.train.compile_all", exhausted)
@@ -281,7 +281,7 @@ def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config,
     )
     with caplog.at_level("INFO"), pytest.raises(RunError, match=message):
         run_lib.train(experiment(config, tmp_path))
-    assert re.search(r"a training step needs about [1-9]\d* MiB of each device", caplog.text)
+    assert re.search(r"training needs about [1-9]\d* MiB of this process", caplog.text)
 
 
 def test_another_model_is_trained_further_only_where_it_is_allowed(whole, config, tmp_path, caplog):

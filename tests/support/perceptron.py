@@ -1,5 +1,6 @@
 """A network for the tests of programs: a perceptron on the entries of an example of any rank, compiled in a moment."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,7 @@ def make(config: ConfigDict, process: SDE) -> Perceptron:
         nf=model.nf,
         num_res_blocks=model.num_res_blocks,
         dropout=model.dropout,
-        embedding=embedding(config),
+        embedding=dataclasses.replace(embedding(config), kind="positional"),  # for every SDE and chain
         init_scale=model.init_scale,
         centered=config.data.centered,
     )
