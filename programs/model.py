@@ -24,6 +24,7 @@ from sampling.steps.table import PREDICTORS
 from systems.base import System
 from systems.diffusion import Diffusion
 from systems.requests.base import batch_size, in_batches
+from systems.requests.generate import samples_for
 
 EPS = 1e-5  # the time at which codes of the ODE begin
 
@@ -59,23 +60,15 @@ class Model:
     ) -> np.ndarray:
         """`num` samples [num, ...]; without arguments those of `--mode=sample --task=unconditional`.
 
-        labels: class labels, cycled; by default all classes in turn. sampler: "ode", a multistep solver, or a
+        labels: class labels, cycled. sampler: "ode", a multistep solver, or a
         predictor, instead of the config's. steps: of the sampler. Errors: ValueError for a name that is not known, and
         for a system that generates no samples.
         """
         system = self._system(sampler, steps, seed)
         if system.generate is None:
             raise ValueError(f"config.system = {self.config.system!r} generates no samples; load another model.")
-        generate = system.generate
-        asked = None if labels is None else np.array(labels, np.int32)
-
-        def generated(rows: np.ndarray) -> dict[str, Array]:
-            keys = keys_at(fold_in(fold_in(system.key, RunKey.SAMPLE), self.checkpoint), rows)
-            chosen = system.labels(0, num) if asked is None else asked[np.arange(num) % len(asked)]
-            chosen = None if chosen is None else jnp.asarray(np.asarray(chosen)[rows])
-            return generate(self._variables, *system.devices.shard_rows((keys, chosen)))
-
-        return in_batches(generated, num, batch_size(system, num))["samples"]
+        asked = {} if labels is None else {"label": np.resize(np.array(labels, np.int32), num)}
+        return samples_for(system, asked, num, self._variables, self.checkpoint)["samples"]
 
     def log_likelihood(self, x: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
         """The log-likelihood of examples [N, ...] in nats [N], as `--mode=eval` measures bits per dimension.
@@ -90,7 +83,9 @@ class Model:
 
         def measured(rows: np.ndarray) -> dict[str, Array]:
             batch = {"x": x[rows], "label": asked[rows]}
-            found = system.bits_per_dim(self._variables["params"], keys_at(key, rows), self._on(system, batch), None)
+            found = system.bits_per_dim(
+                self._variables["params"], keys_at(key, rows), system.devices.shard_batch(batch), None
+            )
             return {name: found[name] for name in ("logp_nats", "num_evals")}
 
         return in_batches(measured, num, batch_size(system, num))["logp_nats"]
@@ -162,10 +157,6 @@ class Model:
         if x.shape[1:] != shape or not len(x):
             raise ValueError(f"x has the shape {x.shape}, but the model takes [N, {', '.join(map(str, shape))}].")
         return x
-
-    @staticmethod
-    def _on(system: System, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        return system.devices.shard_batch(batch)
 
     def _diffusion(self) -> Diffusion:
         system = self._system(None, None, None)

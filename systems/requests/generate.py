@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +61,16 @@ def generated(
     number: int,
 ) -> SampleResult:
     """`num` samples for the values `asked` [num, ...] of fields, if any; keys are those of an evaluation's samples."""
+    found = samples_for(system, asked, num, variables, number)
+    arrays = {"arr_0": found["samples"]} | {"labels" if name == "label" else name: a for name, a in asked.items()}
+    shown = found["samples"][:GRID] if columns is None else found["samples"]
+    return SampleResult(system.picture(shown, columns), arrays, {"num_samples": num, "num_evals": found["num_evals"]})
+
+
+def samples_for(
+    system: "System", asked: Mapping[str, np.ndarray], num: int, variables: Variables, number: int
+) -> dict[str, Any]:
+    """ "samples" [num, ...] and "num_evals" for the values `asked` [num, ...] of fields, if any, in batches."""
     assert system.generate is not None  # otherwise the system has no such tasks
     draw = system.generate
 
@@ -69,10 +79,7 @@ def generated(
         values = {name: jnp.asarray(array[rows]) for name, array in asked.items()} or None
         return draw(variables, *system.devices.shard_rows((keys, values)))
 
-    found = in_batches(generate, num, batch_size(system, num))
-    arrays = {"arr_0": found["samples"]} | {"labels" if name == "label" else name: a for name, a in asked.items()}
-    shown = found["samples"][:GRID] if columns is None else found["samples"]
-    return SampleResult(system.picture(shown, columns), arrays, {"num_samples": num, "num_evals": found["num_evals"]})
+    return in_batches(generate, num, batch_size(system, num))
 
 
 def check_labels(system: "Diffusion", labels: Sequence[int]) -> None:
