@@ -6,6 +6,7 @@ another test or by `.ci/run` is in `ELSEWHERE`, what nothing executes in `NOT_EX
 third way.
 """
 
+import contextlib
 import fnmatch
 import importlib
 import importlib.util
@@ -19,7 +20,6 @@ import sys
 import jax
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 
 import main
 from builders.devices import make_devices
@@ -28,6 +28,7 @@ from tests.support.command_stage import OF_BENCHMARK, Stage, Subject, special, v
 from tests.support.documented import COMMANDS, OTHERS, logical_lines
 from tests.support.flags import flags_of_main
 from tests.support.paths import CACHE, ROOT
+from tests.support.prepared import mocked
 
 # ml_collections reads a config file in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -153,19 +154,11 @@ def run_main(stage, monkeypatch):
         own = flags_of_main(words)
         with monkeypatch.context() as patch:
             patch.setattr(main, "FLAGS", own)
-            if is_stock:
-                patch.setattr("tensorflow_datasets.testing.mocking._getitems", getitems)
-                with tfds.testing.mock_data(num_examples=24):
-                    code = main.main(main.parse(["main.py", *words]))
-            else:
+            with mocked(24) if is_stock else contextlib.nullcontext():
                 code = main.main(main.parse(["main.py", *words]))
         assert code == 0, f"{' '.join(words)}: exit code {code}"
 
     return run
-
-
-def getitems(record_keys, *, generator, serialized=False):  # the mock calls its own version with one argument less
-    return [generator[key] for key in record_keys]
 
 
 # What runs ----------------------------------------------------------------------------------------------------------

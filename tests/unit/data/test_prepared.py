@@ -6,18 +6,13 @@ import tensorflow_datasets as tfds
 
 from data.fields import Field
 from tests.support.own_data import everything, opened
+from tests.support.prepared import mocked
 
 
 @pytest.fixture(autouse=True)
-def _stock(monkeypatch):
+def _stock():
     """Data sets with ten random examples each, without any file."""
-
-    def getitems(record_keys, *, generator, serialized=False):  # the mock calls its own version with one argument less
-        assert not serialized
-        return [generator[key] for key in record_keys]
-
-    monkeypatch.setattr("tensorflow_datasets.testing.mocking._getitems", getitems)
-    with tfds.testing.mock_data(num_examples=10):
+    with mocked(10):
         yield
 
 

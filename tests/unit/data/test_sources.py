@@ -11,18 +11,13 @@ from sklearn.datasets import load_digits
 from data import images
 from data import stock as sources
 from data.fields import Field, labeled
+from tests.support.prepared import mocked
 
 
 @pytest.fixture
-def stock(monkeypatch):
+def stock():
     """Stock data sets with ten random examples each, without any file."""
-
-    def getitems(record_keys, *, generator, serialized=False):  # the mock calls its own version with one argument less
-        assert not serialized
-        return [generator[key] for key in record_keys]
-
-    monkeypatch.setattr("tensorflow_datasets.testing.mocking._getitems", getitems)
-    with tfds.testing.mock_data(num_examples=10):
+    with mocked(10):
         yield
 
 
