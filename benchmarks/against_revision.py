@@ -1,12 +1,14 @@
 r"""Is this tree slower than an earlier revision? A training step and a sampling step, alternating, in one run.
 
     python -m benchmarks.against_revision --revision=REV --config=configs/subvp/digits_ddpmpp_continuous.py \
-        [--what=train,sample] [--rounds=20] [--steps=3] [--config.KEY=VALUE ...]
+        [--what=train,sample] [--pairs=5] [--rounds=5] [--steps=3] [--config.KEY=VALUE ...]
 
 Checks out REV in a temporary git worktree. For each of `--what`, one process in each tree compiles the program and then
-waits; they take turns to run blocks of `--steps` steps, so that whatever else the machine does slows both down. Prints
-a JSON line each: the median over rounds of the ratio of times (this tree / REV) with its quartiles, the ratio of the
-fastest blocks, and the seconds of tracing and compilation. Both trees must have the config.
+waits; they take turns to run blocks of `--steps` steps, so that whatever else the machine does slows both down. Two
+processes of one and the same tree differ by a few percent for as long as they live, by where their memory lies; so
+there are several pairs, the first process of a pair now from this tree, now from REV. `--revision=HEAD` shows how much
+of a difference is chance. Prints a JSON line each: the median over rounds of the ratio of times (this tree / REV) for
+every pair, the median over pairs, and likewise the seconds of tracing and compilation. Both trees must have the config.
 """
 
 import argparse
@@ -99,27 +101,35 @@ class Worker:
         return float(line)
 
 
-def compare(what: str, trees: Sequence[Path], argv: Sequence[str], rounds: int) -> dict[str, Any]:
-    """The ratio of the times in both trees, the first one divided by the second."""
-    workers = [Worker(tree, [f"--what={what}", *argv]) for tree in trees]
-    seconds = []
-    for number in range(rounds):
-        order = workers if number % 2 else workers[::-1]
-        times = {worker: worker.block() for worker in order}
-        seconds.append([times[worker] for worker in workers])
-    for worker in workers:
-        worker.close()
-    ratios = [ours / theirs for ours, theirs in seconds]
-    quartiles = statistics.quantiles(ratios, n=4)
-    fastest = [min(column) for column in zip(*seconds, strict=True)]
+def compare(what: str, trees: Sequence[Path], argv: Sequence[str], pairs: int, rounds: int) -> dict[str, Any]:
+    """The ratio of the times in both trees, the first one divided by the second, in each pair of processes."""
+    found = [_pair(what, trees, argv, rounds, number % 2 == 1) for number in range(pairs)]
+    ratios, compile_seconds = [ratio for ratio, _ in found], [seconds for _, seconds in found]
+    ratio_of_compiling = [ours / theirs for ours, theirs in compile_seconds]
     return {
         "what": what,
         "ratio": statistics.median(ratios),
-        "quartiles": [quartiles[0], quartiles[2]],
-        "ratio_of_fastest": fastest[0] / fastest[1],
-        "fastest_seconds": fastest,
-        "compile_seconds": [worker.compile_seconds for worker in workers],
+        "ratios": sorted(ratios),
+        "compile_ratio": statistics.median(ratio_of_compiling),
+        "compile_ratios": sorted(ratio_of_compiling),
+        "compile_seconds": [statistics.median(seconds) for seconds in zip(*compile_seconds, strict=True)],
     }
+
+
+def _pair(
+    what: str, trees: Sequence[Path], argv: Sequence[str], rounds: int, swapped: bool
+) -> tuple[float, list[float]]:
+    """The median ratio of the times of two processes, and the seconds in which each compiled."""
+    started = {tree: Worker(tree, [f"--what={what}", *argv]) for tree in (trees[::-1] if swapped else trees)}
+    workers = [started[tree] for tree in trees]
+    ratios = []
+    for number in range(rounds):
+        times = {worker: worker.block() for worker in (workers if number % 2 else workers[::-1])}
+        ours, theirs = (times[worker] for worker in workers)
+        ratios.append(ours / theirs)
+    for worker in workers:
+        worker.close()
+    return statistics.median(ratios), [worker.compile_seconds for worker in workers]
 
 
 def main() -> None:
@@ -127,7 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--revision", required=True, help="a commit, tag or branch")
     parser.add_argument("--what", default="train,sample")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--pairs", type=int, default=5, help="pairs of processes")
+    parser.add_argument("--rounds", type=int, default=5, help="blocks of each process")
     parser.add_argument("--steps", type=int, default=3, help="steps in a block")
     args, argv = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +146,7 @@ def main() -> None:
         subprocess.run(["git", "worktree", "add", "-q", "--detach", tree, args.revision], cwd=ROOT, check=True)
         try:
             for what in args.what.split(","):
-                found = compare(what, (ROOT, tree), [f"--steps={args.steps}", *argv], args.rounds)
+                found = compare(what, (ROOT, tree), [f"--steps={args.steps}", *argv], args.pairs, args.rounds)
                 print(json.dumps({"revision": args.revision, **found}), flush=True)
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=True)
