@@ -38,6 +38,7 @@ from builders.devices import set_num_cpu_devices
 from configs.default import flatten, get_config, validate
 from configs.files import describe, make_importable
 from core.errors import ExitCode, RunError, Stopped
+from core.progress import LogHandler
 from core.tables import nearest
 from programs import convert, evaluate, inspect, metrics, sample, train
 from programs.flags import stored_config, value_of, with_request
@@ -148,7 +149,9 @@ def main(argv: Sequence[str]) -> int:
 
 def set_up() -> None:
     """Logging to the console, one line per event, and the cache of compiled programs."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", force=True)
+    handler = LogHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in ("absl", "jax"):  # Orbax and TFDS log every file, JAX every backend that is missing
         logging.getLogger(name).setLevel(logging.WARNING)
     use_compile_cache(FLAGS.compilation_cache)

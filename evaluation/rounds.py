@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from absl import logging
 
+from core import progress
 from core.files import UNREADABLE, write_atomically
 from reports.records import Column
 
@@ -107,10 +108,14 @@ def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()
     not finished. Whether a round is done is checked just before it would be computed; two workers that compute the same
     round write the same file. Raises what `task.run` raises; finished rounds are kept.
     """
-    for round_number in worker.order(task.num_rounds):
-        path = round_path(task, directory, round_number)
-        if not is_done(path):
-            _write_round(path, task.run(round_number))
+    with progress.phase(task.name.replace("_per_", "/"), task.num_rounds, "round") as shown:
+        for round_number in worker.order(task.num_rounds):
+            path = round_path(task, directory, round_number)
+            if is_done(path):
+                shown.skip()
+            else:
+                _write_round(path, task.run(round_number))
+                shown.advance()
     _remove_leftovers(pathlib.Path(directory) / task.name)
     return task.summarize(Rounds(task, directory))
 

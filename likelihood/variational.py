@@ -17,6 +17,7 @@ import optax
 
 from core.arrays import Array
 from core.keys import DequantizationKey, example_keys, fold_in
+from core.progress import each
 from corruption.predictions import Predict
 from likelihood import dequantize
 from likelihood.bound import variational_bound
@@ -128,7 +129,7 @@ def fit(
 
     params = initial(flow, key, batches(0).shape[1:])
     state, keys = (params, tx.init(params)), fold_in(key, DequantizationKey.STEPS)
-    for step in range(num_steps):
+    for step in each(range(num_steps), "fitting the dequantization", num_steps, "step"):
         state = advance(state, fold_in(keys, step), batches(step), weights)
     return state[0]
 

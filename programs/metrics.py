@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.files import read_json, write_json
+from core.progress import each, phase
 from data.pipeline import eval_batch, num_rounds
 from data.readers.samples import read_batches
 from data.stock import Source
@@ -77,7 +78,8 @@ def write_statistics(run: Run, path: pathlib.Path) -> None:
     """Writes mean and covariance of a data set's features, which are never all in memory, with their provenance."""
     source, extractor = _real(run), run.extractor
     moments: GroupedMoments | None = None
-    for turn in range(num_rounds(len(source), run.config.eval.batch_size)):
+    num = num_rounds(len(source), run.config.eval.batch_size)
+    for turn in each(range(num), "features of the data", num, "round"):
         features = _of_round(run, source, extractor, turn)["features"]
         moments = moments or GroupedMoments(features.shape[1], num_groups=NUM_GROUPS)
         moments.add(features)
@@ -99,12 +101,14 @@ def of_files(run: Run, samples: pathlib.Path, stats: pathlib.Path | None) -> dic
         tempfile.TemporaryDirectory(prefix="features_") as first,
         tempfile.TemporaryDirectory(prefix="data_") as second,
     ):
-        found = spool((extractor(levels) for levels in read_levels(run, samples)), first)
+        with phase("features of the samples"):
+            found = spool((extractor(levels) for levels in read_levels(run, samples)), first)
         if expected is not None:
             names = [name for name in names if "real" not in table.METRICS[name].needs]
             measured = table.measure(found, reference=expected, names=names, seed=run.config.seed)
         else:
-            turns = range(num_rounds(len(source), run.config.eval.batch_size))
+            num = num_rounds(len(source), run.config.eval.batch_size)
+            turns = each(range(num), "features of the data", num, "round")
             real = spool((_of_round(run, source, extractor, turn) for turn in turns), second)
             measured = table.measure(found, real, names=names, seed=run.config.seed)
     result, shown = _result(extractor, measured), table.columns(names)

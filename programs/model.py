@@ -88,7 +88,7 @@ class Model:
             )
             return {name: found[name] for name in ("logp_nats", "num_evals")}
 
-        return in_batches(measured, num, batch_size(system, num))["logp_nats"]
+        return in_batches(measured, num, batch_size(system, num), "likelihood")["logp_nats"]
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """The latent codes [N, ...] of examples by the probability-flow ODE; `decode` is the inverse."""
@@ -149,7 +149,7 @@ class Model:
             part = system.devices.shard_rows(jnp.asarray(x[rows]))
             return compiled(self._variables["params"], system.guide.params, part)
 
-        return in_batches(solved, len(x), batch_size(system, len(x)))["x"]
+        return in_batches(solved, len(x), batch_size(system, len(x)), "solving the ODE")["x"]
 
     def _checked(self, x: np.ndarray) -> np.ndarray:
         """Examples of the model's shape. Errors: ValueError for others."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from builders.earlier import reference
 from core.errors import ExitCode, RunError
+from core.progress import phase
 from data.pipeline import train_batches
 from programs import restore_run
 from programs.run import Run
@@ -31,11 +32,13 @@ def initial_state(run: Run, frozen: Variables) -> TrainState:
 
     Errors: ValueError where the run that `training.init_from` names has no such checkpoint; NothingFitsError.
     """
-    variables = run.initial_variables()
+    with phase("initializing the parameters"):
+        variables = run.initial_variables()
     if run.config.training.init_from is not None:
         variables, summary = from_other_run(run, variables)
         logging.info("%s", summary)
-    variables = run.system.warm_start({**variables, **frozen}, lambda num: first_batches(run, num))
+    with phase("starting from data"):
+        variables = run.system.warm_start({**variables, **frozen}, lambda num: first_batches(run, num))
     return run.state({name: value for name, value in variables.items() if name != FROZEN})
 
 

@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from core.arrays import Array
 from core.errors import RunError
 from core.keys import example_keys, fold_in
+from core.progress import phase
 from data.pipeline import eval_batch, num_rounds
 from data.prefetch import READ_ERRORS, Prefetcher, unreadable
 from data.source import Source
@@ -69,9 +70,10 @@ def compile_steps(
     began = time.perf_counter()
     shardings = devices.state_shardings(state)
     jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
-    lowered = jitted.lower(state, devices.shard_batch(batch), frozen)
-    flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
-    single = lowered.compile()
+    with phase("compiling the training step"):
+        lowered = jitted.lower(state, devices.shard_batch(batch), frozen)
+        flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
+        single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
     memory = step_memory(single, jax.local_devices()[0])
     _check_memory(memory, jax.local_devices()[0], settings)
@@ -136,7 +138,7 @@ def make_test_loss(
         losses = by_term(weighted(terms.losses, weights, step), terms.losses, "test_loss")
         return {name: (loss * batch["counted"]).sum() for name, loss in losses.items()}
 
-    compiled = CompiledTogether(jax.jit(sums, out_shardings=devices.replicated), "compiled the test loss")
+    compiled = CompiledTogether(jax.jit(sums, out_shardings=devices.replicated), "the test loss")
 
     def test_loss(state: TrainState, step: int) -> dict[str, float]:
         turn = step // settings.eval_freq % num_rounds(source.num_examples, settings.batch_size)
@@ -163,7 +165,8 @@ def make_snapshot(
 
     def snapshot(state: TrainState, number: int, step: int, log: MetricsLog) -> None:
         began = time.perf_counter()
-        found = _fetch(sample(state.averaged_variables, number))
+        with phase(f"sampling for snapshot {number}"):
+            found = _fetch(sample(state.averaged_variables, number))
         if jax.process_index() != 0:
             return
         grid, path = grid_of(found["samples"]), directory / f"snapshot_{number}.png"
@@ -188,8 +191,9 @@ class CompiledTogether:
     def __call__(self, *arguments: Any) -> Any:
         """The function's value."""
         if self._compiled is None:
-            self._compiled = self._function.lower(*arguments).compile()
-            barrier(self._name)
+            with phase(f"compiling {self._name}"):
+                self._compiled = self._function.lower(*arguments).compile()
+            barrier(f"compiled {self._name}")
         return self._compiled(*arguments)
 
 

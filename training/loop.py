@@ -14,6 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from core.errors import PeerError, Stopped
+from core.progress import Phase, phase
 from data.pipeline import Batches
 from data.prefetch import DataError, Prefetcher, ShardBatch
 from runtime.malloc import release_memory
@@ -92,9 +93,13 @@ class Trainer:
         """Trains to the end, or to a step, counted from 1, whose batch is to be left out after a rollback."""
         progress, settings = self.progress, self.settings
         self.log = MetricsLog(self.workdir.path, progress.step) if jax.process_index() == 0 else SilentLog()
-        with self.log, self.data.open(progress.step) as batches:
+        with (
+            self.log,
+            self.data.open(progress.step) as batches,
+            phase("training", settings.n_iters, "step", progress.step) as shown,
+        ):
             try:
-                self._loop(Prefetcher(batches, self.data.shard))
+                self._loop(Prefetcher(batches, self.data.shard), shown)
             except NonFiniteLossError as error:
                 if settings.on_nonfinite != "rollback" or len(progress.bad) >= settings.max_nonfinite:
                     raise
@@ -115,13 +120,14 @@ class Trainer:
         self.progress.bad |= bad_steps
         logging.warning("rolled back to step %d; the batch of step %d is left out", self.progress.step, max(bad_steps))
 
-    def _loop(self, batches: Prefetcher) -> None:
+    def _loop(self, batches: Prefetcher, shown: Phase) -> None:
         progress, settings = self.progress, self.settings
         began, began_step = time.perf_counter(), progress.step
         first_step, in_flight = progress.step, max_in_flight(jax.local_devices()[0])
         while progress.step < settings.n_iters:
             progress.state, metrics, taken = self.steps.advance(progress.state, batches, progress.step, progress.bad)
             progress.step += taken
+            shown.advance(taken)
             progress.pending.append((progress.step, metrics))
             # Dispatching does not wait. Without a limit, batches would fill the devices, and a signal be noticed late.
             jax.block_until_ready([metrics for _, metrics in progress.pending[-1 - in_flight : -in_flight]])
@@ -131,7 +137,7 @@ class Trainer:
             if at_line:
                 means = read_metrics(progress, settings, self.data.examples_of)
                 rate = (progress.step - began_step) / (time.perf_counter() - began)
-                log_metrics(self.log, settings, progress.step, means, rate, self.steps.flops)
+                log_metrics(self.log, settings, progress.step, means, rate, self.steps.flops, shown.seconds_left)
                 self._after_line()
                 began, began_step = time.perf_counter(), progress.step
             if self._stop_requested(at_line) and progress.step < settings.n_iters:

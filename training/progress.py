@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from core.errors import RunError
+from core.progress import duration
 from training.log import MetricsLog
 from training.settings import TrainSettings
 from training.state import TrainState
@@ -110,17 +111,22 @@ def check_finite(progress: Progress, settings: TrainSettings, examples_of: Examp
 
 
 def log_metrics(
-    log: MetricsLog, settings: TrainSettings, step: int, means: dict[str, float], rate: float, flops: float
+    log: MetricsLog,
+    settings: TrainSettings,
+    step: int,
+    means: dict[str, float],
+    rate: float,
+    flops: float,
+    seconds_left: float,
 ) -> None:
     """Writes one line of metrics. `rate`: steps per second since the last line; `flops`: of one step."""
-    remaining = (settings.n_iters - step) / rate
     metrics = {**means, "images_per_second": rate * settings.batch_size, "flops_per_second": rate * flops}
     log.write(
         step,
         metrics,
         f"step {step}/{settings.n_iters}  loss {means['loss']:.5g}  grad norm {means['grad_norm']:.3g}  "
         f"lr {means['learning_rate']:.3g}  {metrics['images_per_second']:.0f} images/s  "
-        f"{metrics['flops_per_second'] / 1e9:.1f} GFLOP/s  {_duration(remaining)} left",
+        f"{metrics['flops_per_second'] / 1e9:.1f} GFLOP/s  {duration(seconds_left)} left",
     )
 
 
@@ -147,9 +153,3 @@ def _diverged(progress: Progress, settings: TrainSettings, step: int, what: str)
         "command again.",
         step,
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

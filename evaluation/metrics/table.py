@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 
+from core.progress import each
 from evaluation.features.files import Rows
 from evaluation.metrics import (
     accuracy,
@@ -62,8 +63,9 @@ def measure(
     if reference is None and real:
         given = given._replace(statistics=_statistics(real, chosen))
     figures: dict[str, Estimate] = {}
-    for name in METRICS:
-        if name in chosen and name not in figures:
+    distinct = [name for name in METRICS if name in chosen]
+    for name in each(distinct, "metrics", len(distinct), "metric"):
+        if name not in figures:
             figures |= METRICS[name].compute(given)
     return {name: figures[name] for name in METRICS if name in chosen}
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
+from core.progress import phase
 from data.readers.inputs import read_array, read_examples
 from training.objectives.base import Variables
 
@@ -128,14 +129,19 @@ def batch_size(system: "System", num: int) -> int:
     return system.devices.round_up(min(num, system.config.eval.batch_size))
 
 
-def in_batches(generate: Callable[[np.ndarray], Any], num: int, size: int) -> dict[str, Any]:
-    """`generate(rows [size])` for rows 0 ... num - 1, padding dropped; "num_evals" is the mean over the batches."""
+def in_batches(generate: Callable[[np.ndarray], Any], num: int, size: int, name: str = "sampling") -> dict[str, Any]:
+    """`generate(rows [size])` for rows 0 ... num - 1, padding dropped; "num_evals" is the mean over the batches.
+
+    name: of what is done, for the console.
+    """
     parts, evaluations = [], []
-    for start in range(0, num, size):
-        rows = np.arange(start, start + size)
-        batch = {k: np.asarray(v) for k, v in jax.device_get(generate(np.minimum(rows, num - 1))).items()}
-        evaluations.append(float(batch.pop("num_evals")))
-        parts.append({k: v[: num - start] for k, v in batch.items()})
+    with phase(name, num, "example") as shown:
+        for start in range(0, num, size):
+            rows = np.arange(start, start + size)
+            batch = {k: np.asarray(v) for k, v in jax.device_get(generate(np.minimum(rows, num - 1))).items()}
+            evaluations.append(float(batch.pop("num_evals")))
+            parts.append({k: v[: num - start] for k, v in batch.items()})
+            shown.advance(min(size, num - start))
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]} | {
         "num_evals": float(np.mean(evaluations))
     }
