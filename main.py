@@ -35,6 +35,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from builders.devices import set_num_cpu_devices
+from configs import parsers
 from configs.default import flatten, get_config, validate
 from configs.files import describe, make_importable
 from core.errors import ExitCode, RunError, Stopped
@@ -57,6 +58,7 @@ PROGRAMS: dict[str, Callable[[flags.FlagValues], Callable[[], object]]] = {
     "export": convert.export_command,
 }
 FLAGS = flags.FLAGS
+parsers.register()
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "The folder for checkpoints, samples and metrics; optional for inspect.")
 flags.DEFINE_enum("mode", None, list(PROGRAMS), "What to do.")

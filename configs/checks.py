@@ -29,13 +29,15 @@ def must(words: str, holds: Callable[[Any], bool]) -> Check:
     return Check(words, run)
 
 
-def each(noun: str, words: str, holds: Callable[[Any], bool]) -> Check:
-    """The condition `holds(entry)` for every entry of a tuple; `noun` is what an entry is called."""
+def each(noun: str, words: str, holds: Callable[[Any], bool], kind: Any = str, may_be_empty: bool = True) -> Check:
+    """The condition `holds(entry)` for every entry of a tuple, of type `kind`; `noun` is what an entry is called."""
 
     def run(key: str, value: Any) -> None:
         for entry in value:
-            if not holds(entry):
-                raise ValueError(f"config.{key} has {entry}, but {noun} must {words}.")
+            if isinstance(entry, bool) or not isinstance(entry, kind) or not holds(entry):
+                raise ValueError(f"config.{key} has {entry or repr(entry)}, but {noun} must {words}.")
+        if not value and not may_be_empty:
+            raise ValueError(f"config.{key} is empty, but it must have at least one entry.")
 
     return Check(f"have entries {words.removeprefix('be ')}", run)
 
@@ -55,6 +57,8 @@ PROBABILITY = must("be in [0, 1]", lambda value: 0 <= value <= 1)
 BELOW_ONE = must("be in [0, 1)", lambda value: 0 <= value < 1)
 DTYPE = one_of("float32", "bfloat16")
 SPLIT = one_of("train", "test")
+NAMES = each("an entry", "be a name", bool)
+SIZES = each("an entry", "be a positive integer", lambda size: size > 0, int)
 _NUMBER = r"-?\d+(\.\d*)?([eE][-+]?\d+)?"
 _LOSS_WEIGHT = re.compile(rf"\w+={_NUMBER}(:{_NUMBER}@(?P<first>\d+):(?P<last>\d+))?")
 LOSS_WEIGHTS = each(

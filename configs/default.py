@@ -67,7 +67,7 @@ def mismatch(key: str) -> Mismatch:
 
 def is_resolved(key: str, dataset: str) -> bool:
     """Whether the data determine the value of a key, so that a run may have another one than its config file says."""
-    return key == "model.conditions" or (":" in dataset and key in RESOLVED)
+    return key == "model.conditions" or (key in RESOLVED and (":" in dataset or "/" in dataset))
 
 
 def _changes(key: str) -> str:

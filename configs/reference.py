@@ -14,9 +14,9 @@ PAGE = pathlib.Path(__file__).parent.parent / "docs" / "reference" / "configs.md
 EFFECTS = {"model": "new run", "evaluation": "new evaluation", "nothing": "any time"}
 USES = {"error": "", "stored": " (ignored with a checkpoint)", "given": " (accepted with a checkpoint)"}
 MODULES = (
-    "configs.default", "configs.keys", "configs.checks", "configs.validation", "configs.files", "configs.stored",
-    "configs.reference", "configs.presets.datasets", "configs.presets.networks", "configs.presets.processes",
-    "configs.presets.sizes",
+    "configs.default", "configs.keys", "configs.checks", "configs.validation", "configs.files", "configs.parsers",
+    "configs.stored", "configs.reference", "configs.presets.datasets", "configs.presets.networks",
+    "configs.presets.processes", "configs.presets.sizes",
 )  # fmt: skip
 INTRODUCTION = """\
 # Settings
@@ -25,6 +25,7 @@ INTRODUCTION = """\
 
 Every setting is a flag: `--config.optim.lr=1e-3`. Booleans are set by `--config.eval.enable_bpd` and unset by
 `--noconfig.eval.enable_bpd`. A name that does not exist is refused, and the error names the nearest one that does.
+Settings that are unset by default can be unset again by `--config.KEY=None`.
 
 The last column says when a setting may be changed:
 

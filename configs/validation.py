@@ -1,6 +1,8 @@
 """Checks of a config that need nothing but the config, made before anything is built from it."""
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 
@@ -18,14 +20,24 @@ def check(config: ml_collections.ConfigDict, keys: Mapping[str, Key]) -> None:
     for key in sorted(keys.keys() - given.keys()):
         raise ValueError(f"config.{key} is missing; start from configs.default.get_config(), which sets every key.")
     for key, declared in keys.items():
-        if declared.check and given[key] is not None:
-            declared.check.run(key, given[key])
+        _check_value(key, declared, given[key])
     _check_increasing(config.model, "sigma_min", "sigma_max")
     _check_increasing(config.model, "beta_min", "beta_max")
     _check_increasing(config.eval, "begin_ckpt", "end_ckpt", strictly=False)
     _check_accumulation(config.training)
     for name in ("snapshot_freq", "snapshot_freq_for_preemption", "eval_freq"):
         _check_multiple_of_log_freq(config.training, name)
+
+
+def _check_value(key: str, declared: Key, value: Any) -> None:
+    if value is None:
+        if not isinstance(declared.default, type):
+            raise ValueError(f"config.{key} = None, but it cannot be unset; its default is {declared.default!r}.")
+        return
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"config.{key} = {value}, but it must be a number.")
+    if declared.check:
+        declared.check.run(key, value)
 
 
 def _check_increasing(section: ml_collections.ConfigDict, low: str, high: str, strictly: bool = True) -> None:

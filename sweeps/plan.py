@@ -11,13 +11,14 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs import default
+from configs import default, parsers
 from configs.files import describe, make_importable
 from configs.keys import unknown_key
 from core.files import write_json
 from sweeps.overrides import Overrides, Sweep
 from sweeps.runs import Run
 
+parsers.register()
 PLAN = "sweep.json"  # in the root: the runs of the sweep, for --status and --report
 _READABLE = 60  # characters of a folder's name beside its hash
 

@@ -1,6 +1,6 @@
 """Settings of the data: which, of what shape, how they are read, and how the network sees them."""
 
-from configs.checks import NON_NEGATIVE, POSITIVE, PROBABILITY, one_of
+from configs.checks import NON_NEGATIVE, POSITIVE, PROBABILITY, SIZES, one_of
 from configs.keys import Key
 
 KEYS = {
@@ -22,6 +22,7 @@ KEYS = {
         (),
         "Shape of an example: vectors (D,), series (L, C), images (H, W, C), volumes (D, H, W, C). Empty: (image_size, "
         "image_size, num_channels), or what your own data have.",
+        SIZES,
         changes="model",
     ),
     "num_levels": Key(

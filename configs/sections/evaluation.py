@@ -1,6 +1,6 @@
 """Settings of `--mode=eval`: which checkpoints, which tasks, and how each of them measures."""
 
-from configs.checks import DTYPE, POSITIVE, SPLIT, one_of
+from configs.checks import DTYPE, NAMES, POSITIVE, SPLIT, one_of
 from configs.keys import Key
 
 KEYS = {
@@ -11,6 +11,7 @@ KEYS = {
         (),
         "Evaluations of the system to do, such as `('loss', 'samples')`; empty: of `diffusion` and `classifier` those "
         "that are enabled below, of any other system all.",
+        NAMES,
         changes="nothing",
     ),
     "enable_loss": Key(True, "Evaluate the loss on the test data.", changes="nothing"),
@@ -22,6 +23,7 @@ KEYS = {
     "metrics": Key(
         ("fid", "kid", "inception_score", "precision", "recall", "density", "coverage"),
         "Metrics to compute.",
+        NAMES,
         changes="evaluation",
     ),
     "features": Key(

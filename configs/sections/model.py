@@ -1,6 +1,8 @@
 """Settings of the model: the network, the parameters of the SDE, the parameterization, averages of the parameters."""
 
-from configs.checks import BELOW_ONE, DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, STAGES, each
+import math
+
+from configs.checks import BELOW_ONE, DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, SIZES, STAGES, each
 from configs.conditions import is_condition
 from configs.keys import Key
 
@@ -62,7 +64,7 @@ KEYS = {
     "ema_rates": Key(
         (),
         "Decay rates of further averages to keep, such as (0.999, 0.99999).",
-        each("a rate", "be in [0, 1)", lambda rate: 0 <= rate < 1),
+        each("a rate", "be in [0, 1)", lambda rate: 0 <= rate < 1, int | float),
         changes="model",
         mismatch="stored",
     ),
@@ -70,7 +72,7 @@ KEYS = {
         (),
         "Relative widths of power-function averages to keep, such as (0.05, 0.1), from which `--mode=export` makes an "
         "average of any width.",
-        each("a width", "be in (0, 0.288)", lambda sigma_rel: 0 < sigma_rel < 12**-0.5),
+        each("a width", "be in (0, 0.288)", lambda sigma_rel: 0 < sigma_rel < 12**-0.5, float),
         changes="model",
         mismatch="stored",
     ),
@@ -80,9 +82,14 @@ KEYS = {
     "normalization": Key("GroupNorm", "`GroupNorm`, or `InstanceNorm++` for `ncsn` and `ncsnv2`.", changes="model"),
     "nonlinearity": Key("swish", "Activation function: `swish`, `elu`, `relu` or `lrelu`.", changes="model"),
     "nf": Key(128, "Channels at full resolution.", POSITIVE, changes="model"),
-    "ch_mult": Key((1, 2, 2, 2), "Channels at each resolution, as multiples of `nf`.", changes="model"),
+    "ch_mult": Key(
+        (1, 2, 2, 2),
+        "Channels at each resolution, as multiples of `nf`.",
+        each("a multiple", "be a positive integer", lambda multiple: multiple > 0, int, may_be_empty=False),
+        changes="model",
+    ),
     "num_res_blocks": Key(4, "Residual blocks per resolution.", POSITIVE, changes="model"),
-    "attn_resolutions": Key((16,), "Heights at which attention is used.", changes="model"),
+    "attn_resolutions": Key((16,), "Heights at which attention is used.", SIZES, changes="model"),
     "dropout": Key(0.1, "Dropout probability.", BELOW_ONE, changes="model", mismatch="stored"),
     "resamp_with_conv": Key(True, "Resample with a convolution (`ddpm` blocks).", changes="model"),
     "conditional": Key(True, "Condition the network on time.", changes="model"),
@@ -113,7 +120,12 @@ KEYS = {
         changes="model",
     ),
     "fir": Key(False, "Resample with a FIR filter.", changes="model"),
-    "fir_kernel": Key((1, 3, 3, 1), "That filter.", changes="model"),
+    "fir_kernel": Key(
+        (1, 3, 3, 1),
+        "That filter.",
+        each("a weight", "be a finite number", math.isfinite, int | float, may_be_empty=False),
+        changes="model",
+    ),
     "skip_rescale": Key(True, "Divide the sum of a residual connection by sqrt(2).", changes="model"),
     "resblock_type": Key("biggan", "`biggan` or `ddpm`.", changes="model"),
     "progressive": Key("none", "Output pyramid: `none`, `output_skip` or `residual`.", changes="model"),

@@ -1,6 +1,6 @@
 """Settings of the optimizer."""
 
-from configs.checks import POSITIVE
+from configs.checks import NAMES, POSITIVE
 from configs.keys import Key
 
 KEYS = {
@@ -15,6 +15,7 @@ KEYS = {
     "frozen": Key(
         (),
         "Parameters that are not trained: patterns of their paths, such as `('Conv_0/*', '*/bias')`.",
+        NAMES,
         changes="model",
         mismatch="stored",
     ),
