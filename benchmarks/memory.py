@@ -2,9 +2,11 @@
 
     python -m benchmarks.memory --batch_sizes 128 512 1000 2000 5000
     python -m benchmarks.memory --config=configs/subvp/pictures_ddpmpp_continuous.py --batch_sizes 16 64 256
+    python -m benchmarks.memory --batch_sizes 128 --steps=2000
 
 Each batch size is a training run of its own process with a few steps; `peak_mib` is the largest resident size after the
-step was compiled, sampled every 20 ms, because the compiler itself may have held more. Prints JSON lines.
+step was compiled, sampled every 20 ms, because the compiler itself may have held more. `growth` is the largest of the
+last fifth of the time relative to that of the second fifth. Prints JSON lines.
 """
 
 import argparse
@@ -31,18 +33,19 @@ def measure(config: str, batch_size: int, steps: int, overrides: list[str]) -> d
         command += [f"--config.training.snapshot_freq={steps}", "--noconfig.training.snapshot_sampling"]
         command += [f"--config.training.snapshot_freq_for_preemption={steps}", *overrides]
         run = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        peak, predicted = 0, None
+        resident, predicted = [], None
         while run.poll() is None:
             time.sleep(0.02)
             if predicted is None:
                 predicted = PREDICTED.search((pathlib.Path(workdir) / "log").read_text())
             else:
-                peak = max(peak, _resident(run.pid))
+                resident.append(_resident(run.pid))
         if run.returncode or predicted is None:
             raise SystemExit((pathlib.Path(workdir) / "log").read_text())
-        mib = peak / 2**20
-        needed = float(predicted[1])
-        return {"batch_size": batch_size, "predicted_mib": needed, "peak_mib": mib, "ratio": needed / mib}
+        mib, needed, fifth = max(resident) / 2**20, float(predicted[1]), max(1, len(resident) // 5)
+        growth = max(resident[-fifth:]) / max(resident[fifth : 2 * fifth]) - 1
+        sizes = {"predicted_mib": needed, "peak_mib": mib, "ratio": needed / mib}
+        return {"batch_size": batch_size, **sizes, "growth": growth}
 
 
 def _resident(pid: int) -> int:

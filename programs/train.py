@@ -52,11 +52,18 @@ class Compiled:
 def prepare(run: Run) -> None:
     """Opens the data, reads the guide of the snapshots' samples and checks the names of losses, parameters and runs.
 
-    Errors: ValueError, FileNotFoundError, NothingFitsError.
+    Warns of batches larger than the data set. Errors: ValueError, FileNotFoundError, NothingFitsError.
     """
     training = run.config.training
     start.check(run)
-    run.splits.named("train")
+    num_examples = len(run.splits.named("train"))
+    if training.batch_size > num_examples:
+        logging.warning(
+            "config.training.batch_size = %d is more than the %d examples to train on, so every batch repeats some; "
+            "lower it to save time.",
+            training.batch_size,
+            num_examples,
+        )
     if training.eval_freq:
         run.splits.named("test")
     if training.snapshot_sampling:

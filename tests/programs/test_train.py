@@ -7,7 +7,7 @@ import pytest
 
 import run_lib
 from core.errors import ExitCode, RunError
-from programs import convert, restore_run
+from programs import convert, restore_run, train
 from programs.run import Run
 from runtime import memory
 from tests.support import perceptron
@@ -62,3 +62,15 @@ def test_a_step_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeypatc
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     monkeypatch.undo()
     run_lib.train(run)  # nothing was lost
+
+
+def test_a_batch_larger_than_the_data_set_is_warned_of(tmp_path, caplog):
+    np.save(tmp_path / "mine.npy", np.zeros((12, 8, 8, 1), np.uint8))
+    config = load("configs/vp/smoke.py")
+    config.data.update(dataset=f"npy:{tmp_path}/mine.npy")
+    config.model.name = perceptron.NAME
+    for batch_size, warned in ((16, True), (4, False)):
+        caplog.clear()
+        config.training.batch_size = batch_size
+        train.prepare(Run(config, str(tmp_path / "run"), jax.devices()[:1]))
+        assert (f"batch_size = {batch_size} is more than the" in caplog.text) == warned
