@@ -12,10 +12,30 @@ from ml_collections import config_flags
 
 from configs.keys import unknown_key
 from configs.sections import KEYS, SECTIONS
+from core.tables import nearest_path
 
 _LIBRARIES = tuple(str(pathlib.Path(module.__path__[0])) for module in (absl, ml_collections))
 # What a locked ConfigDict says when an unknown key is set, and when one is read.
 _UNKNOWN = re.compile(r"Key \"(?P<set>\w+)\" does not exist|\\?'(?P<read>\w+)\\?'")
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def located(path: str) -> str:
+    """The config file at `path`, relative to the current folder or else to this repository.
+
+    An argument of the file, as in `FILE:ARGUMENT`, stays. Errors: ValueError where there is no such file, with the
+    nearest one of `configs/`.
+    """
+    file, colon, argument = path.partition(":")
+    if file and (ROOT / file).is_file() and not pathlib.Path(file).is_file():
+        return f"{ROOT / file}{colon}{argument}"
+    if not pathlib.Path(file).is_file():
+        found = [
+            each for each in sorted(ROOT.glob("configs/*/**/*.py")) if "def get_config(" in each.read_text("utf-8")
+        ]
+        known = [each.relative_to(ROOT).as_posix() for each in found]
+        raise ValueError(f"--config={path} does not exist; the nearest is {nearest_path(file, known, '/')}.")
+    return path
 
 
 def make_importable(path: str | pathlib.Path) -> None:

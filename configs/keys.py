@@ -9,7 +9,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from configs.checks import Check
-from core.tables import nearest
+from core.tables import nearest_path
 
 Changes = Literal["model", "evaluation", "nothing"]
 Mismatch = Literal["error", "stored", "given"]
@@ -28,6 +28,8 @@ class Key:
     `mismatch`: of keys that change the model, what a program that uses a checkpoint does if the config it is given has
     another value than the checkpoint's config. "error": refuses it. "stored": uses the checkpoint's value, because the
     setting only matters for training. "given": uses the value it is given.
+    `needs`: another setting without which this one has no effect: `KEY`, `KEY=VALUE|VALUE`, `KEY!=VALUE|VALUE`, or some
+    of these, joined by " or "; see `configs.needs`.
     """
 
     default: Any
@@ -36,6 +38,7 @@ class Key:
     _: dataclasses.KW_ONLY
     changes: Changes
     mismatch: Mismatch = "error"
+    needs: str = ""
 
     def initial(self) -> Any:
         """The value in a new config; a placeholder of the right type for a setting that is unset."""
@@ -73,4 +76,4 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 def unknown_key(key: str, known: Iterable[str]) -> ValueError:
     """The error for a key that does not exist; it names the nearest one that does."""
-    return ValueError(f"config.{key} is not a setting; the nearest is config.{nearest(key, known)}.")
+    return ValueError(f"config.{key} is not a setting; the nearest is config.{nearest_path(key, known, '.')}.")

@@ -22,6 +22,7 @@ from data.pipeline import Batches, examples_of_step, train_batches
 from programs import start
 from programs.run import Run
 from runtime.barrier import barrier
+from runtime.devices import announce
 from runtime.distributed import connect
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
@@ -232,6 +233,7 @@ def command(given: Any) -> Callable[[], None]:
         detect=given.distributed,
         timeout_seconds=given.peer_timeout,
     )
+    announce(given.mode)
     run = Run(given.config, given.workdir)
     prepare(run)
     return lambda: train(run, stop, given.allow_config_change)

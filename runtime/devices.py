@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -126,6 +127,21 @@ def make_devices(devices: Sequence[jax.Device] | None = None, num_shards: int = 
         (len(devices) // num_shards, num_shards), ("data", "fsdp"), devices=devices, axis_types=(AxisType.Auto,) * 2
     )
     return Devices(mesh)
+
+
+def announce(what: str) -> None:
+    """Logs what is done and on which devices; to be called first. Errors: ValueError where JAX finds no device."""
+    try:
+        kind, count = jax.devices()[0].device_kind, jax.device_count()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that it found a device
+        reason = (str(error).splitlines() or ["there is none"])[0].rstrip(".")
+        asked = f"JAX_PLATFORMS={given}, but " if (given := os.environ.get("JAX_PLATFORMS")) else ""
+        raise ValueError(
+            f"{asked}JAX cannot use such a device here ({reason}); unset JAX_PLATFORMS, or install JAX for the device, "
+            'as in `pip install "jax[cuda12]"`.'
+        ) from error
+    cores = f", {num_cores()} cores" if jax.default_backend() == "cpu" else ""
+    logging.info("%s on %d x %s%s (JAX %s)", what, count, kind, cores, jax.__version__)
 
 
 def num_cores() -> int:

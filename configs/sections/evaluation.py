@@ -3,6 +3,10 @@
 from configs.checks import DTYPE, NAMES, POSITIVE, SPLIT, one_of
 from configs.keys import Key
 
+# An evaluation is done where its switch is on, or `tasks` names it; systems of a user's own have no switches.
+SAMPLES = "eval.enable_sampling or eval.tasks or system!=diffusion"
+DENSITY = "eval.enable_bpd or eval.tasks or system!=diffusion"
+
 KEYS = {
     "begin_ckpt": Key(1, "First checkpoint to evaluate.", changes="nothing"),
     "end_ckpt": Key(26, "Last checkpoint to evaluate.", changes="nothing"),
@@ -25,84 +29,124 @@ KEYS = {
         "Metrics to compute.",
         NAMES,
         changes="evaluation",
+        needs="eval.enable_metrics",
     ),
     "features": Key(
         "inception",
         "Feature extractor: `inception`, `classifier`, `thumbnails`, `pixels` or `package.module:function`.",
         changes="evaluation",
+        needs="eval.enable_metrics",
     ),
     "inception_weights": Key(
-        str, "`inception`: file with the weights, the published `.pth` or an `.npz`.", changes="evaluation"
+        str,
+        "`inception`: file with the weights, the published `.pth` or an `.npz`.",
+        changes="evaluation",
+        needs="eval.features=inception",
     ),
     "classifier_workdir": Key(
-        str, "`classifier`: workdir of a `wideresnet` trained on the same data.", changes="evaluation"
+        str,
+        "`classifier`: workdir of a `wideresnet` trained on the same data.",
+        changes="evaluation",
+        needs="eval.features=classifier",
     ),
-    "feature_batch_size": Key(50, "Batch size of the feature extractor.", POSITIVE, changes="evaluation"),
+    "feature_batch_size": Key(
+        50, "Batch size of the feature extractor.", POSITIVE, changes="evaluation", needs="eval.enable_metrics"
+    ),
     "reference_dataset": Key(
-        "train", "Data split that samples are compared with: `train` or `test`.", SPLIT, changes="evaluation"
+        "train",
+        "Data split that samples are compared with: `train` or `test`.",
+        SPLIT,
+        changes="evaluation",
+        needs="eval.enable_metrics",
     ),
-    "num_samples": Key(50_000, "Number of samples.", POSITIVE, changes="evaluation"),
+    "num_samples": Key(50_000, "Number of samples.", POSITIVE, changes="evaluation", needs=SAMPLES),
     "sample_format": Key(
         "npz",
         "Format in which samples are exported: `npz` (`arr_0`, integer levels), `png` (a folder of 8-bit images) or "
         "`both`.",
         one_of("npz", "png", "both"),
         changes="nothing",
+        needs=SAMPLES,
     ),
     "bpd_dataset": Key(
-        "test", "Data split whose likelihood is evaluated: `train` or `test`.", SPLIT, changes="evaluation"
+        "test",
+        "Data split whose likelihood is evaluated: `train` or `test`.",
+        SPLIT,
+        changes="evaluation",
+        needs=DENSITY,
     ),
     "bpd_repeats": Key(
         1,
         "Evaluations per example, each with its own dequantization and probes, averaged.",
         POSITIVE,
         changes="evaluation",
+        needs=DENSITY,
     ),
     "bpd_method": Key(
         "ode",
         "`ode`: density of the probability flow; `bound`: variational bound of the SDE.",
         changes="evaluation",
+        needs=DENSITY,
     ),
-    "bpd_dtype": Key("float32", "As `model.dtype`, while the likelihood is evaluated.", DTYPE, changes="evaluation"),
+    "bpd_dtype": Key(
+        "float32", "As `model.dtype`, while the likelihood is evaluated.", DTYPE, changes="evaluation", needs=DENSITY
+    ),
     "bpd_offset": Key(
         "at_eps",
         "`at_eps`: data are treated as samples at time `bpd_eps`; `decoded`: a lower bound at time 0.",
         changes="evaluation",
+        needs=DENSITY,
     ),
     "dequantization": Key(
         "uniform",
         "`uniform`, `truncated_normal` (the noise at `bpd_eps`, for models trained without dequantization) or "
         "`variational` (fitted to the model).",
         changes="evaluation",
+        needs=DENSITY,
     ),
     "dequantization_steps": Key(
         1000,
         "Optimizer steps in which `variational` is fitted, on batches of `training.batch_size`.",
         POSITIVE,
         changes="evaluation",
+        needs="eval.dequantization=variational",
     ),
     "num_dequantizations": Key(
-        1, "Importance samples per image, averaged inside the logarithm.", POSITIVE, changes="evaluation"
+        1,
+        "Importance samples per image, averaged inside the logarithm.",
+        POSITIVE,
+        changes="evaluation",
+        needs=DENSITY,
     ),
     "divergence": Key(
         "hutchinson",
         "`hutchinson`, `exact` (small images) or `hutchpp` (where a few directions dominate).",
         changes="evaluation",
+        needs="eval.bpd_method=ode",
     ),
     "num_probes": Key(
         1,
         "Jacobian products per evaluation of the ODE; for method `bound`, times per image.",
         POSITIVE,
         changes="evaluation",
+        needs=DENSITY,
     ),
-    "hutchinson": Key("rademacher", "Distribution of the probes: `rademacher` or `gaussian`.", changes="evaluation"),
-    "bpd_eps": Key(1e-5, "Smallest time of the likelihood's ODE or bound.", POSITIVE, changes="evaluation"),
+    "hutchinson": Key(
+        "rademacher",
+        "Distribution of the probes: `rademacher` or `gaussian`.",
+        changes="evaluation",
+        needs="eval.divergence!=exact",
+    ),
+    "bpd_eps": Key(
+        1e-5, "Smallest time of the likelihood's ODE or bound.", POSITIVE, changes="evaluation", needs=DENSITY
+    ),
     "ode_solver": Key(
         "dopri5",
         "`dopri5`, `tsit5`, `dopri8`, `heun` or `bosh3` (for networks that vary quickly in t).",
         changes="evaluation",
+        needs="eval.bpd_method=ode",
     ),
-    "rtol": Key(1e-5, "Relative tolerance of that ODE.", POSITIVE, changes="evaluation"),
-    "atol": Key(1e-5, "Absolute tolerance of that ODE.", POSITIVE, changes="evaluation"),
+    "rtol": Key(1e-5, "Relative tolerance of that ODE.", POSITIVE, changes="evaluation", needs="eval.bpd_method=ode"),
+    "atol": Key(1e-5, "Absolute tolerance of that ODE.", POSITIVE, changes="evaluation", needs="eval.bpd_method=ode"),
     "wait_seconds": Key(3600.0, "How long to wait for a checkpoint of a run in progress.", changes="nothing"),
 }

@@ -31,16 +31,25 @@ KEYS = {
         "Recompute residual and attention blocks in the backward pass, which saves memory.",
         changes="nothing",
     ),
-    "sigma_min": Key(0.01, "VE: smallest noise level.", POSITIVE, changes="model"),
+    "sigma_min": Key(
+        0.01, "VE: smallest noise level.", POSITIVE, changes="model", needs="training.sde!=vpsde|subvpsde|cosine"
+    ),
     "sigma_max": Key(
         50.0,
         "VE and EDM: largest noise level, about the largest distance between two training images.",
         changes="model",
+        needs="training.sde!=vpsde|subvpsde|cosine",
     ),
-    "beta_min": Key(0.1, "VP and sub-VP: beta at t = 0.", POSITIVE, changes="model"),
-    "beta_max": Key(20.0, "VP and sub-VP: beta at t = 1.", changes="model"),
-    "log_snr_min": Key(-15.0, "Cosine: log signal-to-noise ratio at t = 1.", changes="model"),
-    "log_snr_max": Key(15.0, "Cosine: log signal-to-noise ratio at t = 0.", changes="model"),
+    "beta_min": Key(
+        0.1, "VP and sub-VP: beta at t = 0.", POSITIVE, changes="model", needs="training.sde!=vesde|edm|cosine"
+    ),
+    "beta_max": Key(20.0, "VP and sub-VP: beta at t = 1.", changes="model", needs="training.sde!=vesde|edm|cosine"),
+    "log_snr_min": Key(
+        -15.0, "Cosine: log signal-to-noise ratio at t = 1.", changes="model", needs="training.sde=cosine"
+    ),
+    "log_snr_max": Key(
+        15.0, "Cosine: log signal-to-noise ratio at t = 0.", changes="model", needs="training.sde=cosine"
+    ),
     "parameterization": Key(
         str,
         "What the network predicts: `noise`, `score`, `data`, `velocity` or `edm`; unset: as published for the SDE.",
@@ -77,7 +86,12 @@ KEYS = {
         mismatch="stored",
     ),
     "embedding_type": Key("positional", "Embedding of time: `positional` or `fourier`.", changes="model"),
-    "fourier_scale": Key(16.0, "Standard deviation of the frequencies of `fourier`.", changes="model"),
+    "fourier_scale": Key(
+        16.0,
+        "Standard deviation of the frequencies of `fourier`.",
+        changes="model",
+        needs="model.embedding_type=fourier",
+    ),
     "scale_by_sigma": Key(False, "Divide the network's output by the noise level.", changes="model"),
     "normalization": Key("GroupNorm", "`GroupNorm`, or `InstanceNorm++` for `ncsn` and `ncsnv2`.", changes="model"),
     "nonlinearity": Key("swish", "Activation function: `swish`, `elu`, `relu` or `lrelu`.", changes="model"),
@@ -109,6 +123,7 @@ KEYS = {
         "Probability of dropping a class label in training, for classifier-free guidance.",
         PROBABILITY,
         changes="model",
+        needs="model.num_labels",
     ),
     "conditions": Key(
         (),
@@ -125,6 +140,7 @@ KEYS = {
         "That filter.",
         each("a weight", "be a finite number", math.isfinite, int | float, may_be_empty=False),
         changes="model",
+        needs="model.fir",
     ),
     "skip_rescale": Key(True, "Divide the sum of a residual connection by sqrt(2).", changes="model"),
     "resblock_type": Key("biggan", "`biggan` or `ddpm`.", changes="model"),
@@ -133,7 +149,13 @@ KEYS = {
     "progressive_combine": Key("sum", "How the input pyramid is combined: `sum` or `cat`.", changes="model"),
     "init_scale": Key(0.0, "Scale of the initialization of output layers.", changes="model", mismatch="stored"),
     "blocks_per_group": Key(
-        4, "`wideresnet`: residual blocks at each of three resolutions.", POSITIVE, changes="model"
+        4,
+        "`wideresnet`: residual blocks at each of three resolutions.",
+        POSITIVE,
+        changes="model",
+        needs="model.name=wideresnet",
     ),
-    "channel_multiplier": Key(10, "`wideresnet`: width, in units of 16 channels.", POSITIVE, changes="model"),
+    "channel_multiplier": Key(
+        10, "`wideresnet`: width, in units of 16 channels.", POSITIVE, changes="model", needs="model.name=wideresnet"
+    ),
 }

@@ -21,6 +21,7 @@ KEYS = {
         "training data.",
         POSITIVE,
         changes="nothing",
+        needs="restore.method!=projection",
     ),
     "covariance": Key(
         "isotropic",
@@ -28,6 +29,7 @@ KEYS = {
         "the cost.",
         one_of("isotropic", "jacobian"),
         changes="nothing",
+        needs="restore.method=pigdm",
     ),
     "num_iterations": Key(
         10,
@@ -35,20 +37,23 @@ KEYS = {
         "values.",
         POSITIVE,
         changes="nothing",
+        needs="restore.method=pigdm",
     ),
     "limit": Key(
         2.0,
         "`pigdm`: largest change of the posterior mean per step, relative to the norm of the data.",
         POSITIVE,
         changes="nothing",
+        needs="restore.method=pigdm",
     ),
-    "zeta": Key(1.0, "`dps`: step size.", POSITIVE, changes="nothing"),
+    "zeta": Key(1.0, "`dps`: step size.", POSITIVE, changes="nothing", needs="restore.method=dps"),
     "dps_form": Key(
         "score",
         "`dps`: `score` works with any sampler; `step` is the published form, for method `pc`, and suits one number of "
         "steps.",
         one_of("step", "score"),
         changes="nothing",
+        needs="restore.method=dps",
     ),
     "factor": Key(2, "Task superresolve: downsampling factor along each side.", POSITIVE, changes="nothing"),
     "blur_width": Key(

@@ -14,62 +14,89 @@ KEYS = {
         "Of method `pc`: `euler_maruyama`, `reverse_diffusion`, `ancestral_sampling` or `none`; in few steps `ddim` or "
         "`heun`.",
         changes="evaluation",
+        needs="sampling.method=pc",
     ),
-    "corrector": Key("none", "Of method `pc`: `langevin`, `ald` or `none`.", changes="evaluation"),
-    "probability_flow": Key(False, "The predictor follows the probability-flow ODE.", changes="evaluation"),
+    "corrector": Key(
+        "none", "Of method `pc`: `langevin`, `ald` or `none`.", changes="evaluation", needs="sampling.method=pc"
+    ),
+    "probability_flow": Key(
+        False, "The predictor follows the probability-flow ODE.", changes="evaluation", needs="sampling.predictor"
+    ),
     "num_steps": Key(
-        int, "Sampling steps; unset: `model.num_scales`, or 20 for method `solver`.", POSITIVE, changes="evaluation"
+        int,
+        "Sampling steps; unset: `model.num_scales`, or 20 for method `solver`.",
+        POSITIVE,
+        changes="evaluation",
+        needs="sampling.method!=ode",
     ),
     "grid": Key(
         "uniform",
         "Spacing of the steps: `uniform`, `log_snr`, `polynomial` (in sigma, rho = 7) or `quadratic`.",
         changes="evaluation",
+        needs="sampling.method!=ode",
     ),
     "solver": Key(
         "dpmpp_2m",
         "Of method `solver`: `dpmpp_2m`, `dpmpp_3m`, `dpmpp_2m_sde`, `unipc_2`, `unipc_3`, `deis_2` or `deis_3`.",
         changes="evaluation",
+        needs="sampling.method=solver",
     ),
     "eta": Key(
         0.0,
         "Noise of predictor `ddim`: 0 follows the ODE, 1 is ancestral sampling.",
         PROBABILITY,
         changes="evaluation",
+        needs="sampling.predictor=ddim",
     ),
     "churn": Key(
         0.0,
         "S_churn of predictor `heun`: 0 follows the ODE (Karras et al. 2022, algorithm 2).",
         NON_NEGATIVE,
         changes="evaluation",
+        needs="sampling.predictor=heun",
     ),
     "churn_min": Key(
         0.0,
         "S_tmin: smallest noise level std / mean_coeff at which noise is added, in units of the data.",
         NON_NEGATIVE,
         changes="evaluation",
+        needs="sampling.churn",
     ),
-    "churn_max": Key(float, "S_tmax: largest such noise level; unset: no limit.", changes="evaluation"),
+    "churn_max": Key(
+        float, "S_tmax: largest such noise level; unset: no limit.", changes="evaluation", needs="sampling.churn"
+    ),
     "churn_noise": Key(
         1.0,
         "S_noise: standard deviation of the noise that is added; 1 is right for an exact score.",
         POSITIVE,
         changes="evaluation",
+        needs="sampling.churn",
     ),
     "trajectory": Key(0, "Number of intermediate states to keep and show as a GIF; 0: none.", changes="evaluation"),
-    "n_steps_each": Key(1, "Corrector steps per predictor step.", POSITIVE, changes="evaluation"),
-    "snr": Key(0.16, "Signal-to-noise ratio of the corrector.", POSITIVE, changes="evaluation"),
+    "n_steps_each": Key(
+        1, "Corrector steps per predictor step.", POSITIVE, changes="evaluation", needs="sampling.corrector!=none"
+    ),
+    "snr": Key(
+        0.16,
+        "Signal-to-noise ratio of the corrector.",
+        POSITIVE,
+        changes="evaluation",
+        needs="sampling.corrector!=none",
+    ),
     "langevin_norm": Key(
         "example",
         "What Langevin's step size is computed from: the norms of each `example`, or their means over the `batch` "
         "(as published).",
         one_of("example", "batch"),
         changes="evaluation",
+        needs="sampling.corrector!=none",
     ),
     "ancestral_variance": Key(
         str,
         "Variance of ancestral sampling: `posterior` or `transition`; unset: as published for the SDE.",
         one_of("posterior", "transition"),
         changes="evaluation",
+        needs="sampling.predictor=ancestral_sampling",
     ),
     "noise_removal": Key(
         True, "Return the posterior mean at the last step, for one more function evaluation.", changes="evaluation"
@@ -80,15 +107,23 @@ KEYS = {
         POSITIVE,
         changes="evaluation",
     ),
-    "rtol": Key(1e-5, "Relative tolerance of method `ode`.", POSITIVE, changes="evaluation"),
-    "atol": Key(1e-5, "Absolute tolerance of method `ode`.", POSITIVE, changes="evaluation"),
+    "rtol": Key(
+        1e-5, "Relative tolerance of method `ode`.", POSITIVE, changes="evaluation", needs="sampling.method=ode"
+    ),
+    "atol": Key(
+        1e-5, "Absolute tolerance of method `ode`.", POSITIVE, changes="evaluation", needs="sampling.method=ode"
+    ),
     "ode_solver": Key(
-        "dopri5", "Of method `ode`: `bosh3`, `dopri5`, `tsit5`, `dopri8` or `heun`.", changes="evaluation"
+        "dopri5",
+        "Of method `ode`: `bosh3`, `dopri5`, `tsit5`, `dopri8` or `heun`.",
+        changes="evaluation",
+        needs="sampling.method=ode",
     ),
     "ode_per_example": Key(
         False,
         "Of method `ode`: choose step sizes for each example instead of for the batch.",
         changes="evaluation",
+        needs="sampling.method=ode",
     ),
     "dtype": Key(str, "As `model.dtype`, while sampling; unset: that of the model.", DTYPE, changes="evaluation"),
     "guidance": Key("none", "`none`, `classifier_free`, `classifier` or `autoguidance`.", changes="evaluation"),
@@ -97,15 +132,29 @@ KEYS = {
         "Strength of the guidance. 1 is the conditional distribution itself (`classifier_free`, `classifier`), or no "
         "guidance (`autoguidance`).",
         changes="evaluation",
+        needs="sampling.guidance!=none",
     ),
     "guidance_min_sigma": Key(
-        0.0, "Smallest noise level std / mean_coeff with guidance.", NON_NEGATIVE, changes="evaluation"
+        0.0,
+        "Smallest noise level std / mean_coeff with guidance.",
+        NON_NEGATIVE,
+        changes="evaluation",
+        needs="sampling.guidance!=none",
     ),
     "guidance_max_sigma": Key(
-        float, "Largest noise level with guidance; unset: no limit.", POSITIVE, changes="evaluation"
+        float,
+        "Largest noise level with guidance; unset: no limit.",
+        POSITIVE,
+        changes="evaluation",
+        needs="sampling.guidance!=none",
     ),
     "guide_workdir": Key(
-        str, "Workdir of the classifier, or of the weaker model for `autoguidance`.", changes="evaluation"
+        str,
+        "Workdir of the classifier, or of the weaker model for `autoguidance`.",
+        changes="evaluation",
+        needs="sampling.guidance=classifier|autoguidance",
     ),
-    "guide_checkpoint": Key(int, "Its checkpoint; unset: the newest.", changes="evaluation"),
+    "guide_checkpoint": Key(
+        int, "Its checkpoint; unset: the newest.", changes="evaluation", needs="sampling.guide_workdir"
+    ),
 }

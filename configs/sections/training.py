@@ -27,7 +27,9 @@ KEYS = {
         changes="nothing",
     ),
     "snapshot_sampling": Key(True, "Whether to generate a grid of samples at each snapshot.", changes="nothing"),
-    "snapshot_num_samples": Key(64, "Samples in that grid.", POSITIVE, changes="nothing"),
+    "snapshot_num_samples": Key(
+        64, "Samples in that grid.", POSITIVE, changes="nothing", needs="training.snapshot_sampling"
+    ),
     "log_freq": Key(50, "Steps between logged metrics.", POSITIVE, changes="nothing"),
     "eval_freq": Key(
         100, "Steps between losses of a test batch, a multiple of `log_freq`; 0: never.", changes="nothing"
@@ -75,8 +77,15 @@ KEYS = {
         changes="evaluation",
     ),
     "stratified": Key(False, "Stratify the times of a batch.", changes="evaluation"),
-    "p_mean": Key(-1.2, "`log_normal`: mean of ln sigma.", changes="evaluation"),
-    "p_std": Key(1.2, "`log_normal`: standard deviation of ln sigma.", changes="evaluation"),
+    "p_mean": Key(
+        -1.2, "`log_normal`: mean of ln sigma.", changes="evaluation", needs="training.time_sampling=log_normal"
+    ),
+    "p_std": Key(
+        1.2,
+        "`log_normal`: standard deviation of ln sigma.",
+        changes="evaluation",
+        needs="training.time_sampling=log_normal",
+    ),
     "reduce_mean": Key(
         True, "Average the loss over dimensions; False: half of the sum over dimensions.", changes="evaluation"
     ),
@@ -93,6 +102,7 @@ KEYS = {
         "`skip` and `rollback`: largest number of such batches; one more stops the run.",
         POSITIVE,
         changes="nothing",
+        needs="training.on_nonfinite!=stop",
     ),
     "spike_factor": Key(
         10.0,
