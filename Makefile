@@ -12,6 +12,18 @@ SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 DEMO := runs/demo
 DEMO_CONFIG := configs/subvp/digits_ddpmpp_continuous.py
 
+# $(call install,FILE): installs a file of requirements, and says every ten seconds how much there is. An environment
+# that is new and could not be completed is removed.
+define install
+new=; [ -x $(BIN)/pip ] || new=.venv; beat=; \
+trap 'kill $$beat 2>/dev/null; rm -rf $$new; exit 130' INT TERM; \
+[ -z "$$new" ] || $(PYTHON) -m venv .venv || { rm -rf $$new; \
+	echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }; \
+( while sleep 10 >/dev/null 2>&1; do echo "   ... `du -sm .venv | cut -f1` MB are in .venv"; done ) & beat=$$!; \
+$(BIN)/pip install --quiet --disable-pip-version-check -r $(1); code=$$?; kill $$beat; \
+[ $$code = 0 ] || { rm -rf $$new; echo "error: pip could not install $(1); its reason is above" >&2; exit 2; }
+endef
+
 .PHONY: setup demo test test-unit test-programs test-slow test-all check docs clean
 
 setup: .venv/.run
@@ -46,14 +58,15 @@ docs: .venv/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .venv/.run: requirements.txt
-	@echo "== Setting up .venv from requirements.txt (1.2 GB, about a minute)."
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is" \
+		"`$(PYTHON) --version 2>&1`, but Python 3.11 or newer is needed; give one, as in: make setup PYTHON=python3.12" >&2; exit 2; }
+	@echo "== Setting up .venv with `$(PYTHON) --version` and requirements.txt (1.2 GB, about a minute)."
+	@$(call install,requirements.txt)
 	@touch $@
 
 .venv/.dev: requirements-dev.txt .venv/.run
 	@echo "== Adding what the tests need."
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(call install,requirements-dev.txt)
 	@touch $@
 
 clean:

@@ -7,16 +7,21 @@ python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --mode=inspect -
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=import --checkpoint=FILE.pth
 python main.py --workdir=DIR --mode=export --checkpoint=FILE.npz
 
+--help lists the modes.
 eval, sample and export use the config of the checkpoint: --config is optional there, and --config.KEY=VALUE changes it.
 """
 
+import contextlib
 import importlib.util
 import logging
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a program has an answer of its own: no traceback of an import
 HERE = pathlib.Path(__file__).resolve().parent
 for name in sorted(
     path.parent.name for path in HERE.glob("[a-z]*/__init__.py")
@@ -30,38 +35,52 @@ for name in sorted(
         )
         sys.exit(2)
 
+from core import interpreter
+
+if interpreter.problem():
+    print(f"error: {interpreter.problem()}", file=sys.stderr)
+    sys.exit(2)
+
 import jax
 from absl import app, flags
 from ml_collections import config_flags
 
 from builders.devices import set_num_cpu_devices
 from configs import parsers
-from configs.default import flatten, get_config, validate
+from configs.default import validate
 from configs.files import describe, make_importable
 from core.errors import ExitCode, RunError, Stopped
-from core.progress import LogHandler
-from core.tables import nearest
-from programs import convert, evaluate, inspect, metrics, sample, train
+from core.progress import LogHandler, hide
+from programs import command_line, convert, evaluate, inspect, metrics, sample, settings, train
+from programs.command_line import Program
 from programs.flags import stored_config, value_of, with_request
 from runtime import malloc
 from runtime.compile_cache import use_compile_cache
+from runtime.devices import announce
+from runtime.signals import report_on_signal
 
 # From flags to a function that runs the program; everything that the user gave is checked before that.
-PROGRAMS: dict[str, Callable[[flags.FlagValues], Callable[[], object]]] = {
-    "train": train.command,
-    "eval": evaluate.command,
-    "sample": sample.command,
-    "inspect": inspect.command,
-    "stats": metrics.stats_command,
-    "metrics": metrics.command,
-    "import": convert.import_command,
-    "export": convert.export_command,
+PROGRAMS = {
+    "train": Program(train.command, "train a model, or continue its training"),
+    "eval": Program(evaluate.command, "evaluate checkpoints: loss, bits/dim, samples, metrics"),
+    "sample": Program(sample.command, "generate or restore samples; --task=NAME says how"),
+    "inspect": Program(inspect.command, "read the data, and describe them"),
+    "config": Program(settings.command, "show the settings of a command, and where they come from"),
+    "stats": Program(metrics.stats_command, "write statistics of features of the data"),
+    "metrics": Program(metrics.command, "compare samples from files with data"),
+    "import": Program(convert.import_command, "make a checkpoint of published or exported parameters"),
+    "export": Program(convert.export_command, "write the parameters of a checkpoint to a file"),
 }
+NEED_NO_WORKDIR = ("inspect", "config")
+NEED_NO_DEVICE = ("inspect", "config")
+REMAINS = "checkpoints and finished rounds are kept; start the same command again."
 FLAGS = flags.FLAGS
 parsers.register()
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "The folder for checkpoints, samples and metrics; optional for inspect.")
 flags.DEFINE_enum("mode", None, list(PROGRAMS), "What to do.")
+flags.DEFINE_bool("dry_run", False, "Only check the command: build what it needs, but compute and write nothing.")
+flags.DEFINE_bool("version", False, "Print the version.")
 flags.DEFINE_string("eval_folder", "eval", "The folder in workdir for evaluations.")
 flags.DEFINE_integer("eval_worker", None, "eval: index of this worker; by default that of a Slurm array, else 0.")
 flags.DEFINE_integer("eval_workers", None, "eval: number of workers; by default that of a Slurm array, else 1.")
@@ -124,18 +143,23 @@ def launch(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one program; returns the exit code."""
+    """Runs one program; returns the exit code. SIGTERM and SIGINT are answered at once, by training as by others."""
     set_up()
+    with contextlib.nullcontext() if FLAGS.mode == "train" else report_on_signal(lambda: REMAINS):
+        return answer(argv)
+
+
+def answer(argv: Sequence[str]) -> int:
+    """Checks the command, and unless it is a dry run, runs its program; returns the exit code."""
     try:
-        if len(argv) > 1:
-            raise ValueError(f"unexpected argument {argv[1]!r}; every setting is a flag, such as --config.seed=1.")
-        if FLAGS.workdir is None and FLAGS.mode != "inspect":
-            raise ValueError(f"--mode={FLAGS.mode} needs --workdir=DIR, the folder of the run.")
-        run = PROGRAMS[FLAGS.mode](FLAGS)
+        run = checked(argv)
     except RunError as error:
         return fail(str(error), error.exit_code)
     except (ValueError, OSError) as error:  # the command, the config, the files; later these would be our errors
         return fail(str(error), ExitCode.USER_ERROR)
+    if FLAGS.dry_run:
+        print(f"dry run: --mode={FLAGS.mode} can start; nothing was computed or written.")
+        return ExitCode.DONE
     try:
         run()
     except Stopped as stopped:
@@ -147,6 +171,20 @@ def main(argv: Sequence[str]) -> int:
             os._exit(code)  # an ordinary exit would wait for the others
         return code
     return 0
+
+
+def checked(argv: Sequence[str]) -> Callable[[], object]:
+    """What runs the program of the flags, all of which are checked. Errors: ValueError, OSError, RunError."""
+    if len(argv) > 1:
+        raise ValueError(f"unexpected argument {argv[1]!r}; every setting is a flag, such as --config.seed=1.")
+    if FLAGS.workdir is None and FLAGS.mode not in NEED_NO_WORKDIR:
+        raise ValueError(f"--mode={FLAGS.mode} needs --workdir=DIR, the folder of the run.")
+    if FLAGS.mode not in (*NEED_NO_DEVICE, "train"):  # training first finds its other processes
+        announce(FLAGS.mode)
+    run = PROGRAMS[FLAGS.mode].command(FLAGS)
+    for line in settings.without_effect(FLAGS):
+        logging.warning("%s", line)
+    return run
 
 
 def set_up() -> None:
@@ -161,18 +199,19 @@ def set_up() -> None:
 
 def parse(argv: Sequence[str]) -> Sequence[str]:
     """The flags; whatever is wrong with them is one line and an exit code."""
-    known = dict(flatten(get_config()))
-    sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
-    for arg in argv[1:]:
-        key = arg.lstrip("-").split("=")[0].removeprefix("config.").removesuffix("!")
-        if not arg.lstrip("-").startswith("config.") or key in known or key in sections:
-            continue
-        raise SystemExit(
-            fail(f"{arg} is not a setting; the nearest is config.{nearest(key, known)}.", ExitCode.USER_ERROR)
-        )
-    if (file := value_of(argv, "config")) is not None:
-        make_importable(file)
+    if len(argv) == 1:
+        print(command_line.usage(PROGRAMS), file=sys.stderr)
+        raise SystemExit(ExitCode.USER_ERROR)
+    for word, text in (("--help", command_line.help_text(PROGRAMS)), ("--version", command_line.version())):
+        if word in argv:
+            print(text)
+            raise SystemExit(ExitCode.DONE)
     try:
+        command_line.check_settings(argv)
+        command_line.check_mode(argv, PROGRAMS)
+        argv = command_line.with_located_config(argv)
+        if (file := value_of(argv, "config")) is not None:
+            make_importable(file)
         if (stored := stored_config(argv)) is not None:
             delattr(FLAGS, "config")
             config_flags.DEFINE_config_dict("config", stored, lock_config=True, flag_values=FLAGS, sys_argv=[*argv])
@@ -185,12 +224,15 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
         return rest
     except RunError as error:
         raise SystemExit(fail(str(error), error.exit_code)) from None
+    except flags.UnrecognizedFlagError as error:
+        raise SystemExit(fail(command_line.unknown_flag(error, dir(FLAGS)), ExitCode.USER_ERROR)) from None
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise SystemExit(fail(describe(error), ExitCode.USER_ERROR)) from None
 
 
 def fail(message: str, code: int) -> int:
     """One line on the error stream."""
+    hide()
     print(f"error: {message}", file=sys.stderr)
     return code
 

@@ -16,6 +16,12 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 
+from core import interpreter
+
+if interpreter.problem():
+    print(f"error: {interpreter.problem()}", file=sys.stderr)
+    sys.exit(2)
+
 from absl import app, flags
 from rich.console import Console
 from rich.live import Live

@@ -41,6 +41,12 @@ def extractor(config: ConfigDict, num_levels: int, load_network: LoadNetwork) ->
     return choose("eval.features", name, EXTRACTORS)(config, num_levels, load_network)
 
 
+def check_name(config: ConfigDict) -> None:
+    """Errors: ValueError for a name in `eval.features` that is not known, whether features are used or not."""
+    if not is_import_path(config.eval.features):
+        choose("eval.features", config.eval.features, EXTRACTORS)
+
+
 def _pixels(config: ConfigDict, num_levels: int, load_network: LoadNetwork) -> Extractor:
     return pixels(num_levels)
 

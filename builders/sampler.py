@@ -27,6 +27,8 @@ def make_sampler(config: ConfigDict) -> Sampler:
 
     Errors: ValueError for an unknown name, or for settings that cannot be combined.
     """
+    for key, choices in CHOICES.items():  # also of methods that are not used
+        choose(f"sampling.{key}", config.sampling[key], choices)
     return choose("sampling.method", config.sampling.method, SAMPLERS)(config, make_sde(config))
 
 
@@ -48,7 +50,7 @@ def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...
             f"config.sampling.num_steps = {num_steps}, but a discrete model has only model.num_scales = "
             f"{process.num_scales} levels; use at most as many, or leave num_steps unset."
         )
-    return choose("sampling.grid", sampling.grid, grids.GRIDS)(process, num_steps, _eps(config))
+    return grids.GRIDS[sampling.grid](process, num_steps, _eps(config))
 
 
 def _predictor_corrector(config: ConfigDict, process: SDE) -> FixedStep:
@@ -56,8 +58,7 @@ def _predictor_corrector(config: ConfigDict, process: SDE) -> FixedStep:
     default = process.num_scales if process.is_discrete else config.model.num_scales
     num_steps = sampling.num_steps or default
     variance = sampling.ancestral_variance or sde_family(config).ancestral_variance
-    make_predictor = choose("sampling.predictor", sampling.predictor, table.PREDICTORS)
-    make_corrector = choose("sampling.corrector", sampling.corrector, table.CORRECTORS)
+    make_predictor, make_corrector = table.PREDICTORS[sampling.predictor], table.CORRECTORS[sampling.corrector]
     _check_predictor(config, process)
     churn = Churn(
         s_churn=sampling.churn,
@@ -113,8 +114,9 @@ def _multistep(config: ConfigDict, process: SDE) -> FixedStep:
             "set corrector = 'none', or method = 'pc' with predictor ddim or heun."
         )
     num_steps = sampling.num_steps or DEFAULT_SOLVER_STEPS
-    method = choose("sampling.solver", sampling.solver, METHODS)
-    return multistep(process, method, _times(config, process, num_steps), denoise=sampling.noise_removal)
+    return multistep(
+        process, METHODS[sampling.solver], _times(config, process, num_steps), denoise=sampling.noise_removal
+    )
 
 
 def _probability_flow(config: ConfigDict, process: SDE) -> ProbabilityFlow:
@@ -124,7 +126,6 @@ def _probability_flow(config: ConfigDict, process: SDE) -> ProbabilityFlow:
             "use method = 'pc', method = 'solver' or config.training.continuous = True."
         )
     sampling = config.sampling
-    choose("sampling.ode_solver", sampling.ode_solver, SOLVERS)
     return ProbabilityFlow(
         process,
         eps=_eps(config),
@@ -136,6 +137,13 @@ def _probability_flow(config: ConfigDict, process: SDE) -> ProbabilityFlow:
     )
 
 
+CHOICES: dict[str, dict] = {
+    "predictor": table.PREDICTORS,
+    "corrector": table.CORRECTORS,
+    "solver": METHODS,
+    "grid": grids.GRIDS,
+    "ode_solver": SOLVERS,
+}
 SAMPLERS: dict[str, Callable[[ConfigDict, SDE], Sampler]] = {
     "pc": _predictor_corrector,
     "solver": _multistep,

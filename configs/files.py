@@ -16,6 +16,8 @@ from core.tables import nearest_path
 
 _LIBRARIES = tuple(str(pathlib.Path(module.__path__[0])) for module in (absl, ml_collections))
 # What a locked ConfigDict says when an unknown key is set, and when one is read.
+_NOT_INTEGER = re.compile(r"invalid literal for int\(\) with base 10: '(?P<value>.*?)'$")
+_NOT_TUPLE = re.compile(r"Error while parsing string: .* as tuple\. .*$")
 _UNKNOWN = re.compile(r"Key \"(?P<set>\w+)\" does not exist|\\?'(?P<read>\w+)\\?'")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -56,7 +58,17 @@ def describe(error: BaseException) -> str:
         if place := _place(frames):
             return f"{place}: {_reason(cause, frames[-1][0])}"
         cause = cause.__context__
-    return " ".join(str(error).split())
+    said = _NOT_TUPLE.sub("it is not a tuple; write one such as '(1, 2)', or '()'", " ".join(str(error).split()))
+    return _NOT_INTEGER.sub(lambda found: _integer_needed(found["value"]), said)
+
+
+def _integer_needed(value: str) -> str:
+    """What int() would not read, in words; of a whole number in another form, the integer."""
+    try:
+        number = float(value)
+    except ValueError:
+        return f"{value!r} is not an integer"
+    return f"{value!r} is not an integer" + (f"; write {int(number)}" if number.is_integer() else "")
 
 
 def _place(frames: list[tuple[FrameType, int]]) -> str | None:

@@ -14,8 +14,8 @@ PAGE = pathlib.Path(__file__).parent.parent / "docs" / "reference" / "configs.md
 EFFECTS = {"model": "new run", "evaluation": "new evaluation", "nothing": "any time"}
 USES = {"error": "", "stored": " (ignored with a checkpoint)", "given": " (accepted with a checkpoint)"}
 MODULES = (
-    "configs.default", "configs.keys", "configs.checks", "configs.validation", "configs.files", "configs.parsers",
-    "configs.stored", "configs.reference", "configs.presets.datasets", "configs.presets.networks",
+    "configs.default", "configs.keys", "configs.checks", "configs.needs", "configs.validation", "configs.files",
+    "configs.parsers", "configs.stored", "configs.reference", "configs.presets.datasets", "configs.presets.networks",
     "configs.presets.processes", "configs.presets.sizes",
 )  # fmt: skip
 INTRODUCTION = """\

@@ -116,8 +116,8 @@ def say(line: str) -> None:
 
 
 def hide() -> None:
-    """Removes the bar, for a process that is about to exit."""
-    _display.hide()
+    """Ends all phases and removes the bar, for a process that is about to end with an error."""
+    _display.clear()
 
 
 class LogHandler(logging.Handler):
@@ -169,13 +169,21 @@ class _Display:
 
     def end(self, phase: Phase) -> None:
         with self._lock:
-            self._phases.remove(phase)
-            thread = None if self._phases else self._thread
-            if thread is not None:
-                self._thread = None
-                self._ended.set()
+            if phase in self._phases:
+                self._phases.remove(phase)
+            if self._phases:
+                return
+            thread, self._thread = self._thread, None
+            self._ended.set()
         if thread is not None:
             thread.join()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._phases.clear()
+            self._thread = None
+            self._ended.set()
+            self._hide()
 
     def say(self, line: str) -> None:
         with self._lock:
@@ -185,12 +193,11 @@ class _Display:
             else:
                 self._terminal.print(Text(line), soft_wrap=True)
 
-    def hide(self) -> None:
-        with self._lock:
-            if self._bar is not None:
-                self._bar.stop()
-            self._bar = None
-            self._rows.clear()
+    def _hide(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = None
+        self._rows.clear()
 
     def _run(self, ended: threading.Event) -> None:
         while not ended.wait(REFRESH):
@@ -198,7 +205,9 @@ class _Display:
                 self._draw(ended)
             else:
                 self._report()
-        self.hide()
+        with self._lock:
+            if self._ended is ended:  # not the bar of a later one
+                self._hide()
 
     def _draw(self, ended: threading.Event) -> None:
         with self._lock:

@@ -95,5 +95,4 @@ def unknown_flag(error: flags.UnrecognizedFlagError, known: Collection[str]) -> 
     name = error.flagname.lstrip("-")
     found = nearest_path(name, [*known, *(f"config.{key}" for key in KEYS)], ".")
     what = "setting" if found.startswith("config.") else "flag"
-    value = "" if error.flagvalue in ("", None) else f"={error.flagvalue}"
-    return f"--{name}{value} is not a flag; the nearest {what} is --{found}."
+    return f"{error.flagvalue or '--' + name} is not a flag; the nearest {what} is --{found}."

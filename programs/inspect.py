@@ -17,6 +17,7 @@ from builders import data
 from builders.process import make_sde
 from configs import default
 from core.files import write_json
+from core.progress import each
 from data.shapes import KINDS
 from data.source import Source
 from reports.sheets import sample_grid, write_png
@@ -35,7 +36,10 @@ def inspect(config: ConfigDict, workdir: pathlib.Path | None = None) -> dict[str
     """
     default.validate(config)
     train, test = data.unchecked(config, "train"), data.unchecked(config, "test")
-    for start in range(0, len(test), BATCH):  # what is wrong with an example is said now, not in an evaluation
+    starts = range(0, len(test), BATCH)
+    for start in each(
+        starts, "reading the test examples", len(starts)
+    ):  # what is wrong with an example is said now, not in an evaluation
         test.fetch(np.arange(start, min(start + BATCH, len(test))))
     statistics = {"dataset": config.data.dataset, **describe(train, config), "num_test": len(test)}
     if workdir is not None:
@@ -56,7 +60,8 @@ def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
     count, mean, squares = 0, 0.0, 0.0
     ranges = dict.fromkeys(source.fields, (math.inf, -math.inf))
     labels = np.zeros(max(source.num_classes, 1), np.int64)
-    for start in range(0, len(source), BATCH):
+    starts = range(0, len(source), BATCH)
+    for start in each(starts, "describing the data", len(starts)):
         batch = source.fetch(np.arange(start, min(start + BATCH, len(source))))
         values = batch["x"].astype(np.float64)
         labels += np.bincount(batch["label"], minlength=len(labels))

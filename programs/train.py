@@ -27,7 +27,9 @@ from runtime.distributed import connect
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
 from systems.base import Generate
+from training.checkpoint import peek_config
 from training.compile import Snapshot, Steps, TestLoss, compile_steps, make_snapshot, make_test_loss
+from training.frozen import FROZEN
 from training.loop import Trainer, TrainingData, Workdir, open_workdir
 from training.objectives.base import Variables, make_loss_fn
 from training.progress import Progress
@@ -111,6 +113,21 @@ def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool =
             raise explained from error
         if is_first:
             write_json(run.workdir / FINISHED, {"step": settings.n_iters})
+
+
+def rehearse(run: Run, allow_config_change: bool = False) -> None:
+    """Compares the config with that of the newest checkpoint, and traces a training step without compiling it.
+
+    Errors: RunError and ValueError, as training would end with.
+    """
+    newest = run.workdir / "checkpoints-meta"
+    if any(path.name.isdecimal() for path in newest.glob("*")):
+        current = default.to_json(run.config)
+        config_changes(run.workdir, peek_config(newest), current, allow_config_change)
+    settings = settings_of(run.config.training)
+    frozen = {name: part.variables for name, part in run.system.frozen.items()}
+    batch = run.spec.zeros(settings.batch_size // jax.process_count())
+    jax.eval_shape(make_step(run, settings), run.abstract_state(), batch, {FROZEN: frozen} if frozen else {})
 
 
 def settings_of(training: ConfigDict) -> TrainSettings:
@@ -236,4 +253,6 @@ def command(given: Any) -> Callable[[], None]:
     announce(given.mode)
     run = Run(given.config, given.workdir)
     prepare(run)
+    if given.dry_run:
+        rehearse(run, given.allow_config_change)
     return lambda: train(run, stop, given.allow_config_change)

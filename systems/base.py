@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from builders.earlier import EarlierRun, LoadNetwork, OpenStages, without_stages
+from builders.features import check_name as check_features
 from builders.guidance import Asked
 from builders.network import initial_variables
 from builders.objective import loss_weights
@@ -101,6 +102,7 @@ class System(abc.ABC):
         settings, spec = self.config.eval, self.spec
         for name in settings.tasks:
             choose("eval.tasks", name, self.evaluations)
+        check_features(self.config)
         for metric in settings.metrics:
             choose("eval.metrics", metric, METRICS)
             if (missing := beyond_samples(metric)) is not None:

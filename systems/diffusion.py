@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from builders import data, guidance, likelihood
+from builders import data, guidance, inverse, likelihood
 from builders.condition import conditions
 from builders.guidance import Asked, Guide
 from builders.network import check_outputs
@@ -19,6 +19,7 @@ from builders.sampler import make_sampler
 from builders.score import make_predict_of
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
+from core.tables import choose
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import per_example_task
 from runtime.memory import MemoryBoundedSampler, free_bytes
@@ -42,6 +43,8 @@ class Diffusion(System):
         check_outputs(context.config, logits=False)
         super().__init__(context)
         config, num_levels = context.config, context.spec.num_levels
+        choose("sampling.guidance", config.sampling.guidance, guidance.GUIDANCES)
+        choose("restore.method", config.restore.method, inverse.METHODS)
         self.objective = make_objective(config, num_levels, self.devices.gather_params)
         self.sde = make_sde(config)
         self.predict_of, self.sampler = make_predict_of(config, config.eval.bpd_dtype), make_sampler(config)

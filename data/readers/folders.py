@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core.progress import each
 from data import images
 from data.fields import Field
 from data.images import SUFFIXES, Format, Header
@@ -159,7 +160,7 @@ def _images(files: Container, entries: Sequence[Entry], skip: bool) -> tuple[Ent
 def _headers(files: Container, entries: tuple[Entry, ...], skip: bool) -> dict[str, Header]:
     """The header of each image that can be read. Errors: ValueError for one that cannot, unless it is skipped."""
     found = {}
-    for name, _, _ in entries:
+    for name, _, _ in each(entries, "reading the headers of images", len(entries), "image"):
         try:
             with files.open(name) as raw:
                 found[name] = images.read_header(raw)

@@ -15,6 +15,7 @@ import numpy as np
 from array_record.python import array_record_module
 
 from core.files import temporary_file
+from core.progress import each
 from data.fields import Field
 from data.source import Examples, Source
 
@@ -72,7 +73,8 @@ def cached_on_disk(source: Source, stem: pathlib.Path) -> Source:
 def _write(source: Source, path: pathlib.Path) -> None:
     with temporary_file(path) as temporary:
         writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)
-        for start in range(0, len(source), _BATCH):
+        starts = range(0, len(source), _BATCH)
+        for start in each(starts, "decoding the data", len(starts)):
             batch = source.fetch(np.arange(start, min(start + _BATCH, len(source))))
             for row in range(len(batch["label"])):
                 writer.write(b"".join(batch[name][row].tobytes() for name in _order(source.fields)))

@@ -64,5 +64,8 @@ def grayscale(shape: Sequence[int]) -> Grayscale:
     """
     checked_sides(shape)
     if shape[-1] < 2:
-        raise ValueError(f"A mean of channels needs two or more, but examples have the shape {tuple(shape)}.")
+        raise ValueError(
+            f"Colorization restores two or more channels from their mean, but examples have the shape {tuple(shape)}; "
+            "choose another task."
+        )
     return Grayscale(tuple(shape))

@@ -1,16 +1,12 @@
-"""Signs of life: the pace and the time left, lines where there is no terminal, a bar where there is one."""
+"""Signs of life: the pace, the time left, and lines where there is no terminal; bars: tests/slow/test_terminal.py."""
 
-import os
 import re
-import subprocess
-import sys
 import time
 
 import pytest
 
 from core import progress
 from core.progress import Phase, duration, each, phase
-from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -87,51 +83,3 @@ def test_a_phase_ends_with_the_error_that_ends_it(caplog):
             with pytest.raises(KeyError), phase("reading"):
                 raise KeyError
     assert not caplog.records
-
-
-SCRIPT = """
-import logging, sys, time
-from core import progress
-progress.REFRESH = 0.02
-logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[progress.LogHandler()])
-with progress.phase("training", 4, "step") as outer:
-    for k in range(4):
-        with progress.phase("a name that is much longer than the columns that it is given in a bar"):
-            time.sleep(0.15)
-        logging.info("line %d %s", k, "x" * 100)
-        outer.advance()
-print("done", file=sys.stderr)
-"""
-
-
-def in_terminal(script, columns=80):
-    """What a script writes to a terminal of so many columns."""
-    reading, writing = os.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
-    environment.pop("NO_COLOR", None)
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment, stderr=writing) as process:
-        os.close(writing)
-        written = b""
-        while True:
-            try:
-                part = os.read(reading, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            written += part
-    os.close(reading)
-    assert process.returncode == 0
-    return written.decode()
-
-
-def test_on_a_terminal_a_bar_stays_below_the_lines_and_is_gone_at_the_end():
-    written = in_terminal(SCRIPT)
-    bare = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
-    frames = [line for line in re.split(r"[\r\n]+", bare) if "steps" in line]
-    assert frames and all(len(line) <= 80 for line in frames)
-    assert any(re.search(r"━ 2/4 steps, [\d.]+/s, 0:0\d left", line) for line in frames)
-    assert "\x1b[?25l" not in written  # a process that is killed would leave the cursor hidden
-    # Lines are not broken by us, so that what is copied from them is whole.
-    assert [f"line {k} {'x' * 100}" in bare for k in range(4)] == [True] * 4
-    assert bare.rstrip().endswith("done")

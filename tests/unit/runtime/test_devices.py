@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from runtime.devices import MIN_SHARDED_SIZE, make_devices
+from runtime.devices import MIN_SHARDED_SIZE, announce, make_devices
 
 TREE = {"weights": jnp.ones((96, 64)), "uneven": jnp.ones((65, 67)), "bias": jnp.ones((64,)), "step": jnp.zeros(())}
 
@@ -56,3 +56,29 @@ def test_rows_are_sharded_where_the_devices_divide_their_number_and_replicated_w
     assert {shard.data.shape for shard in devices.shard_rows(np.ones((16, 3))).addressable_shards} == {(2, 3)}
     assert devices.shard_rows((np.ones((16, 3)), np.ones((13, 3))))[0].is_fully_replicated
     assert [devices.round_up(size) for size in (1, 8, 9)] == [8, 8, 16]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AssertionError(), "there is none"),  # what JAX 0.10 says of CUDA without a GPU
+        (RuntimeError("Unable to initialize backend 'cuda': no such device.\nmore"), "Unable to initialize backend"),
+    ],
+)
+def test_a_device_that_jax_cannot_use_is_one_sentence(error, reason, monkeypatch):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(
+        ValueError, match=f"JAX_PLATFORMS=cuda, but JAX cannot use such a device here .{reason}"
+    ) as found:
+        announce("train")
+    assert "\n" not in str(found.value) and "unset JAX_PLATFORMS" in str(found.value)
+
+
+def test_the_kind_and_number_of_devices_are_in_one_line(caplog):
+    with caplog.at_level("INFO"):
+        announce("train")
+    assert caplog.messages[0].startswith(f"train on {jax.device_count()} x cpu, ")
