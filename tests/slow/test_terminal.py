@@ -126,6 +126,7 @@ mkdir -p .venv/bin; printf '#!/bin/sh\\nexit 1\\n' > .venv/bin/pip; chmod +x .ve
         (WITHOUT_VENV, "cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"),
         (WITHOUT_NETWORK, "pip could not install requirements.txt; its reason is above"),
     ],
+    ids=("an old Python", "without venv", "without a network"),
 )
 def test_a_setup_that_fails_says_why_and_leaves_no_environment(tmp_path, python, sentence):
     for name in ("Makefile", "requirements.txt"):
