@@ -50,7 +50,9 @@ from configs import parsers
 from configs.default import validate
 from configs.files import describe, make_importable
 from core.errors import ExitCode, RunError, Stopped
+from core.files import writing
 from core.progress import LogHandler, hide
+from core.text import OneLine, printable
 from programs import command_line, convert, evaluate, inspect, metrics, sample, settings, train
 from programs.command_line import Program
 from programs.flags import stored_config, value_of, with_request
@@ -161,7 +163,9 @@ def answer(argv: Sequence[str]) -> int:
         print(f"dry run: --mode={FLAGS.mode} can start; nothing was computed or written.")
         return ExitCode.DONE
     try:
-        run()
+        with writing(FLAGS.workdir or "The output"):
+            run()
+            sys.stdout.flush()
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
@@ -190,7 +194,7 @@ def checked(argv: Sequence[str]) -> Callable[[], object]:
 def set_up() -> None:
     """Logging to the console, one line per event, and the cache of compiled programs."""
     handler = LogHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(OneLine("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in ("absl", "jax"):  # Orbax and TFDS log every file, JAX every backend that is missing
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -233,7 +237,7 @@ def parse(argv: Sequence[str]) -> Sequence[str]:
 def fail(message: str, code: int) -> int:
     """One line on the error stream."""
     hide()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return code
 
 

@@ -26,7 +26,9 @@ from absl import app, flags
 from rich.console import Console
 from rich.live import Live
 
-from core.files import locked
+from core.errors import RunError
+from core.files import locked, writing
+from core.text import printable
 from sweeps import launch_local, plan, table
 from sweeps.runs import Run, State, Status, num_snapshots, status_of
 
@@ -52,6 +54,8 @@ def main(argv: Sequence[str]) -> int:
     given, console = argv[1:], Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     root = pathlib.Path(FLAGS.root)
     try:
+        if printable(FLAGS.root) != FLAGS.root:
+            raise ValueError(f"--root={FLAGS.root} has characters that control a terminal; give another --root.")
         if FLAGS.status or FLAGS.report:
             return look(root, console)
         runs = planned(given, root)
@@ -59,10 +63,13 @@ def main(argv: Sequence[str]) -> int:
         if FLAGS.dry_run:
             return rehearse(statuses, console)
         plan.save(root, FLAGS.config, runs, FLAGS.eval)
-        with alone(root):
+        with alone(root), writing(root):
             return submit(statuses, root, console) if FLAGS.launcher == "slurm" else run_here(statuses, console)
+    except (RunError, OSError) as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return SOME_FAILED
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return USER_ERROR
 
 

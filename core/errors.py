@@ -26,6 +26,21 @@ class PeerError(RunError):
     exit_code = ExitCode.PEER_GONE
 
 
+class DiskError(RunError, OSError):
+    """A file cannot be written: the disk is full or read-only, or the folder is gone; what was written is kept."""
+
+    def __init__(self, message: str, cause: OSError):
+        super().__init__(message)
+        self.errno, self.strerror = cause.errno, cause.strerror
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class DamagedFileError(RunError, ValueError):
+    """A file that a program wrote has other contents than a program writes; the message names it."""
+
+
 class Stopped(Exception):  # noqa: N818  requested by a signal, not an error
     """A signal ended the run after a step, and its state is saved."""
 

@@ -16,36 +16,107 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from core.errors import DamagedFileError, DiskError
+
 if TYPE_CHECKING:
     import numpy as np  # imported only where arrays are written: programs that write none start faster
 
 # What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
 STALE_SECONDS = 3600.0  # nothing that is still being written is that old
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what the system says of a file or folder that cannot be written into one sentence. Errors: DiskError."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        named = error.filename if isinstance(error.filename, str) and not error.filename.endswith(".tmp") else None
+        found = f"{os.strerror(error.errno)}: {named}" if named not in (None, str(path)) else os.strerror(error.errno)
+        remedy = "free some space" if error.errno in _FULL else "make it writable"
+        raise DiskError(
+            f"{path} cannot be written ({found}); what is finished is kept: {remedy}, and run the same command again.",
+            error,
+        ) from error
 
 
 @contextlib.contextmanager
 def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """The name of a file beside `path`, for the block to write; it is made durable and renamed to `path` at the end.
 
-    A reader sees the old file or the complete new one. The name is unique, so that writers never collide. Creates the
-      folder.
+    A reader sees the old file or the complete new one. The name is unique, so that writers never collide. Its lock
+    shows `remove_stale` that it is being written; if it vanishes all the same, its content is written once more.
+    Creates the folder. Errors: DiskError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = _temporary(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _held(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL) as descriptor:
+            try:
+                yield temporary
+                try:
+                    _publish(temporary, path)
+                except FileNotFoundError:
+                    temporary = _copied(descriptor, _temporary(path))
+                    _publish(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new folder beside `path`, for the block to fill and rename; removed at the end. Errors: DiskError."""
+    temporary = _temporary(path)
+    with writing(path):
+        temporary.mkdir(parents=True)
+        with _held(temporary, os.O_RDONLY):
+            try:
+                yield temporary
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+@contextlib.contextmanager
+def _held(path: pathlib.Path, flags: int) -> Iterator[int]:
+    """Opens a file or folder and holds its lock, where the file system has locks; its descriptor."""
+    descriptor = os.open(path, flags, 0o666)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
     finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def _publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Makes a file durable and gives it its name."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _copied(descriptor: int, path: pathlib.Path) -> pathlib.Path:
+    """Writes the content of an open file, which may have lost its name, to `path`."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(descriptor), "rb") as source, path.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    return path
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
@@ -62,7 +133,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     """Writes `content` as JSON: sorted keys, so that equal contents are equal bytes, and null for non-finite numbers.
 
-    Arrays become lists, NumPy numbers Python's. Errors: TypeError for what JSON cannot hold.
+    Arrays become lists, NumPy numbers Python's. Errors: TypeError for what JSON cannot hold; DiskError.
     """
     text = json.dumps(_plain(content), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
     write_text(path, text)
@@ -76,18 +147,58 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, "np.ndarray"]) ->
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
-    """A JSON file that was written atomically."""
-    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    """A JSON object. Errors: DamagedFileError, which names the file, for anything else; FileNotFoundError."""
+    try:
+        found = parse_object(pathlib.Path(path).read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise damaged_file(path, f"cannot be read ({error.strerror})") from error
+    if found is None:
+        raise damaged_file(path, "is damaged: it holds no JSON object")
+    return found
+
+
+def damaged_file(path: str | os.PathLike, problem: str) -> DamagedFileError:
+    """The error for a file with a `problem`, such as "is damaged"."""
+    return DamagedFileError(f"{path} {problem}; restore it from a copy, or remove it, and run the same command again.")
+
+
+def parse_object(text: bytes) -> dict[str, Any] | None:
+    """The JSON object of a text; None for anything else: part of one, other values, bytes that are not UTF-8."""
+    try:
+        found = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def json_lines(text: bytes) -> Iterator[dict[str, Any]]:
+    """The lines of a text that are JSON objects; skips all others, such as one that a kill cut off."""
+    for line in text.splitlines():
+        if (found := parse_object(line)) is not None:
+            yield found
+
+
+def append_json_line(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Adds a line to a file; one that a kill cut off before it stays a line of its own. Errors: DiskError."""
+    with writing(path), path.open("a+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        start = b"\n" if file.read(1) not in (b"", b"\n") else b""
+        file.write(start + json.dumps(content).encode() + b"\n")
 
 
 def remove_stale(directory: str | os.PathLike) -> None:
-    """Removes what killed workers left half-written in `directory`: temporary files and folders over an hour old."""
+    """Removes what killed workers left half-written in `directory`: temporary files and folders over an hour old.
+
+    What another process is writing is locked, and stays, however old the clocks of two machines say that it is.
+    """
     for path in pathlib.Path(directory).glob(".*.tmp"):
         try:
-            if time.time() - path.stat().st_mtime < STALE_SECONDS:
+            if abs(time.time() - path.stat().st_mtime) < STALE_SECONDS or is_locked(path):
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        except FileNotFoundError:  # another worker was first
+        except OSError:  # another worker was first, or it is not ours to remove
             continue
 
 
@@ -113,12 +224,20 @@ def locked(path: pathlib.Path, *, wait: bool = True) -> Iterator[int]:
 
 
 def is_locked(path: pathlib.Path) -> bool:
-    """Whether a process holds the lock of this file."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    """Whether a process holds the lock of this file or folder; False where it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    finally:
+        os.close(descriptor)
     return False
 
 

@@ -4,6 +4,11 @@ Indices are shuffled and batched first; each process then fetches only its own r
 nothing of earlier steps, and the batches of all processes, concatenated, are the batch of a single process.
 """
 
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
@@ -28,7 +33,9 @@ class Batches(Iterator[Batch]):
             ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
         reading = batches.to_iter_dataset(ahead)
         if num_workers:
-            reading = reading.mp_prefetch(grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2))
+            reading = reading.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=2), _begin_worker
+            )
         self._iterator = iter(reading)
 
     def __next__(self) -> Batch:
@@ -45,6 +52,22 @@ class Batches(Iterator[Batch]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _begin_worker(index: int, count: int) -> None:
+    """Ties a worker to its trainer: it ends when that does, however it was killed, and leaves signals to it.
+
+    A terminal and Slurm send a signal to all processes of a run; the trainer answers it, and then closes its workers.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if (trainer := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(trainer,), daemon=True).start()
+
+
+def _end_after(trainer: multiprocessing.process.BaseProcess) -> None:
+    trainer.join()
+    os._exit(1)
 
 
 def _check(seed: int, batch_size: int, start_step: int, process_count: int, num_threads: int) -> None:

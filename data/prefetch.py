@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from core.errors import RunError
+from core.errors import ExitCode, RunError
 
 Batch = dict[str, Any]
 # (batch on the host, whether it has a leading axis of steps) -> batch on the devices
 ShardBatch = Callable[[dict[str, np.ndarray], bool], Batch]
 
 
+WORKER_GONE = "Worker process was terminated unexpectedly with exit code"  # what Grain says
 READ_ERRORS = (OSError, ValueError, RuntimeError, LookupError)  # what reading data may raise
 
 
@@ -20,12 +21,27 @@ class DataError(RunError):
     """A batch cannot be read."""
 
 
+class WorkerGoneError(DataError):
+    """A process that reads data was killed; the data are as they were."""
+
+    exit_code = ExitCode.PEER_GONE
+
+
 def unreadable(what: str, error: Exception) -> DataError:
     """The error for data, such as the "test data of step 7", that cannot be read because of `error`."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    found = DataError(
-        f"The {what} cannot be read ({reason}); restore them in config.data.data_dir and start the same command again."
-    )
+    found: DataError
+    if WORKER_GONE in reason:
+        code = reason.split(WORKER_GONE)[1].strip().partition(".")[0]
+        found = WorkerGoneError(
+            f"A data worker, a process of its own, was killed while it read the {what} (exit code {code}); start the "
+            "same command again, with a lower config.data.num_workers if it had too little memory."
+        )
+    else:
+        found = DataError(
+            f"The {what} cannot be read ({reason}); restore them in config.data.data_dir and start the same command "
+            "again."
+        )
     found.__cause__ = error
     return found
 

@@ -138,11 +138,7 @@ def _read(path: pathlib.Path) -> Arrays:
 def _write_round(path: pathlib.Path, result: Arrays) -> None:
     """Writes a round's arrays under its name, sorted so that equal results are equal bytes."""
     arrays = {name: np.asarray(result[name]) for name in sorted(result)}
-    try:
-        write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    except FileNotFoundError:  # another worker finished all rounds and removed our temporary file
-        if not is_done(path):
-            raise
+    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import pathlib
-import shutil
-import uuid
 import zipfile
 from collections.abc import Iterable
 from typing import BinaryIO
@@ -11,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from core.files import write_atomically
+from core.files import temporary_folder, write_atomically
 
 DTYPES = ("uint8", "uint16", "int32", "float32")  # levels, tokens, values
 
@@ -53,10 +51,8 @@ def write_png_folder(path: str | os.PathLike, batches: Iterable[np.ndarray]) -> 
     path = pathlib.Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; give another folder.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        number = 0
+    number, was_first = 0, True
+    with temporary_folder(path) as temporary:
         for batch in batches:
             if batch.ndim != 4 or batch.dtype != np.uint8 or batch.shape[-1] not in (1, 3):
                 raise ValueError(f"images of {batch.dtype} {batch.shape} were given; use uint8 [B, H, W, 1 or 3]")
@@ -66,10 +62,10 @@ def write_png_folder(path: str | os.PathLike, batches: Iterable[np.ndarray]) -> 
                 number += 1
         try:
             temporary.rename(path)
-        except OSError as error:
-            if path.exists():  # another process was first
-                raise FileExistsError(f"{path} exists already; give another folder.") from error
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        except OSError:
+            if not path.exists():
+                raise
+            was_first = False
+    if not was_first:
+        raise FileExistsError(f"{path} exists already; give another folder.")
     return number

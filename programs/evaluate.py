@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import itertools
-import json
 import logging
 import os
 import pathlib
@@ -16,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 from core.errors import RunError
-from core.files import read_json, remove_stale, write_json
+from core.files import append_json_line, damaged_file, read_json, remove_stale, write_json
 from evaluation import sample_files
 from evaluation.rounds import Rounds, Worker, run_task, worker_of
 from programs import metrics, restore_run
@@ -59,8 +58,6 @@ def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> 
     not appear, CheckpointError for one that cannot be read, RunError where files cannot be written; finished rounds
     are kept.
     """
-    if not run.workdir.is_dir():
-        raise CheckpointError(f"--workdir={run.workdir} does not exist; give the folder of a training run.")
     kept = Checkpoints(run.workdir / "checkpoints")
     reports: list[pathlib.Path] = []
     logged: set[str] = set()
@@ -169,8 +166,7 @@ def _timed(directory: pathlib.Path, name: str, worker: Worker) -> Iterator[None]
     yield
     seconds = round(time.perf_counter() - began, 3)
     line = {"task": name, "worker": worker.index, "workers": worker.count, "seconds": seconds}
-    with (directory / "wall_seconds.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_json_line(directory / "wall_seconds.jsonl", line)
     logging.info("%s: %.1f s", name, seconds)
 
 
@@ -180,7 +176,10 @@ def _same_settings(run: Run, directory: pathlib.Path) -> None:
     if not path.exists():
         write_json(path, now)
         return
-    changed = default.differences(default.complete(read_json(path)), now)
+    try:
+        changed = default.differences(default.complete(read_json(path)), now)
+    except (TypeError, AttributeError, LookupError) as error:
+        raise damaged_file(path, "holds no config") from error
     changed = {key: values for key, values in changed.items() if default.changes_evaluation(key)}
     if changed:
         listed = "; ".join(f"{key}: was {old}, is {new}" for key, (old, new) in changed.items())

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from core.errors import DamagedFileError
 from core.files import read_json, write_json
 from core.progress import each, phase
 from data.pipeline import eval_batch, num_rounds
@@ -143,9 +144,11 @@ def baseline(real: Mapping[str, np.ndarray], names: Sequence[str], seed: int, fo
     """Metrics of real examples against real ones, computed once for all checkpoints: `folder` keeps them by a hash."""
     inputs = f"{content_hash(real)} {list(names)} {seed}"
     path = folder / f"floor_{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.json"
-    if not path.exists():
+    try:
+        return read_json(path)
+    except (FileNotFoundError, DamagedFileError):  # it is computed again
         measured = table.baseline(real, names=names, seed=seed)
-        write_json(path, {name: estimate.to_dict() for name, estimate in measured.items()})
+    write_json(path, {name: estimate.to_dict() for name, estimate in measured.items()})
     return read_json(path)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from builders.optimizer import make_averages, make_ema, make_mask
 from configs import default
 from core.arrays import Array
 from core.errors import PeerError, RunError
-from core.files import write_json
+from core.files import write_json, writing
 from core.keys import RunKey, fold_in
 from data.pipeline import Batches, examples_of_step, train_batches
 from programs import start
@@ -79,18 +79,21 @@ def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool =
     `stop`: polled after every dispatch. `allow_config_change`: continue although the config describes another model or
     other data. Errors: RunError (CheckpointError, NonFiniteLossError, ...), Stopped; the workdir stays intact.
     """
-    is_first = jax.process_index() == 0
-    with workdir_lock(run.workdir) if is_first else contextlib.nullcontext(), open_workdir(run.workdir) as workdir:
-        progress, settings = _resume(run, workdir, allow_config_change), settings_of(run.config.training)
+    is_first, settings = jax.process_index() == 0, settings_of(run.config.training)
+    with (
+        workdir_lock(run.workdir) if is_first else contextlib.nullcontext() as lock,
+        open_workdir(run.workdir) as workdir,
+        _explaining(run) as memory,
+    ):
+        progress = _resume(run, workdir, allow_config_change)
         if progress.step >= settings.n_iters:
             logging.info("nothing to do: step %d of %d is reached", progress.step, settings.n_iters)
-            return
-        if is_first:
-            (run.workdir / FINISHED).unlink(missing_ok=True)
-        memory_bytes = 0
-        try:
+        else:
+            if is_first:
+                with writing(run.workdir / FINISHED):
+                    (run.workdir / FINISHED).unlink(missing_ok=True)
             compiled = compile_all(run, settings, progress.state, run.frozen_variables())
-            memory_bytes = compiled.steps.memory_bytes
+            memory.bytes = compiled.steps.memory_bytes
             barrier("compiled the training step")
             trainer = Trainer(
                 settings,
@@ -104,15 +107,11 @@ def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool =
                 resume=functools.partial(_resume, run, workdir, allow_config_change=True),
                 stop=stop or StopRequest(),
                 progress=progress,
+                check_workdir=lock.check if lock is not None else lambda: None,
             )
             trainer.train()
-        except (RuntimeError, ValueError) as error:
-            explained = _explained(error, run, memory_bytes)
-            if explained is None:
-                raise
-            raise explained from error
-        if is_first:
-            write_json(run.workdir / FINISHED, {"step": settings.n_iters})
+        if is_first:  # also where nothing was left to do, and the file is gone or damaged
+            write_json(run.workdir / FINISHED, {"step": max(progress.step, settings.n_iters)})
 
 
 def rehearse(run: Run, allow_config_change: bool = False) -> None:
@@ -219,6 +218,28 @@ def _resume(run: Run, workdir: Workdir, allow_config_change: bool) -> Progress:
     changes = functools.partial(config_changes, run.workdir, current=current, allow=allow_config_change)
     check_notes = functools.partial(run.stages.check, allow=allow_config_change)
     return resume(workdir.newest, first_state, run.abstract_state, changes, check_notes)
+
+
+@dataclasses.dataclass
+class _Memory:
+    """The memory that training needs, once it is known."""
+
+    bytes: int = 0
+
+
+@contextlib.contextmanager
+def _explaining(run: Run) -> Iterator[_Memory]:
+    """Turns what JAX says of other processes and of the devices into one sentence. Errors: PeerError, RunError."""
+    memory = _Memory()
+    try:
+        yield memory
+    except RunError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        explained = _explained(error, run, memory.bytes)
+        if explained is None:
+            raise
+        raise explained from error
 
 
 def _explained(error: Exception, run: Run, memory_bytes: int) -> RunError | None:

@@ -5,14 +5,15 @@ present them. Consoles, pages, tables and curves render any columns: they know n
 """
 
 import dataclasses
-import json
+import logging
 import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from core.files import write_json
+from core.errors import DamagedFileError
+from core.files import damaged_file, read_json, write_json
 
 REPORT = "report.json"
 Better = Literal["lower", "higher"]
@@ -115,17 +116,27 @@ def write_report(directory: str | os.PathLike, report: Mapping[str, Any]) -> pat
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """The report at `path`, with the grid of samples that it names."""
+    """The report at `path`, with the grid of samples that it names. Errors: DamagedFileError for other contents."""
     path = pathlib.Path(path)
-    report = json.loads(path.read_text(encoding="utf-8"))
-    grid = path.with_name(report["grid"]) if report.get("grid") else None
-    content = grid.read_bytes() if grid and grid.exists() else None
-    return Checkpoint(report, dict(flatten(report["results"])), columns_of(report), content)
+    report = read_json(path)
+    try:
+        grid = path.with_name(report["grid"]) if report.get("grid") else None
+        content = grid.read_bytes() if grid and grid.exists() else None
+        numbers = dict(flatten(report["results"]))
+        int(report["checkpoint"]), int(report["step"]), dict(report["config"])
+        return Checkpoint(report, numbers, columns_of(report), content)
+    except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise damaged_file(path, "is no report of an evaluation") from error
 
 
 def read(folder: pathlib.Path) -> list[Checkpoint]:
-    """The reports of all finished checkpoints in `folder`, by checkpoint number."""
-    found = [read_checkpoint(path) for path in folder.glob(f"ckpt_*/{REPORT}")]
+    """The reports of all finished checkpoints in `folder`, by checkpoint number; a warning for each damaged one."""
+    found = []
+    for path in sorted(folder.glob(f"ckpt_*/{REPORT}")):
+        try:
+            found.append(read_checkpoint(path))
+        except DamagedFileError as error:
+            logging.warning("It is left out of the overview: %s", error)
     return sorted(found, key=lambda checkpoint: checkpoint.report["checkpoint"])
 
 

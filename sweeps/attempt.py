@@ -1,11 +1,13 @@
 """One process of `main.py` for a run: its lock, its log, and its exit code."""
 
+import contextlib
 import fcntl
 import os
 import signal
 import subprocess
 import time
 
+from core.files import writing
 from sweeps.runs import Run, record
 
 
@@ -23,12 +25,13 @@ class Attempt:
 
     def __init__(self, run: Run, mode: str, worker: int = 0, workers: int = 1, own_session: bool = True):
         self.run, self.mode, self._asked = run, mode, False
-        run.own.mkdir(parents=True, exist_ok=True)
-        self.lock = os.open(run.lock(mode, worker), os.O_RDWR | os.O_CREAT, 0o644)
+        with writing(run.own):
+            run.own.mkdir(parents=True, exist_ok=True)
+            self.lock = os.open(run.lock(mode, worker), os.O_RDWR | os.O_CREAT, 0o644)
         if not _acquire(self.lock):
             os.close(self.lock)
             raise BusyError
-        with run.log(mode, worker).open("ab") as log:
+        with writing(run.own), run.log(mode, worker).open("ab") as log:
             self.process = subprocess.Popen(
                 run.command(mode, worker, workers),
                 stdin=subprocess.DEVNULL,
@@ -37,8 +40,9 @@ class Attempt:
                 pass_fds=(self.lock,),
                 start_new_session=own_session,  # else Ctrl-C reaches it too, as a second signal
             )
-        os.ftruncate(self.lock, 0)
-        os.pwrite(self.lock, f"{self.process.pid}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk; the lock is held all the same
+            os.ftruncate(self.lock, 0)
+            os.pwrite(self.lock, f"{self.process.pid}\n".encode(), 0)
 
     def poll(self) -> int | None:
         """The exit code, 128 + number for a signal, which is then recorded; None while the process is running."""

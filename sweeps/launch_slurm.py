@@ -4,8 +4,8 @@ A job starts `main.py`. A job that is preempted, whose node fails, or that reach
 resumes from its newest checkpoint; if only the process is killed, the job starts it again.
 """
 
-import json
 import pathlib
+import shlex
 import signal
 import subprocess
 import time
@@ -17,7 +17,7 @@ import submitit
 from submitit.core.utils import DelayedSubmission, FailedSubmissionError
 
 from core.errors import ExitCode
-from core.files import read_json, write_json
+from core.files import damaged_file, read_json, write_json
 from sweeps.attempt import Attempt, BusyError
 from sweeps.runs import PROGRAM, Run, State, Status, gave_up
 
@@ -84,7 +84,7 @@ class Job:
 
 def queued(runs: Sequence[Run]) -> set[str]:
     """The names of the runs that have a job in Slurm's queue. Errors: ValueError if Slurm does not respond."""
-    jobs = {run.name: set(read_json(_jobs(run))["jobs"]) for run in runs if _jobs(run).exists()}
+    jobs = {run.name: _submitted(run) for run in runs if _jobs(run).exists()}
     if not jobs:
         return set()
     try:
@@ -100,6 +100,14 @@ def queued(runs: Sequence[Run]) -> set[str]:
 
 def _jobs(run: Run) -> pathlib.Path:
     return run.own / "slurm.json"
+
+
+def _submitted(run: Run) -> set[str]:
+    """The ids of a run's jobs. Errors: DamagedFileError, for without them it might be submitted twice."""
+    jobs = read_json(_jobs(run)).get("jobs")
+    if not isinstance(jobs, list) or not all(isinstance(job, str) for job in jobs):
+        raise damaged_file(_jobs(run), "lists no jobs")
+    return set(jobs)
 
 
 def submit(
@@ -135,7 +143,7 @@ def _note(run: Run, jobs: Sequence[str]) -> None:
 
 def _executor(root: pathlib.Path, given: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Any:
     executor = submitit.SlurmExecutor(root.absolute() / "slurm" / "%j", max_num_timeout=_TIMEOUTS)
-    imports = f"export PYTHONPATH={json.dumps(str(PROGRAM.parent))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    imports = f"export PYTHONPATH={shlex.quote(str(PROGRAM.parent))}${{PYTHONPATH:+:$PYTHONPATH}}"
     additional = {"requeue": True, **(more or {})}
     executor.update_parameters(
         **{"job_name": root.name, **_PARAMETERS, **given}, setup=[imports], additional_parameters=additional

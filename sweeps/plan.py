@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from configs import default, parsers
 from configs.files import describe, make_importable
 from configs.keys import unknown_key
-from core.files import write_json
+from core.files import damaged_file, read_json, write_json
 from sweeps.overrides import Overrides, Sweep
 from sweeps.runs import Run
 
@@ -125,7 +125,7 @@ def save(root: pathlib.Path, config: str, runs: Sequence[Run], with_eval: bool) 
     Errors: ValueError if `root` holds a sweep of another config, or cannot be written.
     """
     path, begun = root / PLAN, str(pathlib.Path(config).resolve())
-    before = _stored(root)["config"] if path.exists() else begun
+    before = str(_stored(root).get("config", begun)) if path.exists() else begun
     if pathlib.Path(before).name != pathlib.Path(begun).name:
         raise ValueError(f"--root={root} holds a sweep of {before}, not of {begun}; give another --root.")
     listed = [{"name": r.name, "overrides": r.overrides, "arguments": r.arguments, "config": r.config} for r in runs]
@@ -139,15 +139,18 @@ def save(root: pathlib.Path, config: str, runs: Sequence[Run], with_eval: bool) 
 def load(root: pathlib.Path) -> tuple[list[Run], bool]:
     """The runs of the sweep in `root`, and whether they are evaluated. Errors: ValueError, one sentence."""
     stored = _stored(root)
-    runs = [
-        Run(root.absolute(), run["name"], run["overrides"], tuple(run["arguments"]), run["config"])
-        for run in stored["runs"]
-    ]
-    return runs, stored["eval"]
+    try:
+        runs = [
+            Run(root.absolute(), run["name"], dict(run["overrides"]), tuple(run["arguments"]), dict(run["config"]))
+            for run in stored["runs"]
+        ]
+        return runs, stored["eval"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise damaged_file(root / PLAN, "holds no sweep") from error
 
 
 def _stored(root: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads((root / PLAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(root / PLAN)
+    except FileNotFoundError:
         raise ValueError(f"--root={root} holds no sweep; give the --root of one that was started.") from None

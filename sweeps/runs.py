@@ -2,16 +2,15 @@
 
 import dataclasses
 import enum
-import json
 import math
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from configs import default
-from core.errors import ExitCode
-from core.files import is_locked, read_json
+from core.errors import DamagedFileError, ExitCode
+from core.files import append_json_line, is_locked, json_lines, read_json
 from reports.records import Column, columns_of, flatten
 
 PROGRAM = pathlib.Path(__file__).parent.parent / "main.py"
@@ -124,30 +123,41 @@ def last_line(run: Run) -> dict[str, Any]:
         return {}
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
-        return next((line for line in reversed(list(_parsed(file.read()))) if "loss" in line), {})
+        return next((line for line in reversed(_metrics(file.read())) if "loss" in line), {})
 
 
 def lines(run: Run) -> list[dict[str, Any]]:
     """All lines of metrics."""
     path = run.directory / "metrics.jsonl"
-    return list(_parsed(path.read_bytes())) if path.exists() else []
+    return _metrics(path.read_bytes()) if path.exists() else []
 
 
-def _parsed(text: bytes) -> Iterator[dict[str, Any]]:
-    """The complete lines; the first and the last one may be cut off."""
-    for line in text.splitlines():
-        try:
-            parsed = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(parsed, dict) and "step" in parsed:
-            yield parsed
+def _metrics(text: bytes) -> list[dict[str, Any]]:
+    """The complete lines, whose entries are numbers; the first and the last one may be cut off."""
+    return [
+        line
+        for line in json_lines(text)
+        if "step" in line and all(isinstance(value, int | float) for value in line.values())
+    ]
 
 
 def reports(run: Run) -> dict[int, dict[str, Any]]:
     """The reports of its evaluation by checkpoint number, in order."""
-    found = (path for path in run.directory.glob("eval/ckpt_*/report.json"))
-    return dict(sorted((int(path.parent.name.removeprefix("ckpt_")), read_json(path)) for path in found))
+    found: dict[int, dict[str, Any]] = {}
+    for path in run.directory.glob("eval/ckpt_*/report.json"):
+        number = path.parent.name.removeprefix("ckpt_")
+        report = _intact(path) if number.isdecimal() else None
+        if report is not None and isinstance(report.get("results"), dict):  # an evaluation writes others again
+            found[int(number)] = report
+    return dict(sorted(found.items()))
+
+
+def _intact(path: pathlib.Path) -> dict[str, Any] | None:
+    """A JSON file that a run writes again where it is missing or damaged; None then."""
+    try:
+        return read_json(path)
+    except (FileNotFoundError, DamagedFileError):
+        return None
 
 
 def newest_report(run: Run) -> dict[str, Any]:
@@ -161,8 +171,8 @@ def num_snapshots(config: Mapping[str, Any]) -> int:
 
 
 def _trained(run: Run) -> bool:
-    path = run.directory / "finished.json"
-    return path.exists() and read_json(path)["step"] >= run.config["training.n_iters"]
+    step = (_intact(run.directory / "finished.json") or {}).get("step")
+    return isinstance(step, int) and step >= run.config["training.n_iters"]
 
 
 def _evaluated(run: Run) -> bool:
@@ -174,10 +184,13 @@ def _evaluated(run: Run) -> bool:
     for number in range(config["eval.begin_ckpt"], config["eval.end_ckpt"] + 1):
         if number not in found:
             return False
-        evaluated = default.complete(found[number]["config"])
+        try:
+            evaluated = default.complete(found[number]["config"])
+            changed = default.differences(evaluated, dict(config))
+        except (LookupError, TypeError, AttributeError, ValueError):  # a report of other contents
+            return False
         if not _tasks(config) <= _tasks(dict(default.flatten(evaluated))):
             return False
-        changed = default.differences(evaluated, dict(config))
         if any(default.changes_evaluation(k) and not default.is_resolved(k, config["data.dataset"]) for k in changed):
             return False
     return True
@@ -208,8 +221,7 @@ def progress(run: Run) -> int:
 def record(run: Run, mode: str, code: int) -> None:
     """Records that a process has ended."""
     line = {"mode": mode, "code": code, "progress": progress(run), "arguments": run.arguments}
-    with (run.own / "ended.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_json_line(run.own / "ended.jsonl", line)
 
 
 def gave_up(run: Run, mode: str) -> int | None:
@@ -217,8 +229,14 @@ def gave_up(run: Run, mode: str) -> int | None:
     path = run.own / "ended.jsonl"
     if not path.exists():
         return None
-    ended = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    ended = [e for e in ended if e["mode"] == mode and tuple(e["arguments"]) == run.arguments]
+    ended = [
+        line
+        for line in json_lines(path.read_bytes())
+        if line.get("mode") == mode
+        and line.get("arguments") == list(run.arguments)
+        and isinstance(line.get("code"), int)
+        and isinstance(line.get("progress"), int)
+    ]
     if not ended or ended[-1]["code"] in (ExitCode.DONE, ExitCode.STOPPED):
         return None
     if ended[-1]["code"] not in KILLED:

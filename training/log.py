@@ -4,60 +4,119 @@ import json
 import logging
 import os
 import pathlib
+import socket
+import time
 import types
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import RecordWriter
 
-from core.files import write_text
+from core.errors import DiskError
+from core.files import parse_object, write_atomically, writing
+
+_EVENTS = "events.out.tfevents."
+
+
+class Board:
+    """An event file of TensorBoard in `folder`, written at once, so that a full disk is noticed where it matters.
+
+    TensorBoard reads the files in the order of their names, which begin with the seconds since the epoch. This one
+    comes last, whatever the clock says. `purge_step`: events from this step on, in earlier files, are hidden.
+    Errors: DiskError.
+    """
+
+    def __init__(self, folder: pathlib.Path, purge_step: int | None = None):
+        self.folder = folder.absolute()
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            newest = max((_seconds(path) for path in self.folder.iterdir()), default=0)
+            name = f"{max(int(time.time()), newest + 1):010d}.{socket.gethostname()}.{os.getpid()}"
+            self._file = RecordWriter(str(self.folder / f"{_EVENTS}{name}"))
+        self._write(event_pb2.Event(file_version="brain.Event:2", wall_time=time.time()))
+        if purge_step is not None:
+            begins = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write(event_pb2.Event(step=purge_step, wall_time=time.time(), session_log=begins))
+
+    def add(self, step: int, content: Any) -> None:
+        """Adds a summary of `step`."""
+        self._write(event_pb2.Event(step=step, wall_time=time.time(), summary=content))
+
+    def _write(self, event: Any) -> None:
+        with writing(self.folder):
+            self._file.write(event.SerializeToString())
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        with writing(self.folder):
+            try:
+                self._file.flush()
+            finally:
+                self._file.close()
+
+
+def _seconds(path: pathlib.Path) -> int:
+    """The time in the name of an event file; 0 for other files."""
+    seconds = path.name.removeprefix(_EVENTS).partition(".")[0]
+    return int(seconds) if path.name.startswith(_EVENTS) and seconds.isdecimal() and len(seconds) == 10 else 0
 
 
 class MetricsLog:
     """Writes scalars to `<workdir>/metrics.jsonl`, to `<workdir>/tensorboard/` and, as one line, to the console.
 
     A run that resumes from `first_step` first drops the lines after it, so that the file reads as if the run had never
-    stopped. For TensorBoard, events after `first_step` are purged.
+    stopped. For TensorBoard, events after `first_step` are purged. Errors: DiskError.
     """
 
     def __init__(self, workdir: str | pathlib.Path, first_step: int):
         self.path = pathlib.Path(workdir) / "metrics.jsonl"
-        self._drop_after(first_step)
-        self._file = self.path.open("a", encoding="utf-8")
-        self._board_path, self._num_boards = pathlib.Path(workdir) / "tensorboard", 0
-        self._board = self._open_board(purge_step=first_step + 1)
-
-    def _open_board(self, purge_step: int | None = None) -> SummaryWriter:
-        self._num_boards += 1  # files opened within one second would have the same name
-        suffix = f".{os.getpid()}.{self._num_boards}"
-        return SummaryWriter(str(self._board_path), purge_step=purge_step, filename_suffix=suffix)
+        with writing(self.path):
+            self._drop_after(first_step)
+            self._file = self.path.open("a", encoding="utf-8")
+        try:
+            self._board = Board(pathlib.Path(workdir) / "tensorboard", purge_step=first_step + 1)
+        except DiskError:
+            self._file.close()
+            raise
 
     def _drop_after(self, step: int) -> None:
         if not self.path.exists():
             return
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if _is_complete(line) and json.loads(line)["step"] <= step]
-        if kept == lines:
-            return
-        write_text(self.path, "".join(kept))
+        content = self.path.read_bytes()
+        lines = content.splitlines(keepends=True)
+        steps = [_step_of(line) for line in lines]
+        if any(found is None for found in steps[:-1]):
+            copy = self.path.with_name(f"{self.path.name}.damaged")
+            logging.warning("%s has lines that are no metrics: they are left out, and remain in %s", self.path, copy)
+            write_atomically(copy, lambda file: file.write(content))
+        kept = b"".join(line for line, found in zip(lines, steps, strict=True) if found is not None and found <= step)
+        if kept != content:
+            write_atomically(self.path, lambda file: file.write(kept))
 
     def write(self, step: int, metrics: dict[str, float], line: str) -> None:
-        """Writes `metrics` of `step`; `line` is for the console."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-        self._file.flush()
+        """Writes `metrics` of `step`; `line` is for the console. Errors: DiskError."""
+        with writing(self.path):
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            self._file.flush()
         for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+            self._board.add(step, summary.scalar(name, value))
         logging.info(line)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes a uint8 image [H, W, C] for TensorBoard."""
-        self._board.add_image(name, image, step, dataformats="HWC")
+        self._board.add(step, summary.image(name, image, dataformats="HWC"))
 
     def sync(self) -> None:
-        """Waits until everything is on disk; needed before a checkpoint, whose steps are not logged again."""
-        os.fsync(self._file.fileno())
-        self._board.close()  # the only way to flush tensorboardX's queue
-        self._board = self._open_board()
+        """Waits until everything is on disk; needed before a checkpoint, whose steps are not logged again.
+
+        Errors: DiskError.
+        """
+        with writing(self.path):
+            os.fsync(self._file.fileno())
+        self._board.close()  # an event file that is complete is never written again
+        self._board = Board(self._board.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -65,8 +124,14 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
     ) -> None:
-        self._file.close()
-        self._board.close()
+        try:
+            with writing(self.path), self._file:
+                pass
+            self._board.close()
+        except DiskError as unwritten:
+            if error is None:
+                raise
+            logging.error("%s", unwritten)  # the error that ended the run is the one to report
 
 
 class SilentLog(MetricsLog):
@@ -90,9 +155,7 @@ class SilentLog(MetricsLog):
         pass
 
 
-def _is_complete(line: str) -> bool:
-    """Whether a line is complete; a killed process may leave part of one."""
-    try:
-        return line.endswith("\n") and "step" in json.loads(line)
-    except (ValueError, TypeError):
-        return False
+def _step_of(line: bytes) -> int | None:
+    """The step of a line of metrics; None for what is none: a killed process may leave part of one."""
+    found = (parse_object(line) or {}).get("step") if line.endswith(b"\n") else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None

@@ -82,6 +82,7 @@ class Trainer:
     resume: Callable[[], Progress]  # the progress to roll back to
     stop: StopRequest
     progress: Progress
+    check_workdir: Callable[[], None] = lambda: None  # raises where another run may have taken its place
     log: MetricsLog = dataclasses.field(default_factory=SilentLog)
 
     def train(self) -> None:
@@ -135,6 +136,7 @@ class Trainer:
             if at_line or progress.step - first_step <= SETTLING:
                 release_memory()
             if at_line:
+                self.check_workdir()
                 means = read_metrics(progress, settings, self.data.examples_of)
                 rate = (progress.step - began_step) / (time.perf_counter() - began)
                 log_metrics(self.log, settings, progress.step, means, rate, self.steps.flops, shown.seconds_left)
@@ -182,6 +184,7 @@ class Trainer:
             return
         if progress.pending:
             check_finite(progress, self.settings, self.data.examples_of)
+        self.check_workdir()
         self.workdir.kept.wait()
         self.log.sync()
         self.workdir.newest.save(progress.step, progress.state, self.config, {**progress.notes(), **self.notes})

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from absl import logging
 
-from core.files import remove_stale, write_atomically
+from core.files import remove_stale, write_atomically, writing
 from evaluation.rounds import Rounds, Task, Worker, run_task
 
 
@@ -55,7 +55,7 @@ def spool(parts: Iterable[Mapping[str, np.ndarray]], folder: str | os.PathLike) 
     for part in parts:
         for name in part.keys() - {"index"}:
             widths[name] = part[name].shape[1]
-            with (folder / f"{name}.raw").open("ab") as file:
+            with writing(folder), (folder / f"{name}.raw").open("ab") as file:
                 file.write(np.ascontiguousarray(part[name], "<f4").tobytes())
     return {
         name: np.memmap(folder / f"{name}.raw", "<f4", mode="r").reshape(-1, width) for name, width in widths.items()

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from sweeps import runs
+from core.errors import RunError
+from sweeps import launch_slurm, runs
 from sweeps.runs import State, status_of
 from tests.support.swept import evaluated, planned, trained
 
@@ -86,3 +87,54 @@ def test_a_failure_of_one_command_says_nothing_of_another(tmp_path, run):
     runs.record(run, "train", 2)
     (other,) = planned(tmp_path, [{"seed": 1}], "--config.data.data_dir=elsewhere")
     assert status_of(run, True).state is State.WRONG and status_of(other, True).state is State.WAITING
+
+
+# Files that others have written to --------------------------------------------------------------------------------
+
+STRANGE = [b"", b"\xff\xfe", b"[1]", b"null", b'{"step": ', b'{"step": "ten"}', b'{"results": 1, "config": 2}']
+
+
+@pytest.mark.parametrize("content", STRANGE)
+def test_a_run_whose_files_are_damaged_does_again_what_they_were_to_show(run, content):
+    trained(run)
+    evaluated(run)
+    assert status_of(run, True).state is State.FINISHED
+    report = run.directory / "eval" / "ckpt_1" / "report.json"
+    whole = report.read_bytes()
+    report.write_bytes(content)
+    assert (status_of(run, True).state, status_of(run, True).mode) == (State.WAITING, "eval")
+    report.write_bytes(whole)
+    (report.parent.parent / "ckpt_of_mine").mkdir()
+    (report.parent.parent / "ckpt_of_mine" / "report.json").write_bytes(content)
+    assert status_of(run, True).state is State.FINISHED
+    (run.directory / "finished.json").write_bytes(content)
+    assert (status_of(run, True).state, status_of(run, True).mode) == (State.WAITING, "train")
+
+
+@pytest.mark.parametrize("content", [*STRANGE, b'{"mode": "train", "code": "3", "arguments": [], "progress": 0}'])
+def test_lines_of_strangers_hide_no_exit_code_and_no_metrics(run, content):
+    runs.record(run, "train", 3)
+    with (run.own / "ended.jsonl").open("ab") as file:
+        file.write(content)
+    assert status_of(run, True).state is State.FAILED
+    runs.record(run, "train", 5)
+    assert status_of(run, True).state is State.WAITING
+    trained(run)
+    with (run.directory / "metrics.jsonl").open("ab") as file:
+        file.write(b"\n" + content + b'\n{"step": 12, "loss": "low"}\n')
+    assert status_of(run, False).step == 10 and status_of(run, False).loss == 0.5
+    assert [line["step"] for line in runs.lines(run)] == [5, 5, 10, 10]
+
+
+def test_a_list_of_jobs_that_is_damaged_is_one_sentence(run):
+    path = run.own / "slurm.json"
+    for content in (b"", b"{}", b'{"jobs": 3}', b'{"jobs": [3]}'):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match=rf"^{path} .*; restore it from a copy, or remove it, .*\.$"):
+            launch_slurm.queued([run])
+
+
+def test_a_sweep_that_cannot_note_what_has_ended_says_so(run, monkeypatch):
+    (run.own / "ended.jsonl").mkdir()
+    with pytest.raises(RunError, match=rf"^{run.own}/ended.jsonl cannot be written \(Is a directory\); .*\.$"):
+        runs.record(run, "train", 3)

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import gc
+import pathlib
 import re
 import shutil
 import tarfile
@@ -16,7 +17,7 @@ import pytest
 
 from core.files import read_json
 from tests.support.paths import GOLDEN
-from training.checkpoint import CheckpointError, Checkpoints
+from training.checkpoint import CheckpointError, Checkpoints, peek_config
 from training.checksums import checksums
 from training.optim import adam, learning_rate
 from training.state import initial_state, stored_form
@@ -98,6 +99,108 @@ def test_a_flipped_bit_in_any_file_is_noticed_or_harms_nothing(two_checkpoints, 
         store.close()
     gc.collect()  # here, not in another test
     assert noticed >= 3  # at least the arrays, the config and the checksums themselves
+
+
+DAMAGES = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "emptied": lambda path: path.write_bytes(b""),
+    "removed": lambda path: path.unlink(),
+    "of strangers": lambda path: path.write_bytes(b'\xff\xfe{"state": ['),
+    "of another shape": lambda path: path.write_text('["state"]'),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+DAMAGES_OF_FOLDERS = {
+    "removed": shutil.rmtree,
+    "emptied": lambda path: (shutil.rmtree(path), path.mkdir()),
+    "a file": lambda path: (shutil.rmtree(path), path.write_text("x")),
+}
+
+
+def right_or_refused(folder):
+    """The parts of checkpoint 10 that are refused, each in one sentence; the others are as they were saved."""
+    expected, refused = state_of(10), set()
+    store = Checkpoints(folder)
+    reads = {
+        "state": lambda: equal(store.restore(10, state_of(0)), expected),
+        "parameters": lambda: equal(store.read(10, ("ema_params",)), {"ema_params": expected.ema_params}),
+        "config": lambda: store.config(10) == peek_config(folder, 10) == {"seed": 1},
+        "notes": lambda: store.notes(10) == {"pending": []},
+    }
+    for name, is_right in reads.items():
+        try:
+            assert is_right(), name
+        except CheckpointError as error:
+            assert str(error).count("\n") == 0 and str(error).endswith(".")
+            refused.add(name)
+    store.close()
+    store = Checkpoints(folder, keep=2, clean=True)  # as the trainer opens it
+    store.set_aside(10)
+    assert store.numbers() == [5] and equal(store.restore(5, state_of(0)), state_of(5))
+    store.close()
+    return refused
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_file_of_a_checkpoint_is_one_sentence_or_harms_nothing(two_checkpoints, tmp_path, how, capfd):
+    everything = set()
+    for turn, path in enumerate(sorted(two_checkpoints.glob("10/**/*"))):
+        if path.is_file() and (how == "removed" or path.name != "commit_success.txt"):
+            folder = pathlib.Path(shutil.copytree(two_checkpoints, tmp_path / str(turn)))
+            DAMAGES[how](folder / path.relative_to(two_checkpoints))
+            refused = right_or_refused(folder)
+            if path.name == "metadata":  # the JSON items; checksums belong to all of them
+                name = path.parent.name
+                assert refused == ({"state", "parameters", "config", "notes"} if name == "checksums" else {name})
+            everything |= refused
+    gc.collect()
+    assert everything == {"state", "parameters", "config", "notes"}
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_note_of_orbax_that_it_cannot_read_keeps_nothing_from_being_saved(two_checkpoints, tmp_path):
+    folder = pathlib.Path(shutil.copytree(two_checkpoints, tmp_path / "c"))
+    (folder / "10" / "_CHECKPOINT_METADATA").write_text("[]")
+    store = Checkpoints(folder, keep=2, clean=True)
+    store.save(15, state_of(15), {"seed": 1})
+    assert store.numbers() == [10, 15] and equal(store.restore(10, state_of(0)), state_of(10))
+    store.close()
+
+
+@pytest.mark.parametrize("how", DAMAGES_OF_FOLDERS)
+def test_a_damaged_folder_of_a_checkpoint_is_one_sentence_or_harms_nothing(two_checkpoints, tmp_path, how, capfd):
+    for turn, path in enumerate(sorted([two_checkpoints / "10", *two_checkpoints.glob("10/**/*")])):
+        if path.is_dir():
+            folder = pathlib.Path(shutil.copytree(two_checkpoints, tmp_path / str(turn)))
+            DAMAGES_OF_FOLDERS[how](folder / path.relative_to(two_checkpoints))
+            if how == "a file" and path.name == "10":
+                assert Checkpoints(folder).numbers() == [5]
+                continue
+            refused = right_or_refused(folder) if (folder / "10").exists() else set()
+            if path.name == "checksums":
+                assert refused == {"state", "parameters", "config", "notes"}, path
+            elif path.name in ("config", "notes"):
+                assert refused == {path.name}
+    gc.collect()
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_checksums_are_missed_even_where_the_note_of_them_is_damaged(two_checkpoints, tmp_path):
+    folder = pathlib.Path(shutil.copytree(two_checkpoints, tmp_path / "c"))
+    shutil.rmtree(folder / "10" / "checksums")
+    (folder / "10" / "_CHECKPOINT_METADATA").write_text('{"item_handlers": {}, "custom_metadata": 3}')
+    assert right_or_refused(folder) == {"state", "parameters", "config", "notes"}
+
+
+def test_what_a_device_says_is_no_damage_of_a_checkpoint(two_checkpoints, monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", exhausted)
+    store = Checkpoints(two_checkpoints)
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        store.restore(10, state_of(0))
+    store.close()
 
 
 def test_changed_numbers_are_named_by_their_leaf(two_checkpoints, tmp_path, monkeypatch):

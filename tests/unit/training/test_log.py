@@ -1,6 +1,14 @@
 """The log of metrics."""
 
-from training.log import MetricsLog
+import errno
+import json
+import os
+
+import pytest
+
+from core.errors import DiskError
+from training import log as training_log
+from training.log import Board, MetricsLog
 
 
 def test_metrics_after_the_checkpoint_and_truncated_lines_are_dropped(tmp_path):
@@ -14,3 +22,64 @@ def test_metrics_after_the_checkpoint_and_truncated_lines_are_dropped(tmp_path):
     boards = list((tmp_path / "tensorboard").iterdir())
     assert len(boards) == 2 and all(board.stat().st_size > 0 for board in boards)
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+STRANGE = [
+    b"\xff\xfe\x00",
+    b"[5]",
+    b"5",
+    b'"step"',
+    b'{"loss": 1.0}',
+    b'{"step": "5"}',
+    b'{"step": null}',
+    b"[" * 10_000,
+]
+
+
+def test_lines_of_strangers_are_left_out_and_kept_beside(tmp_path, caplog):
+    path, good = tmp_path / "metrics.jsonl", [b'{"step": 5, "loss": 1.0}', b'{"step": 10, "loss": 2.0}']
+    content = b"\n".join([good[0], *STRANGE, good[1], b'{"step": 15, "lo'])
+    path.write_bytes(content)
+    with MetricsLog(tmp_path, first_step=10):
+        assert path.read_bytes() == b"\n".join([*good, b""])
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == content and "no metrics" in caplog.text
+
+
+def test_event_files_are_in_order_whatever_the_clock_says(tmp_path, monkeypatch):
+    """TensorBoard reads them by name."""
+    created = []
+    for now in (2_000_000_000.0, 2_000_000_000.5, 1_900_000_000.0, 1_000.0, 2_100_000_000.0):
+        monkeypatch.setattr(training_log.time, "time", lambda now=now: now)
+        Board(tmp_path, purge_step=3).close()
+        (new,) = {path.name for path in tmp_path.iterdir()} - set(created)
+        created.append(new)
+    assert created == sorted(created) and created[-1].startswith("events.out.tfevents.2100000000.")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EIO])
+def test_a_full_disk_is_one_sentence_also_where_only_tensorboard_notices_it(tmp_path, monkeypatch, number):
+    def full(self):
+        raise OSError(number, "as the system says")
+
+    message = rf"^{tmp_path}/tensorboard cannot be written \({os.strerror(number)}\); .*\.$"
+    with pytest.raises(DiskError, match=message), MetricsLog(tmp_path, first_step=0) as log:
+        log.write(5, {"loss": 1.0}, "")
+        monkeypatch.setattr(training_log.RecordWriter, "flush", full)
+        log.sync()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 5, "loss": 1.0}
+
+
+def test_the_error_that_ended_a_run_is_the_one_that_it_ends_with(tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(KeyError, match="the reason"), MetricsLog(tmp_path, first_step=0):
+        monkeypatch.setattr(training_log.RecordWriter, "flush", full)
+        raise KeyError("the reason")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "tensorboard"])
+def test_a_path_of_another_kind_is_one_sentence(tmp_path, name):
+    (tmp_path / name).write_text("") if name == "tensorboard" else (tmp_path / name).mkdir()
+    with pytest.raises(DiskError, match=rf"^{tmp_path / name} cannot be written \("):
+        MetricsLog(tmp_path, first_step=0)

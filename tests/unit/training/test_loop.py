@@ -269,6 +269,30 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_resumes_from_the_one_befo
     assert newest(tmp_path) == newest(whole.path) and metrics(tmp_path) == metrics(whole.path)
 
 
+def array_files(checkpoint):
+    return [path for path in checkpoint.glob("state/**/d/*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda checkpoint: [path.unlink() for path in array_files(checkpoint)],
+        lambda checkpoint: [path.write_bytes(b"") for path in array_files(checkpoint)],
+        lambda checkpoint: shutil.rmtree(checkpoint / "state"),
+        lambda checkpoint: shutil.rmtree(checkpoint / "checksums"),
+        lambda checkpoint: (checkpoint / "notes" / "metadata").write_bytes(b"\xff"),
+        lambda checkpoint: (checkpoint / "config" / "metadata").write_text("[1]"),
+    ],
+    ids=["array removed", "array emptied", "state removed", "checksums removed", "notes", "config"],
+)
+def test_whatever_is_damaged_in_a_checkpoint_the_run_ends_as_if_it_had_not_been(whole, tmp_path, damage):
+    shutil.copytree(whole.path, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path / "checkpoints-meta" / "15")
+    train(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints-meta").iterdir()) == ["10", "15", "15.damaged"]
+    assert newest(tmp_path) == newest(whole.path) and metrics(tmp_path) == metrics(whole.path)
+
+
 def test_without_an_intact_checkpoint_the_run_stops(whole, tmp_path):
     shutil.copytree(whole.path, tmp_path, dirs_exist_ok=True)
     for number in ("10", "15"):

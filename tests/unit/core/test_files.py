@@ -1,0 +1,120 @@
+"""Files that are complete or absent, and text that others have written to."""
+
+import errno
+import fcntl
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from core import files
+from core.errors import DamagedFileError, DiskError, ExitCode, RunError
+from core.files import (
+    append_json_line,
+    is_locked,
+    json_lines,
+    read_json,
+    remove_stale,
+    temporary_file,
+    temporary_folder,
+    write_arrays,
+    write_json,
+    write_text,
+)
+
+NUMBERS = ["ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ENOTDIR", "EISDIR", "ESTALE"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("moment", ["open", "fsync", "replace"])
+def test_a_file_that_cannot_be_written_is_one_sentence_and_the_old_one_stays(tmp_path, monkeypatch, number, moment):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+
+    def refuse(*args, **kwargs):
+        raise OSError(getattr(errno, number), "as the system says")
+
+    monkeypatch.setattr(files.os, moment, refuse)
+    with pytest.raises(RunError, match=rf"^{path} cannot be written \(.*\); what is finished is kept: .*\.$") as error:
+        write_json(path, {"a": 2})
+    monkeypatch.undo()
+    assert error.value.exit_code == ExitCode.RUN_ERROR and os.strerror(getattr(errno, number)) in str(error.value)
+    assert isinstance(error.value, OSError) and error.value.errno == getattr(errno, number)
+    assert read_json(path) == {"a": 1} and [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_where_a_folder_is_expected_and_the_reverse_are_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "a.json", tmp_path / "file" / "b" / "a.json", tmp_path / "folder"):
+        with pytest.raises(DiskError, match=rf"^{path} cannot be written \("):
+            write_text(path, "x")
+    with pytest.raises(DamagedFileError, match=rf"^{tmp_path}/folder cannot be read \(Is a directory\); "):
+        read_json(tmp_path / "folder")
+
+
+def test_a_folder_that_is_removed_under_a_writer_is_one_sentence(tmp_path):
+    def write(file):
+        shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(DiskError, match=r"^.*/run/a cannot be written \(No such file or directory"):
+        files.write_atomically(tmp_path / "run" / "a", write)
+
+
+def test_what_a_paused_writer_writes_survives_that_its_file_is_removed(tmp_path):
+    def write(file):
+        file.write(b"first")
+        file.flush()
+        for path in tmp_path.glob(".*.tmp"):
+            path.unlink()
+        file.write(b" second")
+
+    files.write_atomically(tmp_path / "a", write)
+    assert (tmp_path / "a").read_bytes() == b"first second" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_is_being_written_is_never_stale_and_one_that_was_left_is(tmp_path):
+    """An hour old by the clock of another machine, or written while its clock was a day ahead."""
+    left = tmp_path / ".b.0.tmp"
+    with temporary_file(tmp_path / "a") as temporary, temporary_folder(tmp_path / "c") as folder:
+        left.write_text("left by a kill")
+        temporary.write_text("whole")
+        for path in (temporary, folder, left):
+            os.utime(path, (1e9, 1e9))
+        remove_stale(tmp_path)
+        assert temporary.exists() and folder.is_dir() and not left.exists()
+    left.write_text("from the future")
+    os.utime(left, (9e9, 9e9))
+    remove_stale(tmp_path)
+    assert (tmp_path / "a").read_text() == "whole" and [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch):
+    def no_locks(*args):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write_arrays(tmp_path / "a.npz", {"a": np.arange(3)})
+    assert not is_locked(tmp_path / "a.npz") and not is_locked(tmp_path / "gone")
+    remove_stale(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"a": ', b"[1]", b"null", b"[" * 100_000, b'{"a": "\xff"}'])
+def test_a_json_file_of_other_contents_is_one_sentence_that_names_it(tmp_path, content):
+    path = tmp_path / "report.json"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=rf"^{path} is damaged: it holds no JSON object; restore .*\.$"):
+        read_json(path)
+    with pytest.raises(ValueError, match="is damaged"):
+        read_json(path)
+
+
+def test_lines_that_are_no_objects_are_skipped_and_one_that_was_cut_off_spoils_no_other(tmp_path):
+    path = pathlib.Path(tmp_path / "ended.jsonl")
+    append_json_line(path, {"code": 1})
+    with path.open("ab") as file:
+        file.write(b'\xff\n[2]\n\n{"code": 3, "pro')
+    append_json_line(path, {"code": 4})
+    assert list(json_lines(path.read_bytes())) == [{"code": 1}, {"code": 4}]
