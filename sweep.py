@@ -12,6 +12,7 @@ do takes a second.
 import contextlib
 import dataclasses
 import pathlib
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -110,7 +111,7 @@ def rehearse(statuses: Sequence[Status], console: Console) -> int:
     for status in statuses:
         console.print(f"{status.run.name}  {status.state}", style="bold")
         if status.state is State.WAITING and status.mode:
-            console.print("  " + " ".join(status.run.command(status.mode)), soft_wrap=True)
+            print(f"  {shlex.join(status.run.command(status.mode))}", flush=True)
     console.print(table.summary(statuses))
     return DONE
 
@@ -156,7 +157,8 @@ def submit(statuses: Sequence[Status], root: pathlib.Path, console: Console) -> 
         statuses = [dataclasses.replace(s, state=State.WAITING) if s.state is State.FAILED else s for s in statuses]
     workers = FLAGS.eval_workers if FLAGS.eval else 0
     submitted = launch_slurm.submit(statuses, root, FLAGS.parallel, workers, slurm_parameters())
-    console.print(f"{len(submitted)} runs submitted; python sweep.py --root={root} --status shows their state.")
+    look_again = shlex.join(["python", "sweep.py", f"--root={root}", "--status"])
+    print(f"{len(submitted)} runs submitted; {look_again} shows their state.", flush=True)
     console.print(table.failures(statuses))
     return SOME_FAILED if any(s.state in (State.FAILED, State.WRONG) for s in statuses) else DONE
 

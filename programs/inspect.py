@@ -41,12 +41,25 @@ def inspect(config: ConfigDict, workdir: pathlib.Path | None = None) -> dict[str
         starts, "reading the test examples", len(starts)
     ):  # what is wrong with an example is said now, not in an evaluation
         test.fetch(np.arange(start, min(start + BATCH, len(test))))
-    statistics = {"dataset": config.data.dataset, **describe(train, config), "num_test": len(test)}
+    statistics = {
+        "dataset": config.data.dataset,
+        **describe(train, config),
+        "num_test": len(test),
+        "scale": scale(train.num_levels, config),
+    }
     if workdir is not None:
         chosen = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(int)
         write_png(workdir / GRID, sample_grid(train.fetch(chosen)["x"], train.num_levels))
         write_json(workdir / STATISTICS, statistics)
     return statistics
+
+
+def scale(num_levels: int, config: ConfigDict) -> str:
+    """Which values the network sees as which, by the config."""
+    data_config = config.data
+    if num_levels:
+        return f"0 to {num_levels - 1} are {-1 if data_config.centered else 0} to 1 for the network"
+    return f"the network sees (x - {data_config.offset:g}) / {data_config.scale:g}"
 
 
 def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
@@ -136,9 +149,10 @@ def table(statistics: dict[str, Any]) -> str:
     shape = statistics["shape"]
     rows = {
         "data set": statistics["dataset"],
-        "examples": f"{statistics['num_train']:,} in the train split, {statistics['num_test']:,} in the test split",
+        "examples": f"{statistics['num_train']:,} to train on, {statistics['num_test']:,} for testing",
         "shape": " x ".join(map(str, shape)) + f"  {statistics['dtype']}, {KINDS.get(len(shape), 'of another kind')}",
         "levels": statistics["num_levels"] or "none: floats",
+        "scale": statistics["scale"],
         "classes": statistics["num_classes"] or "none",
         "mean": f"{statistics['mean']:.6g}",
         "standard deviation": f"{statistics['std']:.6g}",

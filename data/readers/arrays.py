@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def open_npy(given: str, split: str, reading: Reading) -> Source:
     first, _, second = (given, "", "") if pathlib.Path(given).exists() else given.partition(",")
     array = _loaded(pathlib.Path(first), "an .npy file")
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{first} is an .npz file; use --config.data.dataset=npz:{first}.")
+        raise ValueError(f"{first} is an .npz file; use {_as_flag("npz", first)}.")
     labels = _loaded(pathlib.Path(second), "an .npy file of labels") if second else None
     if labels is not None and not isinstance(labels, np.ndarray):
         raise ValueError(f"{second} is an .npz file; give the labels of {first} as .npy.")
@@ -104,7 +105,7 @@ def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> Arrays:
     del mtime_ns, size
     archive = _loaded(path, "an .npz file")
     if isinstance(archive, np.ndarray):
-        raise ValueError(f"{path} is an .npy file; use --config.data.dataset=npy:{path}.")
+        raise ValueError(f"{path} is an .npy file; use {_as_flag("npy", path)}.")
     with archive:
         names = [name for name in archive.files if name not in LABELS]
         chosen = next((name for name in EXAMPLES if name in names), names[0] if len(names) == 1 else None)
@@ -221,6 +222,10 @@ def _count_classes(file: str, labels: np.ndarray, num: int) -> int:
             f"{len(values) - 1}."
         )
     return len(values) if len(values) > 1 else 0
+
+
+def _as_flag(form: str, path: object) -> str:
+    return shlex.join([f"--config.data.dataset={form}:{path}"])
 
 
 def _missing(path: pathlib.Path, what: str) -> FileNotFoundError:

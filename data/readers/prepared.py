@@ -8,6 +8,7 @@ place, and without that every `test_every`-th example of the train split.
 
 import dataclasses
 import pathlib
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -76,9 +77,10 @@ def records_of(name: str, split: str, data_dir: str | None) -> Any:
         if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD and builder.is_prepared():
             raise
         root = pathlib.Path(builder.data_dir).parents[name.count("/") + 1]
+        build = shlex.join(["tfds", "build", name, "--file_format", "array_record", "--data_dir", str(root)])
         raise FileNotFoundError(
             f"no copy of {name} prepared as array_record was found in {root}; with tensorflow-cpu installed, "
-            f"`tfds build {name} --file_format array_record --data_dir {root}` prepares it{archive}"
+            f"`{build}` prepares it{archive}"
         ) from error
 
 

@@ -156,7 +156,7 @@ def test_named_data_sets_are_inspected_whatever_the_size_in_the_config(data_dir,
 def test_the_program_prints_a_table_without_a_workdir_and_names_missing_data(tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((20, 4, 4, 1), np.uint8))
     command_of(f"npy:{tmp_path}/x.npy")()
-    assert "18 in the train split, 2 in the test split" in capsys.readouterr().out
+    assert "18 to train on, 2 for testing" in capsys.readouterr().out
     with pytest.raises(
         FileNotFoundError, match=r"y\.npy does not exist; config\.data\.dataset must name an \.npy file"
     ):

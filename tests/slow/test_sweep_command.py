@@ -1,6 +1,7 @@
 """The command sweep.py and the processes that it starts; they sleep or fail, and nothing is trained."""
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -119,6 +120,14 @@ def test_a_start_with_nothing_to_do_starts_nothing_and_imports_nothing_heavy(fin
     assert lines[1].split()[1:] == ["finished", "10/10", "0.5", "2.99"]
     assert lines[3].strip() == "2 finished"
     assert lines[-1] == "loads 3 heavy []"  # the config itself, and that of each run
+
+
+def test_the_printed_commands_can_be_pasted_into_a_shell(tmp_path):
+    path, root = tmp_path / "my sweep's.py", tmp_path / "a [red] root (v2) $HOME; :smile:"
+    path.write_text("def get_sweep(): return [{'model.ch_mult': (1, 2)}, {'data.data_dir': 'a  \"b\" & *'}]")
+    shown = [line for line in swept(root, path, "--dry_run").stdout.splitlines() if "main.py" in line]
+    expected = [run.command("train") for run in planned(root, plan.read_sweep(path))]
+    assert [shlex.split(line) for line in shown] == expected
 
 
 def test_exit_codes_tell_finished_failed_wrong_and_unfinished(finished):
