@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.fields import Field, field_of, labeled, without_missing
-from data.readers.notices import warn_once
+from data.notices import warn_once
 from data.source import Examples, Reading, Source, in_split
 
 EXAMPLES, LABELS = ("x", "arr_0"), ("y", "labels", "label")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from data import images
-from data.readers.notices import warn_once
+from data.notices import warn_once
 
 
 class Entry(NamedTuple):

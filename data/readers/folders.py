@@ -25,7 +25,7 @@ from data.images import SUFFIXES, Format, Header
 from data.readers import records
 from data.readers.containers import Container, Entry, Folder, Zip
 from data.readers.metadata import Metadata, is_table, read_metadata
-from data.readers.notices import warn_once
+from data.notices import warn_once
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, in_split
 
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # left by operating systems, as are names that start with a dot

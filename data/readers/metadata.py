@@ -15,7 +15,7 @@ import numpy as np
 
 from data.fields import Field, field_of, without_missing
 from data.readers.containers import Container, Entry
-from data.readers.notices import warn_once
+from data.notices import warn_once
 
 TABLE, KEY = "metadata.csv", "file_name"
 
