@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from data.notices import warn_once
+
 RESERVED = ("index", "counted", "repeat", "row", "augment")  # what evaluation and training add to a batch
 MAX_CLASSES = 2**20
 MAX_TEXTS = 1000  # different values of a text that is a class
@@ -85,7 +87,7 @@ def field_of(where: str, name: str, values: np.ndarray) -> tuple[Field, np.ndarr
     """
     shape, kind = values.shape[1:], values.dtype.kind
     if kind == "f":
-        return Field(shape), values.astype(np.float32, copy=False)
+        return Field(shape), as_float32(values)
     if kind in "US" and not shape:
         names, classes = np.unique(values.astype(str), return_inverse=True)
         if len(names) > min(len(values) // 2, MAX_TEXTS):
@@ -105,6 +107,36 @@ def field_of(where: str, name: str, values: np.ndarray) -> tuple[Field, np.ndarr
     num_levels = {"bool": 2, "uint8": 2**8, "uint16": 2**16}.get(values.dtype.name, high + 1)
     dtype = "uint8" if num_levels <= 2**8 else "uint16" if num_levels <= 2**16 else "int32"
     return Field(shape, dtype, num_levels), values.astype(dtype, copy=False)
+
+
+def fields_of(
+    where: str, arrays: Mapping[str, np.ndarray], num: int, row: Callable[[int], str], remedy: str = "correct the file"
+) -> tuple[dict[str, Field], dict[str, np.ndarray]]:
+    """The fields that named arrays [N, ...] of `num` examples are, and their values, 0 where they are missing.
+
+    What is no field is left out, with a line in the log. row: what row i is called.
+    Errors: ValueError for values that a field cannot have.
+    """
+    fields, values = dict[str, Field](), dict[str, np.ndarray]()
+    for name, array in arrays.items():
+        fits = array.ndim > 0 and len(array) == num
+        found = field_of(where, name, array) if fits else None
+        if found is not None:
+            fields[name], values[name] = found
+        elif fits and array.dtype.kind in "US":
+            warn_once(f"the column {name} of {where} is left out: it has too many different texts for classes")
+        else:
+            warn_once(f"{name} of {where}, {array.dtype} {array.shape}, is left out: it is no field of {num} examples")
+    for name, field in fields.items():
+        if field.dtype == "float32":
+            values[name] = without_missing(values, name, row, remedy)
+    return fields, values
+
+
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """Values as float32; those beyond its range become infinite, which is refused with their row."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 def without_missing(

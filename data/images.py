@@ -6,10 +6,13 @@ to 8 bits, as the images of the other data sets always were.
 """
 
 import pathlib
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+
+from data import sixteen_bits
 
 ERRORS = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError)
 RESIZES = ("crop", "stretch")
@@ -18,6 +21,16 @@ BACKGROUND = "white"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 ARRAY_SUFFIXES = (".npy", ".npz")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # from how a photograph is stored to upright
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
 _ORIENTATION = 0x0112  # the EXIF tag of a photograph's orientation: 1 is upright, 5 to 8 are rotated by 90 degrees
 
 
@@ -50,13 +63,13 @@ class Format(NamedTuple):
 def read_header(raw: BinaryIO) -> Header:
     """What the header of an image file says, without reading pixels. Errors: those of `ERRORS`.
 
-    Gray images of 16 bits keep them; color images of 16 bits are reduced to 8.
+    Gray images of 16 bits keep them. Color images of 16 bits are reduced to 8, unless `decode` is asked for 16.
     """
     with Image.open(raw, formats=FORMATS) as file:
         width, height = file.size if _orientation(file) < 5 else file.size[::-1]
-        if file.mode.startswith("I"):
-            return Header(height, width, 1, "uint16")
-        return Header(height, width, 1 if file.mode in ("1", "L", "LA") else 3, "uint8")
+        is_gray = sixteen_bits.is_gray(file)
+        dtype = "uint16" if is_gray and sixteen_bits.is_deep(file) else "uint8"
+        return Header(height, width, 1 if is_gray else 3, dtype)
 
 
 def decode(raw: BinaryIO, target: Format) -> np.ndarray:
@@ -64,21 +77,21 @@ def decode(raw: BinaryIO, target: Format) -> np.ndarray:
 
     Palettes are resolved, photographs are turned upright, transparent pixels show the background. "crop" keeps the
     largest central part with the target's proportions, "stretch" the whole image; both resize with an antialiased
-    bicubic filter.
+    bicubic filter. Values of 8 bits and of 16 are mapped to each other, white to white.
     """
     with Image.open(raw, formats=FORMATS) as file:
-        upright = file if _orientation(file) == 1 else ImageOps.exif_transpose(file)
-        if target.dtype == "uint8":
-            upright = _opaque(upright, "L" if target.channels == 1 else "RGB", target.background)
-        if target.resize is None or upright.size == (target.width, target.height):
-            pixels = np.asarray(upright)
-        elif target.dtype == "uint16":
-            pixels = resize_by(target.resize, np.asarray(upright)[..., None], target.height, target.width)
+        if sixteen_bits.is_deep(file) and (target.dtype == "uint16" or sixteen_bits.is_gray(file)):
+            pixels = _resized(_deep(raw, _orientation(file), target), target)
         else:
-            box = central_box(upright.height, upright.width, target.height, target.width, target.resize)
-            pixels = np.asarray(upright.crop(box).resize((target.width, target.height), Image.Resampling.BICUBIC))
+            upright = _opaque(_upright(file), "L" if target.channels == 1 else "RGB", target.background)
+            if target.resize is not None and upright.size != (target.width, target.height):
+                box = central_box(upright.height, upright.width, target.height, target.width, target.resize)
+                upright = upright.crop(box).resize((target.width, target.height), Image.Resampling.BICUBIC)
+            pixels = np.asarray(upright)
     if pixels.shape[:2] != target[:2]:
         raise ValueError(f"it is {pixels.shape[0]}x{pixels.shape[1]}, not {target.height}x{target.width}")
+    if pixels.dtype != target.dtype:
+        pixels = pixels.astype(np.uint16) * 257 if target.dtype == "uint16" else np.round(pixels / 257)
     return pixels.astype(target.dtype, copy=False).reshape(target.height, target.width, target.channels)
 
 
@@ -98,6 +111,27 @@ def _opaque(image: Image.Image, mode: str, background: str) -> Image.Image:
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, background), image.convert("RGBA"))
     return image if image.mode == mode else image.convert(mode)
+
+
+def _deep(raw: BinaryIO, orientation: int, target: Format) -> np.ndarray:
+    """The pixels [H, W, C] uint16 of an image of 16 bits, upright and opaque, in its own size."""
+    values = sixteen_bits.read(raw, FORMATS)
+    values = _TURNS.get(orientation, np.asarray)(values)
+    if values.shape[-1] in (2, 4):
+        background = 257 * np.array(ImageColor.getrgb(target.background))[: values.shape[-1] - 1]
+        opacity = values[..., -1:] / np.iinfo(np.uint16).max
+        values = np.round(opacity * values[..., :-1] + (1 - opacity) * background).astype(np.uint16)
+    if values.shape[-1] == 3 and target.channels == 1:
+        return np.round(values @ np.array(_LUMA)).astype(np.uint16)[..., None]
+    return np.repeat(values, target.channels // values.shape[-1], axis=-1)
+
+
+def _resized(pixels: np.ndarray, target: Format) -> np.ndarray:
+    return pixels if target.resize is None else resize_by(target.resize, pixels, target.height, target.width)
+
+
+def _upright(file: Image.Image) -> Image.Image:
+    return file if _orientation(file) == 1 else ImageOps.exif_transpose(file)
 
 
 def reason(error: Exception) -> str:

@@ -1,10 +1,21 @@
 """Lines in the log about what a reader leaves out."""
 
-import functools
 import logging
+from collections.abc import Sequence
+
+SHOWN = 3  # of a list
+_GIVEN: set[str] = set()
 
 
-@functools.lru_cache(maxsize=10_000)
-def warn_once(message: str) -> None:
-    """A warning in the log, the first time that it is given."""
-    logging.warning("%s", message)
+def warn_once(message: str, about: str | None = None) -> None:
+    """A warning in the log, the first time that it is given, or the first one `about` something."""
+    key = about or message
+    if key not in _GIVEN:
+        _GIVEN.add(key)
+        logging.warning("%s", message)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from data.fields import Field, HasFields, check_fields, field_of, labeled, without_missing
+from data.notices import warn_once
 
+T = TypeVar("T")
 Examples = dict[str, np.ndarray]
 CACHE_BYTES = 2**30  # data sets up to this size stay in memory once decoded; CIFAR-10 takes 150 MB
 
@@ -51,6 +54,21 @@ class Reading:
     cache_dir: str | None = None
     data_dir: str | None = None
     background: str = "white"
+    classes_needed: bool = True  # whether a model uses class labels
+
+
+def if_needed(reading: Reading, classes: Callable[[], T], none: T) -> T:
+    """The `classes` of a data set; `none` where they cannot be read, but no model needs them.
+
+    Errors: ValueError where a model needs them.
+    """
+    try:
+        return classes()
+    except ValueError as error:
+        if reading.classes_needed:
+            raise
+        warn_once(f"{error} (the data are used without classes, because the model needs none)")
+        return none
 
 
 @dataclasses.dataclass(frozen=True)

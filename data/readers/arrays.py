@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.fields import Field, field_of, labeled, without_missing
-from data.notices import warn_once
-from data.source import Examples, Reading, Source, in_split
+from data.fields import Field, as_float32, fields_of, labeled, without_missing
+from data.source import Examples, Reading, Source, if_needed, in_split
 
 EXAMPLES, LABELS = ("x", "arr_0"), ("y", "labels", "label")
 
@@ -61,10 +60,11 @@ class Rows:
         found = np.asarray(self.array[rows]).reshape(len(rows), *self.x.shape)
         others = {name: values[rows] for name, values in self.others.items()}
         if not self.x.num_levels:
+            found = as_float32(found)
             found = without_missing({**others, "x": found}, "x", lambda row: f"row {rows[row]} of {self.name}")
         elif self.x.num_levels != _implied_levels(found.dtype):
             _check_levels(self.name, rows, found, self.x.num_levels)
-        return {"x": found.astype(self.x.dtype), **others}
+        return {"x": found.astype(self.x.dtype, copy=False), **others}
 
 
 def _check_levels(name: str, rows: np.ndarray, found: np.ndarray, num_levels: int) -> None:
@@ -83,7 +83,7 @@ def open_npy(given: str, split: str, reading: Reading) -> Source:
     first, _, second = (given, "", "") if pathlib.Path(given).exists() else given.partition(",")
     array = _loaded(pathlib.Path(first), "an .npy file")
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{first} is an .npz file; use {_as_flag("npz", first)}.")
+        raise ValueError(f"{first} is an .npz file; use {_as_flag('npz', first)}.")
     labels = _loaded(pathlib.Path(second), "an .npy file of labels") if second else None
     if labels is not None and not isinstance(labels, np.ndarray):
         raise ValueError(f"{second} is an .npz file; give the labels of {first} as .npy.")
@@ -105,7 +105,7 @@ def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> Arrays:
     del mtime_ns, size
     archive = _loaded(path, "an .npz file")
     if isinstance(archive, np.ndarray):
-        raise ValueError(f"{path} is an .npy file; use {_as_flag("npy", path)}.")
+        raise ValueError(f"{path} is an .npy file; use {_as_flag('npy', path)}.")
     with archive:
         names = [name for name in archive.files if name not in LABELS]
         chosen = next((name for name in EXAMPLES if name in names), names[0] if len(names) == 1 else None)
@@ -134,7 +134,7 @@ def _loaded(path: pathlib.Path, what: str) -> np.ndarray | np.lib.npyio.NpzFile:
 
 def _source(name: str, file: str, arrays: Arrays, split: str, reading: Reading) -> Source:
     """The split of an array. Errors: ValueError for arrays that cannot be examples, labels or fields."""
-    array, labels, _ = arrays
+    array = arrays.examples
     if reading.resize:
         raise ValueError(
             f"config.data.resize = {reading.resize!r} resizes image files, but {name} contains arrays; leave it unset."
@@ -150,7 +150,9 @@ def _source(name: str, file: str, arrays: Arrays, split: str, reading: Reading) 
             "or give a shape with the same number of values."
         )
     num_levels, dtype = _levels(file, array.dtype, reading.num_levels)
-    num_classes = 0 if labels is None else _count_classes(file, labels, len(array))
+    num_classes, labels = if_needed(
+        reading, lambda: _classes(file, arrays.labels, len(array)), (0, np.zeros(len(array), np.int32))
+    )
     chosen = in_split(len(array), split, reading.test_every)
     if not len(chosen):
         raise ValueError(
@@ -158,25 +160,9 @@ def _source(name: str, file: str, arrays: Arrays, split: str, reading: Reading) 
             "config.data.test_every = 0 to use all of them for both."
         )
     x = Field(tuple(shape), dtype, num_levels)
-    fields, others = _others(file, len(array), arrays.others)
-    labels = np.zeros(len(array), np.int32) if labels is None else labels.astype(np.int32)
+    fields, others = fields_of(file, arrays.others, len(array), lambda row: f"row {row} of {file}")
     fetch = Rows(file, array, {"label": labels, **others}, chosen, x)
     return Source(name, len(chosen), labeled(x, num_classes) | fields, fetch)
-
-
-def _others(file: str, num: int, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Field], dict[str, np.ndarray]]:
-    """The fields that the other arrays are, and their values. Errors: ValueError for values that they cannot have."""
-    fields, values = {}, {}
-    for name, array in arrays.items():
-        found = field_of(file, name, array) if array.ndim and len(array) == num else None
-        if found is None:
-            warn_once(f"{name} of {file}, {array.dtype} {array.shape}, is left out: it is no field of {num} examples")
-            continue
-        fields[name], values[name] = found
-    for name, field in fields.items():
-        if field.dtype == "float32":
-            values[name] = without_missing(values, name, lambda row: f"row {row} of {file}")
-    return fields, values
 
 
 def _levels(file: str, dtype: np.dtype, asked: int | None) -> tuple[int, str]:
@@ -205,8 +191,13 @@ def _implied_levels(dtype: np.dtype) -> int:
     return {"bool": 2, "uint8": 2**8, "uint16": 2**16}.get(dtype.name, 0)
 
 
-def _count_classes(file: str, labels: np.ndarray, num: int) -> int:
-    """The number of classes. Errors: ValueError unless labels are integers 0 ... K - 1, all used, one per example."""
+def _classes(file: str, labels: np.ndarray | None, num: int) -> tuple[int, np.ndarray]:
+    """The number of classes, and the labels [N]; 0 without classes.
+
+    Errors: ValueError unless labels are integers 0 ... K - 1, all used, one per example.
+    """
+    if labels is None:
+        return 0, np.zeros(num, np.int32)
     if labels.shape != (num,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"the labels of {file} are {labels.dtype} {labels.shape}, but integers ({num},) are expected, one per "
@@ -221,7 +212,7 @@ def _count_classes(file: str, labels: np.ndarray, num: int) -> int:
             f"the labels of {file} go to {values[-1]}, but no example has the class {absent}; number the classes 0 to "
             f"{len(values) - 1}."
         )
-    return len(values) if len(values) > 1 else 0
+    return len(values) if len(values) > 1 else 0, labels.astype(np.int32)
 
 
 def _as_flag(form: str, path: object) -> str:

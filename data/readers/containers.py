@@ -7,10 +7,10 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, NoReturn
 
 from data import images
-from data.notices import warn_once
+from data.notices import some_of, warn_once
 
 
 class Entry(NamedTuple):
@@ -28,8 +28,12 @@ class Folder:
     root: pathlib.Path
 
     def entries(self) -> Iterator[Entry]:
-        """All files, in no particular order; links are followed, except to a folder that they are in."""
-        for folder, inside, names in os.walk(self.root, followlinks=True):
+        """All files, in no particular order; links are followed, except to a folder that they are in.
+
+        Errors: ValueError for a folder that cannot be read.
+        """
+        left_out = []
+        for folder, inside, names in os.walk(self.root, onerror=_refuse, followlinks=True):
             here = pathlib.Path(folder)
             above = {_identity(parent) for parent in (here, *here.parents) if parent.is_relative_to(self.root)}
             inside[:] = [
@@ -40,8 +44,10 @@ class Folder:
                 if path.is_file():
                     info = path.stat()
                     yield Entry(path.relative_to(self.root).as_posix(), info.st_size, info.st_mtime_ns)
-                elif path.is_symlink():
-                    warn_once(f"{path} is a link to nothing (left out)")
+                elif not name.startswith("."):
+                    left_out.append(f"{path} is {'a link to nothing' if path.is_symlink() else 'not a file'}")
+        if left_out:
+            warn_once(f"{some_of(sorted(left_out))} (left out)")
 
     def folders(self, below: str) -> list[str]:
         """The names of the folders directly below one."""
@@ -79,6 +85,10 @@ class Zip:
 
 
 Container = Folder | Zip
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise ValueError(f"{error.filename} cannot be read ({error.strerror}); make it readable, or remove it.") from error
 
 
 def _identity(folder: pathlib.Path) -> tuple[int, int]:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.fields import Field, field_of, without_missing
+from data.fields import Field, fields_of
 from data.readers.containers import Container, Entry
-from data.notices import warn_once
+from data.source import Reading, if_needed
 
 TABLE, KEY = "metadata.csv", "file_name"
 
@@ -50,7 +50,7 @@ def is_table(name: str) -> bool:
     return posixpath.basename(name).lower() == TABLE
 
 
-def read_metadata(files: Container, entries: Sequence[Entry], images: Sequence[str]) -> Metadata:
+def read_metadata(files: Container, entries: Sequence[Entry], images: Sequence[str], reading: Reading) -> Metadata:
     """What all tables say of `images`. Errors: ValueError that names the table and the line."""
     tables = [entry.name for entry in entries if is_table(entry.name)]
     if not tables:
@@ -69,12 +69,21 @@ def read_metadata(files: Container, entries: Sequence[Entry], images: Sequence[s
     if missing := [name for name in images if name not in found]:
         raise ValueError(f"{files.root / missing[0]} has no line in {TABLE}; add one for every image.")
     table, lines = str(files.root / tables[0]), [found[name] for name in images]
-    fields, values = _fields(table, lines, list(columns or ()))
-    if "label" in fields and not fields["label"].num_classes:
+    cells_of = {column: parsed([line.cells[column].strip() for line in lines]) for column in columns or ()}
+    fields, values = fields_of(table, cells_of, len(lines), lambda row: str(lines[row]), "fill in the cell")
+    if "label" in fields and not if_needed(reading, lambda: _classes(table, fields), 0):
+        fields = {name: field for name, field in fields.items() if name != "label"}
+        values = {name: array for name, array in values.items() if name != "label"}
+    return Metadata(images, fields, values)
+
+
+def _classes(table: str, fields: dict[str, Field]) -> int:
+    """The number of classes of the column label. Errors: ValueError if it has none."""
+    if not fields["label"].num_classes:
         raise ValueError(
             f"the column label of {table} has no classes; number them from 0, or name the column otherwise."
         )
-    return Metadata(images, fields, values)
+    return fields["label"].num_classes
 
 
 def _lines(files: Container, table: str) -> Iterator[Line]:
@@ -97,24 +106,7 @@ def _lines(files: Container, table: str) -> Iterator[Line]:
         raise ValueError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8.") from error
 
 
-def _fields(
-    table: str, lines: Sequence[Line], columns: Sequence[str]
-) -> tuple[dict[str, Field], dict[str, np.ndarray]]:
-    """The fields that the columns are, and their values [N]."""
-    fields, values = {}, {}
-    for column in columns:
-        found = field_of(table, column, _parsed([line.cells[column].strip() for line in lines]))
-        if found is None:
-            warn_once(f"the column {column} of {table} is left out: it has too many different texts for classes")
-            continue
-        fields[column], values[column] = found
-    for name, field in fields.items():
-        if field.dtype == "float32":
-            values[name] = without_missing(values, name, lambda row: str(lines[row]), "fill in the cell")
-    return fields, values
-
-
-def _parsed(cells: Sequence[str]) -> np.ndarray:
+def parsed(cells: Sequence[str]) -> np.ndarray:
     """A column as integers or, with fractions or empty cells (NaN), as floats; as texts if it is not of numbers."""
     for convert, dtype in ((int, np.int64), (lambda cell: float(cell or "nan"), np.float64)):
         try:

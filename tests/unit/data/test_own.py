@@ -63,7 +63,7 @@ CASES = {
     ),
     "folder:{0}/deep": (
         lambda d: (small(d / "deep" / "a.png"), small(d / "deep" / "b.png", dtype=np.uint16)),
-        "{0}/deep/b.png has 16 bits and {0}/deep/a.png 8; give images of one depth.",
+        "{0}/deep/b.png has 16 bits and {0}/deep/a.png 8; give images of one depth, or set config.data.num_levels to 2",
     ),
     "folder:{0}/classes": (
         lambda d: (
