@@ -27,7 +27,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from data.pipeline import train_batches
-from data.readers.folders import Folder, ImageFiles, open_folder
+from data.readers.containers import Folder
+from data.readers.folders import open_folder
+from data.readers.image_files import ImageFiles
 from data.source import Reading, Source
 
 BATCH = 64
