@@ -43,7 +43,7 @@ def measure(config: str, batch_size: int, steps: int, overrides: list[str]) -> d
         if run.returncode or predicted is None:
             raise SystemExit((pathlib.Path(workdir) / "log").read_text())
         mib, needed, fifth = max(resident) / 2**20, float(predicted[1]), max(1, len(resident) // 5)
-        growth = max(resident[-fifth:]) / max(resident[fifth : 2 * fifth]) - 1
+        growth = max(resident[-fifth:]) / max(resident[fifth : 2 * fifth] or resident) - 1
         sizes = {"predicted_mib": needed, "peak_mib": mib, "ratio": needed / mib}
         return {"batch_size": batch_size, **sizes, "growth": growth}
 
