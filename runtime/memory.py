@@ -34,10 +34,10 @@ def _bytes_besides_inputs(compiled: jax.stages.Compiled) -> int:
 def max_in_flight(device: jax.Device) -> int:
     """The number of dispatched programs that a device should have at a time, where each takes the result of the last.
 
-    Two keep an accelerator busy while Python prepares the next. A CPU allocates the temporary memory of a program when
-    it is dispatched, and Python runs beside it: one.
+    Three keep an accelerator busy while Python prepares the next. A CPU allocates the temporary memory of a program
+    when it is dispatched, even while another one runs, and Python costs it little: one.
     """
-    return 1 if device.platform == "cpu" else 2
+    return 1 if device.platform == "cpu" else 3
 
 
 class Memory(NamedTuple):

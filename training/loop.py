@@ -131,7 +131,7 @@ class Trainer:
             shown.advance(taken)
             progress.pending.append((progress.step, metrics))
             # Dispatching does not wait. Without a limit, batches would fill the devices, and a signal be noticed late.
-            jax.block_until_ready([metrics for _, metrics in progress.pending[-1 - in_flight : -in_flight]])
+            jax.block_until_ready([metrics for _, metrics in progress.pending[-in_flight:][:1]])
             at_line = progress.step % settings.log_freq == 0 or progress.step == settings.n_iters
             if at_line or progress.step - first_step <= SETTLING:
                 release_memory()
