@@ -3,6 +3,7 @@
 #   make demo       train, sample and measure a model of real handwritten digits (minutes on two cores)
 #   make test       the tests of the rooms and of the programs;  make test-slow: kills, several processes, Slurm, a
 #                   browser, every command of the documentation;  make test-all: both
+#   make tensorboard  the curves and samples of all runs below RUNS (by default runs/), at http://localhost:6006
 #   make check      formatting, lint, types
 #   make docs       the documentation, into site/; warnings are errors
 
@@ -24,7 +25,10 @@ $(BIN)/pip install --quiet --disable-pip-version-check -r $(1); code=$$?; kill $
 [ $$code = 0 ] || { rm -rf $$new; echo "error: pip could not install $(1); its reason is above" >&2; exit 2; }
 endef
 
-.PHONY: setup demo test test-unit test-programs test-slow test-all check docs clean
+TENSORBOARD := tensorboard==2.21.0
+RUNS ?= runs
+
+.PHONY: setup demo tensorboard test test-unit test-programs test-slow test-all check docs clean
 
 setup: .venv/.run
 
@@ -36,6 +40,19 @@ demo: .venv/.run
 	@echo "== Measuring the model: bits/dim of the 300 test digits, 600 samples against the training digits."
 	$(BIN)/python main.py --config=$(DEMO_CONFIG) --workdir=$(DEMO) --mode=eval --config.eval.num_samples=600 \
 		--config.eval.enable_metrics --config.eval.classifier_workdir=$(DEMO)_classifier
+	@echo "== Done. What to do next:"
+	@echo "   look at the results      $(DEMO)/eval/report.html, in a browser"
+	@echo "   sample in 20 steps       $(BIN)/python main.py --workdir=$(DEMO) --mode=sample --num_samples=64 \\"
+	@echo "                              --config.sampling.method=solver --config.sampling.solver=unipc_3 \\"
+	@echo "                              --config.sampling.num_steps=20 --config.sampling.grid=log_snr"
+	@echo "   train on your images     $(BIN)/python main.py --config=configs/subvp/pictures_ddpmpp_continuous.py \\"
+	@echo "                              --workdir=runs/mine --mode=train --config.data.dataset=folder:PATH"
+	@echo "   read on                  README.md, docs/tutorial.md; make docs builds the documentation into site/"
+
+# TensorBoard only reads what training and evaluation have written: it is installed when it is first asked for.
+tensorboard: .venv/.run
+	@test -x $(BIN)/tensorboard || $(BIN)/pip install --quiet --disable-pip-version-check $(TENSORBOARD)
+	$(BIN)/tensorboard --logdir=$(RUNS)
 
 test: test-programs test-unit
 

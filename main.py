@@ -53,7 +53,7 @@ from core.errors import ExitCode, RunError, Stopped
 from core.files import writing
 from core.progress import LogHandler, hide
 from core.text import OneLine, printable
-from programs import command_line, convert, evaluate, inspect, metrics, sample, settings, train
+from programs import command_line, compare, convert, evaluate, inspect, metrics, sample, settings, train
 from programs.command_line import Program
 from programs.flags import stored_config, value_of, with_request
 from runtime import malloc
@@ -69,7 +69,7 @@ PROGRAMS = {
     "inspect": Program(inspect.command, "read the data, and describe them"),
     "config": Program(settings.command, "show the settings of a command, and where they come from"),
     "stats": Program(metrics.stats_command, "write statistics of features of the data"),
-    "metrics": Program(metrics.command, "compare samples from files with data"),
+    "metrics": Program(compare.command, "compare samples from files with data"),
     "import": Program(convert.import_command, "make a checkpoint of published or exported parameters"),
     "export": Program(convert.export_command, "write the parameters of a checkpoint to a file"),
 }
@@ -88,6 +88,7 @@ flags.DEFINE_integer("eval_worker", None, "eval: index of this worker; by defaul
 flags.DEFINE_integer("eval_workers", None, "eval: number of workers; by default that of a Slurm array, else 1.")
 flags.DEFINE_string("samples", None, "metrics: a folder of images or an .npz file (arr_0).")
 flags.DEFINE_string("stats", None, "stats: the .npz file to write; metrics: to compare with instead of the data.")
+flags.DEFINE_string("reference", None, "metrics: a folder of images or an .npz file to compare with, all of it.")
 flags.DEFINE_string(
     "checkpoint",
     None,
@@ -118,6 +119,9 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_list("allow_code", [], "Import paths, package.module:name, of checkpoints whose code you trust to be run.")
+flags.DEFINE_string(
+    "tracker", None, "train: wandb, mlflow, trackio, or package.module:function, a tracker that lines of metrics go to."
+)
 flags.DEFINE_bool("allow_config_change", False, "train: continue although the config describes another model or data.")
 flags.DEFINE_bool(
     "distributed", False, "train: several processes, found by JAX itself (Slurm, Open MPI, Kubernetes, TPUs)."

@@ -78,8 +78,9 @@ def worker(folder: pathlib.Path, name: str, index: int = 0, count: int = 1) -> P
 
 
 def digest(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file of an evaluation except wall-clock times and temporary files."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "wall_seconds.jsonl"]
+    """SHA-256 of every file of an evaluation except wall-clock times, the page that shows them, and temporary files."""
+    timed = ("wall_seconds.jsonl", "report.html")
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in timed]
     names = {path: str(path.relative_to(folder)) for path in files}
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest() for path, name in names.items() if "/." not in f"/{name}"

@@ -1,5 +1,6 @@
 """From `eval.features` to a feature extractor, by which samples are compared with data."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -76,7 +77,9 @@ def _inception(config: ConfigDict, num_levels: int, load_network: LoadNetwork) -
     def extract(levels: np.ndarray) -> Any:
         return graph.extract(np.round(levels * (255 / (num_levels - 1))).astype(np.uint8))
 
-    return Extractor(graph.name, graph.hash, extract)
+    variant = "" if weights.published else f"inception {weights.sha256[:8]}"
+    origin = {"weights": file.name, "weights_sha256": weights.sha256, "weights_published": weights.published}
+    return Extractor(graph.name, graph.hash, extract, variant, origin)
 
 
 def inception_extractor(params: Any, *, batch_size: int = 50) -> Extractor:
@@ -118,7 +121,8 @@ def _classifier(config: ConfigDict, num_levels: int, load_network: LoadNetwork) 
             f"give a wideresnet of {config.data.dataset}."
         )
     apply = clean_classifier(other, num_levels)
-    return network("classifier", earlier.variables["params"], apply, batch_size=config.eval.feature_batch_size)
+    features = network("classifier", earlier.variables["params"], apply, batch_size=config.eval.feature_batch_size)
+    return dataclasses.replace(features, origin={"classifier": str(workdir), "classifier_checkpoint": earlier.number})
 
 
 def clean_classifier(config: ConfigDict, num_levels: int) -> Callable[[Any, Any], dict[str, Any]]:

@@ -19,6 +19,10 @@ MODULES = (
     "configs.presets.processes", "configs.presets.sizes",
 )  # fmt: skip
 INTRODUCTION = """\
+---
+hide: [toc]
+---
+
 # Settings
 
 <!-- Written by `python -m configs.reference` from the declarations in configs/sections/. -->

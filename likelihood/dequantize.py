@@ -47,17 +47,19 @@ def truncated_normal(
     Source: Zheng et al., "Improved Techniques for Maximum Likelihood Estimation for Diffusion ODEs", ICML 2023.
     Notes: this is for a model trained without dequantization, whose density at that time is that of the levels plus
     noise. For a model trained on uniformly dequantized data, noise narrower than a level is a poor match. As in
-    `uniform`, x stays `margin` away from the edges.
+    `uniform`, x stays `margin` away from the edges: what is nearer is moved there. Truncating the noise there instead
+    would cost -log2(1 - 2 margin) bits/dim, 7e-4 of 256 levels and 0.02 of 65,536.
     """
     if keys.shape != levels.shape[:1]:
         raise ValueError(f"keys has shape {keys.shape}, but there are {levels.shape[0]} examples: give one key each.")
     side = (2 if centered else 1) / num_levels
-    tau = mean_coeff * side / (2 * std) * (1 - 2 * margin(num_levels))
+    tau = mean_coeff * side / (2 * std)
     z = jax.vmap(lambda key: jax.random.truncated_normal(key, -tau, tau, levels.shape[1:]))(keys)
     num_dims = math.prod(levels.shape[1:])
     normalizer = 0.5 * math.log(2 * math.pi) + jnp.log(std) + jnp.log(erf(tau / math.sqrt(2)))
     logq = -0.5 * jnp.sum(z**2, axis=tuple(range(1, z.ndim))) - num_dims * normalizer
-    return mean_coeff * midpoint(levels, num_levels, centered) + std * z, logq
+    inside = tau * (1 - 2 * margin(num_levels))
+    return mean_coeff * midpoint(levels, num_levels, centered) + std * jnp.clip(z, -inside, inside), logq
 
 
 def log_probability_nats(logp_nats: Array, logq_nats: Array) -> Array:

@@ -4,7 +4,8 @@ An estimator stores its probes, which are therefore fixed for a whole solve, and
 
     (field, x [B, ...]) -> field(x) [B, ...], independent unbiased estimates of div field(x) [K, B]
 
-The field must act on each example independently. Every array of an estimator is [K, B, ...].
+The field must act on each example independently. Every array of an estimator is [K, B, ...]; it is converted to the
+data type of x.
 """
 
 import dataclasses
@@ -67,7 +68,7 @@ class Hutchinson:
 
     def __call__(self, field: Field, x: Array) -> tuple[Array, Array]:
         """The field [B, ...] and an estimate of its divergence for each probe [K, B]."""
-        return _products(field, x, self.probes)
+        return _products(field, x, self.probes.astype(x.dtype))
 
 
 @jax.tree_util.register_dataclass
@@ -91,11 +92,12 @@ class HutchPlusPlus:
     def __call__(self, field: Field, x: Array) -> tuple[Array, Array]:
         """The field [B, ...] and an estimate of its divergence for each probe [K, B]."""
         value, product = jax.linearize(field, x)
-        change, sketch = (a.reshape(*a.shape[:2], -1) for a in (jax.vmap(product)(self.sketch), self.sketch))
+        given = self.sketch.astype(x.dtype)
+        change, sketch = (a.reshape(*a.shape[:2], -1) for a in (jax.vmap(product)(given), given))
         multiple = jnp.sum(sketch * change, axis=(0, 2)) / jnp.sum(sketch**2, axis=(0, 2))
         columns = jnp.moveaxis(change - multiple[None, :, None] * sketch, 0, 2)  # [B, D, K]
         basis = jnp.moveaxis(jnp.linalg.qr(columns)[0], 2, 0)
-        probes = self.probes.reshape(*self.probes.shape[:2], -1)
+        probes = self.probes.reshape(*self.probes.shape[:2], -1).astype(x.dtype)
         for _ in range(2):  # twice, to remove the rounding error of the first projection
             probes = probes - jnp.einsum("kbd,jbd,jbe->kbe", probes, basis, basis)
         both = jnp.concatenate([basis, probes])

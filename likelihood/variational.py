@@ -74,14 +74,15 @@ def variational(
     """Dequantized x [B, H, W, C] of `levels` (uint8), and its log-density relative to the uniform one, in nats [B].
 
     log q(x | levels) = log q(u) + D ln L, or D ln(L / 2) if `centered`; the second term, the log-density of uniform
-    dequantization, is left out. `keys` [B], consumed. As in `dequantize.uniform`, u keeps a margin at both ends.
+    dequantization, is left out. `keys` [B], consumed. As in `dequantize.truncated_normal`, u is moved to stay `margin`
+    away from both ends.
     """
-    margin, num_dims = dequantize.margin(num_levels), levels[0].size
+    margin = dequantize.margin(num_levels)
     sample: Any = flow.apply({"params": params}, keys, dequantize.midpoint(levels, num_levels, True))
     u, logq = sample
-    u = margin + (1 - 2 * margin) * u
+    u = jnp.clip(u, margin, 1 - margin)
     x = (levels.astype(u.dtype) + u) / num_levels
-    return (2 * x - 1 if centered else x), logq - num_dims * jnp.log1p(-2 * margin)
+    return (2 * x - 1 if centered else x), logq
 
 
 def make_loss(

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 from core.errors import RunError
-from core.files import append_json_line, damaged_file, read_json, remove_stale, write_json
+from core.files import append_json_line, damaged_file, locked, read_json, remove_stale, write_json
 from evaluation import sample_files
 from evaluation.rounds import Rounds, Worker, run_task, worker_of
 from programs import metrics, restore_run
@@ -23,9 +23,10 @@ from programs.run import Run
 from programs.train import FINISHED
 from reports import console, overview
 from reports.provenance import provenance
-from reports.records import Column, flatten, write_report
+from reports.records import TIMES, Column, flatten, read, write_report
 from reports.sheets import to_uint8, write_gif, write_png
 from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
+from training.log import write_evaluation
 
 GRID = 100  # samples in the grid of a checkpoint
 # What the system says of a disk that is full or read-only.
@@ -69,6 +70,8 @@ def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> 
         with _writing(folder):
             reports.append(evaluate_checkpoint(run, restored, folder / f"ckpt_{number}", worker))
             best = overview.rebuild(folder)
+            with locked(folder / overview.LOCK):
+                write_evaluation(folder, read(folder))
         new = [warning for warning in console.warnings(reports[-1]) if warning not in logged]
         for warning in new:  # most are the same for every checkpoint
             logging.warning(warning)
@@ -138,6 +141,7 @@ def evaluate_checkpoint(
         logging.info("checkpoint %d  %s: %s", number, task.name, shown)
     if "samples" in results:
         write_samples(run, number, directory)
+        write_real(run, directory.parent / overview.REAL)
     if config.eval.enable_metrics:
         with _timed(directory, "metrics", worker):
             results["metrics"] = metrics.of_checkpoint(run, number, directory, worker)
@@ -161,12 +165,12 @@ def evaluate_checkpoint(
 
 @contextlib.contextmanager
 def _timed(directory: pathlib.Path, name: str, worker: Worker) -> Iterator[None]:
-    """Adds a line to `wall_seconds.jsonl`; reports hold no times, so that every worker writes the same one."""
+    """Adds a line to the file of times; reports hold no times, so that every worker writes the same one."""
     began = time.perf_counter()
     yield
     seconds = round(time.perf_counter() - began, 3)
-    line = {"task": name, "worker": worker.index, "workers": worker.count, "seconds": seconds}
-    append_json_line(directory / "wall_seconds.jsonl", line)
+    line = {"task": name, "worker": worker.index, "workers": worker.count, "seconds": seconds, "time": ended()}
+    append_json_line(directory / TIMES, line)
     logging.info("%s: %.1f s", name, seconds)
 
 
@@ -207,6 +211,23 @@ def write_samples(run: Run, number: int, directory: pathlib.Path) -> None:
         )
     images = itertools.chain.from_iterable(arrays["samples"] for arrays in rounds)
     write_png(directory / "samples.png", run.system.picture(np.stack(list(itertools.islice(images, GRID)))))
+
+
+def write_real(run: Run, path: pathlib.Path) -> None:
+    """Writes a grid of real examples beside which samples are looked at, unless it exists, or the data are missing."""
+    if path.exists():
+        return
+    try:
+        real = run.splits.named(run.config.eval.reference_dataset)
+        chosen = np.linspace(0, len(real) - 1, min(len(real), GRID, run.config.eval.num_samples)).round().astype(int)
+        write_png(path, run.system.picture(real.fetch(chosen)["x"]))
+    except (ValueError, OSError) as error:  # an evaluation of samples alone needs no data
+        logging.info("no real examples are shown beside the samples: %s", error)
+
+
+def ended() -> str:
+    """The time now, as reports show it."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
 
 
 def command(given: Any) -> Callable[[], object]:

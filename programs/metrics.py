@@ -1,43 +1,45 @@
-"""The programs stats and metrics, and the metrics of an evaluation: samples compared with data by their features.
+"""The metrics of an evaluation, samples compared with data by their features, and the program stats.
 
 Features are computed in rounds like every evaluation: workers share them, and a killed worker costs one round.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.errors import DamagedFileError
+from core.errors import DamagedFileError, ExitCode, RunError
 from core.files import read_json, write_json
-from core.progress import each, phase
+from core.progress import each
 from data.pipeline import eval_batch, num_rounds
-from data.readers.samples import read_batches
 from data.stock import Source
 from evaluation.features.base import Extractor
-from evaluation.features.files import content_hash, gather, spool
+from evaluation.features.files import content_hash, gather
 from evaluation.metrics import reference, table
 from evaluation.metrics.moments import GroupedMoments
 from evaluation.rounds import Arrays, Rounds, Task, Worker
 from evaluation.tasks.features import features_task
 from programs.flags import path_of
-from programs.run import Run
-from reports import console
-from reports.provenance import provenance
-from reports.records import Column, Estimate, warnings
+from programs.run import DataRun, Run
+from reports.records import Column, Estimate
 
 NUM_GROUPS = 2  # of the moments of a data set
 
 
-def check(run: Run) -> None:
+def check(run: DataRun) -> None:
     """Tries the features on one example. Errors: ValueError if they are unavailable, or lack what a metric needs."""
+    check_extractor(run, _real(run).fetch(np.arange(1))["x"])
+
+
+def check_extractor(run: DataRun, example: np.ndarray) -> None:
+    """Tries the features on `example` [1, ...]; see `check`."""
     extractor = run.extractor
-    found = extractor(_real(run).fetch(np.arange(1))["x"])
+    found = extractor(example)
     missing = [name for name in run.config.eval.metrics if "logits" in table.METRICS[name].needs]
     if missing and "logits" not in found:
         raise ValueError(
@@ -48,14 +50,29 @@ def check(run: Run) -> None:
 
 def check_numbers(run: Run) -> None:
     """Errors: ValueError if there are too few samples for a metric, or too few data for the halves of its baseline."""
-    num_samples, num_real = run.config.eval.num_samples, len(_real(run))
-    for name in run.config.eval.metrics:
+    given = run.config.eval.num_samples, "config.eval.num_samples"
+    check_enough(run.config.eval.metrics, given, num_real(run))
+
+
+def num_real(run: DataRun) -> tuple[int, str]:
+    """The number of examples of data that samples are compared with, and which they are."""
+    return len(_real(run)), f"{run.config.data.dataset}, {run.config.eval.reference_dataset}"
+
+
+def check_enough(names: Sequence[str], samples: tuple[int, str], real: tuple[int, str] | None) -> None:
+    """`samples`, `real`: numbers and where they come from; no `real` where there are only statistics.
+
+    Errors: ValueError if there are too few for one of the metrics `names`, or for the halves of its baseline.
+    """
+    for name in names:
         fewest = table.METRICS[name].fewest
-        halves = 2 * max(fewest, 2)
-        if num_samples < fewest or num_real < halves:
+        halves = 2 * max(fewest, 2) if real else 0
+        if samples[0] < fewest or (real and real[0] < halves):
+            wanted = f"{fewest} samples" + (f" and {halves} examples of data" if real else "")
+            there = f"{samples[0]} ({samples[1]})" + (f" and {real[0]} ({real[1]})" if real else "")
             raise ValueError(
-                f"config.eval.metrics has {name}, which takes at least {fewest} samples and {halves} examples of data, "
-                f"but there are {num_samples} (config.eval.num_samples) and {num_real}; leave it out, or give more."
+                f"config.eval.metrics has {name}, which takes at least {wanted}, but there are {there}; leave it out, "
+                "or give more."
             )
 
 
@@ -67,75 +84,36 @@ def of_checkpoint(run: Run, number: int, directory: pathlib.Path, worker: Worker
     real = gather(_real_features(run, extractor), shared, worker)
     names = list(run.config.eval.metrics)
     measured = table.measure(found, real, names=names, seed=run.config.seed)
-    return _result(extractor, measured) | {table.BASELINE: baseline(real, names, run.config.seed, shared)}
+    return result(run, measured) | {table.BASELINE: baseline(real, names, run.config.seed, shared)}
 
 
 def columns(run: Run) -> list[Column]:
     """How the metrics of a report are presented."""
-    return [column.below("metrics") for column in table.columns(run.config.eval.metrics)]
+    return [column.below("metrics") for column in columns_of(run)]
 
 
-def write_statistics(run: Run, path: pathlib.Path) -> None:
+def columns_of(run: DataRun) -> tuple[Column, ...]:
+    """The columns of metrics by the features of the config."""
+    return table.columns(run.config.eval.metrics, run.extractor.called, run.extractor.hash)
+
+
+def write_statistics(run: DataRun, path: pathlib.Path) -> None:
     """Writes mean and covariance of a data set's features, which are never all in memory, with their provenance."""
     source, extractor = _real(run), run.extractor
     moments: GroupedMoments | None = None
     num = num_rounds(len(source), run.config.eval.batch_size)
     for turn in each(range(num), "features of the data", num, "round"):
-        features = _of_round(run, source, extractor, turn)["features"]
+        features = of_round(run, turn)["features"]
         moments = moments or GroupedMoments(features.shape[1], num_groups=NUM_GROUPS)
         moments.add(features)
     assert moments is not None  # a source has examples
-    reference.save(path, reference.statistics(moments.total(), _provenance(run, extractor)))
+    reference.save(path, reference.statistics(moments.total(), {**extractor.origin, **provenance_of(run)}))
     logging.info("statistics of %d examples -> %s", len(source), path)
-
-
-def of_files(run: Run, samples: pathlib.Path, stats: pathlib.Path | None) -> dict[str, Any]:
-    """The metrics of any samples, a folder of images or an .npz file, against the data or statistics of data.
-
-    Features are kept in the system's folder for temporary files (TMPDIR), 8 kB per image for 2048 features. Errors:
-    ValueError for files that cannot be read, and for statistics of other features or data, by name.
-    """
-    extractor, source = run.extractor, _real(run)
-    expected = None if stats is None else reference.load(stats, _provenance(run, extractor))
-    names = list(run.config.eval.metrics)
-    with (
-        tempfile.TemporaryDirectory(prefix="features_") as first,
-        tempfile.TemporaryDirectory(prefix="data_") as second,
-    ):
-        with phase("features of the samples"):
-            found = spool((extractor(levels) for levels in read_levels(run, samples)), first)
-        if expected is not None:
-            names = [name for name in names if "real" not in table.METRICS[name].needs]
-            measured = table.measure(found, reference=expected, names=names, seed=run.config.seed)
-        else:
-            num = num_rounds(len(source), run.config.eval.batch_size)
-            turns = each(range(num), "features of the data", num, "round")
-            real = spool((_of_round(run, source, extractor, turn) for turn in turns), second)
-            measured = table.measure(found, real, names=names, seed=run.config.seed)
-    result, shown = _result(extractor, measured), table.columns(names)
-    for warning in warnings(result, shown):
-        logging.warning(warning)
-    return result | {"columns": [column.to_dict() for column in shown]} | provenance()
-
-
-def read_levels(run: Run, path: pathlib.Path) -> Iterator[np.ndarray]:
-    """Batches of samples from files, as levels of the data set; the range of image files is rescaled to them."""
-    spec = run.spec
-    if not spec.num_levels:
-        raise ValueError(
-            f"{path} has levels, but {run.config.data.dataset} has floats without levels, with which they cannot be "
-            "compared; give data and samples on one scale."
-        )
-    for images in read_batches(path, run.config.eval.batch_size):
-        if images.shape[1:] != spec.shape:
-            raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {spec.shape}.")
-        scale = (spec.num_levels - 1) / np.iinfo(images.dtype).max if path.is_dir() else 1
-        yield np.round(images * scale).astype(spec.dtype)
 
 
 def reference_folder(run: Run, folder: pathlib.Path, extractor: Extractor) -> pathlib.Path:
     """The folder for the features of the data; its name depends on their provenance and on how rounds are divided."""
-    key = {**_provenance(run, extractor), "num_examples": len(_real(run)), "batch_size": run.config.eval.batch_size}
+    key = {**provenance_of(run), "num_examples": len(_real(run)), "batch_size": run.config.eval.batch_size}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
     return folder / f"features_{run.config.eval.reference_dataset}_{name}"
 
@@ -152,13 +130,17 @@ def baseline(real: Mapping[str, np.ndarray], names: Sequence[str], seed: int, fo
     return read_json(path)
 
 
-def _result(extractor: Extractor, measured: Mapping[str, Estimate]) -> dict[str, Any]:
-    """The metrics of samples as a report holds them, with the features that they are computed from."""
+def result(run: DataRun, measured: Mapping[str, Estimate]) -> dict[str, Any]:
+    """The metrics of samples as a report holds them, with the features and the data that they are computed from."""
     estimates = {name: estimate.to_dict() for name, estimate in measured.items()}
-    return {"features": extractor.name, "features_hash": extractor.hash, table.SAMPLES: estimates}
+    compared = {"compared_with": run.config.data.dataset, "split": run.config.eval.reference_dataset}
+    features = {"features": run.extractor.name, "features_hash": run.extractor.hash, **run.extractor.origin}
+    return {**features, **compared, table.SAMPLES: estimates}
 
 
-def _provenance(run: Run, extractor: Extractor) -> dict[str, Any]:
+def provenance_of(run: DataRun) -> dict[str, Any]:
+    """What the statistics of features depend on; they are compared only where all of it is equal."""
+    extractor = run.extractor
     data = run.config.data
     published = {"image_size": data.image_size, "num_channels": data.num_channels}
     return {
@@ -171,20 +153,21 @@ def _provenance(run: Run, extractor: Extractor) -> dict[str, Any]:
     }
 
 
-def _real(run: Run) -> Source:
+def _real(run: DataRun) -> Source:
     return run.splits.named(run.config.eval.reference_dataset)
 
 
-def _of_round(run: Run, source: Source, extractor: Extractor, turn: int) -> Arrays:
-    batch = eval_batch(source, turn, run.config.eval.batch_size)
+def of_round(run: DataRun, turn: int) -> Arrays:
+    """Features of the data in a round, with their indices."""
+    batch = eval_batch(_real(run), turn, run.config.eval.batch_size)
     real = batch["counted"] > 0
-    return {**extractor(batch["x"][real]), "index": batch["index"][real]}
+    return {**run.extractor(batch["x"][real]), "index": batch["index"][real]}
 
 
 def _real_features(run: Run, extractor: Extractor) -> Task:
     source = _real(run)
     turns = num_rounds(len(source), run.config.eval.batch_size)
-    return features_task("features", len(source), turns, lambda turn: _of_round(run, source, extractor, turn))
+    return features_task("features", len(source), turns, lambda turn: of_round(run, turn))
 
 
 def _sample_features(run: Run, number: int, directory: pathlib.Path, extractor: Extractor) -> Task:
@@ -202,26 +185,34 @@ def _sample_features(run: Run, number: int, directory: pathlib.Path, extractor: 
 
 def stats_command(given: Any) -> Callable[[], None]:
     """--mode=stats. Errors: ValueError, OSError for the config, the data and the features."""
-    run, path = _compared(given), path_of(given, "stats")
-    write_statistics(run, path)
-    return lambda: None
+    path, run = path_of(given, "stats"), data_of(given)
+
+    def write() -> None:
+        with damaged():
+            write_statistics(run, path)
+
+    return write
 
 
-def command(given: Any) -> Callable[[], None]:
-    """--mode=metrics. Errors: ValueError, OSError for the config, the data, the features and the samples."""
-    run, path = _compared(given), path_of(given, "samples")
-    figures = of_files(run, path, pathlib.Path(given.stats) if given.stats else None)
+class DamagedDataError(RunError):
+    """Data or samples turned out to be unreadable while they were read."""
 
-    def show() -> None:
-        if given.output:
-            write_json(pathlib.Path(given.output) / "metrics.json", figures)
-        print(console.figures(figures))
-
-    return show
+    exit_code = ExitCode.USER_ERROR
 
 
-def _compared(given: Any) -> Run:
-    """The run whose data are compared, its features tried on one example."""
-    run = Run(given.config, given.workdir)
+@contextlib.contextmanager
+def damaged() -> Iterator[None]:
+    """Turns what is wrong with data into an error of the command. Errors: DamagedDataError."""
+    try:
+        yield
+    except RunError:
+        raise
+    except ValueError as error:
+        raise DamagedDataError(str(error)) from error
+
+
+def data_of(given: Any) -> DataRun:
+    """The data that a command compares samples with, the features tried on one example."""
+    run = DataRun(given.config, given.workdir)
     check(run)
     return run

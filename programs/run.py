@@ -1,4 +1,4 @@
-"""A run: its config, workdir, keys, devices and data, each made when first used."""
+"""A run: its config, workdir, data, keys and devices, each made when first used."""
 
 import functools
 import pathlib
@@ -28,11 +28,41 @@ from training.objectives.base import Variables
 from training.state import TrainState
 
 
-class Run:
-    """What every program shares. Making one checks the config; a program then pays for what it uses.
+class DataRun:
+    """A config and its data, without a model: what a program needs that compares samples with data.
 
     spec: what is known of the data; by default that of a stock data set, or of the training examples.
     Errors: ValueError, FileNotFoundError for the config and, when they are used, for the data.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: str | pathlib.Path, spec: DataSpec | None = None):
+        default.name_imports(config)
+        default.validate(config)
+        resolve(config, spec)
+        self.config, self.workdir = config, pathlib.Path(workdir)
+        self.splits = Splits(config)
+        self.spec = spec or spec_without_data(config) or DataSpec.of(self.splits.train)
+
+    @property
+    def train(self) -> Source:
+        """The training examples."""
+        return self.splits.train
+
+    @property
+    def test(self) -> Source:
+        """The test examples."""
+        return self.splits.test
+
+    @functools.cached_property
+    def extractor(self) -> Extractor:
+        """The features by which samples are compared with data. Errors: ValueError for missing files or runs."""
+        return features.extractor(self.config, self.spec.num_levels, restore_run.network_of)
+
+
+class Run(DataRun):
+    """What every program with a model shares. Making one checks the config; a program then pays for what it uses.
+
+    spec, errors: see `DataRun`.
     """
 
     def __init__(
@@ -42,14 +72,9 @@ class Run:
         devices: Sequence[jax.Device] | None = None,
         spec: DataSpec | None = None,
     ):
-        default.name_imports(config)
-        default.validate(config)
-        resolve(config, spec)
-        self.config, self.workdir = config, pathlib.Path(workdir)
+        super().__init__(config, workdir, spec)
         self.devices: Devices = make_devices(config, devices)
         self.key = jax.random.key(config.seed)
-        self.splits = Splits(config)
-        self.spec = spec or spec_without_data(config) or DataSpec.of(self.splits.train)
         self.tx, self.schedule = make_optimizer(config)
         self.stages = Stages(config, self.workdir)
         self.system: System = make_system(
@@ -72,21 +97,6 @@ class Run:
         default.name_imports(config)
         stored, spec = restore_run.config_of(workdir, number), restore_run.spec_of(workdir, number)
         return cls(restore_run.config_to_use(config, stored, spec, workdir), workdir, devices, spec)
-
-    @property
-    def train(self) -> Source:
-        """The training examples."""
-        return self.splits.train
-
-    @property
-    def test(self) -> Source:
-        """The test examples."""
-        return self.splits.test
-
-    @functools.cached_property
-    def extractor(self) -> Extractor:
-        """The features by which samples are compared with data. Errors: ValueError for missing files or runs."""
-        return features.extractor(self.config, self.spec.num_levels, restore_run.network_of)
 
     def initial_variables(self) -> Variables:
         """The variables of `System.init`, sharded as `training.fsdp` says."""

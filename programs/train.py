@@ -27,6 +27,7 @@ from runtime.distributed import connect
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
 from systems.base import Generate
+from training import trackers
 from training.checkpoint import peek_config
 from training.compile import Snapshot, Steps, TestLoss, compile_steps, make_snapshot, make_test_loss
 from training.frozen import FROZEN
@@ -37,6 +38,7 @@ from training.resume import config_changes, resume
 from training.settings import TrainSettings
 from training.state import TrainState
 from training.step import NOTHING, TrainStep, make_train_step
+from training.tracking import Tracking
 
 FINISHED = "finished.json"  # marks a run that has reached its last step
 # What collective operations and JAX's coordination service report when a process does not respond.
@@ -73,11 +75,14 @@ def prepare(run: Run) -> None:
         run.system.open_guide()
 
 
-def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool = False) -> None:
+def train(
+    run: Run, stop: StopRequest | None = None, allow_config_change: bool = False, tracker: str | None = None
+) -> None:
     """Trains to `training.n_iters` steps, from the newest intact checkpoint in the workdir if there is one.
 
     `stop`: polled after every dispatch. `allow_config_change`: continue although the config describes another model or
-    other data. Errors: RunError (CheckpointError, NonFiniteLossError, ...), Stopped; the workdir stays intact.
+    other data. `tracker`: wandb, mlflow, trackio, or the import path of a function; see `training.trackers`.
+    Errors: RunError (CheckpointError, NonFiniteLossError, ...), Stopped; the workdir stays intact.
     """
     is_first, settings = jax.process_index() == 0, settings_of(run.config.training)
     with (
@@ -92,6 +97,7 @@ def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool =
             if is_first:
                 with writing(run.workdir / FINISHED):
                     (run.workdir / FINISHED).unlink(missing_ok=True)
+            tracking = _tracking(run, tracker)
             compiled = compile_all(run, settings, progress.state, run.frozen_variables())
             memory.bytes = compiled.steps.memory_bytes
             barrier("compiled the training step")
@@ -108,10 +114,18 @@ def train(run: Run, stop: StopRequest | None = None, allow_config_change: bool =
                 stop=stop or StopRequest(),
                 progress=progress,
                 check_workdir=lock.check if lock is not None else lambda: None,
+                tracking=tracking,
             )
             trainer.train()
         if is_first:  # also where nothing was left to do, and the file is gone or damaged
             write_json(run.workdir / FINISHED, {"step": max(progress.step, settings.n_iters)})
+
+
+def _tracking(run: Run, tracker: str | None) -> Tracking | None:
+    """What a tracker is sent, by the first process."""
+    if tracker is None or jax.process_index() != 0:
+        return None
+    return Tracking(tracker, run.workdir, default.to_json(run.config))
 
 
 def rehearse(run: Run, allow_config_change: bool = False) -> None:
@@ -264,6 +278,8 @@ def _explained(error: Exception, run: Run, memory_bytes: int) -> RunError | None
 def command(given: Any) -> Callable[[], None]:
     """--mode=train. Errors: ValueError, FileNotFoundError for the config and the data, PeerError."""
     stop = StopRequest().install()
+    if given.tracker is not None:
+        trackers.find(given.tracker)
     connect(
         given.coordinator,
         given.num_processes,
@@ -276,4 +292,4 @@ def command(given: Any) -> Callable[[], None]:
     prepare(run)
     if given.dry_run:
         rehearse(run, given.allow_config_change)
-    return lambda: train(run, stop, given.allow_config_change)
+    return lambda: train(run, stop, given.allow_config_change, given.tracker)

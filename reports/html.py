@@ -35,24 +35,26 @@ def render(template: str, **content: Any) -> str:
     return TEMPLATES.get_template(template).render(**content)
 
 
-def evaluation(checkpoints: Sequence[Checkpoint], best: Best | None, drawing: bytes) -> str:
-    """The page of an evaluation. `drawing`: the curves, an SVG document."""
-    numbered = [checkpoint.numbers for checkpoint in checkpoints]
-    columns = [c for c in merged(c.columns for c in checkpoints) if any(c.path in numbers for numbers in numbered)]
+def evaluation(checkpoints: Sequence[Checkpoint], best: Best | None, drawing: bytes, real: bytes | None = None) -> str:
+    """The page of an evaluation. drawing: the curves, an SVG document, or nothing; real: a grid of real examples."""
+    every = merged(checkpoint.columns for checkpoint in checkpoints)
+    columns = [c for c in every if any(c.path in checkpoint.numbers_of(c) for checkpoint in checkpoints)]
     last = checkpoints[-1] if checkpoints else None
+    own = [c for c in columns if last and last.numbers_of(c)]
     return render(
         "evaluation.html",
         subject=" · ".join(last.report.get("subject", [])) if last else "nothing yet",
         best=best,
-        curves=inline_svg(drawing),
+        curves=inline_svg(drawing) if drawing else "",
         headings=[heading(column) for column in columns],
         rows=[(checkpoint, _cells(checkpoint, columns)) for checkpoint in checkpoints],
         baseline=BASELINE,
         baselines=_baselines(last, columns) if last else [],
-        warnings=warnings(last.report["results"], columns) if last else [],
-        notes=[(c.heading, found) for c in columns if last and (found := notes(last.report["results"], c))],
+        warnings=warnings(last.report["results"], own) if last else [],
+        notes=[(c.heading, found) for c in own if last and (found := notes(last.report["results"], c))],
+        real=data_uri(real) if real else None,
         grids=[(checkpoint.report, data_uri(checkpoint.grid)) for checkpoint in checkpoints if checkpoint.grid],
-        provenance=_provenance(last.report) if last else [],
+        provenance=_provenance(last) if last else [],
         config=json.dumps(last.report["config"], indent=2, sort_keys=True, ensure_ascii=False) if last else "",
     )
 
@@ -90,17 +92,37 @@ def cell(numbers: Mapping[str, float], path: str | None, error_path: str | None)
 
 
 def _cells(checkpoint: Checkpoint, columns: Sequence[Column]) -> list[Cell]:
-    return [cell(checkpoint.numbers, c.path, c.error) for c in columns]
+    return [cell(checkpoint.numbers_of(c), c.path, c.error) for c in columns]
 
 
 def _baselines(checkpoint: Checkpoint, columns: Sequence[Column]) -> list[Cell]:
     """The last row of the table; empty if no column has a baseline."""
-    cells = [cell(checkpoint.numbers, c.baseline, c.baseline_error) for c in columns]
+    cells = [cell(checkpoint.numbers_of(c), c.baseline, c.baseline_error) for c in columns]
     return cells if any(each.value for each in cells) else []
 
 
-def _provenance(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Device, seed, what the results say of themselves, and the versions of libraries."""
+def _provenance(checkpoint: Checkpoint) -> list[tuple[str, Any]]:
+    """Date, wall time, commit, device, seed, what the results say of themselves, and the versions of libraries."""
+    report, times = checkpoint.report, checkpoint.times
+    known: list[tuple[str, Any]] = []
+    if dates := sorted(line["time"] for line in times if "time" in line):
+        known.append(("evaluated", dates[0]))
+    if times:
+        seconds: dict[str, float] = {}
+        for line in times:
+            seconds[line["task"]] = seconds.get(line["task"], 0) + line["seconds"]
+        each = ", ".join(f"{name.replace('_', ' ')} {duration(value)}" for name, value in seconds.items())
+        known.append(("wall time", f"{duration(sum(seconds.values()))} ({each})"))
+    if report.get("commit"):
+        known.append(("commit", report["commit"]))
     device = f"{report['num_devices']} × {report['device_kind']} ({report['backend']})"
     described = [(name.replace("_", " "), value) for name, value in facts(report["results"])]
-    return [("device", device), ("seed", report["seed"]), *described, *sorted(report["versions"].items())]
+    return [*known, ("device", device), ("seed", report["seed"]), *described, *sorted(report["versions"].items())]
+
+
+def duration(seconds: float) -> str:
+    """ "0.4 s", "12 s", "3:05 min" or "2:03 h"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"

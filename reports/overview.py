@@ -1,6 +1,7 @@
 """All checkpoints of an evaluation at a glance: a table, curves, a page, and which checkpoint is best.
 
-A pure function of the reports and grids of samples that exist: whichever worker writes it, the bytes are the same.
+A pure function of the files that exist (reports, grids of samples, times, the log of training): whichever worker writes
+it last, the bytes are the same.
 """
 
 import csv
@@ -11,9 +12,12 @@ from collections.abc import Sequence
 
 from core.files import locked, remove_stale, write_atomically, write_json, write_text
 from reports import html, plots
-from reports.records import BASELINE, Best, Checkpoint, best_of, merged, read
+from reports.records import BASELINE, METRICS, Best, Checkpoint, best_of, merged, read, read_lines
 
 LOCK = ".overview.lock"
+REAL = "real.png"  # a grid of real examples, beside the folders of the checkpoints
+# What the log of training has, and what it is called: each of the second is the loss of one batch of test data.
+TRAINING = {"loss": "training loss", "test_loss": "test loss (one batch)"}
 
 
 def rebuild(folder: str | os.PathLike) -> Best | None:
@@ -27,11 +31,16 @@ def rebuild(folder: str | os.PathLike) -> Best | None:
     with locked(folder / LOCK):
         checkpoints = read(folder)
         best = best_of(checkpoints)
-        png, svg = plots.draw(curves(checkpoints), "png", "svg")
+        panels = [*training_curves(folder.parent / METRICS), *curves(checkpoints)]
+        png, svg = plots.draw(panels, "png", "svg")
+        real = (folder / REAL).read_bytes() if (folder / REAL).exists() else None
         chosen = best if len(checkpoints) > 1 else None
         write_text(folder / "report.csv", table(checkpoints))
         write_atomically(folder / "report.png", lambda file: file.write(png))
-        write_text(folder / "report.html", html.evaluation(checkpoints, chosen, svg))
+        write_text(
+            folder / "report.html",
+            html.evaluation(checkpoints, chosen, svg if panels or not checkpoints else b"", real),
+        )
         write_json(folder / "best.json", {} if best is None else best._asdict())
         remove_stale(folder)
     return chosen
@@ -39,26 +48,38 @@ def rebuild(folder: str | os.PathLike) -> Best | None:
 
 def table(checkpoints: Sequence[Checkpoint]) -> str:
     """All numbers as CSV: a row for each checkpoint, a column for each name; empty where a checkpoint lacks it."""
-    names = sorted({name for checkpoint in checkpoints for name in checkpoint.numbers})
+    rows_of = [checkpoint.named_numbers() for checkpoint in checkpoints]
+    names = sorted({name for known in rows_of for name in known})
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["checkpoint", "step", *names])
-    for checkpoint in checkpoints:
-        known = [checkpoint.numbers.get(name, "") for name in names]
-        rows.writerow([checkpoint.report["checkpoint"], checkpoint.report["step"], *known])
+    for checkpoint, known in zip(checkpoints, rows_of, strict=True):
+        values = [known.get(name, "") for name in names]
+        rows.writerow([checkpoint.report["checkpoint"], checkpoint.report["step"], *values])
     return text.getvalue()
 
 
 def curves(checkpoints: Sequence[Checkpoint]) -> list[plots.Panel]:
-    """A panel against steps for each column with a better direction."""
+    """A panel against steps for each column with a better direction that several checkpoints have."""
     panels = []
     for column in merged(checkpoint.columns for checkpoint in checkpoints):
-        points = [(c.report["step"], c.numbers) for c in checkpoints if column.path in c.numbers]
-        if not points or not column.better:
+        points = [(c.report["step"], c.numbers) for c in checkpoints if column.path in c.numbers_of(column)]
+        if len(points) < 2 or not column.better:
             continue
         steps, numbers = zip(*points, strict=True)
         values, errors = [n[column.path] for n in numbers], [n.get(column.error or "", 0.0) for n in numbers]
         baseline = numbers[-1].get(column.baseline or "")
         curve = plots.Curve(steps, values, errors, marker="o")
         panels.append(plots.Panel(column.heading, [curve], baseline, BASELINE))
+    return panels
+
+
+def training_curves(path: pathlib.Path) -> list[plots.Panel]:
+    """A panel for each loss in a log of training that has several lines of it."""
+    lines, panels = read_lines(path), []
+    for name, title in TRAINING.items():
+        steps, values = plots.thinned(*plots.points(lines, name))
+        if len(steps) > 1:
+            curve = plots.Curve(steps, values)
+            panels.append(plots.Panel(title, [curve], logarithmic=plots.spans_factors([curve])))
     return panels

@@ -3,7 +3,7 @@
 import io
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -65,11 +65,17 @@ def spans_factors(curves: Sequence[Curve]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > 3 * min(values)
 
 
+def points(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    """Steps and values of `name` in the lines of a log that have it."""
+    found = [(line["step"], line[name]) for line in lines if "step" in line and isinstance(line.get(name), int | float)]
+    return [step for step, _ in found], [value for _, value in found]
+
+
 def thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
     """At most `POINTS` points of a curve, means of adjacent ones; values that are not finite are left out."""
-    points = [point for point in zip(steps, values, strict=True) if math.isfinite(point[1])]
-    size = max(1, -(-len(points) // POINTS))
-    groups = [points[k : k + size] for k in range(0, len(points), size)]
+    finite = [point for point in zip(steps, values, strict=True) if math.isfinite(point[1])]
+    size = max(1, -(-len(finite) // POINTS))
+    groups = [finite[k : k + size] for k in range(0, len(finite), size)]
     return [sum(x for x, _ in g) / len(g) for g in groups], [sum(y for _, y in g) / len(g) for g in groups]
 
 

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from core.errors import DamagedFileError
-from core.files import damaged_file, read_json, write_json
+from core.files import damaged_file, json_lines, read_json, write_json
 
-REPORT = "report.json"
+REPORT, TIMES = "report.json", "wall_seconds.jsonl"
+METRICS = "metrics.jsonl"  # the log of training, in the workdir
 Better = Literal["lower", "higher"]
 BASELINE = "real vs. real"  # what baselines are called
 
@@ -54,7 +55,9 @@ class Column:
     name in tables. better: which values are better, or None. error: the path of its error bar, one standard
     deviation. baseline: the path of the same number for real examples against real ones, whose error bar has the same
     name as that of `path`. digits: a format specification, for consoles. rank: the column of the highest rank that has
-    values, and a better direction, decides which checkpoint or run is best.
+    values, and a better direction, decides which checkpoint or run is best. variant: what tells the number from that of
+    the same path elsewhere, such as the features it is computed from; it is part of the heading. identity: what else
+    must be equal for two values to be compared, such as a hash of these features.
     """
 
     path: str
@@ -64,6 +67,22 @@ class Column:
     baseline: str | None = None
     digits: str = ".4g"
     rank: int = 0
+    variant: str = ""
+    identity: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What two reports must have in common for their values to be compared."""
+        return self.path, self.heading, self.identity
+
+    def named(self, path: str) -> str:
+        """A path as the header of a CSV file: `metrics.samples.fid.value (thumbnails)`."""
+        return f"{path} ({self.variant})" if self.variant else path
+
+    def varied(self, variant: str, identity: str = "") -> "Column":
+        """The same column of a variant: `FID (thumbnails)`, which decides after the one without a variant."""
+        heading, rank = (f"{self.heading} ({variant})", self.rank - 1) if variant else (self.heading, self.rank)
+        return dataclasses.replace(self, heading=heading, rank=rank, variant=variant, identity=identity)
 
     def below(self, name: str) -> "Column":
         """The same column of a result that is stored as `name`."""
@@ -88,12 +107,26 @@ class Column:
 
 
 class Checkpoint(NamedTuple):
-    """The report of a checkpoint, its numbers by dotted name, its columns, and its grid of samples, a PNG file."""
+    """The report of a checkpoint, its numbers by dotted name, its columns, and its grid of samples, a PNG file.
+
+    times: when its tasks were done, and how many seconds each of them took; reports themselves hold no times.
+    """
 
     report: dict[str, Any]
     numbers: dict[str, float]
     columns: tuple[Column, ...]
     grid: bytes | None
+    times: Sequence[Mapping[str, Any]] = ()
+
+    def numbers_of(self, column: Column) -> Mapping[str, float]:
+        """Its numbers, for a column that it has; see `numbers_for`."""
+        return numbers_for(column, self.numbers, self.columns)
+
+    def named_numbers(self) -> dict[str, float]:
+        """Its numbers by the names of a CSV file, which tell the variants of a column apart."""
+        owners = {path.rpartition(".")[0]: c for c in self.columns for path in (c.path, c.baseline) if path}
+        plain = Column("", "")
+        return {owners.get(name.rpartition(".")[0], plain).named(name): value for name, value in self.numbers.items()}
 
 
 class Best(NamedTuple):
@@ -124,9 +157,15 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
         content = grid.read_bytes() if grid and grid.exists() else None
         numbers = dict(flatten(report["results"]))
         int(report["checkpoint"]), int(report["step"]), dict(report["config"])
-        return Checkpoint(report, numbers, columns_of(report), content)
+        times = read_lines(path.with_name(TIMES))
+        return Checkpoint(report, numbers, columns_of(report), content, times)
     except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
         raise damaged_file(path, "is no report of an evaluation") from error
+
+
+def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The complete lines of a file of JSON objects; none if there is no such file."""
+    return list(json_lines(path.read_bytes())) if path.exists() else []
 
 
 def read(folder: pathlib.Path) -> list[Checkpoint]:
@@ -146,12 +185,17 @@ def columns_of(report: Mapping[str, Any]) -> tuple[Column, ...]:
 
 
 def merged(columns: Iterable[Iterable[Column]]) -> list[Column]:
-    """The columns of several reports, each path once, in the order of their first appearance."""
-    found: dict[str, Column] = {}
+    """The columns of several reports, each once, in the order of their first appearance; variants are columns."""
+    found: dict[tuple[str, str, str], Column] = {}
     for each in columns:
         for column in each:
-            found.setdefault(column.path, column)
+            found.setdefault(column.key, column)
     return list(found.values())
+
+
+def numbers_for(column: Column, numbers: Mapping[str, float], columns: Iterable[Column]) -> Mapping[str, float]:
+    """`numbers`, if their report has this very column; none if its own column there is that of other features."""
+    return numbers if column.key in {own.key for own in columns} else {}
 
 
 def by_rank(columns: Iterable[Column]) -> list[Column]:
@@ -169,7 +213,8 @@ def best_of(checkpoints: Sequence[Checkpoint]) -> Best | None:
     """The best checkpoint by the column of the highest rank that any of them has; of equal ones, the first."""
     by_number = {checkpoint.report["checkpoint"]: checkpoint for checkpoint in checkpoints}
     for column in by_rank(merged(checkpoint.columns for checkpoint in checkpoints)):
-        values = {n: c.numbers[column.path] for n, c in by_number.items() if column.path in c.numbers}
+        numbers = {n: c.numbers_of(column) for n, c in by_number.items()}
+        values = {n: known[column.path] for n, known in numbers.items() if column.path in known}
         if values:
             number = best_index(column, values)
             return Best(number, by_number[number].report["step"], column.heading, values[number])
@@ -192,9 +237,10 @@ def notes(results: Mapping[str, Any], column: Column) -> list[str]:
 
 
 def facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Results that are words, such as the features by which samples are compared."""
+    """Results that are words, such as the features by which samples are compared; true and false are yes and no."""
     nested = (result for result in results.values() if isinstance(result, Mapping))
-    return [(name, value) for result in nested for name, value in result.items() if isinstance(value, str)]
+    found = [(name, value) for result in nested for name, value in result.items() if isinstance(value, str | bool)]
+    return [(name, value if isinstance(value, str) else "yes" if value else "no") for name, value in found]
 
 
 def is_deviation(numbers: Mapping[str, float], path: str) -> bool:
@@ -221,5 +267,5 @@ def flatten(results: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     for name, value in results.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and math.isfinite(value):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             yield f"{prefix}{name}", value

@@ -3,14 +3,16 @@
 Images are shown as they are, volumes as slices, series as lines, vectors as scatter plots.
 """
 
+import functools
 import itertools
 import math
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from core.files import write_atomically
 
@@ -19,6 +21,8 @@ PLOT_WIDTH, PLOT_HEIGHT = 160, 80  # of a series, in pixels
 MAX_SLICES = 8  # of a volume
 MAX_FEATURES, PANEL = 5, 120  # the first features of a vector are plotted against each other; side of a panel in pixels
 MARGIN = 4  # pixels between a plot and its frame
+SIDE, GAP, GAP_GRAY = 64, 3, 128  # of images: smaller ones are enlarged to about this side; the gaps between them
+LINE = 14  # pixels of a line of text
 
 
 def sample_grid(samples: np.ndarray, num_levels: int, columns: int | None = None) -> np.ndarray:
@@ -40,8 +44,10 @@ def to_uint8(samples: np.ndarray, num_levels: int) -> np.ndarray:
     return np.round(255 * unit).astype(np.uint8)
 
 
-def grid(images: np.ndarray, columns: int | None = None, padding: int = 1, scale: int = 1) -> np.ndarray:
-    """Lays out `images` [N, H, W, C] uint8, grayscale or RGB, row by row on black.
+def grid(
+    images: np.ndarray, columns: int | None = None, padding: int = 1, scale: int = 1, background: int = 0
+) -> np.ndarray:
+    """Lays out `images` [N, H, W, C] uint8, grayscale or RGB, row by row on the gray level `background`.
 
     Returns one image [rows (s H + p) + p, columns (s W + p) + p, C]. `columns` defaults to that of the smallest square
     that holds all images; `padding` p in pixels separates and surrounds the images; `scale` s repeats each pixel s
@@ -59,10 +65,41 @@ def grid(images: np.ndarray, columns: int | None = None, padding: int = 1, scale
     rows = -(-len(images) // columns)
     cells = images.repeat(scale, axis=1).repeat(scale, axis=2)
     _, height, width, channels = cells.shape
-    cells = np.pad(cells, ((0, rows * columns - len(cells)), (padding, 0), (padding, 0), (0, 0)))
+    level: Any = {"constant_values": background}
+    cells = np.pad(cells, ((0, rows * columns - len(cells)), (padding, 0), (padding, 0), (0, 0)), **level)
     image = cells.reshape(rows, columns, height + padding, width + padding, channels).swapaxes(1, 2)
     image = image.reshape(rows * (height + padding), columns * (width + padding), channels)
-    return np.pad(image, ((0, padding), (0, padding), (0, 0)))
+    return np.pad(image, ((0, padding), (0, padding), (0, 0)), **level)
+
+
+def with_headings(image: np.ndarray, names: Sequence[str], down: bool = False) -> np.ndarray:
+    """A grid [H, W, C] uint8 with a line of text above each of len(names) equal columns, or `down`, beside each row.
+
+    Text that is wider than its column is cut off.
+    """
+    height, width = image.shape[:2]
+    left = max(int(font().getlength(name)) for name in names) + 2 * MARGIN if down else 0
+    page = Image.new("RGB", (width + left, height + (0 if down else LINE)), "white")
+    for index, name in enumerate(names):
+        if down:
+            place = (MARGIN, round((index + 0.5) * height / len(names) - LINE / 2))
+        else:
+            shown = _cut(name, width / len(names) - 2)
+            place = (round((index + 0.5) * width / len(names) - font().getlength(shown) / 2), 0)
+        ImageDraw.Draw(page).text(place, name if down else shown, fill="black", font=font())
+    page.paste(Image.fromarray(np.broadcast_to(image, (height, width, 3))), (left, page.height - height))
+    return np.asarray(page)
+
+
+def _cut(text: str, width: float) -> str:
+    """As much of a text as fits into `width` pixels."""
+    return next((text[:end] for end in range(len(text), 0, -1) if font().getlength(text[:end]) <= width), "")
+
+
+@functools.cache
+def font() -> Any:
+    """The font of headings."""
+    return ImageFont.load_default(11)
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -89,7 +126,7 @@ def _images(samples: np.ndarray, num_levels: int, columns: int | None) -> np.nda
     cells = to_uint8(samples, num_levels)
     if cells.shape[-1] not in (1, 3):
         cells = np.concatenate(np.split(cells, cells.shape[-1], axis=-1), axis=2)
-    return grid(cells, columns, scale=max(1, 64 // samples.shape[1]))
+    return grid(cells, columns, GAP, max(1, SIDE // samples.shape[1]), GAP_GRAY)
 
 
 def _volumes(samples: np.ndarray, num_levels: int, columns: int | None) -> np.ndarray:

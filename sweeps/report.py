@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from core.files import write_text
 from reports import html, plots
-from reports.records import Column, best_index, by_rank, merged
+from reports.records import Column, best_index, by_rank, merged, numbers_for
 from sweeps import table
 from sweeps.runs import Run, State, Status, lines
 
@@ -64,11 +64,16 @@ def columns_of(statuses: Sequence[Status]) -> list[Column]:
     return merged([TRAINING, *(status.columns for status in statuses)])
 
 
+def _known(column: Column, status: Status, numbers: Mapping[str, float]) -> Mapping[str, float]:
+    """The numbers of a run, for a column that it has."""
+    return numbers_for(column, numbers, (*TRAINING, *status.columns))
+
+
 def best(statuses: Sequence[Status], numbers: Sequence[Mapping[str, float]]) -> Best | None:
     """The best finished run by the column of the highest rank that all of them have; None before any is finished."""
     done = [k for k, status in enumerate(statuses) if status.state is State.FINISHED]
     for column in by_rank(columns_of(statuses)) if done else ():
-        values = {k: numbers[k].get(column.path, math.nan) for k in done}
+        values = {k: _known(column, statuses[k], numbers[k]).get(column.path, math.nan) for k in done}
         if all(map(math.isfinite, values.values())):
             return Best(best_index(column, values), column)
     return None
@@ -77,14 +82,15 @@ def best(statuses: Sequence[Status], numbers: Sequence[Mapping[str, float]]) -> 
 def as_csv(statuses: Sequence[Status], numbers: Sequence[Mapping[str, float]]) -> str:
     """A line for each run: its overrides, and the value and error bar of every column that any run has."""
     keys = _overridden(statuses)
-    paths = [path for column in columns_of(statuses) for path in (column.path, column.error) if path]
-    paths = [path for path in paths if any(path in each for each in numbers)]
+    pairs = list(zip(statuses, numbers, strict=True))
+    headers = [(c, path) for c in columns_of(statuses) for path in (c.path, c.error) if path]
+    headers = [(c, path) for c, path in headers if any(path in _known(c, *pair) for pair in pairs)]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["run", "state", *keys, "step", *paths])
-    for status, known in zip(statuses, numbers, strict=True):
+    rows.writerow(["run", "state", *keys, "step", *(column.named(path) for column, path in headers)])
+    for status, known in pairs:
         overrides = [_plain(status.run.overrides.get(key)) for key in keys]
-        values = [known.get(path, "") for path in paths]
+        values = [_known(column, status, known).get(path, "") for column, path in headers]
         rows.writerow([status.run.name, str(status.state), *overrides, status.step, *values])
     return text.getvalue()
 
@@ -93,7 +99,8 @@ def as_html(title: str, statuses: Sequence[Status], numbers: Sequence[Mapping[st
     """The page: results, curves of training, samples."""
     winner, keys = best(statuses, numbers), _overridden(statuses)
     (curves,) = plots.draw(_panels(statuses, winner), "svg", width=5.5, height=3.4)
-    columns = [column for column in columns_of(statuses) if any(column.path in each for each in numbers)]
+    pairs = list(zip(statuses, numbers, strict=True))
+    columns = [c for c in columns_of(statuses) if any(c.path in _known(c, *pair) for pair in pairs)]
     return html.render(
         "sweep.html",
         name=title,
@@ -129,7 +136,10 @@ def _row(
         overrides=[str(_plain(overrides.get(key))) for key in keys],
         state=str(status.state),
         state_class=status.state.name.lower(),
-        cells=[html.Cell(f"{status.step:,}"), *(html.cell(numbers, c.path, c.error) for c in columns)],
+        cells=[
+            html.Cell(f"{status.step:,}"),
+            *(html.cell(_known(c, status, numbers), c.path, c.error) for c in columns),
+        ],
         is_best=winner is not None and index == winner.run,
         caption=caption or status.run.name,
         grid=_grid(status.run),
@@ -144,12 +154,11 @@ def _panels(statuses: Sequence[Status], winner: Best | None) -> list[plots.Panel
     for column in TRAINING:
         curves = []
         for k in order:
-            points = [(line["step"], line[column.path]) for line in logged[k] if column.path in line]
-            steps, values = plots.thinned([x for x, _ in points], [y for _, y in points])
+            steps, values = plots.thinned(*plots.points(logged[k], column.path))
             color, dash = plots.style(k)
             width = 3 if winner is not None and k == winner.run else 1.6
             curves.append(plots.Curve(steps, values, color=color, dash=dash, width=width))
-        if any(curve.steps for curve in curves):
+        if any(len(curve.steps) > 1 for curve in curves):
             panels.append(plots.Panel(column.heading, curves, logarithmic=plots.spans_factors(curves)))
     return panels
 

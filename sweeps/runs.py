@@ -11,7 +11,7 @@ from typing import Any
 from configs import default
 from core.errors import DamagedFileError, ExitCode
 from core.files import append_json_line, is_locked, json_lines, read_json
-from reports.records import Column, columns_of, flatten
+from reports.records import METRICS, Column, columns_of, flatten
 
 PROGRAM = pathlib.Path(__file__).parent.parent / "main.py"
 # Exit codes of main.py (docs/exit_codes.md); a process that a signal ended counts as 128 + its number, as in a shell.
@@ -128,7 +128,7 @@ def last_line(run: Run) -> dict[str, Any]:
 
 def lines(run: Run) -> list[dict[str, Any]]:
     """All lines of metrics."""
-    path = run.directory / "metrics.jsonl"
+    path = run.directory / METRICS
     return _metrics(path.read_bytes()) if path.exists() else []
 
 

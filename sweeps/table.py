@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from reports.records import merged
+from reports.records import merged, numbers_for
 from sweeps.runs import State, Status, log_tail
 
 STYLES = {
@@ -36,7 +36,7 @@ def table(statuses: Sequence[Status]) -> Table:
             Text(f"{state}, {status.mode}" if status.state is State.RUNNING else state, STYLES[status.state]),
             f"{status.step}/{status.run.config['training.n_iters']}",
             number(status.loss),
-            *(number(status.numbers.get(column.path)) for column in columns),
+            *(number(numbers_for(c, status.numbers, status.columns).get(c.path)) for c in columns),
             duration(status.seconds_left),
         )
     return shown

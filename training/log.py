@@ -1,5 +1,7 @@
 """Metrics, written to the console, to JSON lines and to TensorBoard."""
 
+import io
+import itertools
 import json
 import logging
 import os
@@ -7,16 +9,22 @@ import pathlib
 import socket
 import time
 import types
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+from PIL import Image
 from tensorboardX import summary
 from tensorboardX.proto import event_pb2
+from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 
 from core.errors import DiskError
 from core.files import parse_object, write_atomically, writing
+from reports.records import METRICS, Checkpoint
+from training.tracking import Tracking
 
+BOARD = "tensorboard"  # in the workdir: the events of training, and a folder for each evaluation
 _EVENTS = "events.out.tfevents."
 
 
@@ -67,23 +75,25 @@ class MetricsLog:
     """Writes scalars to `<workdir>/metrics.jsonl`, to `<workdir>/tensorboard/` and, as one line, to the console.
 
     A run that resumes from `first_step` first drops the lines after it, so that the file reads as if the run had never
-    stopped. For TensorBoard, events after `first_step` are purged. Errors: DiskError.
+    stopped. For TensorBoard, events after `first_step` are purged. tracking: what a tracker was already sent stays, and
+    these lines, which are the same but for the speed, are not written again. Errors: DiskError.
     """
 
-    def __init__(self, workdir: str | pathlib.Path, first_step: int):
-        self.path = pathlib.Path(workdir) / "metrics.jsonl"
+    def __init__(self, workdir: str | pathlib.Path, first_step: int, tracking: Tracking | None = None):
+        self.path, self._tracking = pathlib.Path(workdir) / METRICS, tracking
         with writing(self.path):
-            self._drop_after(first_step)
+            self._sent = self._drop_after(first_step, tracking.sent_bytes if tracking else 0)
             self._file = self.path.open("a", encoding="utf-8")
         try:
-            self._board = Board(pathlib.Path(workdir) / "tensorboard", purge_step=first_step + 1)
+            self._board = Board(pathlib.Path(workdir) / BOARD, purge_step=first_step + 1)
         except DiskError:
             self._file.close()
             raise
 
-    def _drop_after(self, step: int) -> None:
+    def _drop_after(self, step: int, num_sent: int) -> set[tuple[int, frozenset[str]]]:
+        """Drops the lines after `step`, except in the first `num_sent` bytes; which lines after it are kept."""
         if not self.path.exists():
-            return
+            return set()
         content = self.path.read_bytes()
         lines = content.splitlines(keepends=True)
         steps = [_step_of(line) for line in lines]
@@ -91,22 +101,31 @@ class MetricsLog:
             copy = self.path.with_name(f"{self.path.name}.damaged")
             logging.warning("%s has lines that are no metrics: they are left out, and remain in %s", self.path, copy)
             write_atomically(copy, lambda file: file.write(content))
-        kept = b"".join(line for line, found in zip(lines, steps, strict=True) if found is not None and found <= step)
+        ends = itertools.accumulate(map(len, lines))
+        known = [(line, found, end <= num_sent) for line, found, end in zip(lines, steps, ends, strict=True)]
+        kept = b"".join(line for line, found, sent in known if found is not None and (sent or found <= step))
         if kept != content:
             write_atomically(self.path, lambda file: file.write(kept))
+        return {_key(json.loads(line)) for line, found, sent in known if found is not None and sent and found > step}
 
     def write(self, step: int, metrics: dict[str, float], line: str) -> None:
         """Writes `metrics` of `step`; `line` is for the console. Errors: DiskError."""
-        with writing(self.path):
-            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-            self._file.flush()
+        content = {"step": step, **metrics}
+        if _key(content) not in self._sent:
+            with writing(self.path):
+                self._file.write(json.dumps(content) + "\n")
+                self._file.flush()
+        if self._tracking is not None:
+            self._tracking.send(self.path)
         for name, value in metrics.items():
             self._board.add(step, summary.scalar(name, value))
         logging.info(line)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes a uint8 image [H, W, C] for TensorBoard."""
+        """Writes a uint8 image [H, W, C] for TensorBoard and the tracker."""
         self._board.add(step, summary.image(name, image, dataformats="HWC"))
+        if self._tracking is not None:
+            self._tracking.image(step, name, image)
 
     def sync(self) -> None:
         """Waits until everything is on disk; needed before a checkpoint, whose steps are not logged again.
@@ -153,6 +172,33 @@ class SilentLog(MetricsLog):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
     ) -> None:
         pass
+
+
+def write_evaluation(folder: pathlib.Path, checkpoints: Sequence[Checkpoint]) -> None:
+    """The checkpoints evaluated in `folder` for TensorBoard, in place of what was written earlier.
+
+    Every column against the steps, and the grids of samples, below the name of the folder. Errors: DiskError.
+    """
+    target = folder.parent / BOARD / folder.name
+    for path in target.glob(f"{_EVENTS}*"):
+        path.unlink(missing_ok=True)
+    board = Board(target)
+    for checkpoint in checkpoints:
+        step, numbers = checkpoint.report["step"], checkpoint.numbers
+        shown = [column for column in checkpoint.columns if column.path in numbers]
+        # Not by summary.scalar, which would change the headings: spaces and parentheses.
+        values = [Summary.Value(tag=column.heading, simple_value=numbers[column.path]) for column in shown]
+        board.add(step, Summary(value=values))
+        if checkpoint.grid:
+            with Image.open(io.BytesIO(checkpoint.grid)) as grid:
+                pixels = np.asarray(grid.convert("RGB"))
+            board.add(step, summary.image("samples", pixels, dataformats="HWC"))
+    board.close()
+
+
+def _key(line: dict[str, Any]) -> tuple[int, frozenset[str]]:
+    """What tells a line from the others: its step, and the names in it."""
+    return line["step"], frozenset(line)
 
 
 def _step_of(line: bytes) -> int | None:

@@ -25,6 +25,7 @@ from training.compile import Snapshot, Steps, TestLoss
 from training.log import MetricsLog, SilentLog
 from training.progress import ExamplesOf, NonFiniteLossError, Progress, check_finite, log_metrics, read_metrics
 from training.settings import TrainSettings
+from training.tracking import Tracking
 
 SETTLING = 16  # steps after which the heap has found its blocks; until then freed memory is returned after each
 
@@ -84,16 +85,23 @@ class Trainer:
     progress: Progress
     check_workdir: Callable[[], None] = lambda: None  # raises where another run may have taken its place
     log: MetricsLog = dataclasses.field(default_factory=SilentLog)
+    tracking: Tracking | None = None  # of the first process
 
     def train(self) -> None:
         """Trains to step `n_iters`. Errors: NonFiniteLossError, DataError, CheckpointError, Stopped."""
-        while (bad := self._attempt()) is not None:
-            self._roll_back(bad)
+        try:
+            while (bad := self._attempt()) is not None:
+                self._roll_back(bad)
+        finally:
+            if self.tracking is not None:
+                self.tracking.close()
 
     def _attempt(self) -> int | None:
         """Trains to the end, or to a step, counted from 1, whose batch is to be left out after a rollback."""
         progress, settings = self.progress, self.settings
-        self.log = MetricsLog(self.workdir.path, progress.step) if jax.process_index() == 0 else SilentLog()
+        self.log = (
+            MetricsLog(self.workdir.path, progress.step, self.tracking) if jax.process_index() == 0 else SilentLog()
+        )
         with (
             self.log,
             self.data.open(progress.step) as batches,
@@ -156,7 +164,7 @@ class Trainer:
         step, is_last = progress.step, progress.step == settings.n_iters
         if self.test_loss is not None and (step % settings.eval_freq == 0 or is_last):
             losses = self.test_loss(progress.state, step)
-            self.log.write(step, losses, f"step {step}  test loss {losses['test_loss']:.5g}")
+            self.log.write(step, losses, f"step {step}  test loss of one batch {losses['test_loss']:.5g}")
         if step % settings.snapshot_freq == 0 or is_last:
             number = math.ceil(step / settings.snapshot_freq)
             self._save_kept(number)

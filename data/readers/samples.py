@@ -5,7 +5,7 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from data.readers.containers import Folder
 def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarray]:
     """The images of an `.npz` file or of a folder, [B, H, W, C] with B = `batch_size` except in the last batch.
 
-    An `.npz` file holds `arr_0` [N, H, W, C] uint8, C = 1 or 3, and is read in pieces. In a folder, all image files
-    below it that are not hidden are read as for training, sorted by path; they are grayscale if the first one is,
-    otherwise RGB, and uint16 if it is a gray image of 16 bits, otherwise uint8. Nothing is executed.
+    An `.npz` file holds `arr_0` [N, H, W, C] uint8 or uint16, C = 1 or 3, and is read in pieces. In a folder,
+    all image files below it that are not hidden are read as for training, sorted by path; they are grayscale if the
+    first one is, otherwise RGB, and uint16 if it is a gray image of 16 bits, otherwise uint8. Nothing is executed.
     Errors: ValueError, one sentence that starts with the path of the file at fault.
     """
     if batch_size < 1:
@@ -32,11 +32,44 @@ def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarra
     raise ValueError(f"{path} is neither a folder of {', '.join(SUFFIXES)} files nor an .npz file.")
 
 
-def _read_folder(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
+class Described(NamedTuple):
+    """How many images there are, and the shape [H, W, C] of each."""
+
+    num: int
+    shape: tuple[int, ...]
+
+
+def describe(path: str | os.PathLike) -> Described:
+    """The images that `read_batches` would read; only the headers are read, of every file. Errors: as there."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        files = _files(path)
+        first = _header(files[0])
+        for file in files:
+            _same_format(file, _header(file), first, files[0])
+        return Described(len(files), tuple(first[:3]))
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        read_batches(path, 1)  # says what is wrong
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as stream:
+            num, shape, _ = _array_header(path, stream)
+            return Described(num, shape)
+    except _NoImagesError:
+        raise
+    except (*UNREADABLE, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _files(path: pathlib.Path) -> list[pathlib.Path]:
     names = (pathlib.PurePosixPath(entry.name) for entry in Folder(path).entries())
     files = sorted(path / name for name in names if is_image(name))
     if not files:
         raise ValueError(f"{path} contains no {', '.join(SUFFIXES)} file.")
+    return files
+
+
+def _read_folder(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
+    files = _files(path)
     first = _header(files[0])
     remaining = iter(files)
     while chosen := list(itertools.islice(remaining, batch_size)):
@@ -53,11 +86,7 @@ def _header(file: pathlib.Path) -> Header:
 
 def _image(file: pathlib.Path, first: Header, of: pathlib.Path) -> np.ndarray:
     """One image in the format of the first one, [H, W, C]."""
-    header = _header(file)
-    if header[:2] != first[:2]:
-        raise ValueError(f"{file} is {header.height}x{header.width}, but {of} {first.height}x{first.width}.")
-    if header.dtype != first.dtype:
-        raise ValueError(f"{file} is {header.dtype}, but {of} {first.dtype}; give images of one depth.")
+    _same_format(file, _header(file), first, of)
     try:
         with file.open("rb") as raw:
             return decode(raw, Format(*first, None))
@@ -65,33 +94,51 @@ def _image(file: pathlib.Path, first: Header, of: pathlib.Path) -> np.ndarray:
         raise ValueError(f"{file} is damaged ({reason(error)}).") from error
 
 
+def _same_format(file: pathlib.Path, header: Header, first: Header, of: pathlib.Path) -> None:
+    """Raises ValueError for an image of another size or depth than the first one."""
+    if header[:2] != first[:2]:
+        raise ValueError(f"{file} is {header.height}x{header.width}, but {of} {first.height}x{first.width}.")
+    if header.dtype != first.dtype:
+        raise ValueError(f"{file} is {header.dtype}, but {of} {first.dtype}; give images of one depth.")
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read as samples, an .npz with arr_0 ({error}).")
+
+
 def _read_npz(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as stream:
-            num, image_shape = _array_header(path, stream)
-            size = int(np.prod(image_shape))
+            num, image_shape, dtype = _array_header(path, stream)
+            size = int(np.prod(image_shape)) * dtype.itemsize
             for start in range(0, num, batch_size):
                 count = min(batch_size, num - start)
                 raw = stream.read(count * size)
                 if len(raw) != count * size:
                     raise EOFError("it ends too early")
-                yield np.frombuffer(raw, np.uint8).reshape(count, *image_shape)
+                yield np.frombuffer(raw, dtype).reshape(count, *image_shape)
     except _NoImagesError:
         raise
     except (*UNREADABLE, KeyError) as error:
-        raise ValueError(f"{path} cannot be read as samples, an .npz with arr_0 ({error}).") from error
+        raise _unreadable(path, error) from error
 
 
 class _NoImagesError(ValueError):
     """The file is intact but does not hold images."""
 
 
-def _array_header(path: pathlib.Path, stream: Any) -> tuple[int, tuple[int, ...]]:
-    """The number of images in an `.npy` stream, and their shape."""
+def _array_header(path: pathlib.Path, stream: Any) -> tuple[int, tuple[int, ...], np.dtype]:
+    """The number of images in an `.npy` stream, their shape and dtype."""
     version = np.lib.format.read_magic(stream)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = reader(stream)
-    if len(shape) != 4 or dtype != np.uint8 or shape[-1] not in (1, 3) or fortran_order or not shape[0]:
+    if (
+        len(shape) != 4
+        or dtype not in (np.uint8, np.dtype("<u2"))
+        or shape[-1] not in (1, 3)
+        or fortran_order
+        or not shape[0]
+    ):
         order = " in Fortran order" if fortran_order else ""
         raise _NoImagesError(f"{path} has {dtype} {shape}{order} as arr_0; samples are uint8 [N, H, W, 1 or 3].")
-    return shape[0], tuple(shape[1:])
+    return shape[0], tuple(shape[1:]), dtype

@@ -17,13 +17,14 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
         d^2 = |mu1 - mu2|^2 + Tr(S1) + Tr(S2) - 2 Tr sqrt(S1^1/2 S2 S1^1/2)
 
     The root is that of a symmetric positive semidefinite matrix. The result is therefore real, finite for covariances
-    without full rank, and nonnegative up to rounding. Raises ValueError for shapes that do not match.
-    Source: Dowson and Landau, 1982; Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", 2017, equation (6).
+    without full rank, and nonnegative up to rounding; of equal Gaussians it is 0. Raises ValueError for shapes
+    that do not match. Source: Dowson and Landau, 1982; Heusel et al., "GANs Trained by a Two Time-Scale Update Rule",
+    2017, equation (6).
 
     Notes: common evaluators take the root of S1 S2, which is not symmetric, and discard imaginary parts.
     """
     mu1, sigma1, mu2, sigma2 = (np.asarray(array, np.float64) for array in (mu1, sigma1, mu2, sigma2))
-    return _distance_to(Statistics(mu1, sigma1, None, {}), mu2, _root(sigma2), sigma2)
+    return _distance_to(Statistics(mu1, sigma1, None, {}), mu2, _factor(sigma2), sigma2)
 
 
 def fid(samples: Statistics, real: Statistics) -> Estimate:
@@ -41,17 +42,17 @@ def fid_of_groups(groups: Sequence[Moments], real: Statistics) -> Estimate:
     distance varies between sets of samples of this size, for fixed `real`. Source: Efron and Stein, "The Jackknife
     Estimate of Variance", 1981.
     """
-    root = _root(real.sigma)
+    factor = _factor(real.sigma)
     groups = [group for group in groups if group.num]
     everything = statistics(moments.merge_all(groups))
     error, source = float("nan"), "none"
     if len(groups) > 2:
         rests = (moments.merge_all([*groups[:g], *groups[g + 1 :]]) for g in range(len(groups)))  # one at a time
-        without = [_distance_to(statistics(rest), real.mu, root, real.sigma) for rest in rests]
+        without = [_distance_to(statistics(rest), real.mu, factor, real.sigma) for rest in rests]
         error = float(np.sqrt((len(groups) - 1) * np.var(without)))
         source = f"jackknife over {len(groups)} groups of samples"
     return Estimate(
-        _distance_to(everything, real.mu, root, real.sigma),
+        _distance_to(everything, real.mu, factor, real.sigma),
         error,
         source,
         everything.num,
@@ -81,13 +82,13 @@ def fid_infinity(
             f"FID-infinity of {num} samples from {num_points} subsets of at least {smallest} was requested; it takes 3 "
             "subsets, each of at least 2 and fewer than all samples"
         )
-    root = _root(real.sigma)
+    factor = _factor(real.sigma)
     sizes = np.linspace(smallest, num, num_points).astype(int)
     rng = np.random.default_rng(seed)
     values = []
     for size in sizes:
         subset = np.sort(rng.permutation(num)[:size])
-        values.append(_distance_to(statistics(moments.of(features, subset)), real.mu, root, real.sigma))
+        values.append(_distance_to(statistics(moments.of(features, subset)), real.mu, factor, real.sigma))
     limit, slope, error = line_fit(1 / sizes, np.array(values))
     warning = "" if smallest >= features.shape[1] else (
         f"FID-infinity was fitted to subsets of {smallest} or more samples, but there are {features.shape[1]} "
@@ -97,24 +98,30 @@ def fid_infinity(
     return Estimate(limit, error, source, num, real.num, warning, details={"slope": slope, "smallest_subset": smallest})
 
 
-def _distance_to(samples: Statistics, mu: np.ndarray, root: np.ndarray, sigma: np.ndarray) -> float:
-    """`frechet_distance` of `samples` from a Gaussian whose covariance has the square root `root`."""
+def _distance_to(samples: Statistics, mu: np.ndarray, factor: np.ndarray, sigma: np.ndarray) -> float:
+    """`frechet_distance` of `samples` from a Gaussian whose covariance is sigma = F F^T, F = `factor` [D, rank].
+
+    The trace of the root is the sum of the roots of the eigenvalues of F^T S F. For n samples, no more than n - 1 of
+    them differ from 0: the others are rounding errors, whose roots would add up.
+    """
     if samples.mu.shape != mu.shape or samples.sigma.shape != sigma.shape or sigma.shape != (len(mu), len(mu)):
         raise ValueError(
             f"statistics {samples.mu.shape}, {samples.sigma.shape} and {mu.shape}, {sigma.shape} cannot be compared: "
             "they are of different features"
         )
-    product = root @ samples.sigma @ root
-    eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
-    root_trace = np.sqrt(np.maximum(eigenvalues, 0)).sum()  # negative only by rounding
+    product = factor.T @ samples.sigma @ factor
+    eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)[::-1]
+    rank = None if samples.num is None else samples.num - 1
+    root_trace = np.sqrt(np.maximum(eigenvalues[:rank], 0)).sum()  # negative only by rounding
     difference = samples.mu - mu
     return float(difference @ difference + np.trace(samples.sigma) + np.trace(sigma) - 2 * root_trace)
 
 
-def _root(sigma: np.ndarray) -> np.ndarray:
-    """The symmetric root of a covariance, sigma^1/2 = V diag(sqrt(l)) V^T."""
+def _factor(sigma: np.ndarray) -> np.ndarray:
+    """F = V diag(sqrt(l)) [D, rank] of a covariance F F^T; eigenvalues l below D eps max l are rounding errors of 0."""
     eigenvalues, vectors = np.linalg.eigh((sigma + sigma.T) / 2)
-    return (vectors * np.sqrt(np.maximum(eigenvalues, 0))) @ vectors.T
+    kept = eigenvalues > len(sigma) * np.finfo(np.float64).eps * eigenvalues.max(initial=0)
+    return vectors[:, kept] * np.sqrt(eigenvalues[kept])
 
 
 def line_fit(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
@@ -155,5 +162,5 @@ def _fid_infinity(given: Inputs) -> dict[str, Estimate]:
     return {"fid_infinity": fid_infinity(given.samples["features"], given.statistics, seed=given.seed)}
 
 
-FID = Metric(_fid, ("features", "statistics"), 2, column("FID", "lower", rank=3))
+FID = Metric(_fid, ("features", "statistics"), 2, column("FID", "lower", rank=4))
 FID_INFINITY = Metric(_fid_infinity, ("features", "statistics"), 4, column("FID∞", "lower"))

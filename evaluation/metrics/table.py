@@ -75,12 +75,17 @@ def beyond_samples(name: str) -> str | None:
     return next((NEEDS[need][0] for need in METRICS[name].needs if need not in OF_SAMPLES), None)
 
 
-def columns(names: Iterable[str]) -> tuple[Column, ...]:
-    """The columns of a result that holds the metrics `names` of samples and, perhaps, their baselines."""
+def columns(names: Iterable[str], variant: str = "", identity: str = "") -> tuple[Column, ...]:
+    """The columns of a result that holds the metrics `names` of samples and, perhaps, their baselines.
+
+    variant, identity: the features they are computed from, and their hash; `Extractor.variant` is empty for those of
+    published results, whose metrics have no addition to their names.
+    """
     chosen = set(names)
     return tuple(
         dataclasses.replace(
-            metric.column.below(f"{SAMPLES}.{name}"), baseline=f"{BASELINE}.{name}.{metric.column.path}"
+            metric.column.varied(variant, identity).below(f"{SAMPLES}.{name}"),
+            baseline=f"{BASELINE}.{name}.{metric.column.path}",
         )
         for name, metric in METRICS.items()
         if name in chosen

@@ -17,7 +17,7 @@ from data.readers.inputs import read_array, read_examples, read_mask
 from evaluation.metrics.base import Ensembles, Pairs
 from evaluation.metrics.psnr import psnr_db
 from evaluation.metrics.table import measure
-from reports.sheets import sample_grid
+from reports.sheets import sample_grid, with_headings
 from sampling.inverse.operators.base import LinearOperator, is_complex, observe
 from systems.requests.base import (
     Input,
@@ -220,8 +220,12 @@ def _table(
     columns = [(column - low) / max(high - low, 1e-12) for column in columns]
     columns.append(deviation / max(float(deviation.max()), 1e-12))
     cells = np.stack(columns, axis=1).reshape(-1, *shape, *(1,) * (len(shape) == 1))
-    per_row = len(columns) if len(shape) < 4 else 1
-    return sample_grid(np.round(255 * np.clip(cells, 0, 1)).astype(np.uint8), 256, per_row)
+    names = [*([] if truth is None else ["input"]), "measured"]
+    names += [f"sample {k + 1}" for k in range(len(columns) - len(names) - 2)] + ["mean", "deviation"]
+    picture = sample_grid(
+        np.round(255 * np.clip(cells, 0, 1)).astype(np.uint8), 256, len(names) if len(shape) < 4 else 1
+    )
+    return with_headings(picture, names) if len(shape) < 4 else with_headings(picture, names * len(samples), down=True)
 
 
 def _variance(system: "Diffusion") -> float:

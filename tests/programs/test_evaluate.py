@@ -20,7 +20,7 @@ from data.readers.samples import read_batches
 from evaluation.metrics import table
 from evaluation.rounds import run_task
 from evaluation.tasks.samples import samples_task
-from programs import evaluate, metrics, restore_run
+from programs import compare, evaluate, metrics, restore_run
 from tests.support.configs import load
 from tests.support.evaluations import evaluated
 from tests.support.runs import compared, untrained
@@ -140,7 +140,7 @@ def test_samples_are_left_in_the_form_that_is_asked_for(run, tmp_path, form, mon
     if form != "png":
         np.testing.assert_array_equal(np.load(tmp_path / "samples.npz")["arr_0"], levels)
     if form != "npz":
-        np.testing.assert_array_equal(np.concatenate(list(metrics.read_levels(run, tmp_path / "samples_png"))), levels)
+        np.testing.assert_array_equal(np.concatenate(list(compare.read_levels(run, tmp_path / "samples_png"))), levels)
         assert sum(len(batch) for batch in read_batches(tmp_path / "samples_png", 7)) == 40
 
 

@@ -1,5 +1,6 @@
 """Samples compared with data: statistics files, other people's samples, and workers that share an evaluation."""
 
+import dataclasses
 import json
 import types
 
@@ -8,11 +9,15 @@ import pytest
 from PIL import Image
 
 import run_lib
+from builders import features
+from core.errors import ExitCode, RunError
 from evaluation import rounds
-from evaluation.metrics import table
+from evaluation.metrics import reference, table
 from evaluation.rounds import Worker, worker_of
-from programs import metrics
+from interop.formats import inception_weights
+from programs import compare, metrics
 from reports import console
+from tests.support.configs import load
 from tests.support.runs import compared, untrained
 
 
@@ -26,12 +31,13 @@ def test_data_are_as_far_from_their_statistics_as_numbers_allow(run, tmp_path):
     metrics.write_statistics(run, tmp_path / "stats.npz")
     images = run.train.fetch(np.arange(len(run.train)))["x"]
     np.savez(tmp_path / "samples.npz", images)
-    found = metrics.of_files(run, tmp_path / "samples.npz", tmp_path / "stats.npz")["samples"]
-    assert list(found) == ["fid"]  # all that statistics alone allow
+    run.config.eval.metrics = ("fid",)
+    found = compare.of_files(run, tmp_path / "samples.npz", tmp_path / "stats.npz")["samples"]
+    assert list(found) == ["fid"]
     assert found["fid"]["value"] == pytest.approx(0, abs=1e-6) and found["fid"]["num_samples"] == 512
     black = np.zeros((64, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "black.npz", black)
-    far = metrics.of_files(run, tmp_path / "black.npz", tmp_path / "stats.npz")["samples"]["fid"]["value"]
+    far = compare.of_files(run, tmp_path / "black.npz", tmp_path / "stats.npz")["samples"]["fid"]["value"]
     values = images.reshape(512, -1) / 255
     # Of a point at 0: |mean|^2 + the trace of the covariance.
     assert far == pytest.approx((values.mean(0) ** 2).sum() + values.var(0, ddof=1).sum(), rel=1e-5)
@@ -42,8 +48,9 @@ def test_statistics_of_other_features_or_data_are_refused_by_name(run, tmp_path)
     np.savez(tmp_path / "samples.npz", np.zeros((8, 8, 8, 3), np.uint8))
     other = untrained(compared(reference_dataset="test"), tmp_path / "run")
     other.config.eval.reference_dataset = "test"
+    other.config.eval.metrics = ("fid",)
     with pytest.raises(ValueError, match="split.*train.*test"):
-        metrics.of_files(other, tmp_path / "samples.npz", tmp_path / "stats.npz")
+        compare.of_files(other, tmp_path / "samples.npz", tmp_path / "stats.npz")
 
 
 def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_path, caplog):
@@ -51,15 +58,155 @@ def test_pictures_of_a_folder_are_compared_with_the_data_themselves(run, tmp_pat
     folder.mkdir()
     for number, image in enumerate(run.test.fetch(np.arange(100))["x"]):
         Image.fromarray(image).save(folder / f"{number}.png")
-    found = metrics.of_files(run, folder, None)["samples"]
+    found = compare.of_files(run, folder, None)["samples"]
     assert found.keys() == {"fid", "kid", "precision", "recall"}
     told = [record.getMessage() for record in caplog.records]
     assert told == [found[name]["warning"] for name in ("fid", "kid", "precision")]  # that of recall is the same
     # Images of the same law: KID is unbiased, so near 0 by its error; black ones are far.
     assert abs(found["kid"]["value"]) < 5 * found["kid"]["error"]
     np.savez(tmp_path / "black.npz", np.zeros((100, 8, 8, 3), np.uint8))
-    black = metrics.of_files(run, tmp_path / "black.npz", None)["samples"]
+    black = compare.of_files(run, tmp_path / "black.npz", None)["samples"]
     assert black["precision"]["value"] == 0 and black["kid"]["value"] > 10 * abs(found["kid"]["value"])
+
+
+def given(config, folder, **flags):
+    """The flags of --mode=metrics."""
+    flags = {"samples": None, "stats": None, "reference": None, "output": None, **flags}
+    return types.SimpleNamespace(mode="metrics", config=config, workdir=str(folder / "run"), **flags)
+
+
+def never(images):
+    raise AssertionError("features were computed")
+
+
+@pytest.mark.parametrize("names", [("fid", "kid", "coverage"), ("precision",)])
+def test_figures_that_statistics_cannot_give_are_refused_before_features(run, tmp_path, names):
+    metrics.write_statistics(run, tmp_path / "stats.npz")
+    np.savez(tmp_path / "samples.npz", np.zeros((8, 8, 8, 3), np.uint8))
+    run.config.eval.metrics = names
+    run.extractor = dataclasses.replace(run.extractor, extract=never)
+    refused = ", ".join(name for name in names if name != "fid")
+    with pytest.raises(
+        ValueError, match=rf"has {refused}, for which .* or give --config.eval.metrics=\"\('fid',\)\"\."
+    ):
+        compare.of_files(run, tmp_path / "samples.npz", tmp_path / "stats.npz")
+
+
+@pytest.mark.parametrize("form", ["folder", "npz"])
+def test_too_few_samples_are_told_with_folder_and_key_before_features(run, tmp_path, form):
+    images = run.test.fetch(np.arange(2))["x"]
+    if form == "npz":
+        np.savez(path := tmp_path / "two.npz", images)
+    else:
+        (path := tmp_path / "two").mkdir()
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(path / f"{number}.webp", lossless=True)
+    run.extractor = dataclasses.replace(run.extractor, extract=never)
+    run.config.eval.metrics = ("kid",)
+    with pytest.raises(
+        ValueError, match=rf"eval.metrics has kid, .* at least 4 samples .* there are 2 \(.*{path.name}\)"
+    ):
+        compare.of_files(run, path)
+    if form == "folder":  # the last file is at fault, which the headers say
+        Image.new("RGB", (9, 8)).save(path / "9.png")
+        with pytest.raises(ValueError, match=r"9.png is 8x9, but .*0.webp 8x8"):
+            compare.of_files(run, path)
+
+
+def test_two_folders_are_compared_whole_whatever_size_a_network_takes(tmp_path, capsys):
+    """50x70 cannot be halved as often as the network of the config does; one side is gray and has 16 bits."""
+    rng = np.random.default_rng(0)
+    levels = rng.integers(0, 2**16, (30, 50, 70), np.uint16)
+    for name, count in (("samples", 12), ("real", 30)):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(levels[:count]):
+            shown = image if name == "real" else np.round(image * (255 / (2**16 - 1))).astype(np.uint8)
+            Image.fromarray(shown).save(tmp_path / name / f"{number:02d}.png")
+    config = load("configs/subvp/pictures_ddpmpp_continuous.py")
+    config.eval.update(features="thumbnails", metrics=("fid", "kid", "recall"), batch_size=7)
+    flags = given(config, tmp_path, samples=str(tmp_path / "samples"), reference=str(tmp_path / "real"))
+    show = compare.command(flags)
+    show()
+    said = capsys.readouterr().out
+    assert "FID (thumbnails)" in said and "real vs. real" in said
+    (path,) = (tmp_path / "run" / "metrics").glob("samples-*/metrics.json")
+    assert said.endswith(f"-> {path}\n")
+    report = json.loads(path.read_text())
+    fid, floor = report["samples"]["fid"], report["data_against_data"]["fid"]
+    assert (fid["num_samples"], fid["num_real"], floor["num_samples"]) == (12, 30, 15)  # no tenth is held out
+    assert report["samples"]["recall"]["value"] > 0  # the same images, of 8 and of 16 bits
+    assert report["samples_path"] == str(tmp_path / "samples") and report["compared_with"] == str(tmp_path / "real")
+    assert (
+        report["config"]["eval"]["features"] == "thumbnails" and report["columns"][0]["heading"] == "FID (thumbnails)"
+    )
+    compare.command(given(config, tmp_path, samples=str(tmp_path / "real"), reference=str(tmp_path / "real")))()
+    assert len(list((tmp_path / "run" / "metrics").iterdir())) == 2  # another comparison has another folder
+
+
+def test_data_of_any_size_need_no_network(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 50, 70, 3), np.uint8))
+    config = load("configs/subvp/pictures_ddpmpp_continuous.py")
+    config.data.update(dataset=f"npy:{tmp_path / 'x.npy'}", resize=None)
+    config.eval.update(features="thumbnails", metrics=("fid",), batch_size=16)
+    write = metrics.stats_command(given(config, tmp_path, stats=str(tmp_path / "stats.npz")))
+    assert not (tmp_path / "stats.npz").exists()  # as --dry_run leaves it
+    write()
+    assert reference.load(tmp_path / "stats.npz").num == 36  # without every tenth
+
+
+def test_a_sample_whose_pixels_are_damaged_is_one_sentence(tmp_path):
+    for name in ("samples", "real"):
+        (tmp_path / name).mkdir()
+        for number in range(8):
+            noise = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / name / f"{number}.png")
+    path = tmp_path / "samples" / "7.png"
+    path.write_bytes(path.read_bytes()[:300])
+    config = compared()
+    config.eval.update(features="thumbnails", metrics=("fid",))
+    flags = given(config, tmp_path, samples=str(tmp_path / "samples"), reference=str(tmp_path / "real"))
+    run = compare.command(flags)
+    with pytest.raises(RunError, match=r"7.png is damaged") as error:
+        run()
+    assert error.value.exit_code == ExitCode.USER_ERROR
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            {"stats": "a.npz", "reference": "b"},
+            "--stats=a.npz and --reference=b are two things to compare with; give one",
+        ),
+        ({"reference": "nowhere"}, "nowhere is neither a folder of .* nor an .npz file"),
+        ({"samples": None}, "--mode=metrics needs --samples=PATH"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_one_sentence(tmp_path, flags, message):
+    with pytest.raises(ValueError, match=message):
+        compare.command(given(compared(), tmp_path, **{"samples": "s", **flags}))
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_report_says_which_file_the_weights_are_from(tmp_path, monkeypatch, published):
+    """Two files may hold the same parameters; FID has its plain name by the published file alone."""
+    (tmp_path / "weights.pth").write_bytes(b"")
+    weights = inception_weights.Weights({}, "0123abcd" * 8, published)
+    monkeypatch.setattr(features.inception_weights, "load", lambda path, like: weights)
+    plain = features.EXTRACTORS["pixels"]
+    monkeypatch.setattr(features, "inception_extractor", lambda params, batch_size: plain(None, 256, None))
+    config = compared(inception_weights=str(tmp_path / "weights.pth"))
+    config.eval.features = "inception"
+    run = untrained(config, tmp_path / "run")
+    np.savez(tmp_path / "samples.npz", run.test.fetch(np.arange(100))["x"])
+    config.eval.metrics = ("fid",)
+    report = compare.of_files(run, tmp_path / "samples.npz")
+    assert (report["weights"], report["weights_sha256"]) == ("weights.pth", "0123abcd" * 8)
+    assert report["weights_published"] is published
+    assert (report["compared_with"], report["split"]) == ("synthetic", "train")
+    assert report["columns"][0]["heading"] == ("FID" if published else "FID (inception 0123abcd)")
+    metrics.write_statistics(run, tmp_path / "stats.npz")
+    assert reference.load(tmp_path / "stats.npz").provenance["weights_sha256"] == "0123abcd" * 8
 
 
 def test_the_program_metrics_says_which_errors_are_deviations():
@@ -78,7 +225,7 @@ def test_the_program_metrics_says_which_errors_are_deviations():
 def test_samples_of_another_size_are_refused(run, tmp_path):
     np.savez(tmp_path / "samples.npz", np.zeros((8, 4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match=r"has images \(4, 4, 3\), but the data are \(8, 8, 3\)"):
-        metrics.of_files(run, tmp_path / "samples.npz", None)
+        compare.of_files(run, tmp_path / "samples.npz", None)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +259,7 @@ def test_samples_with_levels_are_not_compared_with_floats(tmp_path):
     with pytest.raises(
         ValueError, match=r"samples.npz has levels, but synthetic has floats .*; give data and samples on"
     ):
-        next(metrics.read_levels(run, tmp_path / "samples.npz"))
+        next(compare.read_levels(run, tmp_path / "samples.npz"))
 
 
 def test_metrics_need_samples(tmp_path):

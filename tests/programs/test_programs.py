@@ -16,10 +16,12 @@ from core.files import write_atomically
 from evaluation import rounds
 from programs.run import Run
 from tests.support.runs import smoke
+from tests.support.trackers import seen, seen_lines
 from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.base import Terms
 
 ONE_DEVICE = slice(0, 1)
+RECORDER = "tests.support.trackers:Recorder"
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def trained(data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
     config = smoke()
     config.data.data_dir = data_dir
-    run_lib.train(experiment(config, workdir))
+    run_lib.train(experiment(config, workdir), tracker=RECORDER)
     return workdir
 
 
@@ -70,17 +72,23 @@ def test_ten_steps_equal_five_and_a_restart_and_five_bit_for_bit(trained, config
     first = experiment(config, tmp_path)
     with first.config.unlocked():
         first.config.training.n_iters = 5
-    run_lib.train(first)
+    run_lib.train(first, tracker=RECORDER)
     assert not (tmp_path / "checkpoints" / "2").exists()
     shutil.rmtree(tmp_path / "checkpoints")  # that of a run of five steps
     config.training.n_iters = 10
     second = experiment(config, tmp_path)
-    run_lib.train(second)
+    run_lib.train(second, tracker=RECORDER)
     for ours, whole in zip(
         leaves(tmp_path, "checkpoints", 1, second), leaves(trained, "checkpoints", 1, second), strict=True
     ):
         np.testing.assert_array_equal(ours, whole)
     assert metrics(tmp_path) == metrics(trained)
+    for workdir in (tmp_path, trained):
+        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        assert seen_lines(workdir) == lines  # each once, with the speeds
+    assert [entry["at"] for entry in seen(tmp_path) if "image" in entry] == [5, 10]
+    opened = {entry["opened"] for entry in seen(tmp_path) if "opened" in entry}
+    assert len(opened) == 1 and seen(tmp_path)[-1] == {"closed": True}
     grids = [np.asarray(Image.open(path / "samples" / "snapshot_1.png")) for path in (trained, tmp_path)]
     np.testing.assert_array_equal(*grids)
 

@@ -18,7 +18,7 @@ from configs import default
 from core.keys import example_keys
 from programs import sample
 from programs.run import Run
-from reports.sheets import MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
+from reports.sheets import GAP, MARGIN, PLOT_HEIGHT, PLOT_WIDTH, sample_grid
 from tests.support import perceptron
 from tests.support.configs import load
 from tests.support.oracles import correlated
@@ -176,10 +176,10 @@ def test_volumes_are_shown_as_slices_and_images_of_two_channels_side_by_side():
     levels = np.arange(2 * 2 * 3 * 4, dtype=np.uint8).reshape(2, 2, 3, 4, 1)  # two volumes of two slices of 3x4
     scale = 64 // 3
     grid = sample_grid(levels, 256, columns=1)
-    assert grid.shape == (2 * (3 * scale + 1) + 1, 2 * 4 * scale + 2, 1)
-    np.testing.assert_array_equal(grid[1, 1:-1, 0][::scale], [0, 1, 2, 3, 12, 13, 14, 15])
+    assert grid.shape == (2 * (3 * scale + GAP) + GAP, 2 * 4 * scale + 2 * GAP, 1)
+    np.testing.assert_array_equal(grid[GAP, GAP:-GAP, 0][::scale], [0, 1, 2, 3, 12, 13, 14, 15])
     grid = sample_grid(np.array([[[[10, 20]]]], np.uint8), 256)  # one pixel of two channels
-    np.testing.assert_array_equal(grid[1, [1, 65], 0], [10, 20])
+    np.testing.assert_array_equal(grid[GAP, [GAP, GAP + 64], 0], [10, 20])
 
 
 def test_a_series_is_drawn_as_a_line_from_the_smallest_to_the_largest_value():

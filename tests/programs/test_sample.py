@@ -16,6 +16,7 @@ from core.errors import ExitCode
 from corruption.predictions import to_score
 from evaluation.metrics.restoration import Baseline, as_measured
 from programs import restore_run, sample
+from reports.sheets import GAP, LINE
 from systems.requests import generate, latent, restore
 from systems.requests.base import RequestTask, in_batches
 from systems.requests.restore import MaskedRestoration, Restoration
@@ -93,7 +94,7 @@ def test_samples_explain_what_was_measured(plain, tmp_path, task):
         assert arrays["deviation"].max() > 0.01  # several samples of what is not known
     with Image.open(tmp_path / "out" / "samples.png") as picture:
         columns = 1 + 1 + 3 + 1 + 1  # input, measurement, samples, mean, deviation
-        assert picture.size == (columns * 65 + 1, 3 * 65 + 1)
+        assert picture.size == (columns * (64 + GAP) + GAP, 3 * (64 + GAP) + GAP + LINE)
 
 
 @pytest.mark.parametrize("method", ["projection", "ddnm", "pigdm", "dps"])

@@ -143,7 +143,7 @@ def test_what_a_function_returns_is_checked(name, reason):
 
 def test_only_examples_of_levels_or_of_float32_have_features(params):
     for bad in (images(2).astype(np.float64), images(2)[:, 0, 0, 0], images(2)[:0]):
-        with pytest.raises(ValueError, match=r"expected uint8 or float32 \[B, ...\]"):
+        with pytest.raises(ValueError, match=r"expected uint8, uint16 or float32 \[B, ...\]"):
             pixels()(bad)
     with pytest.raises(ValueError, match="batches of 0 images"):
         network("small", params, apply, batch_size=0)

@@ -48,6 +48,18 @@ def test_fid_of_fewer_samples_than_features_is_finite_and_equals_torch_fidelity(
     assert np.isfinite(fid(of(one_direction), of(one_direction + 1)).value)
 
 
+@pytest.mark.parametrize("num", [20, 64, 300])
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_fid_of_a_set_and_itself_is_zero_whatever_its_rank(num, scale):
+    """Of 64 features with very different spreads; rounding errors of eigenvalues that are 0 once added up."""
+    x = (scale * draw(1, num, 64) * np.exp(2 * draw(2, 1, 64))).astype(np.float32)
+    size = float(np.trace(of(x).sigma))
+    # Roots of rounding errors of the largest eigenvalue, 64 sqrt(1e-16); without full rank there are none.
+    bound = (1e-10 if num < 64 else 1e-6) * size
+    assert abs(fid(of(x), of(x)).value) < bound
+    assert abs(frechet_distance(*of(x)[:2], *of(x)[:2])) < bound  # without the number of examples
+
+
 @pytest.mark.parametrize("num_features", [1, 3, 40])
 def test_fid_of_gaussians_is_the_closed_form_where_covariances_commute(num_features):
     """sum_i (m1_i - m2_i)^2 + (s1_i - s2_i)^2 in the common eigenvectors."""

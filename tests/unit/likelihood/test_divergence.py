@@ -174,3 +174,21 @@ def test_invalid_requests_are_refused_in_one_sentence():
         log_likelihood(from_score(lambda x, t: -x, VP()), VP(), x, Exact())
     with pytest.raises(ValueError, match="num_probes = 2, but hutchpp"):
         hutchpp("gaussian", keys, x.shape, 2)
+
+
+@pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
+@pytest.mark.parametrize("make", [hutchinson, hutchpp])
+def test_probes_take_the_data_type_of_the_data(make, kind):
+    """In double precision the estimate of a multiple of the identity is exact; float32 probes were an error."""
+    with jax.enable_x64(True):
+        x = jnp.ones((2, 8), jnp.float64)
+        field, estimates = make(kind, example_keys(jax.random.key(0), 2), x.shape, 3)(
+            lambda x: jnp.float64(1 / 3) * x, x
+        )
+        assert field.dtype == estimates.dtype == jnp.float64
+        if kind == "rademacher" or make is hutchpp:
+            np.testing.assert_allclose(estimates, 8 / 3, rtol=1e-14)
+    single = jnp.ones((2, 8), jnp.float32)
+    assert (
+        make(kind, example_keys(jax.random.key(0), 2), single.shape, 3)(lambda x: x / 3, single)[1].dtype == jnp.float32
+    )

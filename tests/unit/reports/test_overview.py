@@ -8,11 +8,14 @@ import re
 import threading
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from evaluation.metrics import table
 from reports import console, html, overview, plots, records
 from reports.records import Column
+from reports.sheets import write_png
 from tests.support.evaluations import evaluated, results_of
 
 
@@ -56,6 +59,36 @@ def test_the_best_checkpoint_is_that_of_the_least_fid_else_of_bits_per_dim_else_
     evaluated(tmp_path, 1)
     assert best()[:3] == (1, 50_000, "FID")
     assert str(best()) == "checkpoint 1, after 50,000 steps, by FID: 1"
+
+
+def by(variant, value, identity=""):
+    """Results and columns with an FID by some features."""
+    results = {"samples": {"fid": {"value": value, "error": 0.1, "slope": 3.0}}}
+    columns = [column.below("metrics") for column in table.columns(["fid"], variant, identity)]
+    return {"metrics": results}, columns
+
+
+def test_fid_by_other_features_has_their_name_everywhere_and_is_never_compared_with_inceptions(tmp_path):
+    cases = (("thumbnails", 0.01), ("", 5.0), ("", 4.0), ("classifier", 0.02))
+    for number, (variant, value) in enumerate(cases, start=1):
+        path = evaluated(tmp_path, number, *by(variant, value))
+    assert overview.rebuild(tmp_path) == records.Best(3, 150_000, "FID", 4.0)
+    header, *rows = csv.reader((tmp_path / "report.csv").read_text().splitlines())
+    names = [f"metrics.samples.fid.{name}" for name in ("error", "slope", "value")]
+    expected = [f"{name}{kind}" for name in names for kind in ("", " (classifier)", " (thumbnails)")]
+    assert header == ["checkpoint", "step", *expected]
+    value = header.index("metrics.samples.fid.value (thumbnails)")
+    assert [row[value] for row in rows] == ["0.01", "", "", ""]
+    page = (tmp_path / "report.html").read_text()
+    headings = "<th>FID (thumbnails) ↓</th><th>FID ↓</th><th>FID (classifier) ↓</th>"
+    assert headings in page and "<td></td><td>5.00<small>± 0.10</small></td><td></td>" in page
+    assert console.summary(path).splitlines()[1].split()[:2] == ["FID", "(classifier)"]
+
+
+def test_two_classifiers_are_not_one(tmp_path):
+    for number, (value, identity) in enumerate(((5.0, "a"), (1.0, "b"), (4.0, "a")), start=1):
+        evaluated(tmp_path, number, *by("classifier", value, identity))
+    assert overview.rebuild(tmp_path).checkpoint == 3  # of the first classifier's
 
 
 def test_of_equal_checkpoints_the_first_is_best_and_what_is_not_finite_is_none():
@@ -261,3 +294,33 @@ def test_a_report_without_columns_is_still_a_row_of_the_csv(tmp_path):
 )
 def test_a_number_has_the_digits_that_its_error_leaves(value, error, expected):
     assert html.shown(value, error) == expected
+
+
+def test_the_page_has_real_examples_dates_times_the_commit_and_the_curves_of_training(tmp_path):
+    folder = tmp_path / "run" / "eval"
+    path = evaluated(folder, 1, metrics=False)
+    times = [("loss", 75.0, "2026-01-02 03:04 UTC"), ("samples", 4.25, "2026-01-02 03:05 UTC"), ("loss", 5.0, None)]
+    lines = [{"task": task, "seconds": seconds, **({"time": when} if when else {})} for task, seconds, when in times]
+    (path.parent / records.TIMES).write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"task": "lo')
+    report = json.loads(path.read_text())
+    report["commit"] = "0123456789ab+"
+    report["results"]["samples"]["sampler"] = "unipc_3, 20 steps"
+    path.write_text(json.dumps(report))
+    write_png(folder / overview.REAL, np.zeros((4, 4, 1), np.uint8))
+    log = [{"step": 5, "loss": 0.9}, {"step": 5, "test_loss": 0.8}, {"step": 10, "loss": 0.5}]
+    (folder.parent / records.METRICS).write_text("".join(json.dumps(line) + "\n" for line in log))
+    overview.rebuild(folder)
+    text = (folder / "report.html").read_text()
+    assert text.index("<figcaption>Real examples<") < text.index("<figcaption>Checkpoint 1 ")
+    for expected in (
+        "<dd>2026-01-02 03:04 UTC</dd>",
+        "<dd>1:24 min (loss 1:20 min, samples 4.2 s)</dd>",
+        "<dd>0123456789ab+</dd>",
+        "<dd>unipc_3, 20 steps</dd>",
+        "training loss</text>",
+    ):
+        assert expected in text, expected
+    assert "test loss (one batch)" not in text and "bits/dim</text>" not in text  # of a single point there is no curve
+    (folder.parent / records.METRICS).unlink()
+    overview.rebuild(folder)
+    assert "<svg" not in (folder / "report.html").read_text()

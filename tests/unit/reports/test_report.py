@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from core.files import write_json
 from reports.provenance import provenance
 from reports.records import write_report
-from reports.sheets import grid, write_png
+from reports.sheets import LINE, grid, with_headings, write_png
 
 
 def images(number, height, width, channels):
@@ -88,6 +89,19 @@ def test_what_json_cannot_hold_leaves_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_headings_are_above_their_columns_or_beside_their_rows_and_fit():
+    picture = np.full((40, 120, 1), 77, np.uint8)
+    page = with_headings(picture, ["one", "a heading that is too long", "two"])
+    assert page.shape == (40 + LINE, 120, 3) and (page[LINE:] == 77).all()
+    inked = np.flatnonzero((page[:LINE] < 128).any((0, 2)))
+    assert [bool(((inked >= 40 * k) & (inked < 40 * k + 40)).any()) for k in range(3)] == [True] * 3
+    assert not set(inked) & {0, 39, 40, 79, 80, 119}  # nothing runs into the next column
+    page = with_headings(picture, ["one", "two"], down=True)
+    assert page.shape[0] == 40 and (page[:, -120:] == 77).all()
+    inked = np.flatnonzero((page[:, :-120] < 128).any((1, 2)))
+    assert inked.min() < 20 < inked.max()
+
+
 def test_provenance_names_libraries_and_device():
     known = provenance()
     assert known["backend"] == "cpu" and known["num_devices"] == 8 and known["num_processes"] == 1
@@ -96,3 +110,4 @@ def test_provenance_names_libraries_and_device():
     )
     assert all(known["versions"].values())
     assert json.loads(json.dumps(known)) == known
+    assert known["commit"] is None or re.fullmatch("[0-9a-f]{12}[+]?", known["commit"])

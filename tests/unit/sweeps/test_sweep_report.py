@@ -6,6 +6,7 @@ import pytest
 
 from configs import default
 from core.files import write_json
+from evaluation.metrics import table as metrics
 from reports import plots
 from reports.records import Column
 from sweeps import plan, report, table
@@ -57,6 +58,33 @@ def test_runs_are_compared_by_what_all_of_them_have(finished):
     numbers[1]["loss"] = 0.1
     assert best() == ("loss", 1)
     assert report.best([], []) is None
+
+
+def test_runs_measured_by_different_features_are_compared_by_something_else(tmp_path):
+    statuses = []
+    for run, variant in zip(planned(tmp_path, [{"seed": 1}, {"seed": 2}]), ("", "thumbnails"), strict=True):
+        run.own.mkdir(parents=True)
+        trained(run)
+        columns = [column.below("metrics") for column in metrics.columns(["fid"], variant)]
+        bits = Column("bits.mean", "bits/dim", "lower", rank=2)
+        content = {
+            "results": {
+                "bits": {"mean": run.config["seed"]},
+                "metrics": {"samples": {"fid": {"value": 0.1 if variant else 7}}},
+            },
+            "columns": [column.to_dict() for column in (bits, *columns)],
+            "config": {},
+        }
+        write_json(run.directory / "eval" / "ckpt_1" / "report.json", content)
+        statuses.append(status_of(run, False))
+    shown = table.table(statuses)
+    assert [each.header for each in shown.columns][-3:] == ["FID", "FID (thumbnails)", "ETA"]
+    assert [list(each.cells) for each in shown.columns][-3:-1] == [["7", ""], ["", "0.1"]]
+    report.write(tmp_path, statuses)
+    header, *rows = (tmp_path / "report.csv").read_text().splitlines()
+    assert header.endswith("bits.mean,metrics.samples.fid.value,metrics.samples.fid.value (thumbnails)")
+    assert rows[0].endswith(",1,7,") and rows[1].endswith(",2,,0.1")
+    assert "Best by bits/dim: <b>seed=1-" in (tmp_path / "report.html").read_text()
 
 
 def test_a_sweep_of_data_without_levels_ends_and_shows_nats(tmp_path):

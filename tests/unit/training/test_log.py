@@ -3,12 +3,16 @@
 import errno
 import json
 import os
+import struct
 
 import pytest
+from tensorboardX.proto import event_pb2
 
 from core.errors import DiskError
+from reports import records
+from tests.support.evaluations import evaluated
 from training import log as training_log
-from training.log import Board, MetricsLog
+from training.log import Board, MetricsLog, write_evaluation
 
 
 def test_metrics_after_the_checkpoint_and_truncated_lines_are_dropped(tmp_path):
@@ -83,3 +87,25 @@ def test_a_path_of_another_kind_is_one_sentence(tmp_path, name):
     (tmp_path / name).write_text("") if name == "tensorboard" else (tmp_path / name).mkdir()
     with pytest.raises(DiskError, match=rf"^{tmp_path / name} cannot be written \("):
         MetricsLog(tmp_path, first_step=0)
+
+
+def test_tensorboard_has_every_column_and_the_samples_once_however_often_it_is_written(tmp_path):
+    for number in (1, 2):
+        evaluated(tmp_path / "eval", number)
+        write_evaluation(tmp_path / "eval", records.read(tmp_path / "eval"))
+    (path,) = (tmp_path / "tensorboard" / "eval").iterdir()
+    values = [(event.step, value) for event in events(path) for value in event.summary.value]
+    scalars = {(value.tag, step): value.simple_value for step, value in values}
+    columns = records.read(tmp_path / "eval")[0].columns
+    assert {tag for tag, _ in scalars} == {column.heading for column in columns} | {"samples"}
+    assert scalars["FID", 100_000] == pytest.approx(0.7)
+    assert sum(value.tag == "samples" for _, value in values) == 2
+
+
+def events(path):
+    """The events in a file: each is its length, a checksum, the event, and a checksum."""
+    content = path.read_bytes()
+    while content:
+        (size,) = struct.unpack("<Q", content[:8])
+        yield event_pb2.Event.FromString(content[12 : 12 + size])
+        content = content[16 + size :]
