@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.live import Live
 
 from core.errors import RunError
-from core.files import locked, writing
+from core.files import check_folder, locked, writing
 from core.text import printable
 from sweeps import launch_local, plan, table
 from sweeps.runs import Run, State, Status, num_snapshots, status_of
@@ -63,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
         statuses = [status_of(run, FLAGS.eval) for run in runs]
         if FLAGS.dry_run:
             return rehearse(statuses, console)
+        check_folder(root, f"--root={root}")
         plan.save(root, FLAGS.config, runs, FLAGS.eval)
         with alone(root), writing(root):
             return submit(statuses, root, console) if FLAGS.launcher == "slurm" else run_here(statuses, console)
@@ -98,6 +99,7 @@ def look(root: pathlib.Path, console: Console) -> int:
         except ValueError as error:  # the files still show the state without Slurm
             print(f"warning: {error}", file=sys.stderr)
     if FLAGS.report:
+        check_folder(root, f"--root={root}")
         from sweeps import report  # matplotlib and jinja2 are needed only here
 
         for path in report.write(root, statuses):

@@ -9,7 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from core.files import temporary_file
+from core.files import refuse_existing, temporary_file
 from interop.base import CheckpointFormatError, Flat, Imported, flatten
 
 KIND = "exported parameters"
@@ -22,9 +22,8 @@ def write(path: pathlib.Path, params: Mapping[str, Any]) -> None:
     Errors: ValueError for another suffix; FileExistsError.
     """
     save = choose(path)
-    if path.exists():
-        raise FileExistsError(f"{path} already exists; remove it, or give another name.")
-    flat = {name: np.ascontiguousarray(value) for name, value in flatten(params).items()}
+    refuse_existing(path)
+    flat = {name: np.asarray(value, order="C") for name, value in flatten(params).items()}
     with temporary_file(path) as temporary:
         save(flat, temporary)
 

@@ -162,6 +162,14 @@ def test_a_wrong_sweep_file_is_one_sentence_and_nothing_is_written(tmp_path):
     assert not root.exists()
 
 
+def test_a_folder_that_cannot_be_written_is_one_sentence(finished, tmp_path):
+    path, _ = finished
+    (tmp_path / "file").write_text("")
+    done = swept(tmp_path / "file" / "root", path)
+    assert done.returncode == 2 and "file/root cannot be written to (Not a directory)" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_report_is_written_on_demand(finished):
     path, root = finished
     assert swept(root, path).returncode == 0
