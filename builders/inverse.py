@@ -82,13 +82,19 @@ def width(config: ConfigDict, num_levels: int) -> float:
     return 2.0 if config.data.centered else 1.0
 
 
+def prior_variance(config: ConfigDict, num_levels: int) -> float | None:
+    """`restore.prior_variance` in the network's units; None where it is not set."""
+    variance = config.restore.prior_variance
+    return None if variance is None else variance * width(config, num_levels) ** 2
+
+
 def posterior_sampler(
-    config: ConfigDict, process: SDE, sampler: Sampler, operator: LinearOperator, data_variance: float, width: float
+    config: ConfigDict, process: SDE, sampler: Sampler, operator: LinearOperator, prior_variance: float, width: float
 ) -> PosteriorSampler:
     """Samples of the posterior: `sampler`, conditioned on a measurement by the method `restore.method`.
 
-    `operator`: as those that will be sampled with. `data_variance`: of the data as the network sees them, used unless
-    `restore.prior_variance` is set. `width`: see there.
+    `operator`: as those that will be sampled with. `prior_variance`: of the data as the network sees them. `width`: see
+    there.
     Errors: ValueError for a method that cannot be used with the sampler or the operator.
     """
     restore = config.restore
@@ -96,7 +102,7 @@ def posterior_sampler(
     _check_sampler(config, sampler)
     method.check(operator)
     settings = MethodSettings(
-        prior_variance=data_variance if restore.prior_variance is None else restore.prior_variance * width**2,
+        prior_variance=prior_variance,
         covariance=restore.covariance,
         num_iterations=restore.num_iterations,
         limit=restore.limit,

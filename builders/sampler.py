@@ -32,6 +32,23 @@ def make_sampler(config: ConfigDict) -> Sampler:
     return choose("sampling.method", config.sampling.method, SAMPLERS)(config, make_sde(config))
 
 
+def describe(config: ConfigDict) -> str:
+    """The sampler of a config in a few words, such as "ancestral_sampling and langevin, 1000 steps"."""
+    sampling = config.sampling
+    if sampling.method == "ode":
+        return f"probability-flow ODE by {sampling.ode_solver}"
+    if sampling.method == "solver":
+        return f"{sampling.solver}, {sampling.num_steps or DEFAULT_SOLVER_STEPS} steps"
+    names = [sampling.predictor, *([sampling.corrector] if sampling.corrector != "none" else [])]
+    return f"{' and '.join(names)}, {_num_steps(config, make_sde(config))} steps"
+
+
+def _num_steps(config: ConfigDict, process: SDE) -> int:
+    """The steps of a predictor: by default the levels of a chain, or `model.num_scales`."""
+    default = process.num_scales if process.is_discrete else config.model.num_scales
+    return config.sampling.num_steps or default
+
+
 def _eps(config: ConfigDict) -> float:
     """The last time of a sampler: `sampling.eps`, or that of the SDE's family."""
     if config.sampling.eps is not None:
@@ -55,8 +72,7 @@ def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...
 
 def _predictor_corrector(config: ConfigDict, process: SDE) -> FixedStep:
     sampling = config.sampling
-    default = process.num_scales if process.is_discrete else config.model.num_scales
-    num_steps = sampling.num_steps or default
+    num_steps = _num_steps(config, process)
     variance = sampling.ancestral_variance or sde_family(config).ancestral_variance
     make_predictor, make_corrector = table.PREDICTORS[sampling.predictor], table.CORRECTORS[sampling.corrector]
     _check_predictor(config, process)

@@ -29,6 +29,7 @@ from evaluation.tasks.per_example import loss_task
 from evaluation.tasks.samples import samples_task
 from reports.sheets import sample_grid
 from runtime.devices import Devices
+from systems.density import Density
 from systems.requests.base import RequestTask
 from systems.requests.generate import UNCONDITIONAL
 from training.objectives.base import Batch, Objective, Variables, check_terms, weighted
@@ -116,7 +117,7 @@ class System(abc.ABC):
                 f"{', '.join(self.enabled) or 'none'}; set config.eval.enable_sampling = True, or have 'samples' in "
                 "config.eval.tasks."
             )
-        if settings.sample_format != "npz" and not (spec.num_levels and spec.shape[2:] in ((1,), (3,))):
+        if settings.sample_format != "npz" and not self.has_images:
             raise ValueError(
                 f"config.eval.sample_format = {settings.sample_format!r} writes images, but "
                 f"{self.config.data.dataset} has examples of {spec.dtype} {spec.shape}; use 'npz'."
@@ -131,6 +132,26 @@ class System(abc.ABC):
     def generate(self) -> Generate | None:
         """`(variables, keys [num], what is asked for) -> {"samples" [num, ...], "num_evals"}`; None: no samples."""
         return None
+
+    @property
+    def density(self) -> Density | None:
+        """Log-likelihoods, latent codes and restoration; None: the system has no density of this kind."""
+        return None
+
+    @property
+    def num_labels(self) -> int:
+        """The classes that samples can be asked for; 0 without."""
+        return self.config.model.num_labels
+
+    @property
+    def sampler_in_words(self) -> str:
+        """What `generate` samples by, with its number of steps; empty where there is nothing to say."""
+        return ""
+
+    @property
+    def has_images(self) -> bool:
+        """Whether samples can be written as image files: levels, gray or RGB."""
+        return bool(self.spec.num_levels) and self.spec.shape[2:] in ((1,), (3,))
 
     def encode(self, variables: Variables, values: Array) -> Array:
         """Values of the data [N, ...] in the model's own units, without noise; here they are the same."""

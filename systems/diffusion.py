@@ -15,7 +15,7 @@ from builders.guidance import Asked, Guide
 from builders.network import check_outputs
 from builders.objective import make_objective
 from builders.process import make_sde
-from builders.sampler import make_sampler
+from builders.sampler import describe, make_sampler
 from builders.score import make_predict_of
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
@@ -24,6 +24,7 @@ from evaluation.rounds import Task
 from evaluation.tasks.per_example import per_example_task
 from runtime.memory import MemoryBoundedSampler, free_bytes
 from systems.base import Context, Evaluation, Generate, System
+from systems.density import Density, density_of
 from systems.requests.base import RequestTask
 from systems.requests.table import REQUESTS
 from training.objectives.base import Batch, Variables
@@ -71,6 +72,21 @@ class Diffusion(System):
     def requests(self) -> Mapping[str, RequestTask]:
         """Samples, restoration, latent codes."""
         return REQUESTS
+
+    @property
+    def density(self) -> Density:
+        """That of the probability-flow ODE; posteriors by the sampler."""
+        return density_of(self)
+
+    @property
+    def num_labels(self) -> int:
+        """The classes of the model, or of the classifier that guides it."""
+        return self.guide.num_labels
+
+    @property
+    def sampler_in_words(self) -> str:
+        """The sampler of the config."""
+        return describe(self.config)
 
     @functools.cached_property
     def guide(self) -> Guide:

@@ -38,11 +38,23 @@ class Request:
 
 
 class SampleResult(NamedTuple):
-    """The outcome of a task: an image to look at, the arrays to keep, and figures for the record and the log."""
+    """The outcome of a task: an image to look at, the arrays to keep, and figures for the record and the log.
+
+    `samples`: each of them, [N, ...] in the data's units, for files of their own; None where there are none.
+    """
 
     picture: np.ndarray
     arrays: dict[str, np.ndarray]
     figures: dict[str, Any]
+    samples: np.ndarray | None = None
+
+
+LabelsOf = Callable[[np.ndarray], Array | None]  # the class labels of examples, by their rows
+
+
+def without_labels(rows: np.ndarray) -> None:
+    """No class labels."""
+    return
 
 
 SampleFn = Callable[[Variables, int], SampleResult]  # (averaged variables, number of the checkpoint)

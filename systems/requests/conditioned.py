@@ -35,8 +35,8 @@ def conditioned(system: "Diffusion", request: Conditioned) -> SampleFn:
     fields.
     """
     known = {c.name: (c.shape or (), c.num_values) for c in conditions(system.config)}
-    if system.guide.num_labels:
-        known["label"] = ((), system.guide.num_labels)
+    if system.num_labels:
+        known["label"] = ((), system.num_labels)
     if not known:
         raise ValueError(
             "--task=conditioned needs a model with conditions, which this one is not; train one with "

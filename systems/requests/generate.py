@@ -43,11 +43,11 @@ def unconditional(system: "System", request: Unconditional) -> SampleFn:
 def by_class(system: "Diffusion", request: ByClass) -> SampleFn:
     """`num_samples` samples of each class asked for. Errors: ValueError for a model without classes."""
     check_labels(system, request.labels)
-    if not system.guide.num_labels:
+    if not system.num_labels:
         raise ValueError(
             f"--task=class needs a class-conditional model, which this one is not: {_get_classes(system)}."
         )
-    classes = request.labels or tuple(range(system.guide.num_labels))
+    classes = request.labels or tuple(range(system.num_labels))
     labels = np.repeat(np.array(classes, np.int32), request.num_samples)
     return functools.partial(generated, system, {"label": labels}, len(labels), request.num_samples)
 
@@ -64,7 +64,8 @@ def generated(
     found = samples_for(system, asked, num, variables, number)
     arrays = {"arr_0": found["samples"]} | {"labels" if name == "label" else name: a for name, a in asked.items()}
     shown = found["samples"][:GRID] if columns is None else found["samples"]
-    return SampleResult(system.picture(shown, columns), arrays, {"num_samples": num, "num_evals": found["num_evals"]})
+    figures = {"num_samples": num, "num_evals": found["num_evals"]}
+    return SampleResult(system.picture(shown, columns), arrays, figures, found["samples"])
 
 
 def samples_for(
@@ -82,17 +83,17 @@ def samples_for(
     return in_batches(generate, num, batch_size(system, num))
 
 
-def check_labels(system: "Diffusion", labels: Sequence[int]) -> None:
-    """Errors: ValueError for class labels that the model does not have."""
-    num = system.guide.num_labels
+def check_labels(system: "System", labels: Sequence[int], name: str = "--labels") -> None:
+    """Errors: ValueError for class labels that the model does not have; `name` is that of what gave them."""
+    num = system.num_labels
     for label in labels:
         if not 0 <= label < num:
             known = f"there are the classes 0 to {num - 1}"
             what = known if num else f"this model is not class-conditional: {_get_classes(system)}"
-            raise ValueError(f"--labels has the class {label}, but {what}.")
+            raise ValueError(f"{name} has the class {label}, but {what}.")
 
 
-def _get_classes(system: "Diffusion") -> str:
+def _get_classes(system: "System") -> str:
     """How to come by a model that knows the classes of these data, as an advice."""
     dataset, num = system.config.data.dataset, system.spec.num_classes
     if num < 2:

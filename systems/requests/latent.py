@@ -16,6 +16,7 @@ from sampling import latent
 from sampling.ode import ProbabilityFlow
 from systems.requests.base import (
     Input,
+    LabelsOf,
     SampleFn,
     SampleResult,
     batch_size,
@@ -24,6 +25,7 @@ from systems.requests.base import (
     input_of,
     to_levels,
     to_network,
+    without_labels,
 )
 from systems.requests.generate import check_labels
 from training.objectives.base import Variables
@@ -57,10 +59,11 @@ def encoding(system: "Diffusion", request: Input) -> SampleFn:
 def _encoded(
     system: "Diffusion", request: Input, names: list[str], x: np.ndarray, variables: Variables, number: int
 ) -> SampleResult:
-    encoded = _solve(system, request, latent.encode, variables, x)
-    decoded = _solve(system, request, latent.decode, variables, encoded["x"])
+    encoded = solve(system, _flow(system, request), latent.encode, variables, x, request.labels_of)
+    decoded = solve(system, _flow(system, request), latent.decode, variables, encoded["x"], request.labels_of)
     error = np.asarray(latent.round_trip_error(jnp.asarray(x), jnp.asarray(decoded["x"])))
-    cells = np.stack([to_levels(system, x), to_levels(system, decoded["x"])], axis=1).reshape(-1, *system.spec.shape)
+    shown = to_levels(system, decoded["x"])
+    cells = np.stack([to_levels(system, x), shown], axis=1).reshape(-1, *system.spec.shape)
     figures = {
         "names": names,
         "round_trip_error": error,
@@ -68,7 +71,7 @@ def _encoded(
         "num_evals": encoded["num_evals"],
         "num_evals_back": decoded["num_evals"],
     }
-    return SampleResult(system.picture(cells, 2), {"latents": encoded["x"], "decoded": decoded["x"]}, figures)
+    return SampleResult(system.picture(cells, 2), {"latents": encoded["x"], "decoded": decoded["x"]}, figures, shown)
 
 
 def decoding(system: "Diffusion", request: Decoding) -> SampleFn:
@@ -88,12 +91,13 @@ def _decoded(
     system: "Diffusion", request: Decoding, codes: np.ndarray, variables: Variables, number: int
 ) -> SampleResult:
     tempered = np.asarray(latent.temper(jnp.asarray(codes), request.temperature))
-    decoded = _solve(system, request, latent.decode, variables, tempered)
+    decoded = solve(system, _flow(system, request), latent.decode, variables, tempered, request.labels_of)
     levels = to_levels(system, decoded["x"])
     return SampleResult(
         system.picture(levels),
         {"arr_0": levels},
         {"num_samples": len(levels), "num_evals": decoded["num_evals"]},
+        levels,
     )
 
 
@@ -114,34 +118,40 @@ def _interpolated(
 ) -> SampleResult:
     """`num_samples` images from each image to the next, both included."""
     frames = max(request.num_samples, 2)
-    encoded = _solve(system, request, latent.encode, variables, x)
+    encoded = solve(system, _flow(system, request), latent.encode, variables, x, request.labels_of)
     codes = latent.interpolate(jnp.asarray(encoded["x"][:-1]), jnp.asarray(encoded["x"][1:]), frames)
     codes = latent.temper(jnp.moveaxis(codes, 0, 1).reshape(-1, *system.spec.shape), request.temperature)
-    decoded = _solve(system, request, latent.decode, variables, np.asarray(codes))
+    decoded = solve(system, _flow(system, request), latent.decode, variables, np.asarray(codes), request.labels_of)
     levels = to_levels(system, decoded["x"])
     figures = {"names": names, "num_evals": encoded["num_evals"], "num_evals_back": decoded["num_evals"]}
-    return SampleResult(system.picture(levels, frames), {"arr_0": levels, "latents": np.asarray(codes)}, figures)
+    arrays = {"arr_0": levels, "latents": np.asarray(codes)}
+    return SampleResult(system.picture(levels, frames), arrays, figures, levels)
 
 
-def _solve(
-    system: "Diffusion", request: Input, solve: Callable[..., Any], variables: Variables, x: np.ndarray
+def solve(
+    system: "Diffusion",
+    flow: ProbabilityFlow,
+    direction: Callable[..., Any],
+    variables: Variables,
+    x: np.ndarray,
+    labels_of: LabelsOf = without_labels,
 ) -> dict[str, Any]:
-    """`latent.encode` or `latent.decode` of x [N, ...], in batches."""
-    flow = _flow(system, request)
+    """`latent.encode` or `latent.decode` of x [N, ...], in batches: "x" and "num_evals"."""
     solver = {"eps": flow.eps, "rtol": flow.rtol, "atol": flow.atol}
 
     @jax.jit
     def compiled(params: Any, guide: Any, x: Array, labels: Array | None) -> dict[str, Array]:
-        return solve(system.guide.predict_of(params, guide, labels), system.sde, x, **solver)._asdict()
+        return direction(system.guide.predict_of(params, guide, labels), system.sde, x, **solver)._asdict()
 
     return in_batches(
         lambda rows: compiled(
             variables["params"],
             system.guide.params,
-            *system.devices.shard_rows((jnp.asarray(x[rows]), request.labels_of(rows))),
+            *system.devices.shard_rows((jnp.asarray(x[rows]), labels_of(rows))),
         ),
         len(x),
         batch_size(system, len(x)),
+        "solving the ODE",
     )
 
 

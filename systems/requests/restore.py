@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +20,7 @@ from reports.sheets import sample_grid, with_headings
 from sampling.inverse.operators.base import LinearOperator, is_complex, observe
 from systems.requests.base import (
     Input,
+    LabelsOf,
     SampleFn,
     SampleResult,
     batch_size,
@@ -30,6 +30,7 @@ from systems.requests.base import (
     to_levels,
     to_network,
     to_unit,
+    without_labels,
 )
 from systems.requests.generate import check_labels
 from training.objectives.base import Variables
@@ -118,14 +119,32 @@ def _restored(
 ) -> SampleResult:
     """Several samples of each example, conditioned on its measurement."""
     config, task, S, N = system.config, request.task, request.num_samples, len(problem.names)
-    key = fold_in(fold_in(system.key, RunKey.RESTORE), number)
     operator = inverse.operator(config, task, system.spec.shape, problem.known[None])
     if problem.truth is None:
         y = jnp.asarray(problem.given)
     else:
+        key = fold_in(fold_in(system.key, RunKey.RESTORE), number)
         keys = keys_at(fold_in(key, RestorationKey.MEASUREMENT), np.arange(N))
         noise_std = config.restore.noise_std * inverse.width(config, system.spec.num_levels)
         y = observe(operator, keys, jnp.asarray(problem.truth), noise_std)
+
+    found = posterior_samples(system, sampler, operator, y, S, variables, number, request.labels_of)
+    return _assessed(system, request, problem, operator, np.asarray(y), found["samples"], found["num_evals"])
+
+
+def posterior_samples(
+    system: "Diffusion",
+    sampler: inverse.PosteriorSampler,
+    operator: LinearOperator,
+    y: Any,
+    num: int,
+    variables: Variables,
+    number: int,
+    labels_of: LabelsOf = without_labels,
+) -> dict[str, Any]:
+    """ "samples" [N, num, ...], as the network sees them, given each measurement y [N, ...], and "num_evals"."""
+    key = fold_in(fold_in(fold_in(system.key, RunKey.RESTORE), number), RestorationKey.POSTERIOR)
+    y, total = jnp.asarray(y), len(y) * num
 
     @jax.jit
     def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, operator: Any, y: Array) -> dict:
@@ -133,13 +152,12 @@ def _restored(
         return {"samples": found.x, "num_evals": found.num_evals}
 
     def generate(rows: np.ndarray) -> dict[str, Array]:
-        keys = jax.vmap(jax.random.fold_in)(keys_at(fold_in(key, RestorationKey.POSTERIOR), rows // S), rows % S)
-        keys, labels, given = system.devices.shard_rows((keys, request.labels_of(rows // S), y[rows // S]))
+        keys = jax.vmap(jax.random.fold_in)(keys_at(key, rows // num), rows % num)
+        keys, labels, given = system.devices.shard_rows((keys, labels_of(rows // num), y[rows // num]))
         return compiled(variables["params"], system.guide.params, keys, labels, operator, given)
 
-    found = in_batches(generate, N * S, batch_size(system, N * S))
-    samples = found["samples"].reshape(N, S, *system.spec.shape)
-    return _assessed(system, request, problem, operator, np.asarray(y), samples, found["num_evals"])
+    found = in_batches(generate, total, batch_size(system, total))
+    return found | {"samples": found["samples"].reshape(len(y), num, *system.spec.shape)}
 
 
 def _assessed(
@@ -176,7 +194,8 @@ def _assessed(
         if span is not None:
             figures["value_range"] = span
     figures["names"] = problem.names
-    return SampleResult(_table(system, truth, measured, values, mean, deviation), arrays, figures)
+    picture = _table(system, truth, measured, values, mean, deviation)
+    return SampleResult(picture, arrays, figures, to_levels(system, samples.reshape(N * S, *samples.shape[2:])))
 
 
 def _quality(samples: np.ndarray, truth: np.ndarray, span: float | None) -> dict[str, Any]:
@@ -229,9 +248,9 @@ def _table(
 
 
 def _variance(system: "Diffusion") -> float:
-    """Variance of the data in the network's range, over a fixed part of the training split, where it is used."""
-    if system.config.restore.prior_variance is not None:
-        return math.nan  # the setting is used instead
+    """Variance of the data in the network's range: the setting, or that of a fixed part of the training split."""
+    if (variance := inverse.prior_variance(system.config, system.spec.num_levels)) is not None:
+        return variance
     try:
         source = system.context.splits.train
     except FileNotFoundError as error:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import run_lib
-from programs import evaluate, sample
+from configs import presets
+from programs import sample
 from programs.run import Run
 from sampling.inverse.operators.mask import mask
+from tests.support import perceptron
 from tests.support.runs import asked, tiny, untrained
 
 
@@ -45,11 +47,11 @@ def test_a_sampler_that_does_not_exist_is_one_sentence(model):
 
 
 def test_likelihoods_are_those_of_the_program(model, workdir):
-    run = evaluate.prepare(model.config, workdir)
-    (report,) = run_lib.evaluate(run)
+    (report,) = run_lib.evaluate(model.config, workdir)
     (folder,) = {path.parent for path in report.parent.rglob("*.npz") if "bits" in str(path)}
     written = np.concatenate([np.load(path)["logp_nats"] for path in sorted(folder.glob("*.npz"))])
-    x = run.test.fetch(np.arange(len(run.test)))["x"]
+    test = Run.of_checkpoint(model.config, workdir, 1).test
+    x = test.fetch(np.arange(len(test)))["x"]
     found = model.log_likelihood(x)
     assert found.shape == (len(x),)
     np.testing.assert_allclose(found, written[: len(x)], rtol=1e-5)
@@ -79,3 +81,42 @@ def test_restored_examples_agree_with_what_was_measured(model, workdir):
 def test_another_shape_is_one_sentence(model):
     with pytest.raises(ValueError, match=r"x has the shape \(2, 5\), but the model takes \[N, 8, 8, 3\]"):
         model.encode(np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda m: m.sample(0), "num = 0 was given, but it must be at least 1"),
+        (lambda m: m.sample(1, steps=0), "steps = 0 was given, but it must be at least 1"),
+        (lambda m: m.sample(1, [3]), "labels has the class 3, but this model is not class-conditional"),
+        (lambda m: m.sample(1, []), "labels has no class"),
+        (lambda m: m.log_likelihood(np.zeros((1, 8, 8, 3), np.uint8), [1]), "labels has the class 1, but this model"),
+        (lambda m: m.log_likelihood(np.full((1, 8, 8, 3), 0.5)), "x has float64 .* takes levels from 0 to 255"),
+        (lambda m: m.encode(np.full((1, 8, 8, 3), -1)), "x has int64 from -1 to -1, but the model takes levels"),
+        (lambda m: m.encode(np.full((1, 8, 8, 3), 256)), "x has int64 from 256 to 256, but the model takes levels"),
+        (lambda m: m.decode(np.zeros((1, 8, 8, 1))), r"x has the shape \(1, 8, 8, 1\), but the model takes \[N, 8"),
+        (lambda m: m.encode(np.zeros((0, 8, 8, 3), np.uint8)), r"x has the shape \(0, 8, 8, 3\)"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(model, ask, message):
+    with pytest.raises(ValueError, match=message) as error:
+        ask(model)
+    assert "\n" not in str(error.value)
+
+
+def test_measurements_of_another_shape_are_one_sentence(model):
+    operator = mask((8, 8, 3), np.ones((1, 8, 8, 1), bool))
+    with pytest.raises(ValueError, match=r"y has the shape \(2, 4\), but the operator measures \[N, 8, 8, 3\]"):
+        model.restore(operator, np.zeros((2, 4)), prior_variance=0.3)
+
+
+def test_a_system_without_a_density_says_so(tmp_path):
+    config = tiny(num_labels=10)
+    presets.classifier(config)
+    config.model.name = perceptron.CLASSIFIER
+    untrained(config, tmp_path)
+    classifier = run_lib.load(tmp_path)
+    with pytest.raises(ValueError, match="config.system = 'classifier' has no density of this kind"):
+        classifier.encode(np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match="config.system = 'classifier' generates no samples"):
+        classifier.sample(1)
