@@ -37,7 +37,9 @@ def room_of(path):
 
 def is_source(path):
     parts = path.relative_to(ROOT).parts
-    return not any(part.startswith(".") or part in ("tests", "benchmarks", "docs", "site", "runs") for part in parts)
+    return not any(
+        part.startswith(".") or part in ("tests", "benchmarks", "docs", "notebooks", "site", "runs") for part in parts
+    )
 
 
 FILES = [path for path in sorted(ROOT.rglob("*.py")) if is_source(path)]
