@@ -5,7 +5,8 @@ python main.py --workdir=DIR --mode=eval --config.eval.begin_ckpt=26
 python main.py --workdir=DIR --mode=sample --task=inpaint --input=A.png
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --mode=inspect --config.data.dataset=folder:PATH
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=import --checkpoint=FILE.pth
-python main.py --workdir=DIR --mode=export --checkpoint=FILE.npz
+python main.py --workdir=DIR --mode=export --checkpoint=NAME.model
+python main.py --mode=sample --model=NAME.model --output=DIR
 
 --help lists the modes.
 eval, sample and export use the config of the checkpoint: --config is optional there, and --config.KEY=VALUE changes it.
@@ -55,7 +56,7 @@ from core.progress import LogHandler, hide
 from core.text import OneLine, printable
 from programs import command_line, compare, convert, evaluate, inspect, metrics, sample, settings, train
 from programs.command_line import Program
-from programs.flags import stored_config, value_of, with_request
+from programs.flags import STORED, stored_config, value_of, with_request
 from runtime import malloc
 from runtime.compile_cache import use_compile_cache
 from runtime.devices import announce
@@ -71,7 +72,10 @@ PROGRAMS = {
     "stats": Program(metrics.stats_command, "write statistics of features of the data"),
     "metrics": Program(compare.command, "compare samples from files with data"),
     "import": Program(convert.import_command, "make a checkpoint of published or exported parameters"),
-    "export": Program(convert.export_command, "write the parameters of a checkpoint to a file"),
+    "export": Program(
+        convert.export_command,
+        "write the parameters of a checkpoint to a file, or a model to a folder that needs nothing else",
+    ),
 }
 NEED_NO_WORKDIR = ("inspect", "config")
 NEED_NO_DEVICE = ("inspect", "config")
@@ -80,6 +84,7 @@ FLAGS = flags.FLAGS
 parsers.register()
 config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "The folder for checkpoints, samples and metrics; optional for inspect.")
+flags.DEFINE_string("model", None, "eval, sample, export: a model that stands alone, as --mode=export writes it.")
 flags.DEFINE_enum("mode", None, list(PROGRAMS), "What to do.")
 flags.DEFINE_bool("dry_run", False, "Only check the command: build what it needs, but compute and write nothing.")
 flags.DEFINE_bool("version", False, "Print the version.")
@@ -93,7 +98,7 @@ flags.DEFINE_string(
     "checkpoint",
     None,
     "import: the published Flax or PyTorch checkpoint to read, or exported parameters; "
-    "export: the .npz or .safetensors file to write.",
+    "export: the .npz or .safetensors file to write, or the .model folder, which needs nothing else.",
 )
 flags.DEFINE_integer("number", None, "export, sample: which checkpoint of the workdir; the newest by default.")
 flags.DEFINE_string("task", "unconditional", "sample: a task of the run's system, such as class, inpaint or encode.")
@@ -109,6 +114,9 @@ flags.DEFINE_integer("num_samples", None, "sample: images (64 by default), or pe
 flags.DEFINE_bool("measured", False, "sample: the input is measurements, not images to be measured.")
 flags.DEFINE_float("temperature", None, "sample: scales latent codes, for decode and interpolate (1 by default).")
 flags.DEFINE_string("output", None, "sample, metrics: the folder to write to; WORKDIR/sample/TASK by default.")
+flags.DEFINE_enum("format", "npz", list(sample.FORMATS), "sample: png also writes each sample as a PNG.")
+flags.DEFINE_integer("seed", None, "sample: instead of config.seed.", lower_bound=0, upper_bound=2**32 - 1)
+flags.DEFINE_bool("overwrite", False, "sample: replace what an earlier command has written to the same folder.")
 flags.DEFINE_float(
     "sigma_rel", None, "export: the power-function average of this relative width, of a run with model.ema_sigma_rels."
 )
@@ -185,7 +193,8 @@ def checked(argv: Sequence[str]) -> Callable[[], object]:
     """What runs the program of the flags, all of which are checked. Errors: ValueError, OSError, RunError."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}; every setting is a flag, such as --config.seed=1.")
-    if FLAGS.workdir is None and FLAGS.mode not in NEED_NO_WORKDIR:
+    alone = FLAGS.model is not None and FLAGS.mode in STORED
+    if FLAGS.workdir is None and FLAGS.mode not in NEED_NO_WORKDIR and not alone:
         raise ValueError(f"--mode={FLAGS.mode} needs --workdir=DIR, the folder of the run.")
     if FLAGS.mode not in (*NEED_NO_DEVICE, "train"):  # training first finds its other processes
         announce(FLAGS.mode)

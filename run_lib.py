@@ -26,15 +26,17 @@ __all__ = [
 ]
 
 
-def train(config: ConfigDict, workdir: str | pathlib.Path, *, allow_config_change: bool = False) -> Run:
+def train(
+    config: ConfigDict, workdir: str | pathlib.Path, *, allow_config_change: bool = False, tracker: str | None = None
+) -> Run:
     """Trains to `training.n_iters` steps, from the newest intact checkpoint in the workdir if there is one; the run.
 
-    `train_run` trains a `Run` that you have made, such as one on other devices. Errors: ValueError, FileNotFoundError
-    for the config and the data; RunError; the workdir stays intact.
+    The arguments are those of `train_run`, which trains a `Run` that you have made, such as one on other devices.
+    Errors: ValueError, FileNotFoundError for the config and the data; RunError; the workdir stays intact.
     """
     run = Run(config, workdir)
     prepare_training(run)
-    train_run(run, allow_config_change=allow_config_change)
+    train_run(run, allow_config_change=allow_config_change, tracker=tracker)
     return run
 
 

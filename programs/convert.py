@@ -19,16 +19,22 @@ from ml_collections import ConfigDict
 from builders import data
 from builders.network import example_inputs, make_network
 from builders.optimizer import make_averages, make_mask, make_optimizer
+from builders.sampler import describe
 from builders.splits import Splits, spec_without_data
 from configs import default
+from core.files import check_file, writing
 from data.spec import DataSpec
 from interop import export
 from interop.base import Imported, nest
 from interop.load import load
 from interop.names.order import outline
 from programs import restore_run
-from programs.flags import path_of
+from programs.flags import path_of, source_of
+from reports.model_card import PICTURE, model_card
+from reports.records import REPORT, read_checkpoint
+from training import model_folder
 from training.checkpoint import CheckpointError, Checkpoints
+from training.frozen import FROZEN
 from training.state import TrainState, with_averages
 
 
@@ -67,25 +73,75 @@ def export_checkpoint(
     path: pathlib.Path,
     number: int | None = None,
     sigma_rel: float | None = None,
+    eval_folder: str = "eval",
 ) -> int:
     """Writes the averaged parameters of a checkpoint, by default the latest, to a `.npz` or `.safetensors`.
 
-    Returns the number of the checkpoint.
+    A path that ends in `.model` is a folder with all that the model needs, see `training.model_folder`, and a card with
+    the figures that its report below `eval_folder` has. Returns the number of the checkpoint.
     sigma_rel: the relative width of the power-function average to write, instead of that of `model.ema_rate`.
-    Errors: ValueError for the config or another suffix, FileExistsError, CheckpointError.
+    Errors: ValueError for the config, another suffix, or a place that cannot be written to; FileExistsError;
+    CheckpointError.
     """
+    config, stored = prepare_export(config, workdir, path, number)
+    restored = restore_run.restore(workdir, stored.number)
+    if sigma_rel is not None:
+        average = restore_run.average_of_width(config, workdir, sigma_rel, stored.number)
+        restored = restored._replace(variables={**restored.variables, "params": average})
+    with writing(path):
+        if path.suffix == model_folder.SUFFIX:
+            _write_folder(path, workdir, config, stored, restored, workdir / eval_folder / f"ckpt_{stored.number}")
+        else:
+            export.write(path, jax.device_get(restored.variables["params"]))
+    logging.info("the averaged parameters of checkpoint %d (step %d) -> %s", stored.number, restored.step, path)
+    return stored.number
+
+
+def prepare_export(
+    config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path, number: int | None = None
+) -> tuple[ConfigDict, restore_run.About]:
+    """Checks what is to be exported, and where to; the config to export, and the checkpoint.
+
+    Errors: ValueError, FileExistsError, CheckpointError, see `export_checkpoint`.
+    """
+    if path.suffix != model_folder.SUFFIX:
+        export.choose(path)
+    check_file(path, f"--checkpoint={path}", new=True)
     default.name_imports(config)
     default.validate(config)
-    export.choose(path)
-    stored, spec = restore_run.config_of(workdir, number), restore_run.spec_of(workdir, number)
-    config = restore_run.config_to_use(config, stored, spec, workdir)
-    number, step, variables = restore_run.restore(workdir, number)
-    average = (
-        variables["params"] if sigma_rel is None else restore_run.average_of_width(config, workdir, sigma_rel, number)
-    )
-    export.write(path, jax.device_get(average))
-    logging.info("the averaged parameters of checkpoint %d (step %d) -> %s", number, step, path)
-    return number
+    stored = restore_run.about(workdir, number)
+    return restore_run.config_to_use(config, stored.config, stored.spec, workdir), stored
+
+
+def _write_folder(
+    path: pathlib.Path,
+    workdir: pathlib.Path,
+    config: ConfigDict,
+    stored: restore_run.About,
+    restored: restore_run.Restored,
+    report: pathlib.Path,
+) -> None:
+    """A model that stands alone, with its card; `report`: the folder of the checkpoint's evaluation, if it exists."""
+    spec = stored.spec or spec_without_data(config) or DataSpec.of(Splits(config).train)
+    about = {
+        "checkpoint": restored.number,
+        "step": restored.step,
+        "data": spec.to_json(),
+        FROZEN: restore_run.frozen_notes(workdir, stored.number),
+    }
+    measured = read_checkpoint(report / REPORT) if (report / REPORT).is_file() else None
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(restored.variables["params"]))
+    sampler = describe(config) if config.system == "diffusion" else ""
+    card = model_card(path.name, about, num_params, default.to_json(config), sampler, measured)
+    extra = {model_folder.CARD: card.encode()}
+    if measured is not None and measured.grid:
+        extra[PICTURE] = measured.grid
+    if config.sampling.guide_workdir:
+        logging.warning(
+            "the model is sampled with the guide in %s, which is not in %s; export it, too, and give its folder as "
+            "--config.sampling.guide_workdir", config.sampling.guide_workdir, path,
+        )  # fmt: skip
+    model_folder.write(path, jax.device_get(restored.variables), default.to_json(config), about, workdir, extra)
 
 
 def outline_of(config: ConfigDict) -> tuple[dict, list[str]]:
@@ -157,6 +213,9 @@ def import_command(given: Any) -> Callable[[], None]:
 
 def export_command(given: Any) -> Callable[[], None]:
     """--mode=export. Errors: ValueError, OSError, RunError for the config, the file and the checkpoint."""
-    workdir, path = pathlib.Path(given.workdir), path_of(given, "checkpoint")
-    export_checkpoint(given.config, workdir, path, given.number, given.sigma_rel)
-    return lambda: None
+    source, path = source_of(given), path_of(given, "checkpoint")
+    if given.dry_run:
+        prepare_export(given.config, source, path, given.number)
+        return lambda: None
+    export_checkpoint(given.config, source, path, given.number, given.sigma_rel, given.eval_folder)
+    return lambda: print(f"-> {path}")

@@ -15,17 +15,18 @@ from ml_collections import ConfigDict
 
 from configs import default
 from core.errors import RunError
-from core.files import append_json_line, damaged_file, locked, read_json, remove_stale, write_json
+from core.files import append_json_line, check_folder, damaged_file, locked, read_json, remove_stale, write_json
 from evaluation import sample_files
 from evaluation.rounds import Rounds, Worker, run_task, worker_of
 from programs import metrics, restore_run
+from programs.flags import source_of
 from programs.run import Run
 from programs.train import FINISHED
 from reports import console, overview
 from reports.provenance import provenance
 from reports.records import TIMES, Column, flatten, read, write_report
 from reports.sheets import to_uint8, write_gif, write_png
-from training.checkpoint import CheckpointError, CheckpointMissingError, Checkpoints
+from training.checkpoint import CheckpointError, CheckpointMissingError
 from training.log import write_evaluation
 
 GRID = 100  # samples in the grid of a checkpoint
@@ -37,8 +38,12 @@ def prepare(config: ConfigDict, workdir: pathlib.Path) -> Run:
     """The run to evaluate, with the data of what is enabled opened and the features of metrics tried.
 
     The config is that of the first checkpoint to evaluate, if it exists already; otherwise it is `config`, which is
-    checked against each checkpoint when it appears. Errors: ValueError, FileNotFoundError, ConfigMismatchError.
+    checked against each checkpoint when it appears. Of a model that stands alone, its only checkpoint is evaluated.
+    Errors: ValueError, FileNotFoundError, ConfigMismatchError.
     """
+    if restore_run.is_alone(workdir):
+        config = config.copy_and_resolve_references()
+        config.eval.begin_ckpt = config.eval.end_ckpt = restore_run.about(workdir).number
     numbers = (config.eval.begin_ckpt, None)
     existing = [number for number in numbers if restore_run.has_checkpoint(workdir, number)]
     run = Run.of_checkpoint(config, workdir, existing[0]) if existing else Run(config, workdir)
@@ -59,13 +64,13 @@ def evaluate(run: Run, eval_folder: str = "eval", worker: Worker = Worker()) -> 
     not appear, CheckpointError for one that cannot be read, RunError where files cannot be written; finished rounds
     are kept.
     """
-    kept = Checkpoints(run.workdir / "checkpoints")
+    kept = restore_run.store_of(run.workdir)
     reports: list[pathlib.Path] = []
     logged: set[str] = set()
     for number in range(run.config.eval.begin_ckpt, run.config.eval.end_ckpt + 1):
         _wait_for(run, kept, number)
         restore_run.refuse_mismatch(run.config, default.from_json(kept.config(number)), run.workdir)
-        restored = restore_run.restore(run.workdir, number, run.devices.replicated)
+        restored = run.restore(number)
         folder = run.workdir / eval_folder
         with _writing(folder):
             reports.append(evaluate_checkpoint(run, restored, folder / f"ckpt_{number}", worker))
@@ -96,7 +101,7 @@ def _writing(folder: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
-def _wait_for(run: Run, kept: Checkpoints, number: int) -> None:
+def _wait_for(run: Run, kept: restore_run.Store, number: int) -> None:
     """Waits until checkpoint `number` is complete. Errors: CheckpointMissingError on a timeout or if training ended."""
     deadline = time.monotonic() + run.config.eval.wait_seconds
     logged = False
@@ -232,6 +237,9 @@ def ended() -> str:
 
 def command(given: Any) -> Callable[[], object]:
     """--mode=eval. Errors: ValueError, FileNotFoundError, RunError for the config, the data and the features."""
-    worker = worker_of(given.eval_worker, given.eval_workers)
-    run = prepare(given.config, pathlib.Path(given.workdir))
-    return lambda: evaluate(run, given.eval_folder, worker)
+    worker, folder = worker_of(given.eval_worker, given.eval_workers), given.eval_folder
+    if given.model and given.workdir:  # the reports of a model that stands alone go to the workdir
+        folder = str(pathlib.Path(given.workdir).absolute() / folder)
+    check_folder(source_of(given) / folder, f"--eval_folder={folder}")
+    run = prepare(given.config, source_of(given))
+    return lambda: evaluate(run, folder, worker)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from configs import default
 from core.imports import named_by_user
 from programs import restore_run
-from training.checkpoint import CheckpointError, peek_config
+from training.checkpoint import CheckpointError
 
 STORED = ("eval", "sample", "export", "config")  # programs that use the config of a checkpoint
 
@@ -25,17 +25,17 @@ def stored_config(argv: Sequence[str]) -> ConfigDict | None:
     mode, workdir, config, number, first = (
         value_of(argv, name) for name in ("mode", "workdir", "config", "number", "config.eval.begin_ckpt")
     )
+    workdir = value_of(argv, "model") or workdir
     if config is not None or mode not in STORED or workdir is None:
         return None
     number = first if mode == "eval" else number
     asked = int(number) if number is not None and number.isdecimal() else None
-    folder = pathlib.Path(workdir) / restore_run.FOLDER
     try:
-        return default.from_json(peek_config(folder, asked))
+        return restore_run.peek_config(pathlib.Path(workdir), asked)
     except CheckpointError:
         if mode != "eval":
             raise
-        return default.from_json(peek_config(folder))  # it is waited for; any other says what the model is
+        return restore_run.peek_config(pathlib.Path(workdir))  # it is waited for; any other says what the model is
 
 
 def with_request(argv: Sequence[str]) -> list[str]:
@@ -49,6 +49,11 @@ def with_request(argv: Sequence[str]) -> list[str]:
         return f"--request={name}={value if equals else 'true'}" if arg.startswith("--request.") else arg
 
     return [rewritten(arg) for arg in argv]
+
+
+def source_of(given: Any) -> pathlib.Path:
+    """Where the model is: what --model gives, which may be a folder that stands alone, or else the workdir."""
+    return pathlib.Path(given.model or given.workdir)
 
 
 def path_of(given: Any, name: str) -> pathlib.Path:

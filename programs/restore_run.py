@@ -1,4 +1,7 @@
-"""Checkpoints of a run, for programs that need its parameters but do not train it."""
+"""Checkpoints of a run, for programs that need its parameters but do not train it.
+
+Wherever a workdir is given, it may be a model that stands alone, see `training.model_folder`.
+"""
 
 import contextlib
 import logging
@@ -15,14 +18,16 @@ from builders.earlier import EarlierRun
 from configs import default
 from core.errors import ExitCode, RunError
 from data.spec import DataSpec
-from training import frozen
+from training import checkpoint, frozen
 from training.checkpoint import CheckpointError, Checkpoints, not_found
 from training.frozen import FROZEN
+from training.model_folder import SUFFIX, ModelFolder, is_model_folder
 from training.objectives.base import Variables
 from training.posthoc_ema import Profile, coefficients, combine
 
 FOLDER = "checkpoints"  # below the workdir: those that are kept
 FOLDERS = (FOLDER, "checkpoints-meta")
+Store = Checkpoints | ModelFolder
 
 
 class ConfigMismatchError(RunError):
@@ -39,18 +44,47 @@ class Restored(NamedTuple):
     variables: Variables  # "params", averaged, the collections, and "frozen", the networks of earlier stages
 
 
+class About(NamedTuple):
+    """What a checkpoint says of itself: its number, the config that it was trained with, and its data.
+
+    spec: None for a checkpoint that was written before they had one.
+    """
+
+    number: int
+    config: ConfigDict
+    spec: DataSpec | None
+
+
 def restore(workdir: pathlib.Path, number: int | None = None, sharding: Sharding | None = None) -> Restored:
-    """Checkpoint `number` of a run, by default the newest.
+    """Checkpoint `number` of a run, by default the newest, or a model that stands alone.
 
     Errors: CheckpointError where there is none; FrozenPartError where it had other weights of an earlier stage.
     """
-    store, number = _open(workdir, number)
-    found = store.read(number, ("step", "ema_params", "collections"), sharding)
-    frozen_parts = frozen_variables(workdir, store.notes(number))
-    store.close()
+    with _opened(workdir, number) as (store, found_number):
+        found = store.read(found_number, ("step", "ema_params", "collections"), sharding)
+        frozen_parts = frozen_variables(workdir, store.notes(found_number))
     if frozen_parts:
         frozen_parts = jax.device_put(frozen_parts, sharding)
-    return Restored(number, int(found["step"]), {"params": found["ema_params"], **found["collections"], **frozen_parts})
+    variables = {"params": found["ema_params"], **found["collections"], **frozen_parts}
+    return Restored(found_number, int(found["step"]), variables)
+
+
+def check_shapes(restored: Restored, expected: Variables, workdir: pathlib.Path) -> None:
+    """Errors: CheckpointError where variables do not have the shapes and dtypes of `expected`, those of the system."""
+    found, wanted = (
+        {jax.tree_util.keystr(path): f"{leaf.dtype} {leaf.shape}" for path, leaf in leaves}
+        for leaves in (
+            jax.tree_util.tree_leaves_with_path({k: v for k, v in restored.variables.items() if k != FROZEN}),
+            jax.tree_util.tree_leaves_with_path(expected),
+        )
+    )
+    if wrong := sorted(path for path in found.keys() | wanted.keys() if found.get(path) != wanted.get(path)):
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"Checkpoint {restored.number} in {workdir} does not fit its config: {wrong[0]} is "
+            f"{found.get(wrong[0], 'missing')}, but {wanted.get(wrong[0], 'nothing')} is expected{more}; restore both "
+            "from a copy."
+        )
 
 
 def frozen_variables(workdir: pathlib.Path, notes: Mapping[str, Any]) -> Variables:
@@ -62,6 +96,12 @@ def frozen_variables(workdir: pathlib.Path, notes: Mapping[str, Any]) -> Variabl
     return {FROZEN: parts} if parts else {}
 
 
+def frozen_notes(workdir: pathlib.Path, number: int) -> dict[str, Any]:
+    """What a checkpoint notes of the networks of earlier stages, by name; empty without any."""
+    with _opened(workdir, number) as (store, found):
+        return store.notes(found).get(FROZEN, {})
+
+
 def network_of(key: str, workdir: str, number: int | None = None, sharding: Sharding | None = None) -> EarlierRun:
     """A checkpoint of another run; see `builders.earlier.LoadNetwork`."""
     path = pathlib.Path(workdir)
@@ -71,9 +111,8 @@ def network_of(key: str, workdir: str, number: int | None = None, sharding: Shar
             return restore(path, chosen, sharding).variables
 
     with _named(key, workdir):
-        store, chosen = _open(path, number)
-        store.close()
-        return EarlierRun(config_of(path, chosen), spec_of(path, chosen), chosen, read)
+        chosen, config, spec = about(path, number)
+        return EarlierRun(config, spec, chosen, read)
 
 
 @contextlib.contextmanager
@@ -95,44 +134,71 @@ def average_of_width(config: ConfigDict, workdir: pathlib.Path, sigma_rel: float
         raise ValueError(
             "config.model.ema_sigma_rels = (), but a width is chosen from stored averages; train with two."
         )
-    store, number = _open(workdir, number)
-    numbers = [n for n in store.numbers() if n <= number]
-    steps = [int(store.read(n, ("step",))["step"]) for n in numbers]
-    weights = coefficients([Profile(s, w) for s in steps for w in widths], Profile(max(steps), sigma_rel))
-    averages = (store.read(n, ("averages",))["averages"][f"power_{k}"] for n in numbers for k in range(len(widths)))
-    average = combine(weights.tolist(), averages)
-    store.close()
-    return average
+    with _opened(workdir, number) as (store, last):
+        numbers = [n for n in store.numbers() if n <= last]
+        steps = [int(store.read(n, ("step",))["step"]) for n in numbers]
+        weights = coefficients([Profile(s, w) for s in steps for w in widths], Profile(max(steps), sigma_rel))
+        averages = (_averages(store, n)[f"power_{k}"] for n in numbers for k in range(len(widths)))
+        return combine(weights.tolist(), averages)
 
 
-def config_of(workdir: pathlib.Path, number: int | None = None) -> ConfigDict:
-    """The config that a checkpoint was trained with. Errors: CheckpointError; ValueError for one of other settings."""
-    store, number = _open(workdir, number)
-    stored: dict[str, Any] = store.config(number)
-    store.close()
-    return default.from_json(stored)
+def _averages(store: Store, number: int) -> Variables:
+    """The power-function averages of a checkpoint. Errors: ValueError where it has none."""
+    if not (found := store.read(number, ("averages",))["averages"]):
+        raise ValueError(f"{store.directory} has one average alone, from which no width can be made; give a --workdir.")
+    return found
 
 
-def spec_of(workdir: pathlib.Path, number: int | None = None) -> DataSpec | None:
-    """What a checkpoint says of its data; None for one that was written before they did. Errors: CheckpointError."""
-    store, number = _open(workdir, number)
-    stored = store.notes(number).get("data")
-    store.close()
-    return None if stored is None else DataSpec.from_json(stored)
+def about(workdir: pathlib.Path, number: int | None = None) -> About:
+    """What checkpoint `number`, by default the newest, says of itself; its arrays are not read.
+
+    Errors: CheckpointError; ValueError for a config of other settings.
+    """
+    with _opened(workdir, number) as (store, found):
+        stored, data = store.config(found), store.notes(found).get("data")
+    try:
+        spec = None if data is None else DataSpec.from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"Checkpoint {found} in {workdir} does not say what its data are; restore a copy."
+        ) from error
+    return About(found, default.from_json(stored), spec)
+
+
+def peek_config(workdir: pathlib.Path, number: int | None = None) -> ConfigDict:
+    """The config of a checkpoint, before JAX's devices are set up; see `training.checkpoint.peek_config`."""
+    if is_alone(workdir):
+        return default.from_json(ModelFolder(workdir).config(0))
+    return default.from_json(checkpoint.peek_config(workdir / FOLDER, number))
+
+
+def store_of(workdir: pathlib.Path) -> Store:
+    """The checkpoints of a run, or the only one of a model that stands alone; to be closed."""
+    return ModelFolder(workdir) if is_alone(workdir) else Checkpoints(workdir / FOLDER)
+
+
+def is_alone(workdir: pathlib.Path) -> bool:
+    """Whether it is a model that stands alone, and no run's workdir. Errors: CheckpointError where only its name is."""
+    alone = is_model_folder(workdir)
+    if not alone and workdir.suffix == SUFFIX and not (workdir / FOLDER).is_dir():
+        raise CheckpointError(f"No model was found in {workdir}; give a folder that --mode=export wrote.")
+    return alone
 
 
 def has_checkpoint(workdir: pathlib.Path, number: int | None = None) -> bool:
     """Whether there is a checkpoint, or that of a number."""
     try:
-        _open(workdir, number)[0].close()
+        with _opened(workdir, number):
+            return True
     except CheckpointError:
         return False
-    return True
 
 
 def has_any_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether a run has been saved, to resume from or for good."""
-    return any(path.name.isdecimal() for folder in FOLDERS for path in (workdir / folder).glob("*"))
+    return is_model_folder(workdir) or any(
+        path.name.isdecimal() for folder in FOLDERS for path in (workdir / folder).glob("*")
+    )
 
 
 def config_to_use(given: ConfigDict, stored: ConfigDict, spec: DataSpec | None, workdir: pathlib.Path) -> ConfigDict:
@@ -183,10 +249,16 @@ def _is_step_count(key: str, stored: ConfigDict) -> bool:
     return key == "model.num_scales" and stored.training.continuous
 
 
-def _open(workdir: pathlib.Path, number: int | None) -> tuple[Checkpoints, int]:
-    folder = workdir / FOLDER
-    store = Checkpoints(folder) if folder.is_dir() else None
-    numbers = store.numbers() if store is not None else []
-    if store is None or not numbers or (number is not None and number not in numbers):
-        raise not_found(folder, number, numbers)
-    return store, numbers[-1] if number is None else number
+@contextlib.contextmanager
+def _opened(workdir: pathlib.Path, number: int | None) -> Iterator[tuple[Store, int]]:
+    """The store, and the number of a checkpoint that it has. Errors: CheckpointError where it has none."""
+    if not is_alone(workdir) and not (workdir / FOLDER).is_dir():
+        raise not_found(workdir / FOLDER, number, [])
+    store = store_of(workdir)
+    try:
+        numbers = store.numbers()
+        if not numbers or (number is not None and number not in numbers):
+            raise not_found(pathlib.Path(store.directory), number, numbers)
+        yield store, numbers[-1] if number is None else number
+    finally:
+        store.close()

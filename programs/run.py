@@ -91,12 +91,23 @@ class Run(DataRun):
     ) -> "Run":
         """The run of a checkpoint, by default the newest, as it was trained; `config` says what else to do with it.
 
+        workdir: also a model that stands alone, see `training.model_folder`.
+
         Errors: CheckpointError; ConfigMismatchError where the config describes another model; see `Run`.
         """
         workdir = pathlib.Path(workdir)
         default.name_imports(config)
-        stored, spec = restore_run.config_of(workdir, number), restore_run.spec_of(workdir, number)
+        _, stored, spec = restore_run.about(workdir, number)
         return cls(restore_run.config_to_use(config, stored, spec, workdir), workdir, devices, spec)
+
+    def restore(self, number: int | None = None) -> restore_run.Restored:
+        """Checkpoint `number`, by default the newest, on every device.
+
+        Errors: CheckpointError where there is none, and where it does not have the variables of the system.
+        """
+        restored = restore_run.restore(self.workdir, number, self.devices.replicated)
+        restore_run.check_shapes(restored, jax.eval_shape(self.system.init, self.key), self.workdir)
+        return restored
 
     def initial_variables(self) -> Variables:
         """The variables of `System.init`, sharded as `training.fsdp` says."""

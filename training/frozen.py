@@ -27,14 +27,15 @@ class FrozenPartError(RunError):
 def keep(workdir: pathlib.Path, name: str, variables: Variables, about: dict[str, Any]) -> None:
     """Writes the variables of `name` and what is known of them; each file is complete or absent."""
     content = to_bytes(variables)
-    write_atomically(_weights(workdir, name), lambda file: file.write(content))
-    write_json(_weights(workdir, name).with_suffix(".json"), {**about, "sha256": sha256(content)})
+    weights, known = files(workdir, name)
+    write_atomically(weights, lambda file: file.write(content))
+    write_json(known, {**about, "sha256": sha256(content)})
 
 
 def about(workdir: pathlib.Path, name: str) -> dict[str, Any]:
     """What is known of the weights of `name`, as JSON. Errors: FrozenPartError where they are missing."""
     try:
-        return read_json(_weights(workdir, name).with_suffix(".json"))
+        return read_json(files(workdir, name)[1])
     except (OSError, ValueError) as error:
         raise _missing(workdir, name) from error
 
@@ -51,6 +52,12 @@ def read(workdir: pathlib.Path, name: str, expected: str) -> Variables:
     if sha256(content) != expected:
         raise other_weights(name, f"{_weights(workdir, name)} has", expected, sha256(content))
     return flax.serialization.msgpack_restore(content)
+
+
+def files(workdir: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """The files of `name`: its weights, and what is known of them."""
+    weights = _weights(workdir, name)
+    return weights, weights.with_suffix(".json")
 
 
 def other_weights(name: str, where: str, expected: str, found: str) -> FrozenPartError:

@@ -39,12 +39,12 @@ def trained(tmp_path_factory):
     """A run with two conditions; training drops the first now and then."""
     folder = tmp_path_factory.mktemp("conditioned")
     config = config_of(folder, conditions=("attributes:add:0.25", "digit:norm"))
-    run_lib.train(run_of(config, folder / "run"))
+    run_lib.train_run(run_of(config, folder / "run"))
     return folder / "run"
 
 
 def test_the_checkpoint_knows_the_shapes_of_its_conditions_and_the_network_learns_from_them(trained):
-    stored = restore_run.config_of(trained)
+    stored = restore_run.about(trained).config
     assert stored.model.conditions == ("attributes[4]:add:0.25", "digit[]/10:norm")
     params = restore_run.restore(trained).variables["params"]
     named = jax.tree_util.tree_leaves_with_path(params)
@@ -53,7 +53,7 @@ def test_the_checkpoint_knows_the_shapes_of_its_conditions_and_the_network_learn
 
 
 def test_samples_are_of_the_values_that_are_asked_for(trained, tmp_path):
-    run = Run.of_checkpoint(restore_run.config_of(trained), trained, devices=jax.devices()[:1])
+    run = Run.of_checkpoint(restore_run.about(trained).config, trained, devices=jax.devices()[:1])
     np.savez(tmp_path / "both.npz", attributes=ATTRIBUTES[:2], digit=np.array([3, 3]))
     np.savez(tmp_path / "one.npz", digit=np.array([3, 3]))
     found = {}
@@ -81,7 +81,7 @@ def test_samples_are_of_the_values_that_are_asked_for(trained, tmp_path):
     ],
 )
 def test_values_of_other_fields_are_refused(trained, tmp_path, values, message):
-    run = Run.of_checkpoint(restore_run.config_of(trained), trained, devices=jax.devices()[:1])
+    run = Run.of_checkpoint(restore_run.about(trained).config, trained, devices=jax.devices()[:1])
     if values is not None:
         np.savez(tmp_path / "values.npz", **values)
     request = asked(run, "conditioned", values=None if values is None else tmp_path / "values.npz")
@@ -90,7 +90,7 @@ def test_values_of_other_fields_are_refused(trained, tmp_path, values, message):
 
 
 def test_samples_of_an_evaluation_are_of_the_values_of_training_examples_in_turn(trained):
-    run = Run.of_checkpoint(restore_run.config_of(trained), trained, devices=jax.devices()[:1])
+    run = Run.of_checkpoint(restore_run.about(trained).config, trained, devices=jax.devices()[:1])
     given, examples = run.system.labels(2, 3), run.train.fetch(np.array([2, 3, 4]))
     assert given.keys() == {"attributes", "digit"}
     for name, values in given.items():
@@ -122,7 +122,7 @@ def test_a_network_of_a_users_own_trains_resumes_bit_for_bit_and_samples(name, t
     for workdir, steps in (("whole", (4,)), ("parts", (2, 4))):
         for n_iters in steps:
             config.training.update(n_iters=n_iters, snapshot_freq=n_iters)
-            run_lib.train(run_of(config, tmp_path / workdir))
+            run_lib.train_run(run_of(config, tmp_path / workdir))
         states.append(restore_run.restore(tmp_path / workdir))
     assert states[0].step == states[1].step == 4
     jax.tree.map(np.testing.assert_array_equal, states[0].variables, states[1].variables)

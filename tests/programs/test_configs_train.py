@@ -117,11 +117,11 @@ OF_EACH_FAMILY = (
 def test_it_takes_two_steps_samples_and_has_a_likelihood(path, tmp_path):
     config = shrunken(path)
     run = Run(config, str(tmp_path), jax.devices()[:1])
-    run_lib.train(run)
+    run_lib.train_run(run)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert all(np.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in lines)
-    (report,) = run_lib.evaluate(run)
+    (report,) = run_lib.evaluate_run(run)
     results = json.loads(report.read_text())["results"]
     samples = np.load(report.parent / "samples.npz")["arr_0"]
     assert samples.shape == (8, 8, 8, 3) and len(np.unique(samples)) > 1

@@ -108,7 +108,7 @@ def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
     config = load_config("configs/vp/smoke.py")
     config.training.update(snapshot_freq=5, snapshot_sampling=False, eval_freq=0)
-    run_lib.train(Run(config, str(workdir), jax.devices()[:1]))
+    run_lib.train_run(Run(config, str(workdir), jax.devices()[:1]))
     return config, workdir
 
 
@@ -137,7 +137,7 @@ def test_a_run_continued_from_a_published_file_equals_one_that_never_stopped(kin
         order = published_order(make_network(config), config.data.image_size)
         torch_files.save(tmp_path / "checkpoint_1", pytorch_contents(parts, order, steps=5))
     assert convert.import_checkpoint(config, tmp_path / "run", tmp_path / "checkpoint_1") == 1
-    run_lib.train(Run(config, str(tmp_path / "run"), jax.devices()[:1]))
+    run_lib.train_run(Run(config, str(tmp_path / "run"), jax.devices()[:1]))
     continued, _ = restore(config, tmp_path / "run", "checkpoints", 2)
     expected, _ = restore(config, workdir, "checkpoints", 2)
     jax.tree.map(np.testing.assert_array_equal, continued, expected)
@@ -178,7 +178,14 @@ def command(monkeypatch, tmp_path, capsys):
     def run(mode, checkpoint, config=None, workdir=tmp_path / "run"):
         config = config_of(NAMES[0]) if config is None else config
         given = types.SimpleNamespace(
-            config=config, workdir=str(workdir), mode=mode, checkpoint=checkpoint, number=None, sigma_rel=None
+            config=config,
+            workdir=str(workdir),
+            mode=mode,
+            checkpoint=checkpoint,
+            number=None,
+            sigma_rel=None,
+            model=None,
+            eval_folder="eval",
         )
         monkeypatch.setattr(main, "FLAGS", given)
         monkeypatch.setattr(main, "set_up", lambda: None)

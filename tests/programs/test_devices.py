@@ -147,7 +147,7 @@ def test_the_state_of_the_largest_published_model_takes_an_eighth_of_its_bytes_o
 
 
 def report_of(run, folder):
-    (path,) = run_lib.evaluate(run, folder)
+    (path,) = run_lib.evaluate_run(run, folder)
     return json.loads(path.read_text())["results"], np.load(path.parent / "samples.npz")["arr_0"]
 
 
@@ -160,7 +160,7 @@ def test_a_run_with_a_sharded_state_and_accumulated_gradients_has_the_numbers_of
         config.model.update(name=perceptron.NAME, nf=64)
         config.training.update(**settings)
         run = Run(config, str(tmp_path / name))
-        run_lib.train(run)
+        run_lib.train_run(run)
         lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         losses = [line[key] for line in lines for key in ("loss", "test_loss") if key in line]
         found[name] = losses, *report_of(run, "eval")

@@ -40,7 +40,7 @@ def run(tmp_path_factory):
 
 
 def test_a_full_disk_is_one_sentence_and_finished_rounds_are_kept(run, monkeypatch):
-    (whole,) = run_lib.evaluate(run, "whole")
+    (whole,) = run_lib.evaluate_run(run, "whole")
     sync, written = os.fsync, []
 
     def full(descriptor):
@@ -52,13 +52,13 @@ def test_a_full_disk_is_one_sentence_and_finished_rounds_are_kept(run, monkeypat
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match=r"full cannot be written \(No space left on device\); finished rounds") as error:
-        run_lib.evaluate(run, "full")
+        run_lib.evaluate_run(run, "full")
     assert "\n" not in str(error.value) and not isinstance(error.value, CheckpointError)
     folder = run.workdir / "full" / "ckpt_1"
     assert sorted(path.name for path in (folder / "loss").iterdir()) == [f"round_0000{i}.npz" for i in range(3)]
     monkeypatch.undo()
     kept = {path: path.stat().st_mtime_ns for path in (folder / "loss").iterdir()}
-    (report,) = run_lib.evaluate(run, "full")
+    (report,) = run_lib.evaluate_run(run, "full")
     assert report.read_bytes() == whole.read_bytes()
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())  # not computed again
 
@@ -69,11 +69,11 @@ def test_what_is_no_trouble_of_the_disk_is_not_taken_for_it(run, monkeypatch):
 
     monkeypatch.setattr(evaluate, "run_task", broken)
     with pytest.raises(OSError, match="the bus"):
-        run_lib.evaluate(run, "broken")
+        run_lib.evaluate_run(run, "broken")
 
 
 def test_wall_time_is_beside_the_report_and_the_overview_follows_it(run, capsys):
-    (path,) = run_lib.evaluate(run, "timed")
+    (path,) = run_lib.evaluate_run(run, "timed")
     (line,) = [json.loads(line) for line in (path.parent / "wall_seconds.jsonl").read_text().splitlines()]
     assert line["seconds"] > 0 and (line["task"], line["worker"], line["workers"]) == ("loss", 0, 1)
     assert "seconds" not in json.dumps(json.loads(path.read_text())["results"])
@@ -94,11 +94,10 @@ def test_warnings_are_told_once_and_the_best_of_several_and_what_is_a_deviation(
         config=lambda number: default.to_json(config),
         close=lambda: None,
     )
-    monkeypatch.setattr(evaluate, "Checkpoints", lambda folder: kept)
+    monkeypatch.setattr(restore_run, "store_of", lambda workdir: kept)
     monkeypatch.setattr(evaluate, "evaluate_checkpoint", written)
-    monkeypatch.setattr(restore_run, "restore", lambda workdir, number, sharding: restore_run.Restored(number, 0, {}))
-    devices = types.SimpleNamespace(replicated=None)
-    run_lib.evaluate(types.SimpleNamespace(workdir=tmp_path, config=config, devices=devices))
+    restore = lambda number: restore_run.Restored(number, 0, {})  # noqa: E731
+    run_lib.evaluate_run(types.SimpleNamespace(workdir=tmp_path, config=config, restore=restore))
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["FID compares <few> samples", "750 <halves> are few"]
     said = capsys.readouterr().out
@@ -111,13 +110,13 @@ def test_a_half_written_checkpoint_is_never_read(tmp_path):
     whole = tmp_path / restore_run.FOLDER / "1"
     whole.rename(whole.with_name("1.orbax-checkpoint-tmp"))  # as it is called until it is whole
     with pytest.raises(CheckpointMissingError, match=r"Checkpoint 1 is not in .* \(waited 0.1 s\); found: none"):
-        run_lib.evaluate(run)
+        run_lib.evaluate_run(run)
     (tmp_path / "metrics.jsonl").write_text("")
     os.utime(tmp_path / "metrics.jsonl", (time.time() - 500,) * 2)
     with pytest.raises(
         CheckpointMissingError, match=r"waited 0.1 s; the trainer's last line of metrics is 5\d\d s old"
     ):
-        run_lib.evaluate(run)
+        run_lib.evaluate_run(run)
     assert not (tmp_path / "eval").exists()
 
 
@@ -192,7 +191,7 @@ def test_a_classifier_has_an_accuracy(tmp_path):
     config.model.update(channel_multiplier=1)
     config.eval.batch_size = 128
     run = untrained(config, tmp_path)
-    (path,) = run_lib.evaluate(run)
+    (path,) = run_lib.evaluate_run(run)
     report = json.loads(path.read_text())
     found = report["results"]["accuracy"]["accuracy"]
     assert found["num_examples"] == len(run.test) == 300 and 0 < found["error"] < 0.05

@@ -303,7 +303,7 @@ def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, 
     config = compared(enable_sampling=True, enable_metrics=True, num_samples=40)
     config.eval.update(batch_size=8, enable_loss=True, end_ckpt=1)
     run = untrained(config, tmp_path / "run")
-    (whole,) = run_lib.evaluate(run, "alone")
+    (whole,) = run_lib.evaluate_run(run, "alone")
     report = json.loads(whole.read_text())["results"]
     assert report["loss"]["num_examples"] == 128 and report["metrics"]["samples"]["fid"]["num_samples"] == 40
     assert report["metrics"]["data_against_data"]["fid"]["num_samples"] == 256
@@ -321,12 +321,12 @@ def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, 
     while not reports:
         assert starts < 200, "no worker comes through"
         try:
-            reports = run_lib.evaluate(run, "shared", Worker(starts % 3, 3))
+            reports = run_lib.evaluate_run(run, "shared", Worker(starts % 3, 3))
         except KeyboardInterrupt:
             starts += 1
     assert starts > 10 and len(written) == len(set(written))  # none twice
     assert reports[0].read_bytes() == whole.read_bytes()
-    (again,) = run_lib.evaluate(run, "shared", Worker(2, 3))
+    (again,) = run_lib.evaluate_run(run, "shared", Worker(2, 3))
     assert again.read_bytes() == whole.read_bytes() and len(written) == len(set(written))
 
 

@@ -76,12 +76,12 @@ def test_it_trains_samples_and_has_a_likelihood(case, tmp_path):
     config.model.name = case.network
     run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
     assert data_shape(run.config) == run.train.shape == case.shape
-    run_lib.train(run)
+    run_lib.train_run(run)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20] and all(np.isfinite(line["loss"]) for line in lines)
     with Image.open(tmp_path / "run" / "samples" / "snapshot_1.png") as grid:
         assert min(grid.size) > 2 * min(case.shape[:-1] or case.shape)
-    (report,) = run_lib.evaluate(run)
+    (report,) = run_lib.evaluate_run(run)
     samples = np.load(report.parent / "samples.npz")["arr_0"]
     assert samples.shape == (8, *case.shape) and samples.dtype == case.dtype and len(np.unique(samples)) > 1
     results = json.loads(report.read_text())["results"]
@@ -119,12 +119,12 @@ def test_all_fields_reach_the_objective_and_the_checkpoint(tmp_path):
         return objective(variables, keys, batch, dropout_key, step)
 
     run.system.objective = recorded
-    run_lib.train(run)
-    run_lib.evaluate(run)
+    run_lib.train_run(run)
+    run_lib.evaluate_run(run)
     fields = {name: (field.dtype, field.shape) for name, field in run.train.fields.items()}
     assert fields.keys() == {"x", "label", *further} and {training for _, training in seen} == {True, False}
     assert all(fields.items() <= found.items() for found, _ in seen)
-    assert restore_run.spec_of(tmp_path / "run") == run.spec and run.spec.fields == run.train.fields
+    assert restore_run.about(tmp_path / "run").spec == run.spec and run.spec.fields == run.train.fields
 
 
 def test_the_likelihood_of_floats_is_of_the_data_as_given(tmp_path):

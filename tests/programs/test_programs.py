@@ -53,7 +53,7 @@ def trained(data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
     config = smoke()
     config.data.data_dir = data_dir
-    run_lib.train(experiment(config, workdir), tracker=RECORDER)
+    run_lib.train_run(experiment(config, workdir), tracker=RECORDER)
     return workdir
 
 
@@ -72,12 +72,12 @@ def test_ten_steps_equal_five_and_a_restart_and_five_bit_for_bit(trained, config
     first = experiment(config, tmp_path)
     with first.config.unlocked():
         first.config.training.n_iters = 5
-    run_lib.train(first, tracker=RECORDER)
+    run_lib.train_run(first, tracker=RECORDER)
     assert not (tmp_path / "checkpoints" / "2").exists()
     shutil.rmtree(tmp_path / "checkpoints")  # that of a run of five steps
     config.training.n_iters = 10
     second = experiment(config, tmp_path)
-    run_lib.train(second, tracker=RECORDER)
+    run_lib.train_run(second, tracker=RECORDER)
     for ours, whole in zip(
         leaves(tmp_path, "checkpoints", 1, second), leaves(trained, "checkpoints", 1, second), strict=True
     ):
@@ -95,13 +95,13 @@ def test_ten_steps_equal_five_and_a_restart_and_five_bit_for_bit(trained, config
 
 def test_a_finished_run_is_left_alone(trained, config, caplog):
     with caplog.at_level("INFO"):
-        run_lib.train(experiment(config, trained))
+        run_lib.train_run(experiment(config, trained))
     assert "nothing to do: step 10 of 10 is reached" in caplog.text
 
 
 def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
     config.training.snapshot_sampling = False
-    run_lib.train(experiment(config, tmp_path, devices=slice(0, 8)))
+    run_lib.train_run(experiment(config, tmp_path, devices=slice(0, 8)))
     for ours, one in zip(metrics(tmp_path), metrics(trained), strict=True):
         assert ours.keys() == one.keys()
         for key in one:
@@ -112,11 +112,11 @@ def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
 def test_another_model_is_refused_on_resume_and_named(trained, config, caplog):
     config.model.nf = 16
     with pytest.raises(RunError, match="model.nf: was 8, is 16") as error:
-        run_lib.train(experiment(config, trained))
+        run_lib.train_run(experiment(config, trained))
     assert "\n" not in str(error.value)
     config.model.nf, config.optim.lr = 8, 0.5
     with caplog.at_level("WARNING"):
-        run_lib.train(experiment(config, trained))
+        run_lib.train_run(experiment(config, trained))
     assert "config.optim.lr was 0.002 and is now 0.5" in caplog.text
 
 
@@ -134,7 +134,7 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(trained, confi
 
     monkeypatch.setattr(run.system, "objective", poisoned)
     with pytest.raises(run_lib.NonFiniteLossError, match="in step 11, in the interval of steps 11 to 15") as error:
-        run_lib.train(run)
+        run_lib.train_run(run)
     assert "checkpoint of step 10 is intact" in str(error.value)
     assert sorted(path.name for path in (tmp_path / "checkpoints-meta").iterdir()) == ["10", "5"]
 
@@ -143,7 +143,7 @@ def test_evaluation_reports_every_example_once_and_can_be_interrupted(trained, c
     config.eval.enable_bpd = config.eval.enable_loss = config.eval.enable_sampling = True
     config.sampling.trajectory = 4
     run = experiment(config, trained)
-    (path,) = run_lib.evaluate(run, str(tmp_path / "whole"))
+    (path,) = run_lib.evaluate_run(run, str(tmp_path / "whole"))
     report = json.loads(path.read_text())
     assert report["step"] == 10 and report["checkpoint"] == 1 and report["seed"] == 42
     assert report["results"]["loss"]["num_examples"] == 300
@@ -169,30 +169,30 @@ def test_evaluation_reports_every_example_once_and_can_be_interrupted(trained, c
 
     monkeypatch.setattr(rounds, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
-        run_lib.evaluate(run, str(tmp_path / "twice"))
+        run_lib.evaluate_run(run, str(tmp_path / "twice"))
     monkeypatch.setattr(rounds, "write_atomically", write)
-    (again,) = run_lib.evaluate(run, str(tmp_path / "twice"))
+    (again,) = run_lib.evaluate_run(run, str(tmp_path / "twice"))
     assert again.read_bytes() == path.read_bytes()
 
 
 def test_evaluation_refuses_to_mix_settings(trained, config, tmp_path):
     config.eval.enable_bpd = config.eval.enable_sampling = False
-    run_lib.evaluate(experiment(config, trained), str(tmp_path / "mixed"))
+    run_lib.evaluate_run(experiment(config, trained), str(tmp_path / "mixed"))
     config.eval.batch_size = 80
     with pytest.raises(CheckpointError, match="eval.batch_size: was 160, is 80"):
-        run_lib.evaluate(experiment(config, trained), str(tmp_path / "mixed"))
+        run_lib.evaluate_run(experiment(config, trained), str(tmp_path / "mixed"))
 
 
 def test_a_missing_checkpoint_is_reported_at_once_if_training_has_ended(trained, config):
     config.eval.begin_ckpt = config.eval.end_ckpt = 7
     with pytest.raises(CheckpointError, match=r"Checkpoint 7 is not in .* \(training has ended\); found: \[1\]"):
-        run_lib.evaluate(experiment(config, trained))
+        run_lib.evaluate_run(experiment(config, trained))
 
 
 def test_a_checkpoint_that_does_not_come_ends_in_a_time_out(config, tmp_path):
     config.eval.wait_seconds = 0.1
     with pytest.raises(CheckpointError, match=r"waited 0.1 s\); found: none"):
-        run_lib.evaluate(experiment(config, tmp_path))
+        run_lib.evaluate_run(experiment(config, tmp_path))
 
 
 def test_a_batch_that_does_not_divide_by_the_devices_is_refused(config, tmp_path):

@@ -54,8 +54,8 @@ def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
     if kind in ("images", "volumes"):
         config.model.name = perceptron.NAME
     run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
-    run_lib.train(run)
-    (path,) = run_lib.evaluate(run)
+    run_lib.train_run(run)
+    (path,) = run_lib.evaluate_run(run)
     results, samples = json.loads(path.read_text())["results"], np.load(path.with_name("samples.npz"))["arr_0"]
     assert samples.shape == (4, *SHAPES[kind]) and samples.dtype == run.test.dtype
     assert path.with_name("samples.png").is_file()

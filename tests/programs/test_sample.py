@@ -1,7 +1,9 @@
 """The program sample on an untrained network: what it writes, that it keeps what was measured, what it refuses."""
 
+import errno
 import json
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import main
 import run_lib
 from builders import inverse
 from configs import presets
-from core.errors import ExitCode
+from core.errors import ExitCode, RunError
 from corruption.predictions import to_score
 from evaluation.metrics.restoration import Baseline, as_measured
 from programs import restore_run, sample
+from programs.run import Run
 from reports.sheets import GAP, LINE
 from systems.requests import generate, latent, restore
 from systems.requests.base import RequestTask, in_batches
 from systems.requests.restore import MaskedRestoration, Restoration
 from systems.requests.table import REQUESTS
+from tests.support.flags import flags_of_main
 from tests.support.operators import products
 from tests.support.runs import asked, tiny, untrained
 from training.checkpoint import CheckpointError
@@ -59,7 +64,7 @@ def test_samples_are_those_of_an_evaluation_whatever_the_batch(plain, tmp_path):
     record, arrays = drawn(run, tmp_path, task="unconditional", num_samples=5)
     assert record["results"] == {"num_evals": 7.0, "num_samples": 5} and record["checkpoint"] == 1
     assert record["config"]["model"]["nf"] == 8 and record["request"]["task"] == "unconditional"
-    run_lib.evaluate(run, str(tmp_path / "eval"))
+    run_lib.evaluate_run(run, str(tmp_path / "eval"))
     evaluated = np.load(tmp_path / "eval" / "ckpt_1" / "samples.npz")["arr_0"]
     assert arrays["arr_0"].dtype == np.uint8 and len(np.unique(arrays["arr_0"])) > 100
     # One level apart where a value of float32 lies at the border of two.
@@ -398,3 +403,127 @@ def test_from_the_command_line_an_error_is_one_line_and_an_exit_code(plain, comm
     assert len(done.error.splitlines()) == 1
     done = command_line(f"--workdir={plain}", "--mode=sample", "--task=class", "--request.label=3")
     assert done.code == ExitCode.USER_ERROR and done.error.startswith("error: --request.label=3 is not an option of")
+
+
+def test_earlier_results_are_only_replaced_on_demand(plain, tmp_path, command_line, capsys):
+    words = (f"--workdir={plain}", "--mode=sample", "--num_samples=2", f"--output={tmp_path / 'out'}")
+    assert command_line(*words).code == 0
+    before = (tmp_path / "out" / "samples.npz").read_bytes()
+    done = command_line(*words, "--seed=7")
+    assert done.code == ExitCode.USER_ERROR and len(done.error.splitlines()) == 1
+    assert done.error.endswith(
+        "/out has samples.png of an earlier command; give another folder with --output=DIR, or --overwrite."
+    )
+    assert (tmp_path / "out" / "samples.npz").read_bytes() == before
+    assert command_line(*words, "--seed=7", "--overwrite").code == 0
+    assert (tmp_path / "out" / "samples.npz").read_bytes() != before
+    assert json.loads((tmp_path / "out" / "record.json").read_text())["config"]["seed"] == 7
+
+
+@pytest.mark.parametrize("name", ["samples.npz", "record.json", "samples_png"])
+def test_a_file_of_anybody_is_not_replaced(plain, tmp_path, name, command_line):
+    """Each of the files, also where it is all that is there: of an evaluation, or of a command that was killed."""
+    (tmp_path / name).write_text("theirs")
+    done = command_line(f"--workdir={plain}", "--mode=sample", "--num_samples=2", f"--output={tmp_path}")
+    assert done.code == ExitCode.USER_ERROR and f"has {name} of an earlier command" in done.error
+    assert (tmp_path / name).read_text() == "theirs" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_each_sample_is_a_file_of_its_own_on_demand(plain, tmp_path, command_line):
+    for task, words, names in (
+        ("unconditional", ["--num_samples=3"], 3),
+        ("inpaint", [f"--input={TEST_IMAGES}", "--num_samples=2"], 6),
+    ):
+        out = tmp_path / task
+        words = [f"--workdir={plain}", "--mode=sample", f"--task={task}", *words, f"--output={out}"]
+        assert command_line(*words, "--format=png").code == 0
+        files = sorted((out / "samples_png").iterdir())
+        assert [file.name for file in files] == [f"{index:06d}.png" for index in range(names)]
+        if task == "unconditional":
+            for file, sample_ in zip(files, np.load(out / "samples.npz")["arr_0"], strict=True):
+                np.testing.assert_array_equal(np.asarray(Image.open(file)), sample_)
+        else:  # what was measured is kept, in the order of the inputs
+            truth = np.round(255 * np.load(out / "samples.npz")["input"])
+            assert np.abs(np.asarray(Image.open(files[3])).astype(int)[0] - truth[1][0]).max() <= 1
+        assert command_line(*words, "--overwrite").code == 0
+        assert not (out / "samples_png").exists()  # it was of the command before
+
+
+def test_files_of_images_are_refused_for_what_is_none(plain, tmp_path, monkeypatch, command_line):
+    monkeypatch.setattr("systems.base.System.has_images", False)
+    done = command_line(f"--workdir={plain}", "--mode=sample", "--format=png", f"--output={tmp_path}")
+    assert done.code == ExitCode.USER_ERROR and "--format=png writes images, but synthetic has" in done.error
+
+
+def test_the_last_line_names_the_picture_and_the_arrays(plain, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(
+        main, "FLAGS", flags_of_main(words := [f"--workdir={plain}", "--mode=sample", "--num_samples=1"])
+    )
+    monkeypatch.setattr(main, "set_up", lambda: None)
+    assert main.main(main.parse(["main.py", *words, f"--output={tmp_path / 'new'}"])) == 0
+    last = capfd.readouterr().out.splitlines()[-1]
+    assert last == f"-> {tmp_path}/new/samples.png (arrays: {tmp_path}/new/samples.npz)"
+    assert json.loads((tmp_path / "new" / "record.json").read_text())["sampler"] == "ddim, 6 steps"
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "many"])
+def test_a_seed_that_is_none_is_one_line(plain, seed, command_line):
+    done = command_line(f"--workdir={plain}", "--mode=sample", f"--seed={seed}")
+    assert done.code == ExitCode.USER_ERROR and len(done.error.splitlines()) == 1 and "seed" in done.error
+
+
+def test_where_results_go_is_tried_before_the_work(plain, tmp_path, monkeypatch, command_line):
+    def work(*args, **kwargs):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr(sample, "prepare", work)
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file" / "x", tmp_path / "file", tmp_path / ("n" * 300), "/proc/nothing/x"):
+        done = command_line(f"--workdir={plain}", "--mode=sample", f"--output={output}")
+        assert done.code == ExitCode.USER_ERROR and len(done.error.splitlines()) == 1
+        assert done.error.startswith(f"error: --output={output} cannot be written to (")
+
+
+def test_a_disk_that_is_full_at_the_end_is_one_sentence(plain, tmp_path, monkeypatch):
+    def full(path, arrays):
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(sample, "write_arrays", full)
+    run = untrained(tiny(), plain)
+    request = asked(run, "unconditional", num_samples=1)
+    with pytest.raises(RunError, match=r"cannot be written \(No space left on device\); .* free some space"):
+        sample.execute(run, request, sample.prepare(run, request), output=str(tmp_path / "out"))
+
+
+def flipped(content, position):
+    changed = bytearray(content)
+    changed[position] ^= 2
+    return bytes(changed)
+
+
+def test_a_flipped_byte_of_a_checkpoint_is_noticed_or_does_not_matter(plain, tmp_path):
+    """In any of its files, at three places."""
+    workdir = shutil.copytree(plain / restore_run.FOLDER, tmp_path / restore_run.FOLDER).parent
+    whole, noticed = restore_run.restore(plain).variables, set()
+    for path in sorted(path for path in (workdir / restore_run.FOLDER / "1").rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        for position in {len(content) // 3, len(content) // 2, len(content) - 2}:
+            path.write_bytes(flipped(content, position))
+            try:
+                found = Run.of_checkpoint(tiny(), workdir).restore().variables
+            except (CheckpointError, ValueError) as error:
+                assert "\n" not in str(error), path
+                noticed.add(path.parent.name)
+            else:
+                jax.tree.map(np.testing.assert_array_equal, found, whole)
+        path.write_bytes(content)
+    assert {"d", "config", "checksums"} <= noticed  # the arrays, the config, and the sums themselves
+
+
+def test_from_the_command_line_a_flipped_byte_of_the_arrays_is_one_line(plain, tmp_path, command_line):
+    workdir = shutil.copytree(plain / restore_run.FOLDER, tmp_path / restore_run.FOLDER).parent
+    path = max((workdir / restore_run.FOLDER / "1" / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    path.write_bytes(flipped(path.read_bytes(), path.stat().st_size // 2))
+    done = command_line(f"--workdir={workdir}", "--mode=sample", "--num_samples=1")
+    assert done.code == ExitCode.RUN_ERROR and done.error.startswith("error: Checkpoint 1 in ")
+    assert len(done.error.splitlines()) == 1 and not (workdir / "sample").exists()

@@ -40,7 +40,7 @@ def lines(workdir):
 def encoder(tmp_path_factory):
     """The workdir of a trained encoder; no test changes it."""
     workdir = tmp_path_factory.mktemp("encoder")
-    run_lib.train(run_of(config_of(Encoder, loss_weights=("size=0:0.2@1:4",)), workdir))
+    run_lib.train_run(run_of(config_of(Encoder, loss_weights=("size=0:0.2@1:4",)), workdir))
     return workdir
 
 
@@ -51,7 +51,7 @@ def denoiser(encoder, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("denoiser")
     config = config_of(Denoiser)
     config.model.stages = (f"encoder={moved}:2",)
-    run_lib.train(run_of(config, workdir))
+    run_lib.train_run(run_of(config, workdir))
     shutil.rmtree(moved)
     return config, workdir
 
@@ -72,11 +72,11 @@ def test_collections_and_a_start_from_data_are_resumed_bit_for_bit(encoder, tmp_
     config = config_of(Encoder, loss_weights=("size=0:0.2@1:4",))
     with config.unlocked():
         config.training.n_iters = 3
-    run_lib.train(run_of(config, tmp_path))
+    run_lib.train_run(run_of(config, tmp_path))
     config.training.n_iters = 6
     run = run_of(config, tmp_path)
     run.system.warm_start = None  # not called again
-    run_lib.train(run)
+    run_lib.train_run(run)
     state = state_of(run)
     assert int(state.collections["usage"]["count"]) == 6 * 8
     assert checksums(state) == checksums(state_of(run_of(config, encoder)))
@@ -87,7 +87,7 @@ def test_two_devices_that_share_the_state_and_two_parts_of_a_batch_change_nothin
     monkeypatch.setattr("runtime.devices.MIN_SHARDED_SIZE", 1)
     config = config_of(Encoder, loss_weights=("size=0:0.2@1:4",), fsdp=2, grad_accumulation=2)
     run = Run(config, str(tmp_path), jax.devices()[:2])
-    run_lib.train(run)
+    run_lib.train_run(run)
     for ours, one in zip(lines(tmp_path), lines(encoder), strict=True):
         assert ours.keys() == one.keys()
         for name in ours.keys() - {"largest"}:  # the mean over the parts of the largest of each
@@ -128,7 +128,7 @@ def test_a_run_of_two_stages_needs_only_its_own_workdir(denoiser, encoder, tmp_p
     assert list(np.load(tmp_path / "params.npz")) == ["scale"]
     config = config.copy_and_resolve_references()
     config.training.n_iters = 9
-    run_lib.train(run_of(config, tmp_path))
+    run_lib.train_run(run_of(config, tmp_path))
     # The encoder's weights are kept exactly, and are not part of the state.
     frozen = restore_run.restore(tmp_path).variables["frozen"]["encoder"]
     assert checksums(frozen) == checksums(restore_run.restore(encoder, 2).variables)
@@ -149,12 +149,12 @@ def test_a_resume_refuses_an_earlier_stage_that_changed(denoiser, encoder, tmp_p
         run = run_of(config, workdir)
         if number == 1:
             with pytest.raises(FrozenPartError, match="^The frozen part 'encoder' was trained with the wei") as error:
-                run_lib.train(run)
+                run_lib.train_run(run)
             assert error.value.exit_code != ExitCode.DONE and "\n" not in str(error.value)
-            run_lib.train(run, allow_config_change=True)
+            run_lib.train_run(run, allow_config_change=True)
             assert "Continuing with the run's own copy" in caplog.text
         else:
-            run_lib.train(run)
+            run_lib.train_run(run)
     weights = workdir / "frozen" / "encoder.msgpack"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(FrozenPartError, match="The frozen part 'encoder' was trained with"):
@@ -183,11 +183,11 @@ def test_a_run_starts_from_the_averaged_parameters_of_another(encoder, tmp_path,
     run = run_of(config, tmp_path)
     with pytest.MonkeyPatch.context() as patch, caplog.at_level("INFO"):
         patch.setattr(run.system, "warm_start", lambda variables, fetch_batches: variables)
-        run_lib.train(run)
+        run_lib.train_run(run)
     assert checksums(state_of(run).params) == checksums(source["params"])
     assert "checkpoint 1: 4 of 4 arrays taken" in caplog.text
     config.training.update(n_iters=9, init_from="gone")
-    run_lib.train(run_of(config, tmp_path))  # a resume does not need it
+    run_lib.train_run(run_of(config, tmp_path))  # a resume does not need it
     config = config_of(Denoiser, init_from=str(encoder))
     config.model.stages = (f"encoder={encoder}",)
     with pytest.raises(RunError, match=r"fits no parameter of this config \(0 of 1 arrays taken; missing there: par"):
@@ -199,7 +199,7 @@ def test_frozen_parameters_stay_and_others_are_trained(tmp_path):
     config.optim.frozen = ("mean/*",)
     config.optim.update(weight_decay=0.1)
     run = run_of(config, tmp_path)
-    run_lib.train(run)
+    run_lib.train_run(run)
     state, start = state_of(run), run.state().params
     (mean,) = (leaf for leaf in jax.tree.leaves(state.params["mean"]))
     np.testing.assert_array_equal(mean, state.ema_params["mean"]["bias"])

@@ -29,7 +29,7 @@ def place(tmp_path_factory):
 
 def trained_for(place, name, steps):
     config = plan.configured([f"--config={place}/experiment.py", f"--config.training.n_iters={steps}"])
-    run_lib.train(run_lib.Run(config, place / name))
+    run_lib.train_run(run_lib.Run(config, place / name))
     return place / name
 
 

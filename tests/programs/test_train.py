@@ -23,7 +23,7 @@ def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(
     for settings, widths, folder in ((config, (0.05, 0.1), "stored"), (config, (0.075,), "tracked")):
         settings.model.ema_sigma_rels = widths
         settings.model.ema_rates = (0.99,)
-        run_lib.train(Run(settings, str(tmp_path / folder), jax.devices()[:1]))
+        run_lib.train_run(Run(settings, str(tmp_path / folder), jax.devices()[:1]))
     store = Checkpoints(tmp_path / "tracked" / restore_run.FOLDER)
     exact = store.read(store.numbers()[-1], ("averages",))["averages"]["power_0"]
     store.close()
@@ -42,7 +42,7 @@ def test_a_network_learns_from_the_labels_of_augmentations(data_dir, tmp_path):
     config.model.update(name=perceptron.NAME, augment_dim=augment.NUM_LABELS)
     config.training.update(n_iters=5, snapshot_sampling=False)
     run = Run(config, str(tmp_path), jax.devices()[:1])
-    run_lib.train(run)
+    run_lib.train_run(run)
     params = restore_run.restore(tmp_path).variables["params"]
     (kernel,) = (leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if "augment" in str(path))
     assert np.all(kernel != 0)  # it is initialized to zero
@@ -57,11 +57,11 @@ def test_a_step_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeypatc
     config.model.name = perceptron.NAME
     run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
     with pytest.raises(RunError, match=r"batch_size = \d+ needs about \d+ MiB of this process, but 64 MiB") as raised:
-        run_lib.train(run)
+        run_lib.train_run(run)
     assert raised.value.exit_code == ExitCode.RUN_ERROR
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     monkeypatch.undo()
-    run_lib.train(run)  # nothing was lost
+    run_lib.train_run(run)  # nothing was lost
 
 
 def test_a_batch_larger_than_the_data_set_is_warned_of(tmp_path, caplog):

@@ -46,14 +46,14 @@ def assert_same(workdir, whole, steps=STEPS):
 def one(data_dir, tmp_path_factory):
     """All steps by one process with one device."""
     workdir = tmp_path_factory.mktemp("distributed") / "one"
-    run_lib.train(Run(config_of(data_dir, STEPS), str(workdir), jax.devices()[:1]))
+    run_lib.train_run(Run(config_of(data_dir, STEPS), str(workdir), jax.devices()[:1]))
     return workdir
 
 
 def test_a_run_that_moves_between_one_two_and_eight_devices_has_the_losses_of_one(one, data_dir, tmp_path):
     for end, count in ((10, 8), (20, 1), (30, 2), (40, 8), (STEPS, 1)):
         config = config_of(data_dir, end)
-        run_lib.train(Run(config, str(tmp_path), jax.devices()[:count]))
+        run_lib.train_run(Run(config, str(tmp_path), jax.devices()[:count]))
     assert_same(tmp_path, one)
 
 
@@ -122,7 +122,7 @@ def test_two_processes_with_four_devices_each_have_the_losses_of_one_and_only_th
     assert "loss" in messages(two, 0) and "loss" not in messages(two, 1)
     assert (two / "samples" / "snapshot_1.png").exists()
     # One process goes on where two were, and two where one was.
-    run_lib.train(Run(config_of(data_dir, 40), str(two), jax.devices()[:1]))
+    run_lib.train_run(Run(config_of(data_dir, 40), str(two), jax.devices()[:1]))
     run(two, data_dir, 2, 4, NO_SAMPLES, steps=STEPS)
     assert_same(two, one)
 

@@ -67,6 +67,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_run_starts_from_the_averaged_parameters_of_another",
     "python main.py *--input=series.npy --mask=observed.npy": "tests/programs/test_ranks.py::"
     "test_examples_of_every_rank_are_inpainted_from_the_command_line",
+    "python main.py *--model=NAME.model*": "tests/programs/test_model_folder.py::"
+    "test_the_command_samples_from_a_folder_as_from_the_run",
     "make demo": "tests/slow/test_docs_commands.py::test_the_commands_of_the_demo_run",
     "make setup": "tests/slow/test_docs_commands.py::test_setting_up_is_the_first_part_of_what_integration_runs",
     "until python main.py *": "tests/slow/test_docs_commands.py::test_the_loop_starts_again_what_was_killed",

@@ -113,7 +113,7 @@ def whole(data_dir, tmp_path_factory):
     config = load("configs/vp/smoke.py")
     config.data.data_dir = data_dir
     config.training.update(snapshot_sampling=False, eval_freq=0, n_iters=15, snapshot_freq=15)
-    run_lib.train(experiment(config, workdir))
+    run_lib.train_run(experiment(config, workdir))
     return workdir
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_resumes_from_the_one_befo
     newest = tmp_path / "checkpoints-meta" / "15"
     flip_a_bit(newest)
     with caplog.at_level("INFO"):
-        run_lib.train(experiment(config, tmp_path))
+        run_lib.train_run(experiment(config, tmp_path))
     assert f"Checkpoint 15 in {newest.parent} " in caplog.text
     assert "resuming from checkpoint 10 instead; 15 is set aside" in caplog.text
     assert sorted(p.name for p in newest.parent.iterdir()) == ["10", "15", "15.damaged"]
@@ -142,14 +142,14 @@ def test_without_an_intact_checkpoint_the_run_stops(whole, config, tmp_path):
     for number in ("10", "15"):
         flip_a_bit(tmp_path / "checkpoints-meta" / number)
     with pytest.raises(CheckpointError, match="^Checkpoint 15 in .* delete it to resume from the one before.$"):
-        run_lib.train(experiment(config, tmp_path))
+        run_lib.train_run(experiment(config, tmp_path))
 
 
 def test_the_last_checkpoint_of_a_run_that_is_extended_is_replaced(whole, config, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     config.training.update(n_iters=20, snapshot_freq=20)
     run = experiment(config, tmp_path)
-    run_lib.train(run)
+    run_lib.train_run(run)
     store = Checkpoints(tmp_path / "checkpoints")
     assert store.numbers() == [1] and int(store.restore(1, run.abstract_state()).step) == 20
     store.close()
@@ -171,9 +171,9 @@ def test_a_run_that_is_stopped_between_two_lines_of_metrics_resumes_as_if_it_had
     with pytest.raises(
         Stopped, match=r"^stopped by SIGTERM after step 7, which is saved; start the same command again"
     ):
-        run_lib.train(experiment(config, tmp_path), After(7))
+        run_lib.train_run(experiment(config, tmp_path), After(7))
     assert [line["step"] for line in final(tmp_path, 7)[1]] == [5]
-    run_lib.train(experiment(config, tmp_path))
+    run_lib.train_run(experiment(config, tmp_path))
     assert final(tmp_path) == final(whole)
 
 
@@ -213,10 +213,10 @@ def test_the_policy_decides_what_follows_a_loss_that_is_not_finite(whole, config
             "intact: lower config.optim.lr or config.optim.grad_clip and start the same command again."
         )
         with pytest.raises(run_lib.NonFiniteLossError, match=f"^{re.escape(message)}$"):
-            run_lib.train(run)
+            run_lib.train_run(run)
         assert sorted(p.name for p in (tmp_path / "checkpoints-meta").iterdir()) == ["5"]
     else:
-        run_lib.train(run)
+        run_lib.train_run(run)
         _, lines = final(tmp_path)
         assert [(line["step"], line["skipped"]) for line in lines] == [(5, 0.0), (10, 1.0), (15, 0.0)]
         assert all(np.isfinite(v) for line in lines for v in line.values())
@@ -240,7 +240,7 @@ def test_after_too_many_bad_batches_the_run_stops(config, tmp_path):
     objective = run.system.objective
     run.system.objective = lambda *args: Terms({k: v * jnp.nan for k, v in objective(*args).losses.items()})
     with pytest.raises(run_lib.NonFiniteLossError, match=r"in step 2, .* \(1 batches were left out before\)"):
-        run_lib.train(run)
+        run_lib.train_run(run)
 
 
 def test_a_run_that_lost_its_data_saves_its_last_step_and_says_why(whole, config, tmp_path):
@@ -260,9 +260,9 @@ def test_a_run_that_lost_its_data_saves_its_last_step_and_says_why(whole, config
         r"config.data.data_dir and start the same command again\.$"
     )
     with pytest.raises(RunError, match=message):
-        run_lib.train(run)
+        run_lib.train_run(run)
     assert final(tmp_path, 7)
-    run_lib.train(experiment(config, tmp_path))
+    run_lib.train_run(experiment(config, tmp_path))
     assert final(tmp_path) == final(whole)
 
 
@@ -281,7 +281,7 @@ def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config,
         r"config.training.snapshot_num_samples or config.model.nf, or use more devices, and start again\.$"
     )
     with caplog.at_level("INFO"), pytest.raises(RunError, match=message):
-        run_lib.train(experiment(config, tmp_path))
+        run_lib.train_run(experiment(config, tmp_path))
     assert re.search(r"training needs about [1-9]\d* MiB of this process", caplog.text)
 
 
@@ -293,8 +293,8 @@ def test_another_model_is_trained_further_only_where_it_is_allowed(whole, config
         r"give it the old values, another --workdir, or --allow_config_change\.$"
     )
     with pytest.raises(RunError, match=message):
-        run_lib.train(experiment(config, tmp_path))
-    run_lib.train(experiment(config, tmp_path), allow_config_change=True)
+        run_lib.train_run(experiment(config, tmp_path))
+    run_lib.train_run(experiment(config, tmp_path), allow_config_change=True)
     assert "config.model.dropout was 0.0 and is now 0.05" in caplog.text
     assert "config.optim.lr was 0.002 and is now 0.5" in caplog.text
 
