@@ -135,18 +135,13 @@ def average_of_width(config: ConfigDict, workdir: pathlib.Path, sigma_rel: float
             "config.model.ema_sigma_rels = (), but a width is chosen from stored averages; train with two."
         )
     with _opened(workdir, number) as (store, last):
+        if isinstance(store, ModelFolder):
+            raise ValueError(f"{workdir} has one average alone, from which no width can be made; give a --workdir.")
         numbers = [n for n in store.numbers() if n <= last]
         steps = [int(store.read(n, ("step",))["step"]) for n in numbers]
         weights = coefficients([Profile(s, w) for s in steps for w in widths], Profile(max(steps), sigma_rel))
-        averages = (_averages(store, n)[f"power_{k}"] for n in numbers for k in range(len(widths)))
+        averages = (store.read(n, ("averages",))["averages"][f"power_{k}"] for n in numbers for k in range(len(widths)))
         return combine(weights.tolist(), averages)
-
-
-def _averages(store: Store, number: int) -> Variables:
-    """The power-function averages of a checkpoint. Errors: ValueError where it has none."""
-    if not (found := store.read(number, ("averages",))["averages"]):
-        raise ValueError(f"{store.directory} has one average alone, from which no width can be made; give a --workdir.")
-    return found
 
 
 def about(workdir: pathlib.Path, number: int | None = None) -> About:

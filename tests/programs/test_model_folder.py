@@ -247,7 +247,7 @@ def test_a_folder_has_one_average_and_is_exported_again(exported, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, first, second)
     config = tiny(ema_sigma_rels=(0.05, 0.1))
     untrained(config, tmp_path / "run")
-    convert.export_checkpoint(config, tmp_path / "run", tmp_path / "run.model", sigma_rel=0.1)
+    convert.export_checkpoint(config, tmp_path / "run", tmp_path / "run.model")
     with pytest.raises(ValueError, match="run.model has one average alone"):
         convert.export_checkpoint(config, tmp_path / "run.model", tmp_path / "wide.npz", sigma_rel=0.1)
 
