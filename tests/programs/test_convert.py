@@ -1,7 +1,6 @@
 """Import and export as programs: a run goes on from a published checkpoint as if it had never stopped."""
 
 import logging
-import types
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import serialization
+from ml_collections import config_flags
 
 import main
 import run_lib
@@ -24,6 +24,7 @@ from programs import convert
 from programs.run import Run
 from tests.support import torch_files
 from tests.support.configs import load as load_config
+from tests.support.flags import flags_of_main
 from tests.support.published import FILES, config_of, golden_file, outline_of, published_order, pytorch_contents
 from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.base import make_loss_fn
@@ -177,16 +178,11 @@ def command(monkeypatch, tmp_path, capsys):
 
     def run(mode, checkpoint, config=None, workdir=tmp_path / "run"):
         config = config_of(NAMES[0]) if config is None else config
-        given = types.SimpleNamespace(
-            config=config,
-            workdir=str(workdir),
-            mode=mode,
-            checkpoint=checkpoint,
-            number=None,
-            sigma_rel=None,
-            model=None,
-            eval_folder="eval",
-        )
+        words = ["main.py", f"--mode={mode}", f"--workdir={workdir}", f"--checkpoint={checkpoint}"]
+        given = flags_of_main(words[1:])
+        delattr(given, "config")
+        config_flags.DEFINE_config_dict("config", config, lock_config=True, flag_values=given, sys_argv=words)
+        given(words)
         monkeypatch.setattr(main, "FLAGS", given)
         monkeypatch.setattr(main, "set_up", lambda: None)
         return main.main(["main.py"]), capsys.readouterr().err
