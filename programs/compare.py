@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from configs import default
-from core.files import write_json
+from core.files import check_folder, write_json
 from core.progress import each
 from data.fields import Field, labeled
 from data.pipeline import num_rounds
@@ -165,8 +165,9 @@ def command(given: Any) -> Callable[[], None]:
     if stats and real:
         raise ValueError(f"--stats={stats} and --reference={real} are two things to compare with; give one of them.")
     run = against_files(given.config, given.workdir, real) if real else metrics.data_of(given)
-    compute = prepare(run, samples, stats, real)
     path = folder_of(given, default.to_json(run.config)) / "metrics.json"
+    check_folder(path.parent, f"--output={given.output}" if given.output else str(path.parent))
+    compute = prepare(run, samples, stats, real)
 
     def show() -> None:
         with metrics.damaged():

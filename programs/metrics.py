@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import DamagedFileError, ExitCode, RunError
-from core.files import read_json, write_json
+from core.files import check_file, read_json, write_json
 from core.progress import each
 from data.pipeline import eval_batch, num_rounds
 from data.stock import Source
@@ -185,7 +185,9 @@ def _sample_features(run: Run, number: int, directory: pathlib.Path, extractor: 
 
 def stats_command(given: Any) -> Callable[[], None]:
     """--mode=stats. Errors: ValueError, OSError for the config, the data and the features."""
-    path, run = path_of(given, "stats"), data_of(given)
+    path = path_of(given, "stats")
+    check_file(path, f"--stats={path}")
+    run = data_of(given)
 
     def write() -> None:
         with damaged():

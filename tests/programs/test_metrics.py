@@ -355,3 +355,22 @@ def test_a_metric_that_the_features_do_not_allow_is_told_before_anything_is_draw
     run.config.eval.metrics = ("fid", "inception_score")
     with pytest.raises(ValueError, match="config.eval.metrics has inception_score, which needs logits, .* 'pixels'"):
         metrics.check(run)
+
+
+@pytest.mark.parametrize(
+    "words", [("--mode=stats", "--stats={below}"), ("--mode=metrics", "--samples={folder}", "--output={below}")]
+)
+def test_where_results_go_is_tried_before_the_work(tmp_path, words, command_line):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "x").mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "x" / "a.png")
+    below = tmp_path / "file" / "x"
+    words = [word.format(below=below, folder=tmp_path / "x") for word in words]
+    settings = (
+        "--config.eval.features=pixels",
+        "--config.eval.metrics=('precision',)",
+        "--config.data.dataset=synthetic",
+    )
+    given = ("--config=configs/vp/smoke.py", f"--workdir={tmp_path}", "--config.data.num_channels=3", *settings)
+    done = command_line(*given, *words)
+    assert done.code == ExitCode.USER_ERROR and f"={below} cannot be written to (Not a directory)" in done.error
