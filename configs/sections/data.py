@@ -7,8 +7,8 @@ KEYS = {
     "dataset": Key(
         "CIFAR10",
         "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, "
-        "`npz:PATH`, `cifar10:PATH`, `tfds:NAME` or a function `package.module:function`. Empty: has to be given on "
-        "the command line.",
+        "`npz:PATH`, `cifar10:PATH`, `hf:PATH` (Hugging Face), `wds:PATH` (WebDataset), `tfds:NAME` or a function "
+        "`package.module:function`. Empty: has to be given on the command line.",
         changes="model",
         mismatch="given",
     ),
@@ -27,7 +27,8 @@ KEYS = {
     ),
     "num_levels": Key(
         int,
-        "Number of levels of your own integer data; unset: 256 for 8 bits, 65536 for 16 bits. Floats have none.",
+        "Number of levels of your own integer data; unset: 256 for 8 bits, 65536 for 16 bits. Floats have none. Image "
+        "files are reduced to 8 bits by 256 and keep 16 bits, in color too, by 65536.",
         POSITIVE,
         changes="model",
     ),

@@ -39,6 +39,8 @@ class Files(Protocol):
         """A file, opened for reading. Errors: OSError."""
         ...
 
+    def __hash__(self) -> int: ...
+
 
 class Index(NamedTuple):
     """The images of a split in order, their fields other than x, and the format that they are decoded to."""

@@ -14,7 +14,9 @@ from core.imports import import_object
 from data.readers.arrays import open_npy, open_npz
 from data.readers.cifar import open_cifar10
 from data.readers.folders import open_folder, open_zip
+from data.readers.hugging_face import open_hf
 from data.readers.prepared import open_tfds
+from data.readers.tars import open_wds
 from data.source import Reading, Source
 
 FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
@@ -24,6 +26,8 @@ FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
     "npz": open_npz,
     "cifar10": open_cifar10,
     "tfds": open_tfds,
+    "hf": open_hf,
+    "wds": open_wds,
 }
 
 

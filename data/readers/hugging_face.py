@@ -1,0 +1,239 @@
+"""Data sets of Hugging Face on this machine, `hf:PATH`: what `save_to_disk` wrote, or Parquet files with images.
+
+PATH is a file or a folder of `.parquet` or `.arrow` files. x is the column of images, the class is the column `label`,
+or the first one of the type ClassLabel, and other columns of numbers or of few different texts are fields. Nothing is
+downloaded.
+
+Source: the features that https://github.com/huggingface/datasets keeps in the metadata of a schema.
+"""
+
+import bisect
+import dataclasses
+import functools
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from data.fields import MAX_TEXTS
+from data.notices import warn_once
+from data.readers.image_files import image_source
+from data.readers.shards import Examples, index_of, origin_of
+from data.source import Reading, Source
+
+SUFFIXES = (".parquet", ".arrow")
+NAMES = ("image", "img")  # of the column, where there are several of images
+LABELS = ("label", "labels")
+_ROW = " row "
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """The images in the tables of a folder, as `FILE row NUMBER`; each process opens them for itself."""
+
+    root: pathlib.Path
+    column: str
+
+    def open(self, name: str) -> BinaryIO:
+        """An image, opened for reading. Errors: OSError."""
+        file, _, row = name.rpartition(_ROW)
+        path = self.root / file
+        value = _value(path, path.stat().st_mtime_ns, self.column, int(row))
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise OSError("it is not in the file, which has only a path; save the data set with save_to_disk")
+        return io.BytesIO(content)
+
+
+def open_hf(given: str, split: str, reading: Reading) -> Source:
+    """The split of a data set. Errors: FileNotFoundError, ValueError that name the file."""
+    paths = _tables(pathlib.Path(given))
+    root = pathlib.Path(given) if pathlib.Path(given).is_dir() else paths[0].parent
+    origin = origin_of(paths)
+    files, examples = _examples(root, tuple(paths), origin)
+    index = index_of(files, examples, lambda row: f"{root}/{examples.names[row]}", origin, split, reading)
+    return image_source(f"hf:{given}", files, index, origin, split, reading)
+
+
+def _tables(path: pathlib.Path) -> list[pathlib.Path]:
+    """The files in order. Errors: FileNotFoundError, ValueError for a missing library."""
+    try:
+        import pyarrow  # noqa: F401  slow to import, and only these data sets need it
+    except ImportError as error:
+        raise ValueError(f"hf:{path} cannot be read without pyarrow: `pip install pyarrow`.") from error
+    found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if not p.name.startswith((".", "cache-")))
+    tables = [file for file in found if file.suffix in SUFFIXES and file.is_file()]
+    if not tables:
+        raise FileNotFoundError(
+            f"{path} has no .parquet or .arrow file; nothing is downloaded: give the folder of a data set that "
+            "save_to_disk of the library datasets wrote, or Parquet files."
+        )
+    return tables
+
+
+@functools.lru_cache(maxsize=2)  # both splits are in the same files
+def _examples(root: pathlib.Path, paths: tuple[pathlib.Path, ...], origin: tuple) -> tuple[Tables, Examples]:
+    """Errors: ValueError for files that cannot be read, or have no images or other columns than the first."""
+    del origin
+    import pyarrow as pa
+
+    schema = _schema(paths[0])
+    image, label, class_names = _roles(paths[0], schema)
+    others = [field.name for field in schema if field.name != image and _is_scalar(field.type)]
+    if missing := [field.name for field in schema if field.name not in (image, *others)]:
+        warn_once(f"{', '.join(missing)} of {root} are left out: they are not numbers or texts")
+    names, shards, parts = list[str](), list[str](), []
+    for path in paths:
+        if not _schema(path).equals(schema):
+            raise ValueError(f"{path} has other columns than {paths[0]}; give files of one data set.")
+        table = _read(path, others)
+        file = path.relative_to(root).as_posix()
+        names += [f"{file}{_ROW}{row}" for row in range(_num_rows(path))]
+        shards += [file] * _num_rows(path)
+        parts.append(table)
+    table, columns = pa.concat_tables(parts), dict[str, np.ndarray]()
+    for name in others:
+        array = _array(root, name, table.column(name))
+        if array is not None:
+            columns["label" if name == label else name] = array
+    return Tables(root, image), Examples(tuple(names), tuple(shards), columns, class_names)
+
+
+def _roles(path: pathlib.Path, schema: Any) -> tuple[str, str | None, tuple[str, ...]]:
+    """The column of images, that of classes, and the names of those. Errors: ValueError without images."""
+    stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = stored.get("info", {}).get("features", {})
+    images = [name for name in schema.names if features.get(name, {}).get("_type") == "Image"]
+    images = images or [field.name for field in schema if _is_image(field)]
+    chosen = next((name for name in NAMES if name in images), images[0] if len(images) == 1 else None)
+    if chosen is None:
+        raise ValueError(
+            f"{path} has the columns {', '.join(schema.names)}, {len(images) or 'none'} of them of images; name one of "
+            f"images {NAMES[0]}."
+        )
+    classes = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
+    label = next((name for name in (*LABELS, *classes) if name in schema.names), None)
+    return chosen, label, tuple(features[label]["names"]) if label in classes else ()
+
+
+def _is_image(field: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(field.type):
+        return "bytes" in [child.name for child in field.type]
+    return field.name in NAMES and (pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
+
+
+def _is_scalar(kind: Any) -> bool:
+    import pyarrow as pa
+
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_string,
+        pa.types.is_large_string,
+    )
+    return any(test(kind) for test in tests)
+
+
+def _array(root: pathlib.Path, name: str, column: Any) -> np.ndarray | None:
+    """A column [N]; None, with a line in the log, for one with missing values or too many different texts."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if column.null_count:
+        warn_once(f"the column {name} of {root} is left out: it has missing values")
+        return None
+    if is_text and pa.compute.count_distinct(column).as_py() > MAX_TEXTS:
+        warn_once(f"the column {name} of {root} is left out: it has too many different texts for classes")
+        return None
+    return np.array(column.to_pylist(), str) if is_text else column.to_numpy()
+
+
+# Files ------------------------------------------------------------------------------------------------------------
+
+
+def _schema(path: pathlib.Path) -> Any:
+    import pyarrow.parquet as pq
+
+    return _reading(path, lambda: pq.read_schema(path)) if _is_parquet(path) else _arrow(path, _changed(path)).schema
+
+
+def _num_rows(path: pathlib.Path) -> int:
+    return sum(_sizes(path, _changed(path)))
+
+
+def _read(path: pathlib.Path, columns: Sequence[str]) -> Any:
+    import pyarrow.parquet as pq
+
+    if _is_parquet(path):
+        return _reading(path, lambda: pq.ParquetFile(path).read(columns=list(columns)))
+    return _arrow(path, _changed(path)).select(list(columns))
+
+
+def _value(path: pathlib.Path, changed: int, column: str, row: int) -> Any:
+    """One cell."""
+    if not _is_parquet(path):
+        return _arrow(path, changed).column(column)[row].as_py()
+    ends = np.cumsum(_sizes(path, changed)).tolist()
+    group = bisect.bisect_right(ends, row)
+    return _row_group(path, changed, column, group)[row - (ends[group - 1] if group else 0)].as_py()
+
+
+@functools.lru_cache(maxsize=256)
+def _sizes(path: pathlib.Path, changed: int) -> tuple[int, ...]:
+    """The rows of each row group; of an Arrow file, which is not divided, of all."""
+    import pyarrow.parquet as pq
+
+    if not _is_parquet(path):
+        return (_arrow(path, changed).num_rows,)
+    metadata = _reading(path, lambda: pq.read_metadata(path))
+    return tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+
+
+@functools.lru_cache(maxsize=8)  # row groups in memory; data.cache_dir avoids reading them again and again
+def _row_group(path: pathlib.Path, changed: int, column: str, group: int) -> Any:
+    del changed
+    import pyarrow.parquet as pq
+
+    return _reading(path, lambda: pq.ParquetFile(path).read_row_group(group, columns=[column]).column(0))
+
+
+@functools.lru_cache(maxsize=256)
+def _arrow(path: pathlib.Path, changed: int) -> Any:
+    """The table of an Arrow file, as a stream or not; it stays on disk."""
+    del changed
+    import pyarrow as pa
+
+    def read() -> Any:
+        mapped = pa.memory_map(str(path))
+        try:
+            return pa.ipc.open_stream(mapped).read_all()
+        except pa.ArrowInvalid:
+            return pa.ipc.open_file(mapped).read_all()
+
+    return _reading(path, read)
+
+
+def _reading(path: pathlib.Path, read: Any) -> Any:
+    """The result of `read()`. Errors: ValueError that names the file."""
+    import pyarrow as pa
+
+    try:
+        return read()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as a table ({reason}); write it anew.") from error
+
+
+def _is_parquet(path: pathlib.Path) -> bool:
+    return path.suffix == ".parquet"
+
+
+def _changed(path: pathlib.Path) -> int:
+    return path.stat().st_mtime_ns
