@@ -3,13 +3,15 @@
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=train
 python main.py --workdir=DIR --mode=eval --config.eval.begin_ckpt=26
 python main.py --workdir=DIR --mode=sample --task=inpaint --input=A.png
+python main.py --workdir=DIR --mode=encode
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --mode=inspect --config.data.dataset=folder:PATH
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=import --checkpoint=FILE.pth
 python main.py --workdir=DIR --mode=export --checkpoint=NAME.model
 python main.py --mode=sample --model=NAME.model --output=DIR
 
 --help lists the modes.
-eval, sample and export use the config of the checkpoint: --config is optional there, and --config.KEY=VALUE changes it.
+eval, sample, encode and export use the config of the checkpoint: --config is optional there, and --config.KEY=VALUE
+changes it.
 """
 
 import contextlib
@@ -54,7 +56,7 @@ from core.errors import ExitCode, RunError, Stopped
 from core.files import writing
 from core.progress import LogHandler, hide
 from core.text import OneLine, printable
-from programs import command_line, compare, convert, evaluate, inspect, metrics, sample, settings, train
+from programs import command_line, compare, convert, encode, evaluate, inspect, metrics, sample, settings, train
 from programs.command_line import Program
 from programs.flags import STORED, stored_config, value_of, with_request
 from runtime import malloc
@@ -67,6 +69,7 @@ PROGRAMS = {
     "train": Program(train.command, "train a model, or continue its training"),
     "eval": Program(evaluate.command, "evaluate checkpoints: loss, bits/dim, samples, metrics"),
     "sample": Program(sample.command, "generate or restore samples; --task=NAME says how"),
+    "encode": Program(encode.command, "write the tokens or latents of a data set"),
     "inspect": Program(inspect.command, "read the data, and describe them"),
     "config": Program(settings.command, "show the settings of a command, and where they come from"),
     "stats": Program(metrics.stats_command, "write statistics of features of the data"),
@@ -100,7 +103,7 @@ flags.DEFINE_string(
     "import: the published Flax or PyTorch checkpoint to read, or exported parameters; "
     "export: the .npz or .safetensors file to write, or the .model folder, which needs nothing else.",
 )
-flags.DEFINE_integer("number", None, "export, sample: which checkpoint of the workdir; the newest by default.")
+flags.DEFINE_integer("number", None, "encode, export, sample: which checkpoint of the workdir; the newest by default.")
 flags.DEFINE_string("task", "unconditional", "sample: a task of the run's system, such as class, inpaint or encode.")
 flags.DEFINE_multi_string("request", [], "sample: an option of the task, as --request.NAME=VALUE.")
 flags.DEFINE_string(
@@ -113,7 +116,11 @@ flags.DEFINE_list("labels", [], "sample: class labels, as numbers; for task clas
 flags.DEFINE_integer("num_samples", None, "sample: images (64 by default), or per class or input (8).")
 flags.DEFINE_bool("measured", False, "sample: the input is measurements, not images to be measured.")
 flags.DEFINE_float("temperature", None, "sample: scales latent codes, for decode and interpolate (1 by default).")
-flags.DEFINE_string("output", None, "sample, metrics: the folder to write to; WORKDIR/sample/TASK by default.")
+flags.DEFINE_string(
+    "output",
+    None,
+    "encode, sample, metrics: the folder to write to; WORKDIR/sample/TASK or WORKDIR/encoded by default.",
+)
 flags.DEFINE_enum("format", "npz", list(sample.FORMATS), "sample: png also writes each sample as a PNG.")
 flags.DEFINE_integer("seed", None, "sample: instead of config.seed.", lower_bound=0, upper_bound=2**32 - 1)
 flags.DEFINE_bool("overwrite", False, "sample: replace what an earlier command has written to the same folder.")

@@ -48,6 +48,8 @@ class ExampleKey(enum.IntEnum):
     TIME = 1
     NOISE = 2
     AUGMENT = 3
+    RESTART = 4  # of dead codes; of the first example
+    LATENT = 5  # which latents stand for the example
 
 
 class SampleKey(enum.IntEnum):

@@ -11,7 +11,7 @@ from core.imports import named_by_user
 from programs import restore_run
 from training.checkpoint import CheckpointError
 
-STORED = ("eval", "sample", "export", "config")  # programs that use the config of a checkpoint
+STORED = ("eval", "sample", "encode", "export", "config")  # programs that use the config of a checkpoint
 
 
 def stored_config(argv: Sequence[str]) -> ConfigDict | None:

@@ -7,8 +7,10 @@ from core.tables import choose
 from systems.base import Context, System
 from systems.classifier import Classifier
 from systems.diffusion import Diffusion
+from systems.latent import Latent, is_latent
+from systems.tokenizer import TokenizerSystem
 
-SYSTEMS: dict[str, type[System]] = {"diffusion": Diffusion, "classifier": Classifier}
+SYSTEMS: dict[str, type[System]] = {"diffusion": Diffusion, "classifier": Classifier, "tokenizer": TokenizerSystem}
 
 
 def system_class(config: ConfigDict) -> type[System]:
@@ -26,7 +28,11 @@ def system_class(config: ConfigDict) -> type[System]:
 
 
 def make_system(context: Context) -> System:
-    """The system of a config. Errors: ValueError, one sentence, for a setting that does not fit."""
-    system = system_class(context.config)(context)
+    """The system of a config, on the codes of a tokenizer where it names one; see `systems.latent`.
+
+    Errors: ValueError, one sentence, for a setting that does not fit.
+    """
+    kind = system_class(context.config)
+    system = Latent(context, kind) if is_latent(context.config, kind) else kind(context)
     system.check()
     return system

@@ -31,6 +31,7 @@ from configs.presets.networks import (
     ncsnv2,
     technique_5,
     technique_124,
+    tokenizer,
 )
 from configs.presets.processes import discrete, edm, subvp, ve, vp
 from configs.presets.sizes import large_images, minutes, small_images
@@ -65,6 +66,7 @@ __all__ = [
     "subvp",
     "technique_5",
     "technique_124",
+    "tokenizer",
     "ve",
     "vectors",
     "volumes",

@@ -24,6 +24,15 @@ def classifier(config: ConfigDict) -> None:
     config.eval.update(enable_bpd=False, enable_sampling=False)
 
 
+def tokenizer(config: ConfigDict, num_codes: int, factor: int) -> None:
+    """After a data set: a vector-quantized tokenizer with convolutions, whose codebook is learned by gradient."""
+    config.system = "tokenizer"
+    config.data.uniform_dequantization = True  # a level is the middle of its cell; nothing is added
+    config.tokenizer.update(quantizer="vq", num_codes=num_codes, factor=factor)
+    config.training.update(snapshot_sampling=False, loss_weights=("commitment=0.25",))
+    config.eval.update(enable_bpd=False, enable_sampling=False, enable_metrics=False)
+
+
 def ncsnpp(config: ConfigDict) -> None:
     """NCSN++: DDPM++ with FIR resampling and a residual input pyramid."""
     ddpmpp(config)

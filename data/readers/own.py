@@ -13,6 +13,7 @@ import numpy as np
 from core.imports import import_object
 from data.readers.arrays import open_npy, open_npz
 from data.readers.cifar import open_cifar10
+from data.readers.encoded import FORM, open_encoded
 from data.readers.folders import open_folder, open_zip
 from data.readers.hugging_face import open_hf
 from data.readers.prepared import open_tfds
@@ -28,6 +29,7 @@ FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
     "tfds": open_tfds,
     "hf": open_hf,
     "wds": open_wds,
+    FORM: open_encoded,
 }
 
 

@@ -37,12 +37,19 @@ class Masks(NamedTuple):
     mask: np.ndarray
 
 
+class Codes(NamedTuple):
+    """Tokens [N, ...] of examples, integers below `num_codes`."""
+
+    tokens: np.ndarray
+    num_codes: int
+
+
 class Inputs(NamedTuple):
     """What metrics are computed from; a metric needs some of it.
 
     samples, real: features and logits of samples, or of any examples, and of real examples. statistics: of real
-    examples. pairs, ensembles, masks: predictions beside the truth. labels: the classes [N] of the examples in
-    `samples`. seed: of subsets.
+    examples. pairs, ensembles, masks: predictions beside the truth. codes: tokens of examples. labels: the classes [N]
+    of the examples in `samples`. seed: of subsets.
     """
 
     samples: Arrays
@@ -51,6 +58,7 @@ class Inputs(NamedTuple):
     pairs: Pairs | None = None
     ensembles: Ensembles | None = None
     masks: Masks | None = None
+    codes: Codes | None = None
     labels: np.ndarray | None = None
     seed: int = 0
 
@@ -67,6 +75,7 @@ NEEDS: dict[str, tuple[str, Callable[[Inputs], bool]]] = {
     "pairs": ("predictions and the truth of the same examples", lambda given: given.pairs is not None),
     "ensembles": ("several samples of each example beside the truth", lambda given: given.ensembles is not None),
     "masks": ("scores beside masks", lambda given: given.masks is not None),
+    "codes": ("tokens of examples", lambda given: given.codes is not None),
     "labels": ("the classes of the examples", lambda given: given.labels is not None),
 }
 OF_SAMPLES = ("features", "logits", "real", "statistics")  # what samples and data give by themselves

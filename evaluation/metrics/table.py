@@ -11,6 +11,7 @@ from evaluation.features.files import Rows
 from evaluation.metrics import (
     accuracy,
     auroc,
+    codebook,
     crps,
     frechet,
     inception_score,
@@ -20,7 +21,7 @@ from evaluation.metrics import (
     psnr,
     ssim,
 )
-from evaluation.metrics.base import NEEDS, OF_SAMPLES, Arrays, Ensembles, Inputs, Masks, Metric, Pairs
+from evaluation.metrics.base import NEEDS, OF_SAMPLES, Arrays, Codes, Ensembles, Inputs, Masks, Metric, Pairs
 from evaluation.metrics.reference import Statistics, statistics
 from reports.records import Column, Estimate
 
@@ -35,6 +36,7 @@ def measure(
     pairs: Pairs | None = None,
     ensembles: Ensembles | None = None,
     masks: Masks | None = None,
+    codes: Codes | None = None,
     labels: np.ndarray | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
@@ -42,10 +44,10 @@ def measure(
     """The metrics `names` of what is given, by name in the order of `METRICS`; a pure function of its arguments.
 
     samples, real: "features" [N, D] and perhaps "logits" [N, K]; they may be memory-mapped. reference: statistics of
-    real examples, used for FID instead of those of `real`. pairs, ensembles, masks, labels: see `Inputs`. names: by
-    default all that the inputs allow. seed: that of FID-infinity's subsets; KID and the Inception score use the seed of
-    torch-fidelity. Errors: ValueError for an unknown name, for a metric whose input is missing, and for values that are
-    not finite.
+    real examples, used for FID instead of those of `real`. pairs, ensembles, masks, codes, labels: see `Inputs`.
+    names: by default all that the inputs allow. seed: that of FID-infinity's subsets; KID and the Inception score use
+    the seed of torch-fidelity. Errors: ValueError for an unknown name, for a metric whose input is missing, and for
+    values that are not finite.
     """
     _check_features("samples", samples or {})
     _check_features("real examples", real or {})
@@ -53,7 +55,7 @@ def measure(
         for name, values in beside._asdict().items() if beside is not None else ():
             if isinstance(values, np.ndarray):
                 _check_finite(name, values)
-    given = Inputs(samples or {}, real or {}, reference, pairs, ensembles, masks, labels, seed)
+    given = Inputs(samples or {}, real or {}, reference, pairs, ensembles, masks, codes, labels, seed)
     chosen = [metric for metric in METRICS if _missing(metric, given) is None] if names is None else list(names)
     for name in chosen:
         if name not in METRICS:
@@ -164,4 +166,6 @@ METRICS: dict[str, Metric] = {
     "crps": crps.CRPS,
     "accuracy": accuracy.ACCURACY,
     "auroc": auroc.AUROC,
+    "usage": codebook.USAGE,
+    "perplexity": codebook.PERPLEXITY,
 }

@@ -69,6 +69,12 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_examples_of_every_rank_are_inpainted_from_the_command_line",
     "python main.py *--model=NAME.model*": "tests/programs/test_model_folder.py::"
     "test_the_command_samples_from_a_folder_as_from_the_run",
+    "python main.py --config=configs/latent/digits*.py *": "tests/programs/test_latent.py::"
+    "test_the_documented_models_of_latents_and_tokens_train",
+    "python main.py --config=configs/vqddm/*_tokenizer.py *": "tests/programs/test_latent.py::"
+    "test_the_documented_models_of_latents_and_tokens_train",
+    "python main.py *--mode=encode*": "tests/programs/test_latent.py::"
+    "test_an_encoded_data_set_is_data_for_another_model",
     "make demo": "tests/slow/test_docs_commands.py::test_the_commands_of_the_demo_run",
     "make setup": "tests/slow/test_docs_commands.py::test_setting_up_is_the_first_part_of_what_integration_runs",
     "until python main.py *": "tests/slow/test_docs_commands.py::test_the_loop_starts_again_what_was_killed",

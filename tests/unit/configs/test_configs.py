@@ -110,11 +110,14 @@ def document_row(path):
     """The row of docs/configs.md that describes a config, from its settings and its docstring."""
     config, text = load(path), (ROOT / path).read_text(encoding="utf-8").split('"""')[1]
     kind = config.training.sde.removesuffix("sde") + ("" if config.training.continuous else ", discrete")
+    network = config.model.name
+    if config.system == "tokenizer":
+        kind, network = config.tokenizer.quantizer, f"{config.tokenizer.encoder}, {config.tokenizer.decoder}"
     size = "x".join(map(str, config.data.shape or (config.data.image_size,)))
     data = " ".join(filter(None, (config.data.dataset or "own data", config.data.category, size)))
     command, result = text.strip().split("\n\n")[1:3]
     number = " ".join(result.split()).removeprefix("Published: ") if "Published: " in result else "none"
-    return f"| `{path}` | {kind} | {config.model.name} | {data} | {number} | `{command.strip()}` |"
+    return f"| `{path}` | {kind} | {network} | {data} | {number} | `{command.strip()}` |"
 
 
 @pytest.mark.parametrize("path", PATHS)

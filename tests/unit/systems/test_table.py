@@ -30,7 +30,8 @@ def named(system):
 
 
 def test_rows_are_found_by_name_and_the_nearest_is_named():
-    assert [system_class(named(name)) for name in SYSTEMS] == [Diffusion, Classifier]
+    assert [system_class(named(name)) for name in ("diffusion", "classifier")] == [Diffusion, Classifier]
+    assert all(system_class(named(name)) is kind for name, kind in SYSTEMS.items())
     with pytest.raises(ValueError, match="config.system = 'difusion' is not known; .*nearest: diffusion"):
         system_class(named("difusion"))
 

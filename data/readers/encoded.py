@@ -1,0 +1,63 @@
+"""Tokens or latents of a data set, as `--mode=encode` writes them: `encoded:FOLDER`.
+
+The folder has `train.npy` and `test.npy` [N, ...], their labels `train_labels.npy` and `test_labels.npy` [N], and
+`encoded.json`: the shape of a code, the number of codes (0 for latents), the number of classes, statistics, the name of
+the data set, and the SHA-256 of the tokenizer's weights.
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from core.files import read_json
+from data.fields import Field, labeled
+from data.readers.arrays import Rows
+from data.source import Reading, Source
+
+FORM = "encoded"
+ABOUT = "encoded.json"
+
+
+def field(num_codes: int, shape: tuple[int, ...]) -> Field:
+    """What codes are: tokens below `num_codes`, or latents, where it is 0."""
+    dtype = (
+        "float32" if not num_codes else "uint8" if num_codes <= 2**8 else "uint16" if num_codes <= 2**16 else "int32"
+    )
+    return Field(shape, dtype, num_codes)
+
+
+def read_about(folder: pathlib.Path) -> dict[str, Any]:
+    """What `encoded.json` says. Errors: ValueError where it is missing or damaged."""
+    try:
+        found = read_json(folder / ABOUT)
+        return found | {"shape": tuple(found["shape"]), "num_codes": int(found["num_codes"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder} has no readable {ABOUT} ({type(error).__name__}); config.data.dataset = '{FORM}:FOLDER' names a "
+            "folder that --mode=encode wrote."
+        ) from error
+
+
+def open_encoded(given: str, split: str, reading: Reading) -> Source:
+    """A split of such a folder. Errors: ValueError that names the folder or the file."""
+    folder = pathlib.Path(given)
+    about = read_about(folder)
+    codes, labels = _array(folder / f"{split}.npy"), _array(folder / f"{split}_labels.npy")
+    x = field(about["num_codes"], about["shape"])
+    if codes.shape != (len(labels), *x.shape) or codes.dtype != x.dtype or not len(codes):
+        raise ValueError(
+            f"{folder / split}.npy has {codes.dtype} {codes.shape} with {len(labels)} labels, but {ABOUT} says "
+            f"{x.dtype} [N, {', '.join(map(str, x.shape))}]; encode the data again."
+        )
+    fields = labeled(x, about["num_classes"])
+    fetch = Rows(f"{FORM}:{given}", codes, {"label": labels.astype(np.int32)}, np.arange(len(codes)), x)
+    return Source(f"{FORM}:{given}", len(codes), fields, fetch)
+
+
+def _array(path: pathlib.Path) -> np.ndarray:
+    """An .npy file, memory-mapped. Errors: ValueError."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}); encode the data again.") from error
