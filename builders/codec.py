@@ -92,8 +92,8 @@ class Codec:
                 values if self.are_codes else self.tokenizer.encode(self._weights(variables), self.to_model(values))
             )
             return tokens.astype(self.field.dtype)
-        statistics = variables[STATISTICS]
-        return (self._latents(variables, values, keys) - statistics["offset"]) / statistics["scale"]
+        latents = self._latents(variables, values, keys)
+        return (latents - _offset(variables, latents)) / variables[STATISTICS]["scale"]
 
     def decode(self, variables: Variables, codes: Array) -> Array:
         """Values of the data of codes."""
@@ -104,7 +104,7 @@ class Codec:
         """What the decoder takes."""
         if self.tokenizer.num_codes:
             return codes
-        return codes * variables[STATISTICS]["scale"] + variables[STATISTICS]["offset"]
+        return codes * variables[STATISTICS]["scale"] + _offset(variables, codes)
 
     def nats_beside(self, variables: Variables, values: Array, keys: Array) -> tuple[Array, Array]:
         """(z, nats [B]) with E[-ln p(z) + nats] >= -ln P(values), where p is a density of standardized latents z.
@@ -201,6 +201,11 @@ def code_config(config: ConfigDict, codec: Codec) -> ConfigDict:
         if num_codes:
             found.model.num_categories = num_codes
     return found
+
+
+def _offset(variables: Variables, latents: Array) -> Array:
+    """The mean of each channel, as an array that broadcasts with latents [B, ..., D]."""
+    return variables[STATISTICS]["offset"].reshape(*(1,) * (latents.ndim - 1), -1)
 
 
 def _sum(values: Array) -> Array:

@@ -3,7 +3,8 @@
     python main.py --config=configs/latent/digits_autoencoder.py --workdir=DIR --mode=train
 
 Sized for two CPU cores; results are in docs/tokenizers.md. With
-`--config.tokenizer.quantizer=pca --config.tokenizer.dim=4` it is a rotation of the pixels, in closed form.
+`--config.tokenizer.quantizer=pca --config.tokenizer.dim=4 --config.training.loss_weights="()"` it is a rotation of the
+pixels, in closed form.
 """
 
 from ml_collections import ConfigDict

@@ -32,7 +32,7 @@ def _entropy(p: np.ndarray) -> tuple[float, float]:
     """The entropy in nats of a distribution [K], and the variance of ln p."""
     logs = np.log(np.where(p > 0, p, 1.0))
     entropy = -float(np.sum(p * logs))
-    return entropy, float(np.sum(p * logs**2)) - entropy**2
+    return entropy, max(float(np.sum(p * logs**2)) - entropy**2, 0.0)
 
 
 def _usage(given: Inputs) -> dict[str, Estimate]:

@@ -92,7 +92,7 @@ def input_of(request: Input) -> str:
     return request.input
 
 
-def images(system: "Diffusion", request: Input) -> tuple[list[str], np.ndarray]:
+def images(system: "System", request: Input) -> tuple[list[str], np.ndarray]:
     """Names and uint8 levels [N, ...] of the input; float32 values where the data have no levels."""
     given = input_of(request)
     if not given.startswith(TEST):
@@ -111,7 +111,7 @@ def images(system: "Diffusion", request: Input) -> tuple[list[str], np.ndarray]:
     return [f"test {index}" for index in indices], system.context.splits.test.fetch(indices)["x"]
 
 
-def _values(system: "Diffusion", path: pathlib.Path) -> tuple[list[str], np.ndarray]:
+def _values(system: "System", path: pathlib.Path) -> tuple[list[str], np.ndarray]:
     """Names and values [N, ...] float32 of an array file. Errors: ValueError for another shape or type."""
     values = read_array(path)
     values = values[None] if values.ndim == len(system.spec.shape) else values

@@ -40,8 +40,7 @@ def rotation(tmp_path_factory):
 
 
 def of_checkpoint(workdir, number=None):
-    config = Run.of_checkpoint(tokenizer_config(), workdir, number).config
-    return Run(config, str(workdir), jax.devices()[:1])
+    return Run(restore_run.config_of(workdir, number), str(workdir), jax.devices()[:1])
 
 
 def params_of(workdir):

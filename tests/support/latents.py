@@ -1,7 +1,5 @@
 """Runs of tiny tokenizers on random images, and models of what they encode."""
 
-import functools
-
 import jax
 
 from configs import default, presets
@@ -15,7 +13,8 @@ def tokenizer_config(**settings):
     """Six steps of a tokenizer of random 8x8 RGB images."""
     config = tiny()
     presets.tokenizer(config, num_codes=16, factor=2)
-    config.tokenizer.update(encoder="patch", decoder="patch", dim=3, num_blocks=0, reservoir=512, **settings)
+    config.tokenizer.update(encoder="patch", decoder="patch", dim=3, num_blocks=0, reservoir=512)
+    config.tokenizer.update(**settings)
     config.training.update(batch_size=16, n_iters=6, log_freq=3, snapshot_freq=3, snapshot_freq_for_preemption=3)
     config.training.update(eval_freq=3, **({"loss_weights": ()} if "quantizer" in settings else {}))
     config.eval.update(begin_ckpt=2, end_ckpt=2, features="pixels", batch_size=32)
@@ -42,7 +41,6 @@ def trained(config, workdir, num_devices=1):
     return run
 
 
-@functools.cache
 def started(factory, quantizer, **settings):
     """The workdir of a tokenizer at step 0, after its start from data."""
     workdir = factory.mktemp(quantizer)

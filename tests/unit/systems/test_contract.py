@@ -42,6 +42,7 @@ def tokenizer(**settings):
     presets.tokenizer(config, num_codes=8, factor=2)
     config.tokenizer.update(encoder="patch", decoder="patch", dim=3, codebook="average", restart_below=0.5)
     config.tokenizer.update(reservoir=512, **settings)
+    config.training.loss_weights = () if "quantizer" in settings else config.training.loss_weights
     config.eval.update(batch_size=64, features="pixels")
     return config
 
