@@ -7,9 +7,9 @@ KEYS = {
     "dataset": Key(
         "CIFAR10",
         "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, "
-        "`npz:PATH`, `cifar10:PATH`, `hf:PATH` (Hugging Face), `wds:PATH` (WebDataset), `tfds:NAME`, "
-        "`encoded:PATH` (what `--mode=encode` wrote) or a function `package.module:function`. Empty: has to be given on "
-        "the command line.",
+        "`npz:PATH`, `cifar10:PATH`, `hf:PATH` (Hugging Face), `wds:PATH` (WebDataset), `tfds:NAME`, `encoded:PATH` "
+        "(what `--mode=encode` wrote) or a function `package.module:function`. Empty: has to be given on the command "
+        "line.",
         changes="model",
         mismatch="given",
     ),
