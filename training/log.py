@@ -134,6 +134,8 @@ class MetricsLog:
         """
         with writing(self.path):
             os.fsync(self._file.fileno())
+        if self._tracking is not None:
+            self._tracking.sync()
         self._board.close()  # an event file that is complete is never written again
         self._board = Board(self._board.folder)
 

@@ -125,33 +125,37 @@ class Trackio:
 
 
 class Entry(NamedTuple):
-    """How a tracker is opened, and the package it needs."""
+    """How a tracker is opened, and after how many seconds it no longer loses what it got if the process is killed.
+
+    settles: None where that is only so once it is closed; `Tracking.sync` then closes it, and opens it again.
+    """
 
     open: Open
-    package: str
+    settles: float | None = 0.0
 
 
 TRACKERS: dict[str, Entry] = {
-    "wandb": Entry(Wandb, "wandb"),
-    "mlflow": Entry(Mlflow, "mlflow"),
-    "trackio": Entry(Trackio, "trackio"),
+    "wandb": Entry(Wandb, None),  # keeps rows in memory; what it gets again, it drops by the step
+    "mlflow": Entry(Mlflow),
+    "trackio": Entry(Trackio, 2.0),  # writes twice a second
 }
 
 
-def find(name: str) -> Open:
-    """The tracker of this name or import path. Errors: ValueError for an unknown name and a missing package."""
+def find(name: str) -> Entry:
+    """The tracker of this name, which is also that of its package, or import path.
+
+    Errors: ValueError for an unknown name and a missing package.
+    """
     if is_import_path(name):
         named_by_user(name)  # on the command line, or in Python
-        return import_object("--tracker =", name, "function")
+        return Entry(import_object("--tracker =", name, "function"))
     if name not in TRACKERS:
         raise ValueError(
             f"--tracker={name} is not known; choose one of {', '.join(TRACKERS)} or a function package.module:name "
             f"(nearest: {nearest(name, TRACKERS)})."
         )
-    entry = TRACKERS[name]
-    if importlib.util.find_spec(entry.package) is None:
+    if importlib.util.find_spec(name) is None:
         raise ValueError(
-            f"--tracker={name} needs the package {entry.package}: install it with {sys.executable} -m pip install "
-            f"{entry.package}."
+            f"--tracker={name} needs the package {name}: install it with {sys.executable} -m pip install {name}."
         )
-    return entry.open
+    return TRACKERS[name]

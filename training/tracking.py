@@ -3,7 +3,9 @@
 import functools
 import json
 import logging
+import math
 import pathlib
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,28 +21,29 @@ STATE = "tracker.json"  # in the workdir: of each tracker the id of the run, and
 class Tracking:
     """A tracker of a run, opened when there is something to send.
 
-    A tracker cannot take back what it has: a run that resumes keeps those lines of the log that were sent, see
+    A tracker cannot take back what it has: a run that resumes keeps the lines of the log that it has for good, see
     `MetricsLog`. What fails is logged and sent later: a tracker never ends a run. Errors: ValueError for a tracker that
     does not exist or is not installed.
     """
 
     def __init__(self, name: str, workdir: pathlib.Path, config: Mapping[str, Any]):
         self.name, self._workdir, self._config = name, workdir, config
-        self._open, self._failed = find(name), False
+        (self._open, self._settles), self._failed = find(name), False
         self._tracker: Tracker | None = None
-        self._state: dict[str, Any] = {"run": uuid.uuid4().hex[:12], "bytes": 0, "image_step": 0}
+        self._kept: dict[str, Any] = {"run": uuid.uuid4().hex[:12], "bytes": 0, "image_step": 0}
         path = workdir / STATE
-        self._state |= read_json(path).get(name, {}) if path.exists() else {}
+        self._kept |= read_json(path).get(name, {}) if path.exists() else {}
+        self._sent, self._waiting = dict(self._kept), list[tuple[float, dict[str, Any]]]()
 
     @property
     def sent_bytes(self) -> int:
-        """How much of the log the tracker has."""
-        return self._state["bytes"]
+        """How much of the log the tracker has for good."""
+        return self._kept["bytes"]
 
     def send(self, log: pathlib.Path) -> None:
         """Sends the complete lines of `log` that the tracker does not have."""
         with log.open("rb") as file:
-            file.seek(self.sent_bytes)
+            file.seek(self._sent["bytes"])
             lines = file.read().splitlines(keepends=True)
         for line in lines:
             if not line.endswith(b"\n"):
@@ -49,25 +52,33 @@ class Tracking:
             step = metrics.pop("step")
             if not self._try(functools.partial(_log, step=step, metrics=metrics)):
                 return
-            self._note(bytes=self.sent_bytes + len(line))
+            self._note(bytes=self._sent["bytes"] + len(line))
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Sends a grid of samples, unless it was sent before the run resumed."""
-        if step > self._state["image_step"] and self._try(lambda tracker: tracker.image(step, name, image)):
+        if step > self._sent["image_step"] and self._try(lambda tracker: tracker.image(step, name, image)):
             self._note(image_step=step)
+
+    def sync(self) -> None:
+        """Waits until the tracker has for good what it was sent; needed before a checkpoint."""
+        if self._settles is None:
+            self.close()
+        elif self._waiting:
+            time.sleep(max(0.0, self._waiting[-1][0] + self._settles - time.monotonic()))
+            self._settle()
 
     def close(self) -> None:
         """Ends the run there, if it was opened."""
-        if self._tracker is not None:
-            self._try(lambda tracker: tracker.close())
-            self._tracker = None
+        if self._tracker is not None and self._try(lambda tracker: tracker.close()):
+            self._settle(closed=True)
+        self._tracker = None
 
     def _try(self, call: Callable[[Tracker], object]) -> bool:
         """Whether the tracker took it; the first of several failures in a row is logged."""
         try:
             if self._tracker is None:
-                self._note()  # the id, before anything has it
-                self._tracker = self._open(self._state["run"], self._workdir, self._config)
+                self._write()  # the id, before anything has it
+                self._tracker = self._open(self._kept["run"], self._workdir, self._config)
             call(self._tracker)
         except Exception as error:
             if not self._failed:
@@ -80,10 +91,22 @@ class Tracking:
         return True
 
     def _note(self, **changed: int) -> None:
-        """Keeps what the tracker has."""
-        self._state |= changed
+        """Notes what the tracker was sent."""
+        self._sent |= changed
+        self._waiting.append((time.monotonic(), dict(self._sent)))
+        self._settle()
+
+    def _settle(self, closed: bool = False) -> None:
+        """Keeps what the tracker has for good: all, once it is closed."""
+        delay = 0.0 if closed else math.inf if self._settles is None else self._settles
+        settled = [sent for when, sent in self._waiting if when + delay <= time.monotonic()]
+        if settled:
+            self._kept, self._waiting = settled[-1], self._waiting[len(settled) :]
+            self._write()
+
+    def _write(self) -> None:
         path = self._workdir / STATE
-        write_json(path, (read_json(path) if path.exists() else {}) | {self.name: self._state})
+        write_json(path, (read_json(path) if path.exists() else {}) | {self.name: self._kept})
 
 
 def _log(tracker: Tracker, step: int, metrics: Mapping[str, float]) -> None:

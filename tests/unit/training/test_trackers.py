@@ -129,3 +129,50 @@ def test_wandb_gets_rows_and_images_of_one_run(tmp_path, monkeypatch):
         (5, {"samples": (4, 4, 1)}),
         "finished",
     ]
+
+
+class Forgetful(Recorder):
+    """Writes what it gets when it is closed, as a tracker does that keeps rows in memory."""
+
+    def __init__(self, run_id, workdir, config):
+        self._rows = []
+        super().__init__(run_id, workdir, config)
+
+    def log(self, step, metrics):
+        self._rows.append((step, metrics))
+
+    def close(self):
+        for step, metrics in self._rows:
+            super().log(step, metrics)
+
+
+def test_a_tracker_that_keeps_rows_in_memory_has_those_of_a_checkpoint_and_gets_the_others_again(tmp_path, monkeypatch):
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", trackers.Entry(Forgetful, None))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: True)
+
+    def run(first_step, steps, killed):
+        tracking = Tracking("wandb", tmp_path, CONFIG)
+        with MetricsLog(tmp_path, first_step, tracking) as log:
+            for step in steps:
+                log.write(step, {"loss": 1 / step}, "")
+                if step == 10:
+                    log.sync()  # a checkpoint
+        if not killed:
+            tracking.close()
+
+    run(0, (5, 10, 15, 20), killed=True)
+    assert [line["step"] for line in seen_lines(tmp_path)] == [5, 10]
+    run(10, (15, 20, 25), killed=False)
+    assert seen_lines(tmp_path) == lines_of(tmp_path) and len(lines_of(tmp_path)) == 5
+
+
+def test_what_settles_after_a_while_is_waited_for_at_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setitem(trackers.TRACKERS, "trackio", trackers.Entry(Recorder, 0.2))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: True)
+    tracking = Tracking("trackio", tmp_path, CONFIG)
+    with MetricsLog(tmp_path, 0, tracking) as log:
+        log.write(5, {"loss": 1.0}, "")
+        assert tracking.sent_bytes == 0
+        log.sync()
+        assert tracking.sent_bytes == (tmp_path / "metrics.jsonl").stat().st_size
+    tracking.close()
