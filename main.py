@@ -197,7 +197,7 @@ def answer(argv: Sequence[str]) -> int:
 
 
 def checked(argv: Sequence[str]) -> Callable[[], object]:
-    """What runs the program of the flags, all of which are checked. Errors: ValueError, OSError, RunError."""
+    """Checks the flags, and returns what runs their program. Errors: ValueError, OSError, RunError."""
     if len(argv) > 1:
         raise ValueError(f"unexpected argument {argv[1]!r}; every setting is a flag, such as --config.seed=1.")
     alone = FLAGS.model is not None and FLAGS.mode in STORED

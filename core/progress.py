@@ -84,7 +84,7 @@ class Phase:
 
 @contextlib.contextmanager
 def phase(name: str, total: int | None = None, unit: str = "part", done: int = 0) -> Iterator[Phase]:
-    """Shows what is done within this context, of `total` units, `done` of which were done before."""
+    """Shows what is done within this context: `total` units, `done` of them before it began."""
     shown = Phase(name, total, unit, done)
     _display.begin(shown)
     try:

@@ -27,7 +27,7 @@ print("done", file=sys.stderr)
 
 
 def in_terminal(script, columns=80):
-    """What a script writes to a terminal of so many columns."""
+    """What a script writes to a terminal with this number of columns."""
     reading, writing = os.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
     environment.pop("NO_COLOR", None)
