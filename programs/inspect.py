@@ -229,7 +229,7 @@ def _max_distance(source: Source) -> tuple[float, int]:
 
 def command(given: Any) -> Callable[[], None]:
     """What --mode=inspect prints; the data are read before. Errors: ValueError, OSError for the data."""
-    workdir = pathlib.Path(given.workdir) if given.workdir else None
+    workdir = pathlib.Path(given.workdir) if given.workdir and not given.dry_run else None
     statistics = inspect(given.config, workdir)
 
     def show() -> None:

@@ -130,7 +130,9 @@ def test_only_what_the_sde_and_the_parameterization_have_is_suggested():
 
 def command_of(dataset, workdir=""):
     """What `main` runs for --mode=inspect."""
-    return inspect.command(types.SimpleNamespace(mode="inspect", config=config_of(dataset), workdir=workdir))
+    return inspect.command(
+        types.SimpleNamespace(mode="inspect", config=config_of(dataset), workdir=workdir, dry_run=False)
+    )
 
 
 def test_the_last_line_names_the_grid(tmp_path, capsys):
