@@ -103,6 +103,10 @@ def _same_format(file: pathlib.Path, header: Header, first: Header, of: pathlib.
 
 
 def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
+    if isinstance(error, KeyError):  # the archive is intact
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+        return ValueError(f"{path} has {', '.join(names) or 'no array'}, but no arr_0; save the samples as arr_0.")
     return ValueError(f"{path} cannot be read as samples, an .npz with arr_0 ({error}).")
 
 

@@ -1,6 +1,6 @@
 """What a user gets wrong at first contact: one sentence and an exit code each, without a traceback."""
 
-import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from PIL import Image
 
 import main
 from core.errors import ExitCode
+from programs import restore_run
 from tests.support.configs import PATHS
 from tests.support.runs import tiny, untrained
 
@@ -102,7 +103,7 @@ WRONG = {
             CONFIG, "--mode=metrics", "--workdir=DIR/run", "--samples=DIR/other.npz", "--config.eval.features=pixels",
             "--config.eval.metrics=('kid',)",
         ),
-        "DIR/other.npz",
+        "DIR/other.npz has images, but no arr_0; save the samples as arr_0.",
     ),
     "data under another key": (
         (*TRAIN, "--config.data.dataset=npz:DIR/two.npz"),
@@ -195,13 +196,11 @@ def test_a_dry_run_builds_a_command_and_writes_nothing(tmp_path, command_line, m
     assert command_line(CONFIG, "--mode=train", f"--workdir={workdir}", *wrong).code == ExitCode.USER_ERROR
 
 
-def test_a_dry_run_compares_the_config_with_the_checkpoint(tmp_path, command_line):
-    stored = tmp_path / "run" / "checkpoints-meta" / "5"
-    (stored / "config").mkdir(parents=True)
-    (stored / "_CHECKPOINT_METADATA").touch()
-    (stored / "config" / "metadata").write_text(json.dumps({"model": {"nf": 16}}))
+def test_a_dry_run_compares_the_config_with_the_checkpoint(folder, tmp_path, command_line):
+    shutil.copytree(folder / "gray" / restore_run.FOLDER, tmp_path / "run" / "checkpoints-meta")
     done = command_line(CONFIG, "--mode=train", f"--workdir={tmp_path / 'run'}", "--dry_run")
-    assert done.code == ExitCode.RUN_ERROR and "model.nf: was 16, is 8" in done.error
+    assert done.code == ExitCode.RUN_ERROR and "was started with another model or other data" in done.error
+    assert "model.num_scales: was 6, is " in done.error
 
 
 @pytest.mark.parametrize(
