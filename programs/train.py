@@ -193,7 +193,7 @@ def _snapshot(run: Run, generate: Generate | None, frozen: Variables) -> Snapsho
         variables = {**run.devices.replicate_params(variables), **frozen}
         return generate(variables, system.sample_keys(number, 0, num), system.labels(0, num))
 
-    return make_snapshot(sample, system.picture, run.workdir / "samples")
+    return make_snapshot(sample, system.picture, run.workdir / "samples", system.sampler_in_words)
 
 
 def _training_data(run: Run, settings: TrainSettings) -> TrainingData:

@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 
 from core.arrays import Array
 from core.errors import RunError
+from core.files import write_json
 from core.keys import example_keys, fold_in
 from core.progress import phase
 from data.pipeline import eval_batch, num_rounds
@@ -155,12 +156,15 @@ def make_test_loss(
 
 
 def make_snapshot(
-    sample: Callable[[Any, int], dict[str, Array]], grid_of: Callable[[np.ndarray], np.ndarray], directory: pathlib.Path
+    sample: Callable[[Any, int], dict[str, Array]],
+    grid_of: Callable[[np.ndarray], np.ndarray],
+    directory: pathlib.Path,
+    sampler: str = "",
 ) -> Snapshot:
     """Writes a grid of samples of the averaged parameters; all processes compute them, the first one writes.
 
     `sample(variables, number of the snapshot)`: "samples" [N, ...], "num_evals" and perhaps "states" [N, K, ...], which
-    become a GIF. `grid_of(samples)`: uint8 [H, W, C].
+    become a GIF. `grid_of(samples)`: uint8 [H, W, C]. `sampler`: what it is, in words, for the record beside the grid.
     """
 
     def snapshot(state: TrainState, number: int, step: int, log: MetricsLog) -> None:
@@ -175,8 +179,11 @@ def make_snapshot(
             states = found["states"]
             write_gif(path.with_suffix(".gif"), [grid_of(states[:, k]) for k in range(states.shape[1])])
         log.image(step, "samples", grid)
-        num, seconds = len(found["samples"]), time.perf_counter() - began
-        logging.info("%d samples with %d evaluations in %.1f s -> %s", num, found["num_evals"], seconds, path)
+        num, evaluations, seconds = len(found["samples"]), int(found["num_evals"]), time.perf_counter() - began
+        record = {"step": step, "num_samples": num, "sampler": sampler, "num_evals": evaluations}
+        write_json(path.with_suffix(".json"), record)
+        by = f" by {sampler}" if sampler else ""
+        logging.info("%d samples%s, with %d evaluations in %.1f s -> %s", num, by, evaluations, seconds, path)
 
     return snapshot
 

@@ -66,6 +66,8 @@ def test_training_leaves_checkpoints_metrics_and_a_grid(trained):
     with Image.open(trained / "samples" / "snapshot_1.png") as grid:
         assert grid.mode == "L" and grid.size[0] == grid.size[1] > 4 * 8
     assert list((trained / "tensorboard").iterdir())
+    record = json.loads((trained / "samples" / "snapshot_1.json").read_text())
+    assert record == {"step": 10, "num_samples": 16, "sampler": "euler_maruyama, 10 steps", "num_evals": 11}
 
 
 def test_ten_steps_equal_five_and_a_restart_and_five_bit_for_bit(trained, config, tmp_path):
@@ -149,7 +151,8 @@ def test_evaluation_reports_every_example_once_and_can_be_interrupted(trained, c
     assert report["results"]["loss"]["num_examples"] == 300
     assert report["results"]["bits_per_dim"]["num_examples"] == 300
     assert report["results"]["bits_per_dim"]["standard_error"] > 0
-    assert report["results"]["samples"] == {"num_samples": 24, "num_evals": 11}
+    sampler = "euler_maruyama, 10 steps"
+    assert report["results"]["samples"] == {"num_samples": 24, "num_evals": 11, "sampler": sampler}
     assert report["config"]["model"]["nf"] == 8 and report["versions"]["jax"] == jax.__version__
     samples = np.load(path.parent / "samples.npz")["arr_0"]
     assert samples.shape == (24, 8, 8, 1) and samples.dtype == np.uint8 and samples.max() <= 16
