@@ -84,7 +84,7 @@ class Checkpoints:
         `notes`: what else is needed to resume, as JSON. Errors: CheckpointError, also if an earlier checkpoint was
         still being written and failed.
         """
-        if number in self.numbers():
+        if number in self.numbers() or number in self._manager.all_steps():  # the latter may not be on disk yet
             return
         notes = notes or {}
         sums = {"state": checksums(state), "config": checksum_of_json(config), "notes": checksum_of_json(notes)}
@@ -176,8 +176,7 @@ class Checkpoints:
     def delete(self, number: int) -> None:
         """Removes checkpoint `number`."""
         with writing(self.directory):
-            shutil.rmtree(self.directory / str(number))
-            self._reload()
+            self._manager.delete(number)
 
     def wait(self) -> None:
         """Returns once everything is on disk. Errors: CheckpointError."""

@@ -154,6 +154,33 @@ def test_a_process_that_dies_ends_the_run_with_a_reason(data_dir, tmp_path):
         )
 
 
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_dies_while_the_others_compile_ends_the_run(data_dir, tmp_path, killed):
+    workdir = tmp_path / "run"
+    several = list(processes(workdir, data_dir, 2, 1, NO_SAMPLES, "--config.training.eval_freq=0", steps=100_000))
+    deadline = time.monotonic() + 300
+    while "parameters, 1 device" not in messages(workdir, 0) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    several[killed].send_signal(signal.SIGKILL)
+    code = several[1 - killed].wait(timeout=200)
+    several[killed].wait()
+    said = messages(workdir, 1 - killed)
+    assert code in (ExitCode.PEER_GONE, -signal.SIGABRT) and "Traceback" not in said, said[-2000:]
+
+
+@pytest.mark.parametrize("signaled", [0, 1])
+def test_a_signal_to_one_process_stops_all_of_them_with_the_step_saved(data_dir, tmp_path, signaled):
+    workdir = tmp_path / "run"
+    several = list(processes(workdir, data_dir, 2, 1, NO_SAMPLES, "--config.training.eval_freq=0", steps=100_000))
+    deadline = time.monotonic() + 300
+    while "step 10/" not in messages(workdir, 0) and time.monotonic() < deadline and several[0].poll() is None:
+        time.sleep(0.2)
+    several[signaled].send_signal(signal.SIGTERM)
+    assert [process.wait(timeout=200) for process in several] == [ExitCode.STOPPED] * 2, messages(workdir, 0)[-2000:]
+    saved = [path.name for path in (workdir / "checkpoints-meta").iterdir() if path.name.isdecimal()]
+    assert f"after step {max(map(int, saved))}, which is saved" in messages(workdir, 0)
+
+
 def test_processes_that_do_not_come_are_told_after_the_time_out(data_dir, tmp_path):
     workdir = tmp_path / "run"
     first = next(processes(workdir, data_dir, 2, 1, "--peer_timeout=3"))

@@ -1,9 +1,19 @@
-"""Data given by a path, read by worker processes."""
+"""Data given by a path, read by worker processes, and what becomes of these when one of them or the trainer dies."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import absl.flags
 import numpy as np
+import pytest
 
+from core.errors import ExitCode
 from tests.support.own_data import PIXELS, batches_of, forms, save
+from tests.support.paths import ROOT
 
 
 def test_worker_processes_and_threads_give_the_same_batches(tmp_path):
@@ -16,3 +26,86 @@ def test_worker_processes_and_threads_give_the_same_batches(tmp_path):
             for ours, one in zip(batches_of(open_source(), 3, **options), expected, strict=True):
                 for name in one:
                     np.testing.assert_array_equal(ours[name], one[name])
+
+
+READER = """
+import time
+
+import absl.flags
+import numpy as np
+
+from core.errors import RunError
+from data.pipeline import train_batches
+from data.prefetch import Prefetcher
+from data.source import from_arrays
+
+if __name__ == "__main__":
+    absl.flags.FLAGS.mark_as_parsed()
+    source = from_arrays("toy", np.zeros((64, 2), np.float32), np.zeros(64, np.int64), num_levels=0, num_classes=1)
+    with train_batches(source, seed=0, batch_size=4, num_workers=2) as batches:
+        reader = Prefetcher(batches, lambda batch, stacked: batch)
+        for step in range(10**9):
+            try:
+                reader.take(step, 1)
+            except RunError as error:
+                print(int(error.exit_code), error, flush=True)
+                break
+            if step == 8:
+                print("reading", flush=True)
+            time.sleep(0.01)
+"""
+
+
+def workers_of(process):
+    """The data workers of a process: its children, without the one that tracks resources."""
+    children = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
+    numbers = [int(number) for path in children for number in path.read_text().split()]
+    return [n for n in numbers if "spawn_main" in pathlib.Path(f"/proc/{n}/cmdline").read_text()]
+
+
+def is_alive(number):
+    try:
+        return pathlib.Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def reader(tmp_path):
+    (tmp_path / "reader.py").write_text(READER)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "reader.py")], env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "reading\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_data_workers_end_when_their_trainer_is_killed(reader):
+    workers = workers_of(reader)
+    assert len(workers) == 2 and all(map(is_alive, workers))
+    reader.kill()
+    reader.wait()
+    deadline = time.monotonic() + 60
+    while any(map(is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, workers))
+
+
+def test_a_data_worker_that_is_killed_is_called_that(reader):
+    os.kill(workers_of(reader)[0], signal.SIGKILL)
+    said, errors = reader.communicate(timeout=120)
+    assert said.startswith(f"{ExitCode.PEER_GONE:d} A data worker, a process of its own, was killed while it read")
+    assert "exit code -9" in said and "Traceback" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_left_to_the_trainer(reader, number):
+    """A terminal and Slurm send them to all processes of a group."""
+    for worker in workers_of(reader):
+        os.kill(worker, number)
+    time.sleep(1)
+    assert all(map(is_alive, workers_of(reader))) and len(workers_of(reader)) == 2 and reader.poll() is None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from core.errors import ExitCode
 from data.prefetch import DataError, Prefetcher
 
 
@@ -27,3 +28,18 @@ def test_a_prefetched_batch_that_cannot_be_read_raises_when_it_is_taken():
         DataError, match=r"^The training data of step 2 cannot be read \(the disk is gone\); restore them"
     ):
         batches.take(1, 1)
+
+
+def test_a_data_worker_that_was_killed_is_called_that_and_restarted_by_supervisors():
+    def killed():
+        yield {"x": np.zeros(2)}
+        raise RuntimeError(
+            "Worker process was terminated unexpectedly with exit code -9. Search the logs above for the source."
+        )
+
+    batches = Prefetcher(killed(), lambda batch, stacked: batch)
+    batches.take(0, 1)
+    message = r"^A data worker, .*, was killed while it read the training data of step 2 \(exit code -9\); start .*\.$"
+    with pytest.raises(DataError, match=message) as error:
+        batches.take(1, 1)
+    assert error.value.exit_code == ExitCode.PEER_GONE
