@@ -2,17 +2,19 @@
 
     python -m benchmarks.kill --kills=20 [--seed=0] [--folder=DIR] [--steps=60]
 
-`main.py` trains a tiny model of the digits in a separate process. Most kills are by SIGKILL: at startup, at a random
-moment during training, during the write of either kind of checkpoint, while a snapshot is sampled, and between a
-snapshot and the checkpoint that follows it. These moments are recognized by polling the workdir. Some kills are by
-SIGTERM. After each kill the same command resumes the run. Once the run has finished, the following are compared by
-SHA-256: step, parameters, EMA, and optimizer state of the newest resumable checkpoint and of all kept checkpoints;
-`metrics.jsonl` without rates; the grids of samples. Prints JSON lines, one per run and a summary. The exit code is 1
-if anything differs.
+`main.py` trains a tiny model of the digits in a separate process, with two data workers. Most kills are by SIGKILL: at
+startup, at a random moment during training, during the write of either kind of checkpoint, while a snapshot is sampled,
+and between a snapshot and the checkpoint that follows it. These moments are recognized by polling the workdir. Some
+kills are by SIGTERM, and some are of a data worker, after which the trainer saves its step and ends with code 6. After
+each kill the data workers must end, too, and the same command resumes the run. Once the run has finished, the following
+are compared by SHA-256: step, parameters, EMA, and optimizer state of the newest resumable checkpoint and of all kept
+checkpoints; `metrics.jsonl` without rates; the grids of samples. Prints JSON lines, one per run and a summary. The exit
+code is 1 if anything differs.
 """
 
 import argparse
 import collections
+import contextlib
 import functools
 import hashlib
 import json
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -35,10 +37,12 @@ from builders.network import initial_variables
 from builders.state import abstract_state
 from configs import default
 from configs.vp import smoke
+from core.errors import ExitCode
 from training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
 MAX_KILLS_PER_RUN = 8
+ORPHAN_SECONDS = 30.0  # until a data worker without its trainer counts as left behind
 _TRAINING = "compiled the training step"  # logged when training starts
 
 
@@ -52,6 +56,7 @@ def settings(data_dir: pathlib.Path, steps: int) -> dict[str, Any]:
         "training.snapshot_freq_for_preemption": 10,
         "training.snapshot_freq": 20,
         "sampling.num_steps": 200,
+        "data.num_workers": 2,
     }
 
 
@@ -89,6 +94,12 @@ class Trainer:
         """Whether the process is still running."""
         return self._process.poll() is None
 
+    def workers(self) -> list[int]:
+        """The process ids of its data workers."""
+        children = pathlib.Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        numbers = [int(number) for path in children for number in _content(path).split()]
+        return [number for number in numbers if b"spawn_main" in _content(pathlib.Path(f"/proc/{number}/cmdline"))]
+
     def send(self, number: signal.Signals) -> None:
         """Sends a signal and waits for the process to exit."""
         self._process.send_signal(number)
@@ -97,6 +108,24 @@ class Trainer:
     def wait(self) -> int:
         """Waits for the process to exit; its exit code."""
         return self._process.wait()
+
+
+def _content(path: pathlib.Path) -> bytes:
+    """The content of a file of /proc; nothing where the process has ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def orphans(workers: list[int]) -> int:
+    """How many of these data workers are still there, a while after their trainer has ended."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while (left := sum(b"spawn_main" in _content(pathlib.Path(f"/proc/{n}/cmdline")) for n in workers)) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    return left
 
 
 # When to kill: conditions on a running process -----------------------------------------------------------------------
@@ -130,6 +159,7 @@ def _paths_in(folder: pathlib.Path, pattern: str = "*") -> list[pathlib.Path]:
     return list(folder.glob(pattern)) if folder.is_dir() else []
 
 
+WORKER = "data worker"
 # (condition, maximum delay in seconds after it holds, signal)
 MOMENTS: dict[str, tuple[Callable[[Trainer], bool], float, signal.Signals]] = {
     "random": (_is_training, 6.0, signal.SIGKILL),
@@ -139,19 +169,33 @@ MOMENTS: dict[str, tuple[Callable[[Trainer], bool], float, signal.Signals]] = {
     "sampling": (_is_sampling, 0.1, signal.SIGKILL),
     "between snapshot and checkpoint": (_is_before_checkpoint, 0.002, signal.SIGKILL),
     "SIGTERM": (_is_training, 4.0, signal.SIGTERM),
+    WORKER: (lambda trainer: bool(_is_training(trainer) and trainer.workers()), 2.0, signal.SIGKILL),
 }
 
 
-def kill(trainer: Trainer, moment: str, rng: random.Random) -> bool:
-    """Kills the process at that moment; False if it exited first."""
+class Killed(NamedTuple):
+    """Whether a process was killed before it exited by itself, and how many data workers it left behind."""
+
+    hit: bool
+    orphans: int
+
+
+def kill(trainer: Trainer, moment: str, rng: random.Random) -> Killed:
+    """Kills the process, or one of its data workers, at that moment."""
     condition, delay, number = MOMENTS[moment]
     while trainer.alive() and not condition(trainer):
         time.sleep(0.001)
     time.sleep(rng.uniform(0, delay))
-    if not trainer.alive():
-        return False
+    workers = trainer.workers()
+    if not trainer.alive() or (moment == WORKER and not workers):
+        return Killed(False, 0)
+    if moment == WORKER:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(workers), number)
+        code = trainer.wait()
+        return Killed(code == ExitCode.PEER_GONE, orphans(workers))
     trainer.send(number)
-    return trainer.wait() in (-number, 5)
+    return Killed(trainer.wait() in (-number, ExitCode.STOPPED), orphans(workers))
 
 
 def digest(workdir: pathlib.Path, config: ConfigDict) -> dict[str, str]:
@@ -192,17 +236,25 @@ def measure(kills: int, folder: pathlib.Path, seed: int, steps: int) -> Iterator
     expected = digest(folder / "uninterrupted", config)
     done, moments = 0, list(MOMENTS)
     while done < kills:
-        workdir, hits = folder / f"killed_{done}", collections.Counter[str]()
+        workdir, hits, left = folder / f"killed_{done}", collections.Counter[str](), 0
         while (trainer := Trainer(workdir, data_dir, steps)) and hits.total() < min(MAX_KILLS_PER_RUN, kills - done):
             moment = moments[(done + hits.total()) % len(moments)]
-            if not kill(trainer, moment, rng):
+            killed = kill(trainer, moment, rng)
+            left += killed.orphans
+            if not killed.hit:
                 break
             hits[moment] += 1
         code = trainer.wait()
         actual = digest(workdir, config) if code == 0 else {}
         different = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
         done += hits.total()
-        yield {"kills": dict(hits), "exit_code": code, "compared": len(expected), "different": different}
+        yield {
+            "kills": dict(hits),
+            "exit_code": code,
+            "orphans": left,
+            "compared": len(expected),
+            "different": different,
+        }
         moments = moments[1:] + moments[:1]  # so that runs do not all wait for a moment that may not occur
 
 
@@ -220,7 +272,7 @@ def main() -> int:
     for result in measure(arguments.kills, folder, arguments.seed, arguments.steps):
         print(json.dumps(result), flush=True)
         total.update(result["kills"])
-        num_different += bool(result["different"] or result["exit_code"])
+        num_different += bool(result["different"] or result["exit_code"] or result["orphans"])
     print(json.dumps({"kills": total.total(), "by moment": dict(total), "runs that differ": num_different}))
     return 1 if num_different else 0
 

@@ -7,4 +7,9 @@ def test_killed_runs_end_like_one_that_was_left_alone_to_the_last_bit(tmp_path):
     results = list(kill.measure(kills=5, folder=tmp_path, seed=0, steps=40))
     assert sum(sum(result["kills"].values()) for result in results) == 5
     for result in results:
-        assert result["exit_code"] == 0 and result["different"] == [] and result["compared"] >= 15
+        assert (
+            result["exit_code"] == 0
+            and result["different"] == []
+            and result["orphans"] == 0
+            and result["compared"] >= 15
+        )
