@@ -39,7 +39,8 @@ from data.pipeline import train_batches
 from data.prefetch import Prefetcher
 from data.source import from_arrays
 
-if __name__ == "__main__":
+
+def main():
     absl.flags.FLAGS.mark_as_parsed()
     source = from_arrays("toy", np.zeros((64, 2), np.float32), np.zeros(64, np.int64), num_levels=0, num_classes=1)
     with train_batches(source, seed=0, batch_size=4, num_workers=2) as batches:
@@ -53,6 +54,10 @@ if __name__ == "__main__":
             if step == 8:
                 print("reading", flush=True)
             time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    main()
 """
 
 
