@@ -73,7 +73,7 @@ def _write_npz(flat: Flat, path: pathlib.Path) -> None:
 
 
 def _write_safetensors(flat: Flat, path: pathlib.Path) -> None:
-    safetensors.numpy.save_file(flat, path)
+    path.write_bytes(safetensors.numpy.save(flat))  # save_file makes a file that others cannot read
 
 
 WRITERS: dict[str, Writer] = {".npz": _write_npz, ".safetensors": _write_safetensors}
