@@ -128,26 +128,26 @@ def test_an_evaluation_that_starts_before_the_training_waits_for_it_and_creates_
     with pytest.raises(
         CheckpointMissingError, match=r"^Checkpoint 1 is not in .*to come.* \(waited 0.1 s\); found: none"
     ):
-        run_lib.evaluate(run)
+        run_lib.evaluate_run(run)
     assert not workdir.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"model": 3}', b'{"model": {"name": []}, "eval": null}'])
 def test_settings_of_an_evaluation_that_are_damaged_are_one_sentence(run, content):
-    run_lib.evaluate(run, "damaged")
+    run_lib.evaluate_run(run, "damaged")
     path = run.workdir / "damaged" / "ckpt_1" / "config.json"
     path.write_bytes(content)
     with pytest.raises(RunError, match=rf"^{path} .*\.$"):
-        run_lib.evaluate(run, "damaged")
+        run_lib.evaluate_run(run, "damaged")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b'{"results": {"loss": 1}}', b'{"checkpoint": "x", "results": {}}'])
 def test_the_damaged_report_of_another_checkpoint_is_left_out_of_the_overview(run, caplog, content):
-    (report,) = run_lib.evaluate(run, "reports")
+    (report,) = run_lib.evaluate_run(run, "reports")
     other = report.parent.parent / "ckpt_7" / "report.json"
     other.parent.mkdir(exist_ok=True)
     other.write_bytes(content)
-    assert run_lib.evaluate(run, "reports") == [report] and "ckpt_7/report.json" in caplog.text
+    assert run_lib.evaluate_run(run, "reports") == [report] and "ckpt_7/report.json" in caplog.text
     assert (report.parent.parent / "report.csv").read_text().count("\n") == 2
 
 

@@ -40,7 +40,7 @@ def rotation(tmp_path_factory):
 
 
 def of_checkpoint(workdir, number=None):
-    return Run(restore_run.config_of(workdir, number), str(workdir), jax.devices()[:1])
+    return Run(restore_run.about(workdir, number).config, str(workdir), jax.devices()[:1])
 
 
 def params_of(workdir):
