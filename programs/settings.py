@@ -1,7 +1,6 @@
 """The program config: the settings of a command, which of them differ from their defaults, and where they come from."""
 
 import contextlib
-import pathlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict, config_flags
 from builders.data import resolve
 from configs import default, needs
 from configs.default import KEYS, flatten
+from programs.flags import source_of
 
 Lines = list[str]
 
@@ -31,7 +31,7 @@ def origin(given: Any) -> str:
         file = config_flags.get_config_filename(given["config"])
     except (AttributeError, ValueError):
         file = None
-    return str(file) if isinstance(file, str) and file else f"the checkpoint in {pathlib.Path(given.workdir)}"
+    return str(file) if isinstance(file, str) and file else f"the checkpoint in {source_of(given)}"
 
 
 def described(config: ConfigDict, on_command_line: Collection[str], source: str) -> Lines:

@@ -30,8 +30,7 @@ WRONG = {
     ),
     "no mode": (
         (CONFIG, "--workdir=DIR/run"),
-        "--mode is missing; give one of train, eval, sample, inspect, config, stats, metrics, import, export, such as "
-        "--mode=train.",
+        f"--mode is missing; give one of {', '.join(main.PROGRAMS)}, such as --mode=train.",
     ),
     "a mode as a word": (("eval", CONFIG), "--mode is missing; give one of train,"),
     "a mode that does not exist": ((CONFIG, "--mode=trian"), "flag --mode=trian: value should be one of <train|eval"),
@@ -183,7 +182,9 @@ def test_the_settings_of_a_command_say_where_they_come_from(folder, command_line
     assert "config.optim.beta1 = 0.9" in lines
     assert "config.data.shape = (8, 8, 1)  # the data; default: ()" in lines
     said.clear()
-    command_line("--mode=config", f"--workdir={folder / 'gray'}")
+    for flag in ("--workdir", "--model"):
+        command_line("--mode=config", f"{flag}={folder / 'gray'}")
+    assert len([line for line in "\n".join(said).splitlines() if "config.model.nf = 8  # the checkpoint" in line]) == 2
     assert f"config.model.nf = 8  # the checkpoint in {folder / 'gray'}; default: 128" in "\n".join(said)
 
 

@@ -52,7 +52,6 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "python main.py *--distributed*": "tests/slow/test_distributed.py::"
     "test_processes_that_a_cluster_names_find_each_other_and_have_the_losses_of_one",
     ".venv/bin/python -m configs.reference": "tests/slow/test_recipes.py::test_the_laws_hold_for_what_the_recipes_add",
-    "python main.py --help": "tests/programs/test_messages.py::test_help_is_short_and_lists_the_modes",
     "python main.py *--mode=config*": "tests/programs/test_messages.py::"
     "test_the_settings_of_a_command_say_where_they_come_from",
     "python main.py *--dry_run": "tests/programs/test_messages.py::test_a_dry_run_builds_a_command_and_writes_nothing",
