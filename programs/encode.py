@@ -13,6 +13,7 @@ from data.pipeline import eval_batch, num_rounds
 from data.readers.encoded import ABOUT, FORM, field
 from data.source import Source
 from programs import restore_run
+from programs.flags import source_of
 from programs.run import Run
 from systems.tokenizer import TokenizerSystem
 from training import frozen
@@ -83,15 +84,17 @@ def _statistics(codes: np.ndarray, num_codes: int) -> dict[str, Any]:
 
 def command(given: Any) -> Callable[[], None]:
     """--mode=encode. Errors: ValueError, CheckpointError, before anything is compiled."""
-    run = Run.of_checkpoint(given.config, given.workdir, given.number)
+    run = Run.of_checkpoint(given.config, source_of(given), given.number)
     if not isinstance(run.system, TokenizerSystem):
         raise ValueError(
-            f"--mode=encode needs the run of a tokenizer, but {given.workdir} is one of config.system = "
+            f"--mode=encode needs the run of a tokenizer, but {run.workdir} is one of config.system = "
             f"{run.config.system!r}; give the --workdir of a run with config.system = 'tokenizer'."
         )
+    if given.output is None and given.workdir is None:
+        raise ValueError("--mode=encode with --model needs --output=FOLDER, where the codes go.")
     for split in SPLITS:
         run.splits.named(split)
-    folder = pathlib.Path(given.output) if given.output else run.workdir / "encoded"
+    folder = pathlib.Path(given.output) if given.output else pathlib.Path(given.workdir) / "encoded"
 
     def run_command() -> None:
         print(f"-> {FORM}:{encode(run, folder, given.number)}")

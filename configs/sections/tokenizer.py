@@ -9,22 +9,40 @@ KEYS = {
         "What a code is: `vq` (tokens, the nearest vectors of a codebook), `kl` (latents, normally distributed) or "
         "`pca` (latents, the principal components of patches, in closed form).",
         changes="model",
+        needs="system=tokenizer",
     ),
-    "encoder": Key("conv", "Encoder of `vq` and `kl`: `conv`, or `patch` (each patch by itself).", changes="model"),
-    "decoder": Key("conv", "Decoder of `vq` and `kl`: `conv` or `patch`.", changes="model"),
+    "encoder": Key(
+        "conv",
+        "Encoder of `vq` and `kl`: `conv`, or `patch` (each patch by itself).",
+        changes="model",
+        needs="tokenizer.quantizer!=pca",
+    ),
+    "decoder": Key(
+        "conv", "Decoder of `vq` and `kl`: `conv` or `patch`.", changes="model", needs="tokenizer.quantizer!=pca"
+    ),
     "factor": Key(
         2,
         "Side of the patch that a token or latent stands for; with `conv` a power of 2.",
         POSITIVE,
         changes="model",
+        needs="system=tokenizer",
     ),
-    "num_blocks": Key(1, "Residual blocks of the encoder and of the decoder.", NON_NEGATIVE, changes="model"),
-    "dim": Key(4, "Channels of a latent, or of a vector of the codebook.", POSITIVE, changes="model"),
-    "num_codes": Key(64, "`vq`: vectors in the codebook.", POSITIVE, changes="model"),
+    "num_blocks": Key(
+        1,
+        "Residual blocks of the encoder and of the decoder.",
+        NON_NEGATIVE,
+        changes="model",
+        needs="tokenizer.quantizer!=pca",
+    ),
+    "dim": Key(
+        4, "Channels of a latent, or of a vector of the codebook.", POSITIVE, changes="model", needs="system=tokenizer"
+    ),
+    "num_codes": Key(64, "`vq`: vectors in the codebook.", POSITIVE, changes="model", needs="tokenizer.quantizer=vq"),
     "codebook": Key(
         "gradient",
         "`vq`: how the codebook is learned, `gradient` or `average` (a moving average of the features of each code).",
         changes="model",
+        needs="tokenizer.quantizer=vq",
     ),
     "codebook_init": Key(
         "k_means",
@@ -33,6 +51,7 @@ KEYS = {
         one_of("k_means", "normal"),
         changes="model",
         mismatch="stored",
+        needs="tokenizer.quantizer=vq",
     ),
     "reservoir": Key(
         15_000,
@@ -40,8 +59,16 @@ KEYS = {
         POSITIVE,
         changes="model",
         mismatch="stored",
+        needs="tokenizer.codebook_init=k_means",
     ),
-    "codebook_decay": Key(0.99, "`average`: decay rate per step.", BELOW_ONE, changes="model", mismatch="stored"),
+    "codebook_decay": Key(
+        0.99,
+        "`average`: decay rate per step.",
+        BELOW_ONE,
+        changes="model",
+        mismatch="stored",
+        needs="tokenizer.codebook=average",
+    ),
     "restart_below": Key(
         0.0,
         "`average`: replace a code by a feature of the batch where its share of the tokens falls below this fraction "
@@ -49,13 +76,15 @@ KEYS = {
         NON_NEGATIVE,
         changes="model",
         mismatch="stored",
+        needs="tokenizer.codebook=average",
     ),
-    "loss": Key("l2", "Loss of the reconstruction: `l2` or `l1`.", changes="evaluation"),
+    "loss": Key("l2", "Loss of the reconstruction: `l2` or `l1`.", changes="evaluation", needs="system=tokenizer"),
     "feature_loss": Key(
         str,
         "A further loss, the squared distance of features: `package.module:function`, from values in [0, 1], "
         "[B, ...], to {'features': [B, D]}, as for `eval.features`, written in `jax.numpy`.",
         changes="evaluation",
+        needs="system=tokenizer",
     ),
     "external": Key(
         str,

@@ -62,6 +62,19 @@ def test_a_tokenizer_is_evaluated_by_reconstructions_codes_and_their_distance(to
     assert 1 <= results["codes"]["perplexity"]["value"] <= 16 and results["rfid"]["fid"]["value"] > 0
 
 
+def test_one_and_eight_devices_train_the_same_tokenizer(tmp_path):
+    """Shares of codes, sums of features and restarts are those of the whole batch."""
+    config = tokenizer_config(codebook="average", restart_below=0.9)
+    runs = [trained(config, tmp_path / str(num), num) for num in (1, 8)]
+    lines = [(run.workdir / "metrics.jsonl").read_text().splitlines() for run in runs]
+    for one, eight in zip(*lines, strict=True):
+        one, eight = json.loads(one), json.loads(eight)
+        for name in (name for name in one if "loss" in name or name in ("usage", "perplexity")):
+            assert eight[name] == pytest.approx(one[name], rel=1e-5), name
+    first, second = (restore_run.restore(run.workdir).variables["codebook"] for run in runs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), first, second)
+
+
 def test_reconstructions_of_given_examples_have_their_codes(tokenizer):
     run = of_checkpoint(tokenizer)
     request = asked(run, "reconstruct", input="test:0,1,2")
