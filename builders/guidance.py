@@ -18,9 +18,9 @@ from corruption.predictions import Predict
 from sampling.guidance import Interval, autoguided, classifier_free, classifier_guided
 
 Asked = Array | Mapping[str, Array] | None  # class labels [B], or a batch with any fields that the network knows
-GuidedPredictOf = Callable[
-    [Any, Any, Asked], Predict
-]  # (params, parameters of the guide, what is asked for) -> Predict
+# (params, parameters of the guide, what is asked for) -> Predict, or PredictCategories
+GuidedPredictOf = Callable[[Any, Any, Asked], Any]
+MakePredictOf = Callable[[ConfigDict, str | None], Callable[..., Any]]  # (config, dtype) -> a `PredictOf`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +32,23 @@ class Guide:
     num_labels: int
 
 
-def guide(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
+def guide(
+    config: ConfigDict, sharding: Sharding, load_network: LoadNetwork, make: MakePredictOf = make_predict_of
+) -> Guide:
     """The guidance that `config.sampling` describes.
 
-    load_network: reads the checkpoint of the guiding network, if the guidance has one.
+    load_network: reads the checkpoint of the guiding network, if the guidance has one. make: makes the predictions of a
+    config, for a type of activations.
     Errors: ValueError for settings that do not fit together, or a run without the checkpoint.
     """
-    return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding, load_network)
+    return choose("sampling.guidance", config.sampling.guidance, GUIDANCES)(config, sharding, load_network, make)
 
 
-def _conditional(config: ConfigDict, dtype: str | None) -> Callable[[Any, Asked], Predict]:
+def _conditional(
+    config: ConfigDict, dtype: str | None, make: MakePredictOf = make_predict_of
+) -> Callable[[Any, Asked], Any]:
     """`(params, what is asked for) -> Predict` of the config's own network, computing in `dtype`."""
-    predict_of = make_predict_of(config, dtype)
+    predict_of = make(config, dtype)
     return lambda params, asked: predict_of(params, _batch(asked), None)
 
 
@@ -67,12 +72,12 @@ def _interval(config: ConfigDict) -> Interval | None:
     return Interval(make_sde(config), low, math.inf if high is None else high)
 
 
-def _none(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
-    predict_of = _conditional(config, config.sampling.dtype)
+def _none(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork, make: MakePredictOf) -> Guide:
+    predict_of = _conditional(config, config.sampling.dtype, make)
     return Guide(lambda params, guide, asked: predict_of(params, asked), None, config.model.num_labels)
 
 
-def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
+def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork, make: MakePredictOf) -> Guide:
     model = config.model
     if not (model.num_labels and model.label_dropout) and not any(c.drop_rate for c in conditions(config)):
         raise ValueError(
@@ -82,7 +87,7 @@ def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadN
             "or 'none', or train one with both above 0."
         )
     predict_of, scale, interval = (
-        _conditional(config, config.sampling.dtype),
+        _conditional(config, config.sampling.dtype, make),
         config.sampling.guidance_scale,
         _interval(config),
     )
@@ -95,7 +100,7 @@ def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadN
     return Guide(guided, None, config.model.num_labels)
 
 
-def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
+def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork, make: MakePredictOf) -> Guide:
     earlier = _other(config, sharding, load_network)
     other, params = earlier.config, earlier.variables["params"]
     if other.system != "classifier":
@@ -104,7 +109,7 @@ def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwor
             "classifier; give the run of a wideresnet, or set config.sampling.guidance = 'autoguidance'."
         )
     _check_same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered"))
-    process, predict_of = make_sde(config), _conditional(config, config.sampling.dtype)
+    process, predict_of = make_sde(config), _conditional(config, config.sampling.dtype, make)
     log_probability = log_class_probability(other, process)
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
@@ -120,7 +125,7 @@ def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwor
     return Guide(guided, params, other.model.num_labels)
 
 
-def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork) -> Guide:
+def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetwork, make: MakePredictOf) -> Guide:
     earlier = _other(config, sharding, load_network)
     other, params = earlier.config, earlier.variables["params"]
     if other.system == "classifier":
@@ -136,7 +141,7 @@ def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetw
     _check_same(
         config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered", "model.num_labels")
     )
-    predict_of, weaker_of = _conditional(config, config.sampling.dtype), _conditional(other, config.sampling.dtype)
+    predict_of, weaker_of = (_conditional(c, config.sampling.dtype, make) for c in (config, other))
     scale, interval = config.sampling.guidance_scale, _interval(config)
 
     def guided(params: Any, guide: Any, asked: Asked) -> Predict:
@@ -167,7 +172,7 @@ def _check_same(config: ConfigDict, other: ConfigDict, keys: tuple[str, ...]) ->
             )
 
 
-GUIDANCES: dict[str, Callable[[ConfigDict, Sharding, LoadNetwork], Guide]] = {
+GUIDANCES: dict[str, Callable[[ConfigDict, Sharding, LoadNetwork, MakePredictOf], Guide]] = {
     "none": _none,
     "classifier_free": _classifier_free,
     "classifier": _classifier,

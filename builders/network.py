@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from builders.condition import conditions, embedding, example_condition
 from builders.own_network import check_output, own_network
-from builders.process import SDE_FAMILIES, make_sde, sde_family
+from builders.process import SDE_FAMILIES, make_corruption, make_sde, sde_family
 from builders.shape import check_halvings, data_shape
 from core.arrays import Array
 from core.imports import is_import_path
@@ -26,9 +26,17 @@ from models.networks.mlp import MLP
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
+from models.networks.token_transformer import ENTRIES as TOKEN_ENTRIES
+from models.networks.token_transformer import TokenTransformer
 from sde.base import SDE
 
 DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+Output = Literal["prediction", "classes", "categories"]
+FOUND = {"prediction": "a prediction", "classes": "logits of classes", "categories": "logits of categories"}
+NEEDED = {"prediction": "a prediction", "classes": "logits", "categories": "logits of categories"}
+SYSTEM_OF = {"classes": "classifier", "categories": "categorical"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +49,7 @@ class NetworkEntry:
     `signals`: how further fields of the data can enter, see `model.conditions`.
     `remat`: whether it has blocks that can be recomputed in the backward pass.
     `is_classifier`: whether its outputs are logits of classes instead of a prediction of the shape of its input.
+    `categories`: whether it takes integers, and its outputs are logits of the categories of every site.
     """
 
     make: Callable[[ConfigDict, SDE], Any]
@@ -50,6 +59,12 @@ class NetworkEntry:
     signals: tuple[Entry, ...] = ()
     remat: bool = True
     is_classifier: bool = False
+    categories: bool = False
+
+    @property
+    def output(self) -> Output:
+        """What its outputs are."""
+        return "classes" if self.is_classifier else "categories" if self.categories else "prediction"
 
 
 def network_entry(config: ConfigDict) -> NetworkEntry:
@@ -74,16 +89,16 @@ def initial_variables(config: ConfigDict, key: Array) -> dict[str, Any]:
     return dict(make_network(config).init({"params": key}, *example_inputs(config)))
 
 
-def check_outputs(config: ConfigDict, *, logits: bool) -> None:
-    """Errors: ValueError unless the outputs of the network are logits of classes, or unless they are a prediction."""
-    name, entry = config.model.name, network_entry(config)
-    if entry.is_classifier == logits:
+def check_outputs(config: ConfigDict, needed: Output) -> None:
+    """Errors: ValueError unless the outputs of the network are what a system needs."""
+    name, found = config.model.name, network_entry(config).output
+    if found == needed:
         return
-    others = ", ".join(other for other, row in NETWORKS.items() if row.is_classifier == logits)
-    found, needed = ("logits of classes", "a prediction") if entry.is_classifier else ("a prediction", "logits")
+    others = ", ".join(other for other, row in NETWORKS.items() if row.output == needed)
+    system = f", or config.system = {SYSTEM_OF[found]!r}." if found in SYSTEM_OF else "."
     raise ValueError(
-        f"config.model.name = {name!r}, whose output is {found}, but config.system = {config.system!r} needs {needed}; "
-        f"use {others}" + (", or config.system = 'classifier'." if entry.is_classifier else ".")
+        f"config.model.name = {name!r}, whose output is {FOUND[found]}, but config.system = {config.system!r} needs "
+        f"{NEEDED[needed]}; use {others}{system}"
     )
 
 
@@ -98,7 +113,9 @@ def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
     _check_rank(config, entry)
     network, name = entry.make(config, make_sde(config)), dtype or config.model.dtype
     if is_import_path(config.model.name) and not entry.is_classifier:
-        check_output(config.model.name, network, example_inputs(config))
+        x = example_inputs(config)[0]
+        shape = (*x.shape, config.model.num_categories) if entry.categories else x.shape
+        check_output(config.model.name, network, example_inputs(config), shape)
     asked = choose("model.dtype", name, DTYPES)
     if hasattr(network, "dtype"):
         return network.copy(dtype=asked)
@@ -112,7 +129,7 @@ def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
 
 def example_inputs(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
     """Arguments of the network, for its initialization: x [1, ...], time [1], cond."""
-    x = np.zeros((1, *data_shape(config)), np.float32)
+    x = np.zeros((1, *data_shape(config)), np.int32 if network_entry(config).categories else np.float32)
     return x, np.ones((1,), np.float32), example_condition(config)
 
 
@@ -124,21 +141,22 @@ def computes_in(module: nn.Module) -> Any:
 def _check_capabilities(config: ConfigDict, entry: NetworkEntry) -> None:
     """Errors: ValueError for a setting that needs a capability which the network does not have."""
     model = config.model
+    same = {name: other for name, other in NETWORKS.items() if other.categories == entry.categories}
     if model.num_labels and not entry.classes:
-        others = " or ".join(name for name, other in NETWORKS.items() if other.classes)
+        others = " or ".join(name for name, other in same.items() if other.classes)
         raise ValueError(
             f"config.model.num_labels = {model.num_labels}, but the network {model.name!r} cannot be conditioned on a "
             f"class; use {others}, or num_labels = 0."
         )
     if model.augment_dim and not entry.augmentation:
-        others = " or ".join(name for name, other in NETWORKS.items() if other.augmentation)
+        others = " or ".join(name for name, other in same.items() if other.augmentation)
         raise ValueError(
             f"config.model.augment_dim = {model.augment_dim}, but the network {model.name!r} cannot be conditioned on "
             f"an augmentation; use {others}, or augment_dim = 0."
         )
     for c in conditions(config):
         if c.entry not in entry.signals:
-            others = " or ".join(name for name, other in NETWORKS.items() if c.entry in other.signals)
+            others = " or ".join(name for name, other in same.items() if c.entry in other.signals)
             ways = f"{' or '.join(entry.signals)}, or " if entry.signals else ""
             raise ValueError(
                 f"config.model.conditions has {str(c)!r}, but the network {model.name!r} has no {c.entry!r}; use "
@@ -156,7 +174,8 @@ def _check_rank(config: ConfigDict, entry: NetworkEntry) -> None:
     shape = data_shape(config)
     if len(shape) in entry.ranks:
         return
-    others = ", ".join(name for name, e in NETWORKS.items() if len(shape) in e.ranks and not e.is_classifier)
+    same = [name for name, e in NETWORKS.items() if len(shape) in e.ranks and e.categories == entry.categories]
+    others = ", ".join(name for name in same if not NETWORKS[name].is_classifier)
     if len(shape) == 1:
         others += f", or config.data.shape = ({shape[0]}, 1) for a sequence"
     raise ValueError(
@@ -192,6 +211,29 @@ def _mlp(config: ConfigDict, process: SDE) -> MLP:
         init_scale=model.init_scale,
         num_res_blocks=model.num_res_blocks,
         dropout=model.dropout,
+    )
+
+
+def _token_transformer(config: ConfigDict, process: SDE) -> TokenTransformer:
+    model, corruption = config.model, make_corruption(config)
+    choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
+    if 4 * model.nf % model.num_heads:
+        raise ValueError(
+            f"config.model.num_heads = {model.num_heads} does not divide the width, 4 config.model.nf = "
+            f"{4 * model.nf}; use a divisor."
+        )
+    return TokenTransformer(
+        num_categories=corruption.num_categories,
+        num_states=corruption.num_states,
+        shape=data_shape(config),
+        nf=model.nf,
+        num_blocks=model.num_res_blocks,
+        num_heads=model.num_heads,
+        dropout=model.dropout,
+        embedding=embedding(config),
+        output=model.output,
+        nonlinearity=model.nonlinearity,
+        remat=model.remat,
     )
 
 
@@ -280,6 +322,9 @@ NETWORKS: dict[str, NetworkEntry] = {
     "ncsnpp": NetworkEntry(_ncsnpp, ANY_GRID, classes=True, augmentation=True, signals=ENTRIES),
     "ddpm": NetworkEntry(_ddpm, ANY_GRID),
     "mlp": NetworkEntry(_mlp, (1,), classes=True, augmentation=True, signals=mlp.ENTRIES, remat=False),
+    "token_transformer": NetworkEntry(
+        _token_transformer, (1, 2, 3, 4), classes=True, augmentation=True, signals=TOKEN_ENTRIES, categories=True
+    ),
     "ncsn": NetworkEntry(_ncsn),
     "ncsnv2_64": NetworkEntry(_ncsnv2(64)),
     "ncsnv2_128": NetworkEntry(_ncsnv2(128)),

@@ -32,8 +32,8 @@ def own_network(path: str) -> tuple[Callable[[ConfigDict, SDE], Any], dict[str, 
     return functools.partial(_made, path, found), capabilities
 
 
-def check_output(path: str, network: Any, inputs: tuple[Any, ...]) -> None:
-    """Errors: ValueError unless a user's own network has parameters only, and an output of the shape of its input.
+def check_output(path: str, network: Any, inputs: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+    """Errors: ValueError unless a user's own network has parameters only, and an output of `shape`.
 
     inputs: x [1, ...], time [1] and the condition.
     """
@@ -45,10 +45,11 @@ def check_output(path: str, network: Any, inputs: tuple[Any, ...]) -> None:
         )
     output = jax.eval_shape(lambda variables: network.apply(variables, *inputs), variables)
     found = getattr(output, "shape", type(output).__name__)
-    if found != inputs[0].shape:
+    if found != shape:
+        needed = "a prediction has the shape of x" if shape == inputs[0].shape else f"logits of categories have {shape}"
         raise ValueError(
-            f"config.model.name = {path!r} returns {found} for x of shape {inputs[0].shape}, but a "
-            "prediction has the shape of x; correct the network."
+            f"config.model.name = {path!r} returns {found} for x of shape {inputs[0].shape}, but {needed}; correct the "
+            "network."
         )
 
 

@@ -1,4 +1,4 @@
-"""The SDE or chain of a config: one table has everything that depends on its name, `training.sde`."""
+"""The process of a config: one table for SDEs, by `training.sde`, and one for categories, by `model.corruption`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from typing import Literal
 from ml_collections import ConfigDict
 
 from core.tables import choose
+from corruption import schedules
+from corruption.categorical import Absorbing, CategoricalNoise, Uniform
 from models.parameterizations import TimeFn, descending_level, noise_level, scaled_time
 from sde.base import SDE
 from sde.chain import ddpm_chain, smld_chain
@@ -81,6 +83,32 @@ SDE_FAMILIES: dict[str, SDEFamily] = {
     ),
     "cosine": SDEFamily(make=lambda model: Cosine(model.log_snr_min, model.log_snr_max)),
 }
+
+
+SCHEDULES: dict[str, Callable[[ConfigDict], schedules.Schedule]] = {  # from `config.model`
+    "linear": lambda model: schedules.Polynomial(),
+    "cosine": lambda model: schedules.Cosine(),
+    "polynomial": lambda model: schedules.Polynomial(model.schedule_power),
+}
+CORRUPTIONS: dict[str, Callable[[ConfigDict, schedules.Schedule], CategoricalNoise]] = {
+    "absorbing": lambda model, schedule: Absorbing(model.num_categories, schedule),
+    "uniform": lambda model, schedule: Uniform(model.num_categories, schedule, kernel=model.reverse_kernel),
+}
+
+
+def make_corruption(config: ConfigDict) -> CategoricalNoise:
+    """The process of categories that `config.model` describes.
+
+    Errors: ValueError for an unknown name, and without a number of categories.
+    """
+    model = config.model
+    make = choose("model.corruption", model.corruption, CORRUPTIONS)
+    schedule = choose("model.schedule", model.schedule, SCHEDULES)(model)
+    if model.num_categories is None:
+        raise ValueError(
+            "config.model.num_categories is not set; set it to the number of levels of the data, such as 17 for digits."
+        )
+    return make(model, schedule)
 
 
 def sde_family(config: ConfigDict) -> SDEFamily:

@@ -62,6 +62,13 @@ class SampleKey(enum.IntEnum):
     END = 2
 
 
+class CategoryKey(enum.IntEnum):
+    """Purposes of the key of an example whose categories are corrupted."""
+
+    WHETHER = 0
+    WHICH = 1
+
+
 class RestorationKey(enum.IntEnum):
     """Purposes of the key of a restoration task."""
 

@@ -81,12 +81,18 @@ def variational_bound(
 
     diffusion, reconstruction = jax.lax.map(estimate, jnp.arange(num_times))  # [K, B] each
     prior, each = prior_nats(sde, x0), diffusion + reconstruction
-    # Differences of neighboring strata, which have nearly the same mean (von Neumann 1941); 0 / 0 for one time.
-    squares = jnp.sum(jnp.diff(each, axis=0) ** 2, axis=0)
-    error = jnp.sqrt(squares / (2 * num_times * jnp.asarray(num_times - 1.0)))
+    error = standard_error_of_strata(each)
     parts = jnp.mean(diffusion, axis=0), jnp.mean(reconstruction, axis=0)
     num_evals = jnp.asarray(num_times * (2 if decoded else 1), jnp.int32)
     return Bound(prior + parts[0] + parts[1], error, prior, *parts, num_evals)
+
+
+def standard_error_of_strata(each: Array) -> Array:
+    """The standard error of the mean of terms [K, B], one of each of K strata in their order: [B]; NaN for K = 1."""
+    # Differences of neighboring strata, which have nearly the same mean (von Neumann 1941); 0 / 0 for one time.
+    num_times = len(each)
+    squares = jnp.sum(jnp.diff(each, axis=0) ** 2, axis=0)
+    return jnp.sqrt(squares / (2 * num_times * jnp.asarray(num_times - 1.0)))
 
 
 def diffusion_nats(predict: Predict, sde: SDE, x0: Array, u: Array, z: Array, *, eps: float, data_std: float) -> Array:

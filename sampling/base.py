@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 
 from core.arrays import Array
-from core.keys import SampleKey, example_keys, fold_in
+from core.keys import SampleKey, draw_normal, example_keys, fold_in
 from corruption.predictions import Predict
 from sde.base import SDE
 
@@ -36,12 +36,18 @@ class Samples(NamedTuple):
 
 
 Step = Callable[[Array, Predict, SDE, Array, Array, Array], Sample]  # (z [B, ...], predict, sde, x, t [B], t_next [B])
-Constrain = Callable[[Array, Sample, Array], Sample]  # (z [B, ...], sample, its time t [B])
+Constrain = Callable[[Array, Sample, Array], Sample]  # (keys [B], which it consumes, sample, its time t [B])
+Replace = Callable[[Array, Sample, Array], Sample]  # (standard normal z [B, ...], sample, its time t [B])
 
 
-def unconstrained(z: Array, sample: Sample, t: Array) -> Sample:
+def unconstrained(keys: Array, sample: Sample, t: Array) -> Sample:
     """The constraint that does nothing."""
     return sample
+
+
+def with_noise(replace: Replace) -> Constrain:
+    """The constraint that gives standard normal noise of the shape of the sample to `replace`."""
+    return lambda keys, sample, t: replace(draw_normal(keys, sample.x.shape), sample, t)
 
 
 class Sampler(Protocol):
@@ -49,7 +55,7 @@ class Sampler(Protocol):
 
     `key`: one key, from which example i uses `fold_in(key, i)`, or one key per example [B].
     `start`: `(x, t)` to start from instead of the prior; t is a Python float.
-    `constrain`: applied to the sample after every step, with its time and fresh noise.
+    `constrain`: applied to the sample after every step, with its time and fresh keys.
     `trajectory`: number of intermediate states to return, evenly spaced over the steps; 0 for none.
     """
 

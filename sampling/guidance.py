@@ -56,7 +56,7 @@ def classifier_guided(
     gradient = jax.grad(lambda x, t: jnp.sum(log_prob(x, t)))
 
     def guided(x: Array, t: Array) -> Gaussian:
-        return shifted(predict(x, t), sde, t, _strength(scale, interval, x, t) * gradient(x, t))
+        return shifted(predict(x, t), sde, t, broadcast_to_rank(_strength(scale, interval, t), x) * gradient(x, t))
 
     return guided
 
@@ -73,8 +73,9 @@ def classifier_free(
         return conditional
 
     def guided(x: Array, t: Array) -> Gaussian:
-        strength = _strength(scale - 1, interval, x, t)
-        return jax.tree.map(lambda c, u: c + strength * (c - u), conditional(x, t), unconditional(x, t))
+        strength = _strength(scale - 1, interval, t)
+        combine = lambda c, u: c + broadcast_to_rank(strength, c) * (c - u)  # noqa: E731
+        return jax.tree.map(combine, conditional(x, t), unconditional(x, t))
 
     return guided
 
@@ -88,6 +89,6 @@ def autoguided(predict: Predict, weaker: Predict, scale: float, interval: Interv
     return classifier_free(predict, weaker, scale, interval)
 
 
-def _strength(scale: float, interval: Interval | None, x: Array, t: Array) -> Array:
-    """`scale` inside the interval and zero outside, broadcastable to x [B, ...]."""
-    return broadcast_to_rank(jnp.where(True if interval is None else interval(t), scale, 0.0), x)
+def _strength(scale: float, interval: Interval | None, t: Array) -> Array:
+    """`scale` inside the interval and zero outside: [B], or a number without an interval."""
+    return jnp.where(True if interval is None else interval(t), scale, 0.0)

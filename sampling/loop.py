@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
-from core.keys import SampleKey, draw_normal, fold_in
+from core.keys import SampleKey, fold_in
 from corruption.base import Process
 from corruption.predictions import Prediction
 from sampling.base import Constrain, Sample, Samples, Start, begin, keys_of_examples, unconstrained
@@ -93,8 +93,8 @@ class FixedStep:
         grid, table = jnp.asarray(times, dtype), stepper.table(times, dtype)
 
         def constrained(state: State, t: Array, *address: int | Array) -> State:
-            z = draw_normal(_at(keys, *address), shape)
-            return state._replace(**constrain(z, Sample(state.x, state.mean), t)._asdict())
+            sample = constrain(_at(keys, *address), Sample(state.x, state.mean), t)
+            return state._replace(**sample._asdict())
 
         def body(carry: tuple[State, Array | None], inputs: Any) -> tuple[tuple[State, Array | None], None]:
             (state, states), (number, slot, t, t_next, row) = carry, inputs

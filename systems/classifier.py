@@ -20,7 +20,7 @@ class Classifier(System):
     """A network that predicts class labels from noisy data; it has a loss, but neither samples nor a likelihood."""
 
     def __init__(self, context: Context):
-        check_outputs(context.config, logits=True)
+        check_outputs(context.config, "classes")
         super().__init__(context)
         self.objective = make_classifier_objective(
             context.config, context.spec.num_levels, context.devices.gather_params

@@ -5,12 +5,18 @@ from ml_collections import ConfigDict
 from core.imports import import_object, is_import_path
 from core.tables import choose
 from systems.base import Context, System
+from systems.categorical import CategoricalDiffusion
 from systems.classifier import Classifier
 from systems.diffusion import Diffusion
 from systems.latent import Latent, is_latent
 from systems.tokenizer import TokenizerSystem
 
-SYSTEMS: dict[str, type[System]] = {"diffusion": Diffusion, "classifier": Classifier, "tokenizer": TokenizerSystem}
+SYSTEMS: dict[str, type[System]] = {
+    "diffusion": Diffusion,
+    "classifier": Classifier,
+    "categorical": CategoricalDiffusion,
+    "tokenizer": TokenizerSystem,
+}
 
 
 def system_class(config: ConfigDict) -> type[System]:

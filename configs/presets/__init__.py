@@ -4,6 +4,7 @@ A preset changes a config in place. A later preset overrides an earlier one, so 
 """
 
 from configs.presets.datasets import (
+    categorical_digits,
     celeba,
     celebahq,
     cifar10,
@@ -33,10 +34,12 @@ from configs.presets.networks import (
     technique_124,
     tokenizer,
 )
-from configs.presets.processes import discrete, edm, subvp, ve, vp
+from configs.presets.processes import categorical, discrete, edm, subvp, ve, vp
 from configs.presets.sizes import large_images, minutes, small_images
 
 __all__ = [
+    "categorical",
+    "categorical_digits",
     "celeba",
     "celebahq",
     "cifar10",

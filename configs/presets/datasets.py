@@ -4,7 +4,7 @@ import math
 
 from ml_collections import ConfigDict
 
-from configs.presets.processes import edm
+from configs.presets.processes import categorical, edm
 from configs.presets.sizes import large_images, minutes, small_images
 
 
@@ -53,6 +53,16 @@ def digits(config: ConfigDict) -> None:
     # This tolerance changes bits/dim by 0.001, a tenth of the standard error, and saves 7/8 of the evaluations.
     config.eval.update(begin_ckpt=2, end_ckpt=2, batch_size=152, num_samples=100, rtol=1e-3, atol=1e-3)
     config.eval.update(enable_bpd=True, enable_sampling=True, features="classifier")
+
+
+def categorical_digits(config: ConfigDict) -> None:
+    """The 17 levels of the digits as categories, sized for two CPU cores."""
+    digits(config)
+    categorical(config)
+    config.model.update(num_categories=17, nf=16, num_res_blocks=3, num_heads=4, ema_rate=0.995)
+    config.training.update(n_iters=1600, snapshot_freq=800, snapshot_freq_for_preemption=200)
+    config.sampling.num_steps = 64
+    config.eval.update(batch_size=152, num_samples=300, num_probes=32)
 
 
 def photos(config: ConfigDict) -> None:

@@ -1,4 +1,4 @@
-"""SDEs and their chains, with the sampling that was published for each; EDM's preconditioning for any of them."""
+"""SDEs and their chains, with the sampling that was published for each; EDM's preconditioning; categories."""
 
 from ml_collections import ConfigDict
 
@@ -37,3 +37,13 @@ def edm(config: ConfigDict, sigma_data: float, p_mean: float) -> None:
     """EDM's preconditioning and weighting, with noise levels around exp(p_mean), spread wider than published."""
     config.model.update(parameterization="edm", sigma_data=sigma_data, scale_by_sigma=False)
     config.training.update(weighting="edm", time_sampling="log_normal", p_mean=p_mean, p_std=1.6)
+
+
+def categorical(config: ConfigDict) -> None:
+    """Categories instead of numbers: a bidirectional transformer, trained on the bound, sampled site by site."""
+    config.system = "categorical"
+    config.data.uniform_dequantization = False
+    config.model.update(name="token_transformer", corruption="absorbing", schedule="linear")
+    config.training.update(continuous=True, time_sampling="importance", stratified=True, reduce_mean=True)
+    config.sampling.update(method="ancestral", noise_removal=False)
+    config.eval.update(bpd_method="bound", num_probes=16)

@@ -8,7 +8,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "seed": Key(42, "Seed of all random numbers of a run.", changes="model", mismatch="given"),
         "system": Key(
             "diffusion",
-            "Kind of model: `diffusion`, `classifier`, `tokenizer`, or a class of your own, `package.module:Class`.",
+            "Kind of model: `diffusion`, `classifier`, `categorical`, `tokenizer`, or a class of your own, "
+            "`package.module:Class`.",
             changes="model",
         ),
     },

@@ -4,8 +4,8 @@ from configs.checks import DTYPE, NAMES, POSITIVE, SPLIT, one_of
 from configs.keys import Key
 
 # An evaluation is done where its switch is on, or `tasks` names it; systems of a user's own have no switches.
-SAMPLES = "eval.enable_sampling or eval.tasks or system!=diffusion"
-DENSITY = "eval.enable_bpd or eval.tasks or system!=diffusion"
+SAMPLES = "eval.enable_sampling or eval.tasks or system!=diffusion|categorical"
+DENSITY = "eval.enable_bpd or eval.tasks or system!=diffusion|categorical"
 
 KEYS = {
     "begin_ckpt": Key(1, "First checkpoint to evaluate.", changes="nothing"),
@@ -13,7 +13,7 @@ KEYS = {
     "batch_size": Key(1024, "Images per round.", POSITIVE, changes="evaluation"),
     "tasks": Key(
         (),
-        "Evaluations of the system to do, such as `('loss', 'samples')`; empty: of `diffusion` and `classifier` those "
+        "Evaluations of the system to do, such as `('loss', 'samples')`; empty: of the systems of this project those "
         "that are enabled below, of any other system all.",
         NAMES,
         changes="nothing",
@@ -84,7 +84,7 @@ KEYS = {
     ),
     "bpd_method": Key(
         "ode",
-        "`ode`: density of the probability flow; `bound`: variational bound of the SDE.",
+        "`ode`: density of the probability flow; `bound`: variational bound, the only one of system `categorical`.",
         changes="evaluation",
         needs=DENSITY,
     ),

@@ -2,15 +2,28 @@
 
 import math
 
-from configs.checks import BELOW_ONE, DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, SIZES, STAGES, each
+from configs.checks import (
+    BELOW_ONE,
+    DTYPE,
+    NON_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    SIZES,
+    STAGES,
+    each,
+    one_of,
+)
 from configs.conditions import is_condition
 from configs.keys import Key
+
+CATEGORIES = "system!=diffusion|classifier"  # a system of a user's own may use them, too
 
 KEYS = {
     "name": Key(
         "ncsnpp",
         "Network: `ncsnpp` or `ddpm` (data of any rank but vectors), `mlp` (vectors), `ncsn`, `ncsnv2_64`, "
-        "`ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, or your own, `package.module:name`.",
+        "`ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, `token_transformer` (categories), or your own, "
+        "`package.module:name`.",
         changes="model",
     ),
     "stages": Key(
@@ -30,6 +43,38 @@ KEYS = {
         False,
         "Recompute residual and attention blocks in the backward pass, which saves memory.",
         changes="nothing",
+    ),
+    "corruption": Key(
+        "absorbing",
+        "System `categorical`: what a site becomes that loses its data, a mask (`absorbing`) or a random category "
+        "(`uniform`).",
+        changes="model",
+        needs=CATEGORIES,
+    ),
+    "schedule": Key(
+        "linear",
+        "System `categorical`: the share of lost sites over time t, `linear` (t), `cosine` (sin^2(pi t / 2)) or "
+        "`polynomial` (t^schedule_power).",
+        changes="model",
+        needs=CATEGORIES,
+    ),
+    "schedule_power": Key(
+        2.0, "The exponent of schedule `polynomial`.", POSITIVE, changes="model", needs="model.schedule=polynomial"
+    ),
+    "reverse_kernel": Key(
+        "mixture",
+        "Of corruption `uniform`: `mixture` (Bayes' rule) or `plug_in`, for comparison: its samples have another "
+        "distribution even with exact predictions.",
+        one_of("mixture", "plug_in"),
+        changes="model",
+        needs="model.corruption=uniform",
+    ),
+    "num_categories": Key(
+        int,
+        "System `categorical`: number of categories of a site, which is the number of levels of the data.",
+        POSITIVE,
+        changes="model",
+        needs=CATEGORIES,
     ),
     "sigma_min": Key(
         0.01, "VE: smallest noise level.", POSITIVE, changes="model", needs="training.sde!=vpsde|subvpsde|cosine"
@@ -59,7 +104,11 @@ KEYS = {
         0.5, "Standard deviation of the data, for parameterization and weighting `edm`.", changes="model"
     ),
     "num_scales": Key(
-        1000, "Noise levels of a discrete model, and the default number of sampling steps.", POSITIVE, changes="model"
+        1000,
+        "Noise levels of a discrete model, and the default number of sampling steps; of system `categorical` with "
+        "`training.continuous = False` the steps of the grid.",
+        POSITIVE,
+        changes="model",
     ),
     "ema_rate": Key(
         0.9999, "Decay rate of the average of the parameters.", BELOW_ONE, changes="model", mismatch="stored"
@@ -95,14 +144,32 @@ KEYS = {
     "scale_by_sigma": Key(False, "Divide the network's output by the noise level.", changes="model"),
     "normalization": Key("GroupNorm", "`GroupNorm`, or `InstanceNorm++` for `ncsn` and `ncsnv2`.", changes="model"),
     "nonlinearity": Key("swish", "Activation function: `swish`, `elu`, `relu` or `lrelu`.", changes="model"),
-    "nf": Key(128, "Channels at full resolution.", POSITIVE, changes="model"),
+    "nf": Key(
+        128,
+        "Channels at full resolution; of `mlp` and `token_transformer` a quarter of the width.",
+        POSITIVE,
+        changes="model",
+    ),
     "ch_mult": Key(
         (1, 2, 2, 2),
         "Channels at each resolution, as multiples of `nf`.",
         each("a multiple", "be a positive integer", lambda multiple: multiple > 0, int, may_be_empty=False),
         changes="model",
     ),
-    "num_res_blocks": Key(4, "Residual blocks per resolution.", POSITIVE, changes="model"),
+    "num_res_blocks": Key(
+        4,
+        "Residual blocks per resolution; of `mlp` and `token_transformer` all blocks.",
+        POSITIVE,
+        changes="model",
+    ),
+    "num_heads": Key(4, "`token_transformer`: heads of attention.", POSITIVE, changes="model"),
+    "output": Key(
+        "categories",
+        "`token_transformer`: a logit for each category (`categories`), or a `logistic` distribution over ordered "
+        "categories, such as 256 levels.",
+        one_of("categories", "logistic"),
+        changes="model",
+    ),
     "attn_resolutions": Key((16,), "Heights at which attention is used.", SIZES, changes="model"),
     "dropout": Key(0.1, "Dropout probability.", BELOW_ONE, changes="model", mismatch="stored"),
     "resamp_with_conv": Key(True, "Resample with a convolution (`ddpm` blocks).", changes="model"),

@@ -6,7 +6,8 @@ from configs.keys import Key
 KEYS = {
     "method": Key(
         "pc",
-        "`pc` (predictor-corrector), `solver` (multistep, in few steps) or `ode` (adaptive).",
+        "`pc` (predictor-corrector), `solver` (multistep, in few steps) or `ode` (adaptive); of system `categorical` "
+        "`ancestral`, or `confidence` (the likeliest sites first; corruption `absorbing`).",
         changes="evaluation",
     ),
     "predictor": Key(
@@ -71,6 +72,28 @@ KEYS = {
         POSITIVE,
         changes="evaluation",
         needs="sampling.churn",
+    ),
+    "temperature": Key(
+        1.0,
+        "System `categorical`: the predicted log-probabilities are divided by it; 0: the likeliest category.",
+        NON_NEGATIVE,
+        changes="evaluation",
+        needs="system!=diffusion|classifier",
+    ),
+    "top_p": Key(
+        1.0,
+        "System `categorical`: sample only from the likeliest categories, which together have this probability.",
+        PROBABILITY,
+        changes="evaluation",
+        needs="system!=diffusion|classifier",
+    ),
+    "remasking": Key(
+        0.0,
+        "Corruption `absorbing`: method `ancestral` masks sites again with this share of the largest probability that "
+        "keeps the marginals; method `confidence`, if it is positive, the sites that were the least likely.",
+        PROBABILITY,
+        changes="evaluation",
+        needs="system!=diffusion|classifier",
     ),
     "trajectory": Key(0, "Number of intermediate states to keep and show as a GIF; 0: none.", changes="evaluation"),
     "n_steps_each": Key(

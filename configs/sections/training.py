@@ -6,7 +6,10 @@ from configs.keys import Key
 KEYS = {
     "sde": Key("subvpsde", "`vpsde`, `subvpsde`, `vesde`, `edm` or `cosine`.", changes="model"),
     "continuous": Key(
-        True, "False: the discrete objective of DDPM or SMLD on `model.num_scales` levels.", changes="model"
+        True,
+        "False: the discrete objective of DDPM or SMLD on `model.num_scales` levels; of system `categorical` the sum "
+        "of KL terms over as many steps.",
+        changes="model",
     ),
     "batch_size": Key(
         128,
@@ -73,7 +76,8 @@ KEYS = {
     ),
     "time_sampling": Key(
         "uniform",
-        "Distribution of training times: `uniform`, `log_snr` (for likelihood training) or `log_normal` (EDM).",
+        "Distribution of training times: `uniform`, `log_snr` (for likelihood training) or `log_normal` (EDM); of "
+        "system `categorical` `uniform` or `importance` (uniform in the share of lost sites).",
         changes="evaluation",
     ),
     "stratified": Key(False, "Stratify the times of a batch.", changes="evaluation"),

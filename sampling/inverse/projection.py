@@ -7,7 +7,7 @@ rest of the sample learns of the measurement only through the steps; corrector s
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
-from sampling.base import Constrain, Sample
+from sampling.base import Constrain, Replace, Sample, with_noise
 from sampling.inverse.base import Conditioned
 from sampling.inverse.operators.base import SpectralOperator
 from sampling.inverse.operators.grayscale import grayscale
@@ -21,6 +21,11 @@ def projection(sde: SDE, operator: SpectralOperator, y: Array, noise_std: float 
 
 
 def project(sde: SDE, operator: SpectralOperator, y: Array, noise_std: float = 0.0) -> Constrain:
+    """The constraint of `replacement`, with fresh noise."""
+    return with_noise(replacement(sde, operator, y, noise_std))
+
+
+def replacement(sde: SDE, operator: SpectralOperator, y: Array, noise_std: float = 0.0) -> Replace:
     """Replaces the measured coordinates of a sample at time t by those of noisy data at time t.
 
     c_i <- m y_i / s_i + sqrt(std^2 - (m noise_std / s_i)^2) z_i    for s_i > 0; for `mean` without z
@@ -37,7 +42,7 @@ def project(sde: SDE, operator: SpectralOperator, y: Array, noise_std: float = 0
     measured = operator.measured
     error = noise_std / jnp.where(measured, s, 1.0)  # standard deviation of y_i / s_i
 
-    def constrain(z: Array, sample: Sample, t: Array) -> Sample:
+    def replace(z: Array, sample: Sample, t: Array) -> Sample:
         x, mean = operator.to_basis(sample.x), operator.to_basis(sample.mean)
         m, std = broadcast_to_rank(sde.mean_coeff(t), x), broadcast_to_rank(sde.std(t), x)
         variance = std**2 - (m * error) ** 2
@@ -46,7 +51,7 @@ def project(sde: SDE, operator: SpectralOperator, y: Array, noise_std: float = 0
         x, mean = jnp.where(replaced, noisy, x), jnp.where(replaced, m * known, mean)
         return Sample(operator.from_basis(x), operator.from_basis(mean))
 
-    return constrain
+    return replace
 
 
 def inpaint(sde: SDE, image: Array, known: Array) -> Constrain:

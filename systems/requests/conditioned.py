@@ -14,7 +14,7 @@ from systems.requests.base import Request, SampleFn
 from systems.requests.generate import generated
 
 if TYPE_CHECKING:  # systems have tables of their tasks
-    from systems.diffusion import Diffusion
+    from systems.base import System
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Conditioned(Request):
     num_samples: int = 8
 
 
-def conditioned(system: "Diffusion", request: Conditioned) -> SampleFn:
+def conditioned(system: "System", request: Conditioned) -> SampleFn:
     """`num_samples` samples for each row of the file.
 
     Errors: ValueError for a model without conditions, a file that cannot be read, and arrays that are not values of its

@@ -15,7 +15,6 @@ from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # systems have tables of their tasks
     from systems.base import System
-    from systems.diffusion import Diffusion
 
 GRID = 100  # samples in the grid, where they have no columns
 
@@ -40,7 +39,7 @@ def unconditional(system: "System", request: Unconditional) -> SampleFn:
     return functools.partial(generated, system, {}, request.num_samples, None)
 
 
-def by_class(system: "Diffusion", request: ByClass) -> SampleFn:
+def by_class(system: "System", request: ByClass) -> SampleFn:
     """`num_samples` samples of each class asked for. Errors: ValueError for a model without classes."""
     check_labels(system, request.labels)
     if not system.num_labels:

@@ -13,6 +13,7 @@ from builders import inverse
 from core.arrays import Array
 from core.keys import RestorationKey, RunKey, fold_in, keys_at
 from data.readers.inputs import read_array, read_examples, read_mask
+from data.spec import DataSpec
 from evaluation.metrics.base import Ensembles, Pairs
 from evaluation.metrics.psnr import psnr_db
 from evaluation.metrics.table import measure
@@ -189,16 +190,16 @@ def _assessed(
         figures["psnr_samples_db"] = each.reshape(N, S).mean(1)
         figures[f"psnr_{entry.baseline.name.replace(' ', '_')}_db"] = psnr_db(baseline, truth, span)
         figures = figures | {f"{k}_over_images": float(np.mean(v)) for k, v in figures.items() if k.startswith("psnr")}
-        figures["metrics"] = _quality(values, truth, span)
+        figures["metrics"] = quality(values, truth, span)
         arrays["input"] = truth
         if span is not None:
             figures["value_range"] = span
     figures["names"] = problem.names
-    picture = _table(system, truth, measured, values, mean, deviation)
+    picture = restored_table(system.spec, truth, measured, values, mean, deviation)
     return SampleResult(picture, arrays, figures, to_levels(system, samples.reshape(N * S, *samples.shape[2:])))
 
 
-def _quality(samples: np.ndarray, truth: np.ndarray, span: float | None) -> dict[str, Any]:
+def quality(samples: np.ndarray, truth: np.ndarray, span: float | None) -> dict[str, Any]:
     """Metrics of the mean of samples [N, S, ...], and of them all, over the examples; none if some are not finite."""
     if not np.isfinite(samples).all():
         return {}
@@ -213,8 +214,8 @@ def _values(system: "Diffusion", x: np.ndarray) -> np.ndarray:
     return to_unit(system, x) if system.spec.num_levels else to_levels(system, x)
 
 
-def _table(
-    system: "Diffusion",
+def restored_table(
+    spec: DataSpec,
     truth: np.ndarray | None,
     measured: np.ndarray,
     samples: np.ndarray,
@@ -226,7 +227,7 @@ def _table(
     Vectors are shown as lines, like series; every volume is a row of slices. Data without levels are shown from the
     smallest to the largest value of the input, or of the mean without one.
     """
-    shape = system.spec.shape
+    shape = spec.shape
     for axis, side in enumerate(shape[:-1], start=1):
         measured = measured.repeat(side // measured.shape[axis], axis=axis)
     columns = ([] if truth is None else [truth]) + [
@@ -235,7 +236,7 @@ def _table(
         mean,
     ]
     first = mean if truth is None else truth
-    low, high = (0.0, 1.0) if system.spec.num_levels else (float(first.min()), float(first.max()))
+    low, high = (0.0, 1.0) if spec.num_levels else (float(first.min()), float(first.max()))
     columns = [(column - low) / max(high - low, 1e-12) for column in columns]
     columns.append(deviation / max(float(deviation.max()), 1e-12))
     cells = np.stack(columns, axis=1).reshape(-1, *shape, *(1,) * (len(shape) == 1))

@@ -23,6 +23,7 @@ OF_NETWORK = {
     "ncsnpp": CONVOLUTIONS,
     "ddpm": CONVOLUTIONS,
     "mlp": ["model.nf=8"],
+    "token_transformer": ["model.nf=4", "model.num_heads=2", "model.num_res_blocks=1"],
     "wideresnet": ["model.channel_multiplier=1"],
 }
 # Of the published experiments: few levels, what fits to few, and one value of what only scales a number.
@@ -64,7 +65,7 @@ SMALL_NETWORK = ["--config.model.nf=8", "--config.model.num_res_blocks=1", "--co
 OF_BENCHMARK = {
     "classes": ["--data_dir={tfds}"],
     "data": ["--files=140", "--batches=1", "--repeats=1", "--sizes", "32"],
-    "digits_baselines": ["--data_dir={tfds}", "--components", "1"],
+    "digits_baselines": ["--data_dir={tfds}", "--components", "1", "--categories", "uniform", "classes"],
     "inverse": ["--series=2", "--samples=3", "--steps", "3", "--ways", "projection, 1 Langevin", "pigdm, jacobian"],
     "likelihood": ["--batch=1", "--repeats=1", "--tolerance=0.1", "--methods", "dopri5", "hutchpp 12"],
     "memory": ["--config=configs/vp/smoke.py", "--batch_sizes", "16", "--steps", "2", "--", *SMALL_NETWORK],

@@ -39,7 +39,8 @@ def test_a_network_without_augmentation_names_those_that_have_it(name):
 def test_a_network_refuses_shapes_of_other_ranks_and_names_networks_that_take_them(name, shape):
     if len(shape) in NETWORKS[name].ranks:
         return
-    fitting = [other for other, entry in NETWORKS.items() if len(shape) in entry.ranks and not entry.is_classifier]
+    rows = {other: entry for other, entry in NETWORKS.items() if entry.categories == NETWORKS[name].categories}
+    fitting = [other for other, entry in rows.items() if len(shape) in entry.ranks and not entry.is_classifier]
     with pytest.raises(ValueError, match=rf"model.name = '{name}' is for .* the shape .*; use {', '.join(fitting)}"):
         make_network(config_of(name, shape=shape))
 
@@ -47,7 +48,7 @@ def test_a_network_refuses_shapes_of_other_ranks_and_names_networks_that_take_th
 def test_the_capabilities_that_are_declared_are_those_of_the_modules():
     for name, entry in NETWORKS.items():
         config = default.get_config()
-        config.model.update(name=name, nf=8, num_labels=3 if entry.is_classifier else 0)
+        config.model.update(name=name, nf=8, num_labels=3 if entry.is_classifier else 0, num_categories=5)
         if name.startswith("ncsn") and name != "ncsnpp":
             config.training.update(sde="vesde", continuous=False)
             config.model.normalization = "InstanceNorm++"

@@ -20,6 +20,7 @@ def config_of(name, rank, **model):
     config.data.shape = SHAPES[rank]
     config.model.update(name=name, nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(8,), dropout=0.0)
     config.model.update(channel_multiplier=1, blocks_per_group=1, num_labels=3 if entry.is_classifier else 0)
+    config.model.num_categories = 5
     if name.startswith("ncsn") and name != "ncsnpp":
         config.training.update(sde="vesde", continuous=False)
         config.model.update(normalization="InstanceNorm++", num_scales=4)
@@ -48,7 +49,8 @@ def outline(config):
 @pytest.mark.parametrize(("name", "rank"), CASES)
 def test_what_a_network_declares_adds_parameters_renames_none_and_keeps_the_shape_and_type_of_the_data(name, rank):
     entry = NETWORKS[name]
-    expected = (B, 3) if entry.is_classifier else (B, *SHAPES[rank]), jnp.float32
+    sites = (B, *SHAPES[rank], 5) if entry.categories else (B, *SHAPES[rank])
+    expected = (B, 3) if entry.is_classifier else sites, jnp.float32
     plain, output = outline(config_of(name, rank))
     assert output == expected
     declared, added = {"dtype": "bfloat16", "remat": entry.remat}, []

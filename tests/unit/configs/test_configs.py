@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import pytest
 
+from builders import categorical
 from builders.network import make_network
 from builders.optimizer import make_optimizer
 from builders.process import make_sde
@@ -110,6 +111,7 @@ def document_row(path):
     """The row of docs/configs.md that describes a config, from its settings and its docstring."""
     config, text = load(path), (ROOT / path).read_text(encoding="utf-8").split('"""')[1]
     kind = config.training.sde.removesuffix("sde") + ("" if config.training.continuous else ", discrete")
+    kind = config.model.corruption if config.system == "categorical" else kind
     network = config.model.name
     if config.system == "tokenizer":
         kind, network = config.tokenizer.quantizer, f"{config.tokenizer.encoder}, {config.tokenizer.decoder}"
@@ -140,7 +142,11 @@ def test_every_config_is_locked_and_valid_and_builds(path):
     default.validate(config)
     with pytest.raises(AttributeError, match="batch_size"):
         config.training.batch_sise = 3
-    make_sde(config), make_network(config), make_sampler(config), make_optimizer(config), make_predict_of(config)
+    make_network(config), make_optimizer(config)
+    if config.system == "categorical":
+        categorical.make_sampler(config), categorical.make_objective(config), categorical.bits_per_dim(config)
+    else:
+        make_sde(config), make_sampler(config), make_predict_of(config)
 
 
 @functools.cache

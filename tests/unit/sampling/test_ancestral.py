@@ -44,7 +44,7 @@ def test_tokens_are_sampled_with_the_joint_distribution_of_the_data():
 
 
 def test_known_tokens_and_a_start_condition_the_others():
-    def constrain(z, sample, t):
+    def constrain(keys, sample, t):
         x = sample.x.at[:, 0].set(2)
         return Sample(x, x)
 

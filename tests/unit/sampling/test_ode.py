@@ -142,4 +142,4 @@ def test_intermediate_states_are_returned_on_request(per_example):
 
 def test_a_constraint_is_refused():
     with pytest.raises(ValueError, match="supports no constraint"):
-        ProbabilityFlow(VP())(KEY, DATA.predict(VP()), (2, 4), constrain=lambda z, sample, t: Sample(*sample))
+        ProbabilityFlow(VP())(KEY, DATA.predict(VP()), (2, 4), constrain=lambda keys, sample, t: Sample(*sample))

@@ -17,7 +17,7 @@ from sampling.inverse.operators.downsample import downsample
 from sampling.inverse.operators.fourier import fourier
 from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
-from sampling.inverse.projection import colorize, inpaint, project
+from sampling.inverse.projection import colorize, inpaint, project, replacement
 from sampling.pc import pc
 from sampling.steps.ancestral import ancestral
 from sampling.steps.langevin import annealed_langevin, langevin
@@ -55,10 +55,12 @@ def score_fn_of(g, sde):
 
 
 def task_of(g, task, sde):
-    """Constraint, what of a sample is known, and the noise of the constraint as an image."""
+    """What the constraint does given noise, what of a sample is known, and the noise as an image."""
     if task == "inpaint":
-        return inpaint(sde, jnp.asarray(g["data"]), jnp.asarray(g["mask"])), mask(SHAPE, g["mask"]), lambda z: z
-    return colorize(sde, jnp.asarray(g["gray"])[..., :1]), grayscale(SHAPE), grayscale(SHAPE).from_basis
+        operator = mask(SHAPE, g["mask"])
+        return replacement(sde, operator, jnp.asarray(g["data"])), operator, lambda z: z
+    operator = grayscale(SHAPE)
+    return replacement(sde, operator, jnp.asarray(g["gray"])[..., :1]), operator, operator.from_basis
 
 
 def moves_of(num_scales):
@@ -75,7 +77,7 @@ def test_every_published_conditional_update_is_met(name, task, golden):
     sde, moves, below = published(name, 1000), *moves_of(1000)
     score_fn = score_fn_of(g, sde)
     predict = from_score(score_fn, sde)
-    constrain, _, image_of = task_of(g, task, sde)
+    replace, _, image_of = task_of(g, task, sde)
     x, t = jnp.asarray(g[f"{name}_x"]), jnp.full((3,), float(g[f"{name}_t"]))
     z, z_known = jnp.asarray(g["z_update"]), jnp.asarray(g["z_known"])
     g.check(f"{name}_score", score_fn(x, t))
@@ -83,7 +85,7 @@ def test_every_published_conditional_update_is_met(name, task, golden):
     @jax.jit
     def update():
         bare = {kind: step(z, predict, sde, x, t, below(t)) for kind, step in moves.items()}
-        return bare, {kind: constrain(image_of(z_known), sample, t) for kind, sample in bare.items()}
+        return bare, {kind: replace(image_of(z_known), sample, t) for kind, sample in bare.items()}
 
     bare, constrained = update()
     for kind, sample in constrained.items():
@@ -97,8 +99,8 @@ def test_every_published_conditional_update_is_met(name, task, golden):
 def test_the_known_part_is_noised_as_published(name, golden):
     g = golden("controllable")
     data, t = jnp.asarray(g["data"]), jnp.full((3,), float(g[f"{name}_t"]))
-    constrain = inpaint(published(name, 1000), data, jnp.ones((8, 8, 1)))
-    sample = constrain(jnp.asarray(g["z_known"]), Sample(data, data), t)
+    replace = replacement(published(name, 1000), mask(SHAPE, jnp.ones((8, 8, 1))), data)
+    sample = replace(jnp.asarray(g["z_known"]), Sample(data, data), t)
     g.check(f"{name}_known_mean", sample.mean)
     g.check(f"{name}_known_noisy", sample.x)
 
@@ -112,7 +114,7 @@ def test_published_conditional_loops_are_met(name, task, golden):
     g = golden("controllable")
     sde, moves, below = published(name, 3, float(g["vp_loop_beta_max"])), *moves_of(3)
     predict = from_score(score_fn_of(g, sde), sde)
-    constrain, operator, image_of = task_of(g, task, sde)
+    replace, operator, image_of = task_of(g, task, sde)
     z = jnp.asarray(g[f"{name}_{task}_loop_z"])
     prior = z[0] * sde.prior_std
     if task == "inpaint":
@@ -128,7 +130,7 @@ def test_published_conditional_loops_are_met(name, task, golden):
             lower = jnp.where(t > 0.1, below(t) + 1e-4, -1.0)  # slightly above the level, so that truncation finds it
             for i, step in enumerate(moves.values()):
                 sample = step(z[1 + 4 * k + 2 * i], predict, sde, x, t, lower)
-                sample = constrain(image_of(z[2 + 4 * k + 2 * i]), sample, t)
+                sample = replace(image_of(z[2 + 4 * k + 2 * i]), sample, t)
                 x = sample.x
         measured = operator.measured
         mean = operator.from_basis(jnp.where(measured, operator.to_basis(sample.mean), operator.to_basis(sample.x)))
@@ -213,15 +215,15 @@ def test_a_noisy_measurement_gets_only_the_missing_noise():
     z, z_noise = (jnp.asarray(rng.normal(size=(num, 2, 2, 1)), jnp.float32) for _ in range(2))
     x0 = jnp.full((num, 2, 2, 1), 0.7)
     y = operator.observe(z_noise, x0, noise_std)
-    constrain = project(sde, operator, y, noise_std)
-    sample = constrain(z, Sample(x0, x0), jnp.full((num,), t))
+    replace = replacement(sde, operator, y, noise_std)
+    sample = replace(z, Sample(x0, x0), jnp.full((num,), t))
     c = np.asarray(operator.to_basis(sample.x), np.float64).reshape(num, 4)
     m, std = float(sde.mean_coeff(jnp.float32(t))), float(sde.std(jnp.float32(t)))
     assert m * noise_std * 2 < std  # y / s is noisier than y: s = 1 / 2
     assert c[:, 0].mean() == pytest.approx(m * 1.4, abs=5 * std / np.sqrt(num))
     assert c[:, 0].std() == pytest.approx(std, rel=5 / np.sqrt(2 * num))  # five standard errors
     np.testing.assert_allclose(c[:, 1:], 0.0, atol=1e-6)  # unmeasured coordinates stay: zero for a constant block
-    late = constrain(z, Sample(x0, x0), jnp.full((num,), 0.01))
+    late = replace(z, Sample(x0, x0), jnp.full((num,), 0.01))
     np.testing.assert_allclose(late.x, x0, atol=1e-6)  # less noisy than the measurement, which no longer matters
 
 

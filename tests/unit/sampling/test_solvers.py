@@ -10,7 +10,7 @@ from configs import default
 from core.arrays import broadcast_to_rank
 from corruption.predictions import from_score
 from sampling import grids
-from sampling.base import Sample
+from sampling.base import Sample, with_noise
 from sampling.coefficients import METHODS
 from sampling.multistep import multistep
 from sampling.ode import ProbabilityFlow
@@ -253,7 +253,7 @@ def test_known_values_arrive_exactly(method, name):
         return Sample(jnp.where(known, noisy, sample.x), jnp.where(known, mean, sample.mean))
 
     sampler = solver(method, sde, grids.log_snr(sde, 12, 1e-3))
-    x = jax.jit(lambda: sampler(KEY, DATA.predict(sde), (2, 4), constrain=constrain).x)()
+    x = jax.jit(lambda: sampler(KEY, DATA.predict(sde), (2, 4), constrain=with_noise(constrain)).x)()
     np.testing.assert_array_equal(x[:, ::2], data[:, ::2])
     assert np.all(np.abs(x[:, 1::2]) < 5)
 

@@ -18,6 +18,7 @@ from reports.provenance import provenance
 from reports.records import columns_of, read_checkpoint, write_report
 from systems.table import SYSTEMS
 from tests.support import absorbing, perceptron
+from tests.support.configs import load
 from tests.support.runs import tiny
 from tests.support.tracing import CountingJit
 from training.checkpoint import Checkpoints
@@ -47,9 +48,18 @@ def tokenizer(**settings):
     return config
 
 
+def categorical():
+    config = load("configs/vqddm/digits_absorbing.py")
+    config.model.update(nf=4, num_heads=2, num_res_blocks=1, num_labels=10)
+    config.sampling.num_steps = 6
+    config.eval.update(num_samples=8, batch_size=64, num_probes=2, enable_bpd=True, enable_sampling=True)
+    return config
+
+
 CONFIGS = {
     "diffusion": diffusion,
     "classifier": classifier,
+    "categorical": categorical,
     "absorbing": absorbing.get_config,
     "tokenizer": tokenizer,
     "tokenizer by gradient": functools.partial(tokenizer, codebook="gradient", restart_below=0.0, encoder="conv"),

@@ -1,0 +1,40 @@
+"""The bound on the log-likelihood of categories: a mean of random terms, with its standard error."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from core.arrays import Array
+from core.keys import BoundKey, fold_in
+from corruption.predictions import PredictCategories
+from corruption.terms import Term
+from likelihood.bound import standard_error_of_strata
+
+
+class Elbo(NamedTuple):
+    """An upper bound on -log p(x0) of each example [B], in nats, and the standard error of its estimate [B].
+
+    The error is NaN for one term, see `likelihood.bound.Bound`. num_evals: predictions (int32).
+    """
+
+    nats: Array
+    standard_error_nats: Array
+    num_evals: Array
+
+
+def elbo(predict: PredictCategories, term: Term, x0: Array, keys: Array, *, num_times: int = 1) -> Elbo:
+    """Bounds -log p of categories `x0` [B, ...] by the mean of `num_times` terms, one in each of as many strata of u.
+
+    -log p(x0) <= E_u[term(u)],    u uniform in [0, 1)
+
+    `keys` [B]: one per example, consumed. `term`: of `corruption.terms`, in continuous time or on a grid.
+    """
+
+    def estimate(k: Array) -> Array:
+        key = fold_in(keys, k)
+        u = (k + jax.vmap(lambda key: jax.random.uniform(key, ()))(fold_in(key, BoundKey.TIME))) / num_times
+        return term(predict, fold_in(key, BoundKey.NOISE), x0, u)
+
+    each = jax.lax.map(estimate, jnp.arange(num_times))  # [K, B]
+    return Elbo(jnp.mean(each, axis=0), standard_error_of_strata(each), jnp.asarray(num_times, jnp.int32))
