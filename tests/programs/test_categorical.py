@@ -11,6 +11,7 @@ from PIL import Image
 
 import run_lib
 from benchmarks import digits_samples
+from programs.run import Run
 from tests.support.configs import load
 
 BOTTOM = np.arange(8)[:, None] >= np.full((1, 8), 4)
@@ -31,7 +32,7 @@ def small(path="configs/vqddm/digits_absorbing.py", **model):
 def trained(tmp_path_factory):
     """The workdir of a run on one device."""
     workdir = tmp_path_factory.mktemp("categorical")
-    run_lib.train(run_lib.Run(small(), workdir, jax.devices()[:1]))
+    run_lib.train_run(Run(small(), workdir, jax.devices()[:1]))
     return workdir
 
 
@@ -41,7 +42,7 @@ def losses_of(workdir):
 
 
 def test_eight_devices_have_the_losses_of_one(trained, tmp_path):
-    run_lib.train(run_lib.Run(small(), tmp_path))
+    run_lib.train_run(Run(small(), tmp_path))
     assert len(jax.devices()) == 8 and len(losses_of(tmp_path)) == 4
     np.testing.assert_allclose(losses_of(tmp_path), losses_of(trained), rtol=1e-5)  # sums in another order
 
