@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.live import Live
 
 from core.errors import RunError
-from core.files import check_folder, locked, writing
+from core.files import locked, writing
+from core.outputs import check_folder
 from core.text import printable
 from sweeps import launch_local, plan, table
 from sweeps.runs import Run, State, Status, num_snapshots, status_of

@@ -9,7 +9,6 @@ import math
 import os
 import pathlib
 import shutil
-import tempfile
 import time
 import uuid
 import zipfile
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 # What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
 STALE_SECONDS = 3600.0  # nothing that is still being written is that old
-_PROBE = bytes(1 << 16)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -88,61 +86,6 @@ def temporary_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
                 yield temporary
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-
-
-def refuse_existing(path: pathlib.Path) -> None:
-    """Errors: FileExistsError, one sentence, where there is something at `path`."""
-    if path.exists():
-        raise FileExistsError(f"{path} already exists; remove it, or give another name.")
-
-
-def check_folder(folder: pathlib.Path, what: str) -> None:
-    """Tries to write in a folder, or where it would be made; `what` is how the error names it. Leaves nothing behind.
-
-    Errors: ValueError, one sentence, where that fails, such as for a path below a file, or on a full disk.
-    """
-    with _refused(what), tempfile.TemporaryFile(dir=_existing(folder)) as file:
-        file.write(_PROBE)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def check_file(path: pathlib.Path, what: str, new: bool = False) -> None:
-    """Tries to write in the folder of the file `path`; see `check_folder`.
-
-    new: refuse what exists. Errors: ValueError, one sentence, also for a folder; FileExistsError.
-    """
-    with _refused(what):
-        there = _existing(path) == path
-    if there and new:
-        refuse_existing(path)
-    if there and path.is_dir():
-        raise ValueError(f"{what} is a folder; give the name of a file.")
-    check_folder(path.parent, what)
-
-
-@contextlib.contextmanager
-def _refused(what: str) -> Iterator[None]:
-    """Turns what the system says of a path into one sentence. Errors: ValueError."""
-    try:
-        yield
-    except (OSError, ValueError) as error:  # ValueError: a null byte
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(
-            f"{what} cannot be written to ({reason}); give a folder on a disk with space, in which files can be made."
-        ) from error
-
-
-def _existing(folder: pathlib.Path) -> pathlib.Path:
-    """The folder itself, or the nearest above it that exists. Errors: OSError where it can never be made."""
-    for path in (folder, *folder.parents):
-        try:
-            os.stat(path)
-            return path
-        except FileNotFoundError:
-            if path.is_symlink():  # to nothing
-                raise
-    return folder
 
 
 def _temporary(path: pathlib.Path) -> pathlib.Path:

@@ -9,7 +9,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from core.files import refuse_existing, temporary_file
+from core.files import temporary_file
+from core.outputs import refuse_existing
 from interop.base import CheckpointFormatError, Flat, Imported, flatten
 
 KIND = "exported parameters"

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from configs import default
-from core.files import check_folder, write_json
+from core.files import write_json
+from core.outputs import check_folder
 from core.progress import each
 from data.fields import Field, labeled
 from data.pipeline import num_rounds

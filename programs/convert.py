@@ -22,7 +22,8 @@ from builders.optimizer import make_averages, make_mask, make_optimizer
 from builders.sampler import describe
 from builders.splits import Splits, spec_without_data
 from configs import default
-from core.files import check_file, writing
+from core.files import writing
+from core.outputs import check_file
 from data.spec import DataSpec
 from interop import export
 from interop.base import Imported, nest

@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 
 from configs import default
 from core.errors import RunError
-from core.files import append_json_line, check_folder, damaged_file, locked, read_json, remove_stale, write_json
+from core.files import append_json_line, damaged_file, locked, read_json, remove_stale, write_json
+from core.outputs import check_folder
 from evaluation import sample_files
 from evaluation.rounds import Rounds, Worker, run_task, worker_of
 from programs import metrics, restore_run

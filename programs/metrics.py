@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from core.errors import DamagedFileError, ExitCode, RunError
-from core.files import check_file, read_json, write_json
+from core.files import read_json, write_json
+from core.outputs import check_file
 from core.progress import each
 from data.pipeline import eval_batch, num_rounds
 from data.stock import Source

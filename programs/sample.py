@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from configs import default
-from core.files import check_folder, write_arrays, write_json, writing
+from core.files import write_arrays, write_json, writing
+from core.outputs import check_folder
 from core.tables import nearest
 from evaluation.sample_files import write_png_folder
 from programs.flags import source_of

@@ -19,7 +19,8 @@ import numpy as np
 from jax.sharding import Sharding, SingleDeviceSharding
 
 from core.errors import DamagedFileError
-from core.files import read_json, refuse_existing, temporary_folder, write_json
+from core.files import read_json, temporary_folder, write_json
+from core.outputs import refuse_existing
 from interop import export
 from interop.base import CheckpointFormatError, nest
 from training import frozen
