@@ -150,7 +150,7 @@ def test_damaged_files_and_folders_are_refused_by_name(tmp_path):
         next(read_batches(tmp_path, 2))
     path = tmp_path / "samples.npz"
     np.savez(path, samples=images())
-    with pytest.raises(ValueError, match="an .npz with arr_0"):
+    with pytest.raises(ValueError, match="samples.npz has samples, but no arr_0; save the samples as arr_0"):
         next(read_batches(path, 2))
     np.savez(path, images())
     path.write_bytes(path.read_bytes()[:-100])
