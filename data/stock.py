@@ -16,6 +16,7 @@ import numpy as np
 from data import images, published
 from data.fields import Field, labeled
 from data.readers import own, prepared
+from data.readers.containers import Folder
 from data.sets import blobs, co2, digits, photos, tumors
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
 
@@ -89,6 +90,12 @@ def eval_split(dataset: str) -> str:
     if name in RECIPES:
         return RECIPES[name].eval_split
     return "train" if name == "folder" else "test"
+
+
+def resize_of(dataset: str) -> Resize | None:
+    """How images of a published data set get their size; None for other data."""
+    recipe = None if own.is_own(dataset) else RECIPES.get(dataset.lower())
+    return recipe.resize if recipe else None
 
 
 def _known(what: str, value: str, choices: tuple[str, ...]) -> str:
@@ -182,15 +189,20 @@ def _own_folder(split: str, data_dir: str | None, image_size: int | None, num_ch
 def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
     """The image files below `data_dir/name`, sorted by path, in RGB."""
     root = pathlib.Path(data_dir or ".") / name
-    files = sorted(path for path in root.rglob("*") if images.is_image(path.relative_to(root)))
+    names = sorted(entry.name for entry in Folder(root).entries()) if root.is_dir() else []
+    files = [root / path for path in names if images.is_image(pathlib.PurePosixPath(path))]
     if not files:
         raise FileNotFoundError(f"no .png or .jpg file was found below {root}; set data_dir to where the images are")
 
     def fetch(indices: np.ndarray) -> Examples:
         x = np.empty((len(indices), size, size, 3), np.uint8)
         for i, index in enumerate(indices):
-            with files[index].open("rb") as raw:
-                x[i] = recipe.resize(images.decode_color(raw), size)
+            try:
+                with files[index].open("rb") as raw:
+                    x[i] = recipe.resize(images.decode_color(raw), size)
+            except images.ERRORS as error:
+                reason = images.reason(error)
+                raise ValueError(f"{files[index]} cannot be read as an image ({reason}); replace it.") from error
         return {"x": x, "label": np.zeros(len(indices), np.int32)}
 
     return Source(name or "folder", len(files), labeled(Field((size, size, 3), "uint8", 256)), fetch)

@@ -70,7 +70,7 @@ def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
     entry for each of them: name, shape, dtype, levels or classes, range, and its first values in the first
     example.
     """
-    count, mean, squares = 0, 0.0, 0.0
+    count, mean, squares, whole = 0, 0.0, 0.0, True
     ranges = dict.fromkeys(source.fields, (math.inf, -math.inf))
     labels = np.zeros(max(source.num_classes, 1), np.int64)
     starts = range(0, len(source), BATCH)
@@ -78,6 +78,7 @@ def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
         batch = source.fetch(np.arange(start, min(start + BATCH, len(source))))
         values = batch["x"].astype(np.float64)
         labels += np.bincount(batch["label"], minlength=len(labels))
+        whole = whole and bool((values == np.rint(values)).all())
         delta = values.mean() - mean
         squares += ((values - values.mean()) ** 2).sum() + delta**2 * count * values.size / (count + values.size)
         mean += delta * values.size / (count + values.size)
@@ -97,6 +98,7 @@ def describe(source: Source, config: ConfigDict) -> dict[str, Any]:
         "std": math.sqrt(squares / count),
         "minimum": ranges["x"][0],
         "maximum": ranges["x"][1],
+        "whole": whole,
         "max_distance": distance,
         "max_distance_of": used,
         "fields": _fields(source, ranges),
@@ -170,15 +172,37 @@ def table(statistics: dict[str, Any]) -> str:
 
 def hints(statistics: dict[str, Any]) -> list[str]:
     """What looks like another order of axes or another scale than was meant, with what to do about it."""
-    shape, found = statistics["shape"], []
-    if len(shape) == 3 and shape[0] in CHANNELS and shape[-1] not in CHANNELS:
-        found.append(f"{shape} looks like (C, H, W), but images are (H, W, C); transpose the array to [N, H, W, C].")
-    if len(shape) == 2 and min(shape) >= MIN_SIDE:
-        sides = ",".join(map(str, shape))
-        found.append(f'{shape} is read as a series; for gray images, add "--config.data.shape=({sides},1)".')
-    if not statistics["num_levels"] and statistics["minimum"] >= 0 and 2 < statistics["maximum"] <= 255:
-        found.append(f"floats from 0 to {statistics['maximum']:g} may be levels; give them as uint8 if they are.")
+    shape, low, high = statistics["shape"], statistics["minimum"], statistics["maximum"]
+    found = [hint for hint in (_other_order(shape), _missing_axis(shape)) if hint]
+    if not statistics["num_levels"] and low >= 0 and (2 < high <= 255 or (high > 1 and statistics["whole"])):
+        found.append(f"floats from {low:g} to {high:g} may be levels; give them as uint8 or uint16 if they are.")
     return found
+
+
+def _other_order(shape: tuple[int, ...]) -> str | None:
+    """What to do about axes that look as if channels came first, or examples last."""
+    sides = {2: "L", 3: "H, W", 4: "D, H, W"}.get(len(shape))
+    if sides and shape[0] <= max(CHANNELS) < MIN_SIDE <= min(shape[1:]):
+        kind = KINDS[len(shape)].partition(" ")[0]
+        return f"{shape} looks like (C, {sides}), but {kind} are ({sides}, C); transpose the array to [N, {sides}, C]."
+    if len(shape) == 3 and shape[1] in CHANNELS and min(shape[0], shape[2]) >= MIN_SIDE:
+        return f"{shape} looks like (W, C, N) of an array [H, W, C, N]; transpose it to [N, H, W, C]."
+    return None
+
+
+def _missing_axis(shape: tuple[int, ...]) -> str | None:
+    """What to do about a shape that looks as if the axis of channels were missing, or all axes were one."""
+    sides = ",".join(map(str, shape))
+    if len(shape) == 1:
+        for channels in (1, 3):
+            side = math.isqrt(shape[0] // channels)
+            if side >= MIN_SIDE and side**2 * channels == shape[0]:
+                return f'{shape} is read as vectors; for images, add "--config.data.shape=({side},{side},{channels})".'
+    if len(shape) == 2 and min(shape) >= MIN_SIDE:
+        return f'{shape} is read as a series; for gray images, add "--config.data.shape=({sides},1)".'
+    if len(shape) == 3 and min(shape) >= MIN_SIDE:
+        return f'{shape} is read as images of {shape[2]} channels; for volumes, add "--config.data.shape=({sides},1)".'
+    return None
 
 
 def _table_of_fields(fields: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,21 +1,24 @@
 """Images, arrays and masks that are given as input of the sampling tasks."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data.images import ARRAY_SUFFIXES, BACKGROUND, ERRORS, SUFFIXES, Format, decode, read_header, reason
+from data.images import ARRAY_SUFFIXES, BACKGROUND, ERRORS, SUFFIXES, Format, central_box, decode, read_header, reason
+from data.notices import some_of, warn_once
+
+Rule = str | Callable[[np.ndarray, int], np.ndarray] | None  # "crop", "stretch", or (image, size) -> resized
 
 
 def read_examples(
-    path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: str | None = None, background: str = BACKGROUND
+    path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: Rule = None, background: str = BACKGROUND
 ) -> tuple[list[str], np.ndarray]:
     """Names [N] and examples [N, *shape] of a file, or of all files directly in a folder that are not hidden.
 
     An image file is read as for training: upright, gray or RGB as C says, of 8 or 16 bits, with its range of values
-    mapped to `num_levels` levels, and resized to `shape` by the rule `resize`, if there is one. An array contains
-    levels, or floats if `num_levels` is 0, as [N, *shape] or as one example of that shape.
+    mapped to `num_levels` levels, and resized to `shape` by the rule of training, `resize`, if there is one. An array
+    contains levels, or floats if `num_levels` is 0, as [N, *shape] or as one example of that shape.
     Errors: ValueError that names a file that is missing, unreadable, or of another shape or type.
     """
     names, examples = [], []
@@ -41,18 +44,22 @@ def read_array(path: pathlib.Path, name: str = "arr_0") -> np.ndarray:
         raise ValueError(f"{path} cannot be read as an array: {reason(error)}") from error
 
 
-def read_mask(path: pathlib.Path, shape: Sequence[int]) -> np.ndarray:
+def read_mask(path: pathlib.Path, shape: Sequence[int], resize: str | None = None) -> np.ndarray:
     """The mask of known entries, bool [*sides, 1]: where an image is not black or an array not zero.
 
     shape: (*sides, C) of the examples; a mask of this shape, for each channel, is kept, as is that of a vector (D,).
+    resize: the rule by which an image of another size is cropped and resized, as the input is, to the nearest pixel.
     Errors: ValueError that names a file that is unreadable or of another shape.
     """
     sides = tuple(shape[:-1]) or tuple(shape)
     if not path.is_file():
         raise ValueError(f"the mask {path} does not exist.")
-    values = (
-        read_array(path) if path.suffix.lower() in ARRAY_SUFFIXES else _pixels(path, 1, None, None, "black")[..., 0]
-    )
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        values = read_array(path)
+    else:
+        values = _pixels(path, 1, 0, None, None, "black")[..., 0]
+        if resize and values.shape != sides:
+            values = _nearest(values, sides[0], sides[1], resize)
     if len(shape) > 1 and values.shape == sides:
         values = values[..., None]
     if values.shape not in (tuple(shape), (*shape[:-1], 1) if len(shape) > 1 else sides):
@@ -66,20 +73,24 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
         return [path]
     if not path.is_dir():
         raise ValueError(f"the input {path} does not exist; give an image, an .npy or .npz file, or a folder of them.")
-    shown = (file for file in path.iterdir() if not file.name.startswith("."))
-    files = sorted(file for file in shown if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES)
+    shown = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    files = [file for file in shown if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES]
     if not files:
         raise ValueError(f"the folder {path} has no {', '.join(SUFFIXES + ARRAY_SUFFIXES)} file.")
+    if others := [file.name for file in shown if file not in files]:
+        warn_once(f"{some_of(others)} of {path} are no images or arrays (left out)")
     return files
 
 
-def _image(
-    path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: str | None, background: str
-) -> np.ndarray:
+def _image(path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: Rule, background: str) -> np.ndarray:
     """One example [1, *shape] of an image file."""
     if not num_levels or len(shape) != 3:
         raise ValueError(f"{path} is an image, but the data are not images with levels; give .npy or .npz.")
-    pixels = _pixels(path, shape[-1], (shape[0], shape[1]) if resize else None, resize, background)
+    size = shape[0], shape[1]
+    rule = resize if isinstance(resize, str) else None
+    pixels = _pixels(path, shape[-1], num_levels, size if rule else None, rule, background)
+    if callable(resize) and pixels.shape[:2] != size:
+        pixels = _by(resize, path, pixels, shape[0])
     if pixels.shape != tuple(shape):
         height, width, _ = pixels.shape
         raise ValueError(
@@ -90,8 +101,30 @@ def _image(
     return np.round(pixels.astype(np.float32) * factor).astype(_dtype(num_levels))[None]
 
 
+def _by(
+    resize: Callable[[np.ndarray, int], np.ndarray], path: pathlib.Path, pixels: np.ndarray, size: int
+) -> np.ndarray:
+    try:
+        return resize(pixels, size)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be resized as in training: {error}.") from error
+
+
+def _nearest(values: np.ndarray, height: int, width: int, rule: str) -> np.ndarray:
+    """A mask [H, W] cropped by the rule and resized to the nearest pixel."""
+    left, top, right, bottom = central_box(values.shape[0], values.shape[1], height, width, rule)
+    rows = top + (2 * np.arange(height) + 1) * (bottom - top) // (2 * height)
+    columns = left + (2 * np.arange(width) + 1) * (right - left) // (2 * width)
+    return values[np.ix_(rows, columns)]
+
+
 def _pixels(
-    path: pathlib.Path, channels: int, size: tuple[int, int] | None, resize: str | None, background: str
+    path: pathlib.Path,
+    channels: int,
+    num_levels: int,
+    size: tuple[int, int] | None,
+    rule: str | None,
+    background: str,
 ) -> np.ndarray:
     """The pixels [H, W, channels] uint8 or uint16 of an image file, in its own size unless it is resized."""
     if path.suffix.lower() not in SUFFIXES:
@@ -102,11 +135,10 @@ def _pixels(
         with path.open("rb") as raw:
             header = read_header(raw)
             height, width = size or (header.height, header.width)
-            stored = 1 if header.dtype == "uint16" else channels
-            pixels = decode(raw, Format(height, width, stored, header.dtype, resize, background))
+            dtype = "uint16" if num_levels > 2**8 else header.dtype
+            return decode(raw, Format(height, width, channels, dtype, rule, background))
     except ERRORS as error:
         raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
-    return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
 
 
 def _levels(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 A function has the import path `package.module:function`; it takes the split, train or test, and returns a `Source`.
 """
 
+import dataclasses
 import difflib
 import functools
 import pathlib
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from core.imports import import_object
+from data.fields import without_missing
 from data.readers.arrays import open_npy, open_npz
 from data.readers.cifar import open_cifar10
 from data.readers.encoded import FORM, open_encoded
@@ -18,7 +20,7 @@ from data.readers.folders import open_folder, open_zip
 from data.readers.hugging_face import open_hf
 from data.readers.prepared import open_tfds
 from data.readers.tars import open_wds
-from data.source import Reading, Source
+from data.source import Examples, Reading, Source
 
 FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
     "folder": open_folder,
@@ -85,7 +87,23 @@ def _returned(function: Callable[[str], Source], dataset: str, split: str) -> So
                 f"{dataset} says that {name} of one example is {_described(expected.get(name))}, but fetches "
                 f"{_described(found.get(name))}; correct its fields or its fetch."
             )
-    return source
+    return dataclasses.replace(source, fetch=Finite(dataset, source))
+
+
+@dataclasses.dataclass(frozen=True)
+class Finite:
+    """A `fetch` of a source whose floats must be finite."""
+
+    dataset: str
+    source: Source
+
+    def __call__(self, indices: np.ndarray) -> Examples:
+        """The examples `indices` [n]. Errors: ValueError that names the first one with another value."""
+        found = self.source.fetch(indices)
+        for name, field in self.source.fields.items():
+            if field.dtype == "float32":
+                without_missing({name: found[name]}, name, lambda row: f"example {indices[row]} of {self.dataset}")
+        return found
 
 
 def _described(array: tuple[str, tuple[int, ...]] | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from core.files import UNREADABLE
 from data.images import ERRORS, SUFFIXES, Format, Header, decode, is_image, read_header, reason
+from data.notices import some_of, warn_once
 from data.readers.containers import Folder
 
 
@@ -61,8 +62,11 @@ def describe(path: str | os.PathLike) -> Described:
 
 
 def _files(path: pathlib.Path) -> list[pathlib.Path]:
-    names = (pathlib.PurePosixPath(entry.name) for entry in Folder(path).entries())
-    files = sorted(path / name for name in names if is_image(name))
+    names = sorted(pathlib.PurePosixPath(entry.name) for entry in Folder(path).entries())
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    files = [path / name for name in shown if is_image(name)]
+    if others := [str(name) for name in shown if not is_image(name)]:
+        warn_once(f"{some_of(others)} of {path} are no images (left out)")
     if not files:
         raise ValueError(f"{path} contains no {', '.join(SUFFIXES)} file.")
     return files

@@ -12,6 +12,7 @@ import numpy as np
 from core.arrays import Array
 from core.progress import phase
 from data.readers.inputs import read_array, read_examples
+from data.stock import resize_of
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # systems have tables of their tasks
@@ -99,9 +100,8 @@ def images(system: "System", request: Input) -> tuple[list[str], np.ndarray]:
         if not system.spec.num_levels:
             return _values(system, pathlib.Path(given))
         data = system.config.data
-        return read_examples(
-            pathlib.Path(given), system.spec.shape, system.spec.num_levels, data.resize, data.background
-        )
+        rule = data.resize or resize_of(data.dataset)
+        return read_examples(pathlib.Path(given), system.spec.shape, system.spec.num_levels, rule, data.background)
     try:
         indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
     except ValueError:

@@ -73,7 +73,7 @@ def restoration(system: "Diffusion", request: Restoration) -> SampleFn:
     config, task, shape = system.config, request.task, system.spec.shape
     inverse.check_rank(task, shape)
     if isinstance(request, MaskedRestoration) and request.mask is not None:
-        known = read_mask(pathlib.Path(request.mask), shape)
+        known = read_mask(pathlib.Path(request.mask), shape, config.data.resize)
         if inverse.OPERATORS[task].zero_centered:
             known = np.fft.ifftshift(known, axes=tuple(range(known.ndim - 1)))
     else:
