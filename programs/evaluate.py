@@ -163,6 +163,7 @@ def evaluate_checkpoint(
             "columns": [column.to_dict() for column in columns],
             "grid": "samples.png" if "samples" in results else None,
             "subject": run.system.subject,
+            "sampler": run.system.sampler_in_words if "samples" in results else "",
             "seed": config.seed,
             "config": default.to_json(config),
             **provenance(),

@@ -22,6 +22,8 @@ def summary(path: str | os.PathLike) -> str:
     report, results = checkpoint.report, checkpoint.report["results"]
     lines = [f"Checkpoint {report['checkpoint']}, after {report['step']} steps", as_text(results, checkpoint.columns)]
     lines += [f"  {name:<15}{value}" for name, value in facts(results) if not name.endswith(("hash", "sha256"))]
+    if report.get("sampler"):
+        lines.append(f"  {'sampler':<15}{report['sampler']}")
     if report.get("grid"):
         lines.append(f"  {'samples':<15}{pathlib.Path(path).with_name(report['grid'])}")
     return "\n".join([*filter(None, lines), f"  {'report':<15}{path}"])

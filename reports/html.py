@@ -102,7 +102,7 @@ def _baselines(checkpoint: Checkpoint, columns: Sequence[Column]) -> list[Cell]:
 
 
 def _provenance(checkpoint: Checkpoint) -> list[tuple[str, Any]]:
-    """Date, wall time, commit, device, seed, what the results say of themselves, and the versions of libraries."""
+    """Date, wall time, sampler, commit, device, seed, what the results say of themselves, versions of libraries."""
     report, times = checkpoint.report, checkpoint.times
     known: list[tuple[str, Any]] = []
     if dates := sorted(line["time"] for line in times if "time" in line):
@@ -113,8 +113,7 @@ def _provenance(checkpoint: Checkpoint) -> list[tuple[str, Any]]:
             seconds[line["task"]] = seconds.get(line["task"], 0) + line["seconds"]
         each = ", ".join(f"{name.replace('_', ' ')} {duration(value)}" for name, value in seconds.items())
         known.append(("wall time", f"{duration(sum(seconds.values()))} ({each})"))
-    if report.get("commit"):
-        known.append(("commit", report["commit"]))
+    known += [(name, report[name]) for name in ("sampler", "commit") if report.get(name)]
     device = f"{report['num_devices']} × {report['device_kind']} ({report['backend']})"
     described = [(name.replace("_", " "), value) for name, value in facts(report["results"])]
     return [*known, ("device", device), ("seed", report["seed"]), *described, *sorted(report["versions"].items())]

@@ -154,6 +154,7 @@ def test_evaluation_reports_every_example_once_and_can_be_interrupted(trained, c
     sampler = "euler_maruyama, 10 steps"
     assert report["results"]["samples"] == {"num_samples": 24, "num_evals": 11, "sampler": sampler}
     assert report["config"]["model"]["nf"] == 8 and report["versions"]["jax"] == jax.__version__
+    assert report["sampler"] and (path.parent.parent / "real.png").exists()
     samples = np.load(path.parent / "samples.npz")["arr_0"]
     assert samples.shape == (24, 8, 8, 1) and samples.dtype == np.uint8 and samples.max() <= 16
     with Image.open(path.parent / "samples.png") as picture, Image.open(path.parent / "samples.gif") as film:

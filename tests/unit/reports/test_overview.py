@@ -304,12 +304,15 @@ def test_the_page_has_real_examples_dates_times_the_commit_and_the_curves_of_tra
     (path.parent / records.TIMES).write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"task": "lo')
     report = json.loads(path.read_text())
     report["commit"] = "0123456789ab+"
-    report["results"]["samples"]["sampler"] = "unipc_3, 20 steps"
+    report["sampler"] = "unipc_3, 20 steps"
     path.write_text(json.dumps(report))
     write_png(folder / overview.REAL, np.zeros((4, 4, 1), np.uint8))
     log = [{"step": 5, "loss": 0.9}, {"step": 5, "test_loss": 0.8}, {"step": 10, "loss": 0.5}]
     (folder.parent / records.METRICS).write_text("".join(json.dumps(line) + "\n" for line in log))
     overview.rebuild(folder)
+    assert [line.split() for line in console.summary(path).splitlines() if "sampler" in line] == [
+        ["sampler", "unipc_3,", "20", "steps"]
+    ]
     text = (folder / "report.html").read_text()
     assert text.index("<figcaption>Real examples<") < text.index("<figcaption>Checkpoint 1 ")
     for expected in (
