@@ -246,9 +246,8 @@ def test_samples_of_another_size_are_refused(run, tmp_path):
 def test_features_that_cannot_be_had_are_told_in_one_sentence(tmp_path, settings, message):
     config = compared()
     config.eval.update(settings)
-    run = untrained(config, tmp_path)
     with pytest.raises(ValueError, match=message) as error:
-        _ = run.extractor
+        _ = untrained(config, tmp_path).extractor
     assert "\n" not in str(error.value)
 
 
