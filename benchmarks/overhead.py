@@ -8,7 +8,8 @@ Variants of the step:
     bare_again  the bare step once more, which shows the error of the measurement itself
     finite      with the check of `training.on_nonfinite = skip` inside the step
     loop        with the trainer's bookkeeping around the step: pending metrics, the check for signals, and, every
-                `training.log_freq` steps, means, the check for non-finite values, and the running median
+                `training.log_freq` steps, means, the check for non-finite values, the running median, the check that
+                the workdir is still there, and a line of metrics, also for TensorBoard
     all         with both
     averages    with two power-function EMAs
 
@@ -20,7 +21,10 @@ interval. Prints JSON lines.
 """
 
 import argparse
+import contextlib
 import json
+import pathlib
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -36,8 +40,10 @@ from builders.optimizer import make_averages, make_ema, make_optimizer
 from builders.state import make_state
 from programs.train import settings_of
 from runtime import malloc
+from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
 from training.checksums import checksums
+from training.log import MetricsLog
 from training.objectives.base import make_loss_fn
 from training.progress import Progress, read_metrics
 from training.state import TrainState
@@ -54,6 +60,11 @@ class Variant:
         with self.config.unlocked():
             self.config.model.ema_sigma_rels = (0.05, 0.1) if averages else ()
         self._loop, self._stop = loop, StopRequest()
+        if loop:
+            self._open = contextlib.ExitStack()
+            workdir = pathlib.Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="overhead_")))
+            self._lock = self._open.enter_context(workdir_lock(workdir))
+            self._log = self._open.enter_context(MetricsLog(workdir, 0))
         tx, schedule = make_optimizer(self.config)
         key = jax.random.key(0)
         step = make_train_step(
@@ -81,7 +92,9 @@ class Variant:
             if self._stop.signal is not None:
                 raise KeyboardInterrupt
             if progress.step % self.config.training.log_freq == 0:
-                read_metrics(progress, settings_of(self.config.training), lambda step: np.zeros(0))
+                self._lock.check()
+                means = read_metrics(progress, settings_of(self.config.training), lambda step: np.zeros(0))
+                self._log.write(progress.step, means, "")
         jax.block_until_ready(progress.state)
         return time.perf_counter() - began, time.process_time() - began_processor
 

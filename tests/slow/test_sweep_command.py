@@ -177,3 +177,25 @@ def test_the_report_is_written_on_demand(finished):
     assert done.returncode == 0 and done.stdout.split() == [
         "->", str(root / "report.csv"), "->", str(root / "report.html"),
     ]  # fmt: skip
+
+
+def test_a_root_that_cannot_be_used_is_one_sentence(finished, tmp_path):
+    file, root = finished
+    (tmp_path / "file").write_text("")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / plan.PLAN).write_bytes(b"\xff")
+    start = (f"--config={CONFIG}", f"--sweep={file}")
+    for given, code in (
+        (["--status", f"--root={root}\n--mode=train"], 2),
+        (["--status", f"--root={tmp_path}/\x1b[31m"], 2),
+        (["--status", f"--root={damaged}"], 3),
+        ([*start, f"--root={tmp_path}/file"], 2),
+        ([*start, f"--root={tmp_path}/file/below"], 2),
+    ):
+        done = subprocess.run(
+            [sys.executable, "sweep.py", *given], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: ") and "\x1b" not in line

@@ -1,6 +1,8 @@
 """The state of a run of a sweep, by its files."""
 
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -138,3 +140,23 @@ def test_a_sweep_that_cannot_note_what_has_ended_says_so(run, monkeypatch):
     (run.own / "ended.jsonl").mkdir()
     with pytest.raises(RunError, match=rf"^{run.own}/ended.jsonl cannot be written \(Is a directory\); .*\.$"):
         runs.record(run, "train", 3)
+
+
+def test_the_path_of_the_repository_is_only_text_in_the_script_of_a_job(tmp_path, monkeypatch):
+    setups, repository = [], tmp_path / "a $(touch ran) `touch ran` 'b' \"c\""
+
+    class Executor:
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def update_parameters(self, **given):
+            setups.extend(given["setup"])
+
+    monkeypatch.setattr(launch_slurm.submitit, "SlurmExecutor", Executor)
+    monkeypatch.setattr(launch_slurm, "PROGRAM", repository / "main.py")
+    launch_slurm.submit([], tmp_path, 1, 0, {})
+    script = "\n".join([*setups, 'printf %s "$PYTHONPATH"'])
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, check=True
+    )
+    assert done.stdout.decode() == str(repository) and not (tmp_path / "ran").exists()
