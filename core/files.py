@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
 STALE_SECONDS = 3600.0  # nothing that is still being written is that old
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says of a disk without space, or a limit
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -40,7 +40,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
             raise
         named = error.filename if isinstance(error.filename, str) and not error.filename.endswith(".tmp") else None
         found = f"{os.strerror(error.errno)}: {named}" if named not in (None, str(path)) else os.strerror(error.errno)
-        remedy = "free some space" if error.errno in _FULL else "make it writable"
+        remedy = "free some space" if error.errno in FULL else "make it writable"
         raise DiskError(
             f"{path} cannot be written ({found}); what is finished is kept: {remedy}, and run the same command again.",
             error,

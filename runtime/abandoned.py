@@ -1,4 +1,4 @@
-"""Reads that a library abandons: where one array of many cannot be read, Orbax leaves the others to complain later."""
+"""What Orbax says beside the error that it raises: where one array of many fails, the others complain, too."""
 
 import inspect
 import logging
@@ -9,14 +9,19 @@ _CLOSED = "Event loop is closed"  # what a read says that ends after the loop th
 
 
 def ignore_abandoned_reads() -> None:
-    """From now on, nothing is printed about coroutines that nobody waits for; their error has been reported once.
+    """From now on, nothing is printed about coroutines that nobody waits for, nor an exception that is raised as well.
 
     Python prints these complaints whenever it collects the coroutines, each with a traceback, so the process keeps the
     setting. All others are printed as before.
     """
+    logging.getLogger("absl").addFilter(_is_no_exception)
     sys.unraisablehook = _report
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message=r"coroutine '.*' was never awaited", category=RuntimeWarning)
+
+
+def _is_no_exception(record: logging.LogRecord) -> bool:
+    return not record.exc_info
 
 
 def _report(complaint: "sys.UnraisableHookArgs") -> None:

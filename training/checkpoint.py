@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import logging
 import os
@@ -17,7 +16,7 @@ from etils import epath
 from jax.sharding import Sharding, SingleDeviceSharding
 
 from core.errors import DamagedFileError, ExitCode, RunError
-from core.files import read_json, writing
+from core.files import FULL, read_json, writing
 from runtime.abandoned import ignore_abandoned_reads
 from training.checksums import checksum_of_json, checksums, damaged
 from training.state import TrainState, stored_form
@@ -202,8 +201,10 @@ class Checkpoints:
         return self.directory / str(number) / "state"
 
     def _unwritten(self, what: str, error: Exception) -> CheckpointError:
-        full = getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
-        reason = os.strerror(errno.ENOSPC) if full else _reason(error)
+        full = next(
+            (os.strerror(n) for n in FULL if n == getattr(error, "errno", 0) or os.strerror(n) in str(error)), ""
+        )
+        reason = full or _reason(error)
         left = ", ".join(map(str, self.numbers())) or "none"
         return CheckpointError(
             f"{what} could not be written to {self.directory} ({reason}; intact: {left}); "
@@ -294,5 +295,6 @@ def not_found(directory: pathlib.Path, number: int | None, available: list[int])
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error message, or the name of its class."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of an error message, without TensorStore's specification, or the name of its class."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(" [tensorstore_spec")[0]
+    return line if len(line) <= 300 else f"{line[:300]} ..."

@@ -5,6 +5,7 @@ import errno
 import gc
 import pathlib
 import re
+import resource
 import shutil
 import tarfile
 
@@ -190,6 +191,21 @@ def test_checksums_are_missed_even_where_the_note_of_them_is_damaged(two_checkpo
     shutil.rmtree(folder / "10" / "checksums")
     (folder / "10" / "_CHECKPOINT_METADATA").write_text('{"item_handlers": {}, "custom_metadata": 3}')
     assert right_or_refused(folder) == {"state", "parameters", "config", "notes"}
+
+
+def test_what_does_not_fit_below_a_limit_of_file_sizes_is_one_short_sentence(tmp_path):
+    """By the system, not by a mock: files of at most 4 kB, as `ulimit -f` sets it."""
+    store = Checkpoints(tmp_path, clean=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"\(File too large; intact: none\); free some space and") as error:
+            store.save(5, state_of(5), {})
+            store.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(str(error.value)) < 400 and store.numbers() == []
+    store.close()
 
 
 def test_what_a_device_says_is_no_damage_of_a_checkpoint(two_checkpoints, monkeypatch):
