@@ -89,6 +89,8 @@ NOT_EXECUTED = {
     ". .venv/bin/activate": "only sets PATH of the shell that it is typed into",
     '.venv/bin/pip install "jax[[]*': "downloads what only a machine with a GPU or TPU can load",
     "pip install tensorflow-cpu": "TensorFlow is no requirement, and downloading it is most of what the command does",
+    "make tensorboard*": "serves pages until it is stopped",
+    "pip install wandb": "a tracker, which is no requirement",
     "tfds build *": "needs TensorFlow, and downloads a data set",
     "gcloud *": "needs a TPU pod",
     "make test-all": "is `make test` and `make test-slow`",
