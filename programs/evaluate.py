@@ -143,9 +143,8 @@ def evaluate_checkpoint(
             task = run.system.evaluations[name](number, variables)
             results[task.name] = run_task(task, directory, worker)
         columns += [column.below(task.name) for column in task.columns]
-        words = [f"{key} {value}" for key, value in results[task.name].items() if isinstance(value, str)]
-        figures = [f"{key} {value:.6g}" for key, value in flatten(results[task.name])]
-        logging.info("checkpoint %d  %s: %s", number, task.name, ", ".join([*words, *figures]))
+        shown = ", ".join(f"{key} {value:.6g}" for key, value in flatten(results[task.name]))
+        logging.info("checkpoint %d  %s: %s", number, task.name, shown)
     if "samples" in results:
         write_samples(run, number, directory)
         write_real(run, directory.parent / overview.REAL)

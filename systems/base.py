@@ -235,7 +235,7 @@ class System(abc.ABC):
             keys, labels = self.sample_keys(number, start, count), self.labels(start, count)
             return jax.device_get(generate(variables, keys, labels))
 
-        return samples_task(settings.num_samples, size, sample, sampler=self.sampler_in_words)
+        return samples_task(settings.num_samples, size, sample)
 
     def batches(self, source: Source) -> tuple[int, int, Callable[[int], dict]]:
         """Number of examples, size of a batch, and the batch of a round."""

@@ -151,8 +151,7 @@ def test_evaluation_reports_every_example_once_and_can_be_interrupted(trained, c
     assert report["results"]["loss"]["num_examples"] == 300
     assert report["results"]["bits_per_dim"]["num_examples"] == 300
     assert report["results"]["bits_per_dim"]["standard_error"] > 0
-    sampler = "euler_maruyama, 10 steps"
-    assert report["results"]["samples"] == {"num_samples": 24, "num_evals": 11, "sampler": sampler}
+    assert report["results"]["samples"] == {"num_samples": 24, "num_evals": 11}
     assert report["config"]["model"]["nf"] == 8 and report["versions"]["jax"] == jax.__version__
     assert report["sampler"] and (path.parent.parent / "real.png").exists()
     samples = np.load(path.parent / "samples.npz")["arr_0"]
