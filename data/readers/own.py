@@ -92,17 +92,17 @@ def _returned(function: Callable[[str], Source], dataset: str, split: str) -> So
 
 @dataclasses.dataclass(frozen=True)
 class Finite:
-    """A `fetch` of a source whose floats must be finite."""
+    """A `fetch` of a source whose floats must be finite, or marked as missing."""
 
     dataset: str
     source: Source
 
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]. Errors: ValueError that names the first one with another value."""
-        found = self.source.fetch(indices)
+        found = dict(self.source.fetch(indices))
         for name, field in self.source.fields.items():
             if field.dtype == "float32":
-                without_missing({name: found[name]}, name, lambda row: f"example {indices[row]} of {self.dataset}")
+                found[name] = without_missing(found, name, lambda row: f"example {indices[row]} of {self.dataset}")
         return found
 
 

@@ -5,6 +5,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -28,6 +29,23 @@ def opened(dataset, split="train", **reading):
 def save(path, pixels, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
+
+
+def png16(path, values, orientation=None):
+    """Writes [H, W, C] uint16, C = 1 to 4, as a PNG of 16 bits, which Pillow cannot; filtered, as encoders do."""
+    height, width, channels = values.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    raw = np.frombuffer(values.astype(">u2").tobytes(), np.uint8).reshape(height, width, 2 * channels)
+    left = np.concatenate([np.zeros_like(raw[:, :1]), raw[:, :-1]], axis=1)  # filter 1: differences to the left
+    rows = b"".join(b"\1" + row.tobytes() for row in raw - left)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    turned = [(b"eXIf", b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, 3, 1, orientation or 1) + bytes(4))]
+    chunks = [(b"IHDR", header), *(turned if orientation else []), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data in chunks:
+        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def everything(source):

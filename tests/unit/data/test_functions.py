@@ -21,6 +21,12 @@ def points(split):
     return from_arrays("points", values, num_levels=0, others={"weight": np.ones(6)})
 
 
+def holes(split):
+    values = np.zeros((6, 2), np.float32)
+    values[4, 1] = np.inf if split == "test" else np.nan
+    return from_arrays("holes", values, num_levels=0)
+
+
 def nothing(split):
     return None
 
@@ -48,6 +54,12 @@ def test_a_function_gives_the_splits_of_a_data_set(module):
     assert (train.shape, train.num_levels, len(train)) == ((2,), 0, 6) and "weight" in train.fields
     np.testing.assert_array_equal(everything(test)["x"], everything(train)["x"] + 1)
     assert opened(f"{module}:points") is train and stock.eval_split(f"{module}:points") == "test"  # called once
+
+
+@pytest.mark.parametrize(("split", "value"), [("train", "nan"), ("test", "inf")])
+def test_values_that_are_not_finite_are_named(module, split, value):
+    with pytest.raises(ValueError, match=f"example 4 of {module}:holes has the value {value}, but finite numbers"):
+        everything(opened(f"{module}:holes", split))
 
 
 def test_the_name_of_a_data_set_may_be_that_of_a_package(tmp_path, monkeypatch):

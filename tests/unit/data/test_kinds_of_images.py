@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from data.readers.inputs import read_examples, read_mask
-from tests.support.own_data import PIXELS, everything, opened, save
+from tests.support.own_data import PIXELS, everything, opened, png16, save
 
 COLOR = PIXELS[0]
 GRAY = COLOR[..., 0]
@@ -84,24 +84,6 @@ def test_cmyk_is_read_as_color(tmp_path):
     Image.fromarray(flat).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     np.testing.assert_allclose(everything(opened(f"folder:{tmp_path}", test_every=0))["x"][0], flat, atol=6)
     np.testing.assert_allclose(read_examples(tmp_path / "a.jpg", (16, 16, 3), 256)[1][0], flat, atol=6)
-
-
-def png16(path, values):
-    """Writes [H, W, 3] uint16 as a PNG of 16 bits, which Pillow cannot."""
-    import struct
-    import zlib
-
-    height, width, _ = values.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    ]
-    content = b"\x89PNG\r\n\x1a\n"
-    for name, data in chunks:
-        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-    path.write_bytes(content)
 
 
 def test_color_of_sixteen_bits_is_reduced_to_eight(tmp_path):
