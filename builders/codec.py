@@ -191,14 +191,22 @@ def make_codec(config: ConfigDict, stage: EarlierRun | None, spec: DataSpec) -> 
 
 
 def code_config(config: ConfigDict, codec: Codec) -> ConfigDict:
-    """The config of a model of codes: `data` describes them, as values that need no scaling."""
+    """The config of a model of codes: `data` describes them, as values that need no scaling.
+
+    Errors: ValueError for a network of another number of categories than the codebook has codes.
+    """
     found = config.copy_and_resolve_references()
     shape, num_codes = codec.field.shape, codec.field.num_levels
+    if num_codes and config.model.num_categories not in (None, num_codes):
+        raise ValueError(
+            f"config.model.num_categories = {config.model.num_categories}, but the tokenizer has {num_codes} codes; set "
+            f"it to {num_codes}, or name another tokenizer."
+        )
     with found.unlocked():
         found.model.stages = ()
         found.data.update(shape=shape, num_channels=shape[-1], num_levels=num_codes or None)
         found.data.update(random_flip=False, uniform_dequantization=False, centered=True, offset=0.0, scale=1.0)
-        if num_codes:
+        if num_codes and found.model.num_categories is None:
             found.model.num_categories = num_codes
     return found
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import presets
 from core.errors import ExitCode
 from core.keys import LikelihoodKey, example_keys, fold_in
 from data.pipeline import eval_batch
@@ -178,6 +179,34 @@ def test_an_encoded_data_set_is_data_for_another_model(tokenizer, tmp_path):
     np.save(folder / "test.npy", tokens)
     with pytest.raises(ValueError, match="row 0 of encoded:.* has the value 16, but levels 0 to 15 are expected"):
         load(f"encoded:{folder}", "test").fetch(np.arange(1))
+
+
+def categorical(workdir, **settings):
+    """Six steps of masked diffusion of the tokens of the tokenizer in `workdir`."""
+    config = prior_config(workdir, **{"eval.features": "pixels"})
+    presets.categorical(config)
+    config.model.update(nf=4, num_res_blocks=1, num_heads=2)
+    config.sampling.num_steps = 4
+    config.eval.num_probes = 2
+    config.update_from_flattened_dict(settings)
+    return config
+
+
+def test_a_model_of_tokens_is_one_of_the_data(tokenizer, tmp_path):
+    trained(categorical(tokenizer), tmp_path)
+    config = categorical(tokenizer, **{"eval.enable_metrics": True, "eval.metrics": ("fid",)})
+    (report,) = evaluate.evaluate(evaluate.prepare(config, tmp_path))
+    found = json.loads(report.read_text())
+    assert np.isfinite(found["results"]["bits_per_dim"]["mean"])  # of the 16 tokens
+    assert "bits/token" in [column["heading"] for column in found["columns"]]
+    with np.load(report.parent / "samples" / "round_00000.npz") as samples:
+        assert samples["samples"].shape[1:] == (8, 8, 3) and samples["samples"].dtype == np.uint8
+
+
+def test_a_model_of_another_number_of_tokens_is_refused(tokenizer, tmp_path):
+    config = categorical(tokenizer, **{"model.num_categories": 8})
+    with pytest.raises(ValueError, match="num_categories = 8, but the tokenizer has 16 codes; set it to 16"):
+        Run(config, str(tmp_path), jax.devices()[:1])
 
 
 def test_codes_of_another_tokenizer_are_refused(tokenizer, tmp_path):
