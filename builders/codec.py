@@ -199,8 +199,8 @@ def code_config(config: ConfigDict, codec: Codec) -> ConfigDict:
     shape, num_codes = codec.field.shape, codec.field.num_levels
     if num_codes and config.model.num_categories not in (None, num_codes):
         raise ValueError(
-            f"config.model.num_categories = {config.model.num_categories}, but the tokenizer has {num_codes} codes; set "
-            f"it to {num_codes}, or name another tokenizer."
+            f"config.model.num_categories = {config.model.num_categories}, but the tokenizer has {num_codes} codes; "
+            f"set it to {num_codes}, or name another tokenizer."
         )
     with found.unlocked():
         found.model.stages = ()
