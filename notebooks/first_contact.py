@@ -82,14 +82,17 @@ show(model.sample(16, sampler="unipc_3", steps=12, seed=1), "samples in 12 steps
 # %% [markdown]
 # ## Likelihoods
 #
-# The probability-flow ODE gives the log-likelihood of any image. In bits per dimension, digits are short messages, and
-# the same pixels in another order are long ones.
+# The probability-flow ODE gives the log-likelihood of any image: the log of the density of what the network sees, which
+# the number of levels turns into bits per dimension. Digits are short messages, and the same pixels in another order are
+# long ones.
 
 # %%
+from likelihood.dequantize import bits_per_dim
+
 shuffled = np.random.default_rng(0).permuted(digits["x"].reshape(8, -1), axis=1).reshape(digits["x"].shape)
 for name, x in {"digits": digits["x"], "shuffled": shuffled}.items():
-    bits_per_dim = -model.log_likelihood(x) / (np.log(2) * x[0].size)
-    print(f"{name:<9} {bits_per_dim.mean():.2f} bits/dim")
+    bits = bits_per_dim(model.log_likelihood(x), x[0].size, 17, config.data.centered)
+    print(f"{name:<9} {bits.mean():.2f} bits/dim")
 
 # %% [markdown]
 # ## Latent codes

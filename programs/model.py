@@ -64,7 +64,8 @@ class Model:
     def log_likelihood(self, x: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
         """The log-likelihood of examples [N, ...] in nats [N], as `--mode=eval` measures bits per dimension.
 
-        Data with levels are dequantized as `eval.dequantization` says. Errors: ValueError for another shape.
+        Of data with levels it is the log of the density in the cell of an example, as the network sees it;
+        `likelihood.dequantize.bits_per_dim` turns it into bits/dim. Errors: ValueError for another shape.
         """
         x = self._values(x)
         asked = np.zeros(len(x), np.int32) if labels is None else self._labels(labels, len(x))
