@@ -83,8 +83,8 @@ show(model.sample(16, sampler="unipc_3", steps=12, seed=1), "samples in 12 steps
 # ## Likelihoods
 #
 # The probability-flow ODE gives the log-likelihood of any image: the log of the density of what the network sees, which
-# the number of levels turns into bits per dimension. Digits are short messages, and the same pixels in another order are
-# long ones.
+# the number of levels turns into bits per dimension. Digits are short messages, and the same pixels in another order
+# are long ones.
 
 # %%
 from likelihood.dequantize import bits_per_dim
