@@ -91,7 +91,8 @@ from likelihood.dequantize import bits_per_dim
 
 shuffled = np.random.default_rng(0).permuted(digits["x"].reshape(8, -1), axis=1).reshape(digits["x"].shape)
 for name, x in {"digits": digits["x"], "shuffled": shuffled}.items():
-    bits = bits_per_dim(model.log_likelihood(x), x[0].size, 17, config.data.centered)
+    nats = jnp.asarray(model.log_likelihood(x))
+    bits = bits_per_dim(nats, x[0].size, 17, config.data.centered)
     print(f"{name:<9} {bits.mean():.2f} bits/dim")
 
 # %% [markdown]
