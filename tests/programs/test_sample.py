@@ -189,14 +189,14 @@ def test_devices_share_what_is_drawn_and_draw_the_same(plain, tmp_path, monkeypa
         config.sampling.update(method="ode", rtol=1e-5, atol=1e-5)
     shares, results = [], []
 
-    def watched(draw, num, size):
+    def watched(draw, num, size, *name):
         def shared(rows):
             found = draw(rows)
             arrays = [value for value in found.values() if value.ndim]
             shares.extend(len(array) / len(shard.data) for array in arrays for shard in array.addressable_shards)
             return found
 
-        return in_batches(shared, num, size)
+        return in_batches(shared, num, size, *name)
 
     monkeypatch.setattr(module, "in_batches", watched)
     for count in (1, 2):
