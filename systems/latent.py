@@ -30,7 +30,7 @@ from systems.requests.base import Input, RequestTask
 from training import frozen
 from training.objectives.base import Batch, Terms, Variables
 
-NUM_BATCHES = 16  # of which the statistics of latents are
+NUM_BATCHES = 16  # for the statistics of latents
 
 
 class EncodedSplits(Splits):

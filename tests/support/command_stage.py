@@ -74,6 +74,7 @@ OF_BENCHMARK = {
     "rank_baselines": ["--data_dir={tfds}"],
     "solvers": ["--num=50", "--em-steps=5", "--seeds=1", "--calls", "5", "6", "--samplers", "unipc_2", "ddim"],
     "time_sampling": ["--batch=4", "--batches=2", "--sde", "VE"],
+    "tokenizer_baselines": ["--codes", "4"],
     "train_step": ["--steps=1", "--repeats=1", *SMALL_NETWORK],
     "sampling": ["--batch=8", "--repeats=1", "--config.sampling.num_steps=2", *SMALL_NETWORK],
     "against_torch": [

@@ -1,0 +1,48 @@
+"""PSNR of k-means on 2x2 patches of the digits, the simplest tokenizer, for the same data split as the others.
+
+    python -m benchmarks.tokenizer_baselines [--codes 16 64 128]
+
+The clusters are those of the training patches, the best of four starts. Prints JSON lines: the mean over test images in
+dB, as `--mode=eval` has it, and the PSNR of the mean squared error.
+"""
+
+import argparse
+import json
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from data.sets import digits
+from evaluation.metrics.psnr import psnr_db
+from models.networks.autoencoder import to_patches
+
+CODES = (16, 64, 128)
+
+
+def patches(split: str) -> np.ndarray:
+    """The 2x2 patches of all images in [0, 1], [N, 16, 4]."""
+    source = digits.source(split)
+    x = source.fetch(np.arange(len(source)))["x"] / (digits.NUM_LEVELS - 1)
+    return np.asarray(to_patches(x, 2)).reshape(len(x), -1, 4)
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--codes", type=int, nargs="+", default=CODES)
+    train, test = patches("train"), patches("test")
+    for num_codes in parser.parse_args().codes:
+        found = KMeans(num_codes, n_init=4, random_state=0).fit(train.reshape(-1, 4))
+        restored = found.cluster_centers_[found.predict(test.reshape(-1, 4))].reshape(test.shape)
+        each = psnr_db(restored, test)
+        line = {
+            "codes": num_codes,
+            "psnr_db": float(each.mean()),
+            "standard_error": float(each.std(ddof=1) / len(each) ** 0.5),
+            "psnr_db_of_mean": float(-10 * np.log10(((restored - test) ** 2).mean())),
+        }
+        print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
