@@ -9,6 +9,7 @@ dB, as `--mode=eval` has it, and the PSNR of the mean squared error.
 import argparse
 import json
 
+import jax.numpy as jnp
 import numpy as np
 from sklearn.cluster import KMeans
 
@@ -23,7 +24,7 @@ def patches(split: str) -> np.ndarray:
     """The 2x2 patches of all images in [0, 1], [N, 16, 4]."""
     source = digits.source(split)
     x = source.fetch(np.arange(len(source)))["x"] / (digits.NUM_LEVELS - 1)
-    return np.asarray(to_patches(x, 2)).reshape(len(x), -1, 4)
+    return np.asarray(to_patches(jnp.asarray(x), 2), np.float64).reshape(len(x), -1, 4)
 
 
 def main() -> None:
