@@ -16,6 +16,7 @@ from builders.shape import check_halvings, data_shape
 from core.arrays import Array
 from core.imports import is_import_path
 from core.tables import choose
+from corruption.categorical import CategoricalNoise
 from data.shapes import KINDS
 from models.blocks.activations import ACTIVATIONS
 from models.blocks.conditioning import ENTRIES, Entry
@@ -43,7 +44,7 @@ SYSTEM_OF = {"classes": "classifier", "categories": "categorical"}
 class NetworkEntry:
     """A network and its capabilities.
 
-    `make`: from the config and its SDE or chain.
+    `make`: from the config and its SDE or chain, or its process of categories.
     `ranks`: the number of axes of the examples that it takes: 1 vectors, 2 series, 3 images, 4 volumes.
     `classes`, `augmentation`: whether it can be conditioned on class labels, and on how a batch was augmented.
     `signals`: how further fields of the data can enter, see `model.conditions`.
@@ -52,7 +53,7 @@ class NetworkEntry:
     `categories`: whether it takes integers, and its outputs are logits of the categories of every site.
     """
 
-    make: Callable[[ConfigDict, SDE], Any]
+    make: Callable[[ConfigDict, Any], Any]
     ranks: tuple[int, ...] = (3,)
     classes: bool = False
     augmentation: bool = False
@@ -111,7 +112,8 @@ def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
     entry = network_entry(config)
     _check_capabilities(config, entry)
     _check_rank(config, entry)
-    network, name = entry.make(config, make_sde(config)), dtype or config.model.dtype
+    process = make_corruption(config) if entry.categories else make_sde(config)
+    network, name = entry.make(config, process), dtype or config.model.dtype
     if is_import_path(config.model.name) and not entry.is_classifier:
         x = example_inputs(config)[0]
         shape = (*x.shape, config.model.num_categories) if entry.categories else x.shape
@@ -214,8 +216,8 @@ def _mlp(config: ConfigDict, process: SDE) -> MLP:
     )
 
 
-def _token_transformer(config: ConfigDict, process: SDE) -> TokenTransformer:
-    model, corruption = config.model, make_corruption(config)
+def _token_transformer(config: ConfigDict, process: CategoricalNoise) -> TokenTransformer:
+    model = config.model
     choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
     if 4 * model.nf % model.num_heads:
         raise ValueError(
@@ -223,8 +225,8 @@ def _token_transformer(config: ConfigDict, process: SDE) -> TokenTransformer:
             f"{4 * model.nf}; use a divisor."
         )
     return TokenTransformer(
-        num_categories=corruption.num_categories,
-        num_states=corruption.num_states,
+        num_categories=process.num_categories,
+        num_states=process.num_states,
         shape=data_shape(config),
         nf=model.nf,
         num_blocks=model.num_res_blocks,

@@ -136,6 +136,6 @@ def test_sequences_of_tokens_are_data_of_a_user(tmp_path, command_line):
     tokens[3, 2] = 5
     np.save(tmp_path / "tokens.npy", tokens)
     done = command_line("--mode=train", *run[:1], f"--workdir={tmp_path / 'other'}", *flags)
-    assert done.code == 2 and "has the value 5, but levels 0 to 4 are expected" in done.error
+    assert done.code == 3 and "has the value 5, but levels 0 to 4 are expected" in done.error
     done = command_line("--mode=train", *run, "--config.model.num_categories=7")
     assert done.code == 2 and "num_categories = 7, but" in done.error and "set it to 5" in done.error
