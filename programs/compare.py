@@ -135,8 +135,19 @@ def read_levels(run: DataRun, path: pathlib.Path) -> Iterator[np.ndarray]:
     for images in read_batches(path, run.config.eval.batch_size):
         if images.shape[1:] != spec.shape:
             raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {spec.shape}.")
+        if path.is_file():
+            _check_scale(path, int(images.max()), spec.num_levels)
         scale = (spec.num_levels - 1) / np.iinfo(images.dtype).max if path.is_dir() else 1
         yield np.round(images * scale).astype(spec.dtype)
+
+
+def _check_scale(path: pathlib.Path, largest: int, num_levels: int) -> None:
+    """Errors: ValueError for arrays whose largest value shows that they are on another scale than the data."""
+    if largest >= num_levels or num_levels > LEVELS or (largest == 1 and num_levels > 2):
+        raise ValueError(
+            f"{path} has uint8 values up to {largest}, but the data have levels 0 to {num_levels - 1}; write the "
+            "samples as these levels, or give a folder of PNG files, whose range is rescaled."
+        )
 
 
 def against_files(config: Any, workdir: str, real: pathlib.Path) -> DataRun:

@@ -261,6 +261,23 @@ def test_samples_with_levels_are_not_compared_with_floats(tmp_path):
         next(compare.read_levels(run, tmp_path / "samples.npz"))
 
 
+@pytest.mark.parametrize(
+    ("values", "num_levels", "refused"),
+    [((0, 255), 17, True), ((0, 1), 256, True), ((0, 255), 65536, True), ((0, 1), 2, False), ((0, 16), 17, False)],
+)
+def test_samples_on_another_scale_than_the_data_are_refused(tmp_path, values, num_levels, refused):
+    np.savez(tmp_path / "s.npz", np.array(values, np.uint8).reshape(2, 1, 1, 1))
+    spec = types.SimpleNamespace(num_levels=num_levels, shape=(1, 1, 1), dtype="uint16")
+    run = types.SimpleNamespace(spec=spec, config=compared())
+    found = compare.read_levels(run, tmp_path / "s.npz")
+    if refused:
+        message = f"s.npz has uint8 values up to {values[1]}, but the data have levels 0 to {num_levels - 1}; write"
+        with pytest.raises(ValueError, match=message):
+            next(found)
+    else:
+        assert next(found).ravel().tolist() == list(values)
+
+
 def test_metrics_need_samples(tmp_path):
     config = compared(enable_metrics=True, enable_sampling=False)
     with pytest.raises(ValueError, match="but the evaluations are none; set config.eval.enable_sampling = True"):
