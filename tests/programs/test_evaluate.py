@@ -139,6 +139,7 @@ def test_settings_of_an_evaluation_that_are_damaged_are_one_sentence(run, conten
     path.write_bytes(content)
     with pytest.raises(RunError, match=rf"^{path} .*\.$"):
         run_lib.evaluate_run(run, "damaged")
+    path.unlink()  # the next case begins with the same run
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b'{"results": {"loss": 1}}', b'{"checkpoint": "x", "results": {}}'])
