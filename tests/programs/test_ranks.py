@@ -113,7 +113,13 @@ def test_examples_of_every_rank_are_inpainted_from_the_command_line(kind, tmp_pa
     known = np.arange(math.prod(shape[:-1] or shape)).reshape(shape[:-1] or shape) % 2
     np.save(tmp_path / "mask.npy", known)
     np.save(tmp_path / "x.npy", run.test.fetch(np.arange(3))["x"])
-    asked = [f"--workdir={tmp_path / 'run'}", "--mode=sample", "--task=inpaint", f"--output={tmp_path / 'out'}"]
+    asked = [
+        f"--workdir={tmp_path / 'run'}",
+        "--mode=sample",
+        "--task=inpaint",
+        f"--output={tmp_path / 'out'}",
+        "--overwrite",
+    ]
     for given in (["--input=test:0,1"], [f"--input={tmp_path / 'x.npy'}", f"--mask={tmp_path / 'mask.npy'}"]):
         done = command_line(*asked, "--num_samples=2", *given)
         assert done.code == 0, done.error

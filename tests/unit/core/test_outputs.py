@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from core.errors import DiskError
 from core.outputs import check_file, check_folder
 
 
@@ -47,7 +48,7 @@ def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ValueError, match=r"cannot be written to \(No space left on device\)"):
+    with pytest.raises(DiskError, match=r"/a/b cannot be written \(No space left on device\); .* free some space, and"):
         check_folder(tmp_path / "a" / "b", "--output=X")
     assert not list(tmp_path.iterdir())
 
