@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from builders.condition import conditions, embedding, example_condition
+from builders.network_entry import FOUND, NEEDED, SYSTEM_OF, NetworkEntry, Output
 from builders.own_network import check_output, own_network
 from builders.process import SDE_FAMILIES, make_corruption, make_sde, sde_family
 from builders.shape import check_halvings, data_shape
@@ -19,7 +20,7 @@ from core.tables import choose
 from corruption.categorical import CategoricalNoise
 from data.shapes import KINDS
 from models.blocks.activations import ACTIVATIONS
-from models.blocks.conditioning import ENTRIES, Entry
+from models.blocks.conditioning import ENTRIES
 from models.classifier import WideResnet
 from models.networks import mlp, ncsnpp, ncsnv2
 from models.networks.ddpm import DDPM
@@ -32,40 +33,6 @@ from models.networks.token_transformer import TokenTransformer
 from sde.base import SDE
 
 DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-Output = Literal["prediction", "classes", "categories"]
-FOUND = {"prediction": "a prediction", "classes": "logits of classes", "categories": "logits of categories"}
-NEEDED = {"prediction": "a prediction", "classes": "logits", "categories": "logits of categories"}
-SYSTEM_OF = {"classes": "classifier", "categories": "categorical"}
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkEntry:
-    """A network and its capabilities.
-
-    `make`: from the config and its SDE or chain, or its process of categories.
-    `ranks`: the number of axes of the examples that it takes: 1 vectors, 2 series, 3 images, 4 volumes.
-    `classes`, `augmentation`: whether it can be conditioned on class labels, and on how a batch was augmented.
-    `signals`: how further fields of the data can enter, see `model.conditions`.
-    `remat`: whether it has blocks that can be recomputed in the backward pass.
-    `is_classifier`: whether its outputs are logits of classes instead of a prediction of the shape of its input.
-    `categories`: whether it takes integers, and its outputs are logits of the categories of every site.
-    """
-
-    make: Callable[[ConfigDict, Any], Any]
-    ranks: tuple[int, ...] = (3,)
-    classes: bool = False
-    augmentation: bool = False
-    signals: tuple[Entry, ...] = ()
-    remat: bool = True
-    is_classifier: bool = False
-    categories: bool = False
-
-    @property
-    def output(self) -> Output:
-        """What its outputs are."""
-        return "classes" if self.is_classifier else "categories" if self.categories else "prediction"
 
 
 def network_entry(config: ConfigDict) -> NetworkEntry:

@@ -63,7 +63,7 @@ class Confidence:
     num_corrections: int = 0
 
     def init(self, x: Array) -> Confident:
-        """x, of which every site that is not masked is certain."""
+        """x, where every site that is not masked is certain."""
         masked = x == self.process.mask
         hidden = jnp.sum(masked.reshape(len(x), -1), axis=-1)
         return Confident(x, x, jnp.where(masked, -jnp.inf, jnp.inf), hidden)

@@ -1,4 +1,4 @@
-"""Categories of which some are known: the task inpaint of the program sample, by clamping them."""
+"""Categories, some of them known: the task inpaint of the program sample, by clamping them."""
 
 import dataclasses
 import functools

@@ -130,7 +130,7 @@ def test_the_bound_holds_tightens_with_the_steps_and_has_the_continuous_one_as_i
     entropy, gaps = -(p * np.log(p)).sum(), []
     for num_steps in (3, 12, 48):
         bound, own = bound_on_grid(process, THREE, num_steps), generated(process, THREE, num_steps).ravel()
-        assert (bound >= -np.log(own) - 1e-5).all()  # of the model with so many steps, for every x0
+        assert (bound >= -np.log(own) - 1e-5).all()  # of the model with these steps, for every x0
         gaps.append((p * bound).sum() - entropy)
     limit = (p * bound_in_continuous_time(process, THREE)).sum() - entropy
     # Exact predictions: nothing is lost in the limit, and the gap of a grid falls with the length of its steps.
