@@ -22,13 +22,12 @@ from data.shapes import KINDS
 from models.blocks.activations import ACTIVATIONS
 from models.blocks.conditioning import ENTRIES
 from models.classifier import WideResnet
-from models.networks import mlp, ncsnpp, ncsnv2
+from models.networks import mlp, ncsnpp, ncsnv2, token_transformer
 from models.networks.ddpm import DDPM
 from models.networks.mlp import MLP
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
-from models.networks.token_transformer import ENTRIES as TOKEN_ENTRIES
 from models.networks.token_transformer import TokenTransformer
 from sde.base import SDE
 
@@ -82,8 +81,7 @@ def make_network(config: ConfigDict, dtype: str | None = None) -> nn.Module:
     process = make_corruption(config) if entry.categories else make_sde(config)
     network, name = entry.make(config, process), dtype or config.model.dtype
     if is_import_path(config.model.name) and not entry.is_classifier:
-        x = example_inputs(config)[0]
-        shape = (*x.shape, config.model.num_categories) if entry.categories else x.shape
+        shape = (1, *data_shape(config), *((config.model.num_categories,) if entry.categories else ()))
         check_output(config.model.name, network, example_inputs(config), shape)
     asked = choose("model.dtype", name, DTYPES)
     if hasattr(network, "dtype"):
@@ -292,7 +290,12 @@ NETWORKS: dict[str, NetworkEntry] = {
     "ddpm": NetworkEntry(_ddpm, ANY_GRID),
     "mlp": NetworkEntry(_mlp, (1,), classes=True, augmentation=True, signals=mlp.ENTRIES, remat=False),
     "token_transformer": NetworkEntry(
-        _token_transformer, (1, 2, 3, 4), classes=True, augmentation=True, signals=TOKEN_ENTRIES, categories=True
+        _token_transformer,
+        (1, 2, 3, 4),
+        classes=True,
+        augmentation=True,
+        signals=token_transformer.ENTRIES,
+        categories=True,
     ),
     "ncsn": NetworkEntry(_ncsn),
     "ncsnv2_64": NetworkEntry(_ncsnv2(64)),
