@@ -1,7 +1,6 @@
 """The network of a config: one table has the networks by name, with what each of them can do."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,27 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from builders.condition import conditions, embedding, example_condition
+from builders import architectures
+from builders.condition import conditions, example_condition
 from builders.network_entry import FOUND, NEEDED, SYSTEM_OF, NetworkEntry, Output
 from builders.own_network import check_output, own_network
-from builders.process import SDE_FAMILIES, make_corruption, make_sde, sde_family
-from builders.shape import check_halvings, data_shape
+from builders.process import make_corruption, make_sde
+from builders.shape import data_shape
 from core.arrays import Array
 from core.imports import is_import_path
 from core.tables import choose
-from corruption.categorical import CategoricalNoise
 from data.shapes import KINDS
-from models.blocks.activations import ACTIVATIONS
 from models.blocks.conditioning import ENTRIES
-from models.classifier import WideResnet
-from models.networks import mlp, ncsnpp, ncsnv2, token_transformer
-from models.networks.ddpm import DDPM
-from models.networks.mlp import MLP
-from models.networks.ncsn import NCSN
-from models.networks.ncsnpp import NCSNpp
-from models.networks.ncsnv2 import NCSNv2
-from models.networks.token_transformer import TokenTransformer
-from sde.base import SDE
+from models.networks import mlp, token_transformer
 
 DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -151,155 +141,24 @@ def _check_rank(config: ConfigDict, entry: NetworkEntry) -> None:
     )
 
 
-def _ncsnpp(config: ConfigDict, process: SDE) -> NCSNpp:
-    model = config.model
-    for key, choices in ncsnpp.CHOICES.items():
-        if key in model:
-            choose(f"model.{key}", model[key], dict.fromkeys(choices))
-    return NCSNpp(
-        **_u_net(config, process, takes_sigma=model.embedding_type == "fourier"),
-        embedding=embedding(config),
-        init_scale=model.init_scale,
-        fir=model.fir,
-        fir_kernel=tuple(model.fir_kernel),
-        skip_rescale=model.skip_rescale,
-        resblock_type=model.resblock_type,
-        progressive=model.progressive,
-        progressive_input=model.progressive_input,
-        progressive_combine=model.progressive_combine,
-    )
-
-
-def _mlp(config: ConfigDict, process: SDE) -> MLP:
-    model = config.model
-    return MLP(
-        **_common(config, process, normalization="GroupNorm", takes_sigma=model.embedding_type == "fourier"),
-        embedding=embedding(config),
-        init_scale=model.init_scale,
-        num_res_blocks=model.num_res_blocks,
-        dropout=model.dropout,
-    )
-
-
-def _token_transformer(config: ConfigDict, process: CategoricalNoise) -> TokenTransformer:
-    model = config.model
-    choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
-    if 4 * model.nf % model.num_heads:
-        raise ValueError(
-            f"config.model.num_heads = {model.num_heads} does not divide the width, 4 config.model.nf = "
-            f"{4 * model.nf}; use a divisor."
-        )
-    return TokenTransformer(
-        num_categories=process.num_categories,
-        num_states=process.num_states,
-        shape=data_shape(config),
-        nf=model.nf,
-        num_blocks=model.num_res_blocks,
-        num_heads=model.num_heads,
-        dropout=model.dropout,
-        embedding=embedding(config),
-        output=model.output,
-        nonlinearity=model.nonlinearity,
-        remat=model.remat,
-    )
-
-
-def _ddpm(config: ConfigDict, process: SDE) -> DDPM:
-    return DDPM(**_u_net(config, process, takes_sigma=False), conditional=config.model.conditional)
-
-
-def _ncsn(config: ConfigDict, process: SDE) -> NCSN:
-    if not process.is_discrete:
-        raise ValueError(
-            "config.model.name = 'ncsn' has its own normalizations for each of model.num_scales noise levels; "
-            "use config.training.continuous = False."
-        )
-    return NCSN(**_refinenet(config, process, size=64), num_classes=config.model.num_scales)
-
-
-def _ncsnv2(size: int) -> Callable[[ConfigDict, SDE], NCSNv2]:
-    """The variant for images of `size` pixels."""
-    return lambda config, process: NCSNv2(**_refinenet(config, process, size=size), size=size)
-
-
-def _wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
-    model = config.model
-    if not model.num_labels:
-        raise ValueError(
-            "config.model.name = 'wideresnet' predicts the class of an image, but config.model.num_labels = 0; set it "
-            "to the number of classes of the data set."
-        )
-    check_halvings(config, 2)
-    return WideResnet(
-        num_labels=model.num_labels,
-        blocks_per_group=model.blocks_per_group,
-        channel_multiplier=model.channel_multiplier,
-        num_channels=data_shape(config)[-1],
-        remat=model.remat,
-    )
-
-
-def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, Any]:
-    """The fields that NCSN++ and DDPM share."""
-    model = config.model
-    check_halvings(config, len(model.ch_mult) - 1, " or fewer entries in config.model.ch_mult")
-    return {
-        **_common(config, process, normalization="GroupNorm", takes_sigma=takes_sigma),
-        "ch_mult": tuple(model.ch_mult),
-        "num_res_blocks": model.num_res_blocks,
-        "attn_resolutions": tuple(model.attn_resolutions),
-        "dropout": model.dropout,
-        "resamp_with_conv": model.resamp_with_conv,
-        "remat": model.remat,
-    }
-
-
-def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]:
-    """The fields that NCSN and NCSNv2 share."""
-    check_halvings(config, ncsnv2.VARIANTS[size].halvings)
-    common = _common(config, process, normalization="InstanceNorm++", takes_sigma=True)
-    return {**common, "remat": config.model.remat}
-
-
-def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:
-    """The fields that all score networks share; `takes_sigma`: whether its time may be the noise level itself."""
-    model = config.model
-    choose("model.normalization", model.normalization, {normalization: None})
-    choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
-    if model.scale_by_sigma and not (sde_family(config).scale_by_sigma and (process.is_discrete or takes_sigma)):
-        others = " or ".join(name for name, family in SDE_FAMILIES.items() if family.scale_by_sigma)
-        raise ValueError(
-            f"config.model.scale_by_sigma = True divides by a noise level, which the network {model.name!r} does "
-            f"not receive here; use {others} with training.continuous = False or model.embedding_type = 'fourier', or "
-            "False."
-        )
-    return {
-        "nf": model.nf,
-        "nonlinearity": model.nonlinearity,
-        "normalization": model.normalization,
-        "scale_by_sigma": model.scale_by_sigma,
-        "num_channels": data_shape(config)[-1],
-        "centered": config.data.centered,
-        "sigmas": tuple(reversed(process.level_stds)) if process.is_discrete else None,
-    }
-
-
 ANY_GRID = (2, 3, 4)  # series, images and volumes
 NETWORKS: dict[str, NetworkEntry] = {
-    "ncsnpp": NetworkEntry(_ncsnpp, ANY_GRID, classes=True, augmentation=True, signals=ENTRIES),
-    "ddpm": NetworkEntry(_ddpm, ANY_GRID),
-    "mlp": NetworkEntry(_mlp, (1,), classes=True, augmentation=True, signals=mlp.ENTRIES, remat=False),
+    "ncsnpp": NetworkEntry(architectures.make_ncsnpp, ANY_GRID, classes=True, augmentation=True, signals=ENTRIES),
+    "ddpm": NetworkEntry(architectures.make_ddpm, ANY_GRID),
+    "mlp": NetworkEntry(
+        architectures.make_mlp, (1,), classes=True, augmentation=True, signals=mlp.ENTRIES, remat=False
+    ),
     "token_transformer": NetworkEntry(
-        _token_transformer,
+        architectures.make_token_transformer,
         (1, 2, 3, 4),
         classes=True,
         augmentation=True,
         signals=token_transformer.ENTRIES,
         categories=True,
     ),
-    "ncsn": NetworkEntry(_ncsn),
-    "ncsnv2_64": NetworkEntry(_ncsnv2(64)),
-    "ncsnv2_128": NetworkEntry(_ncsnv2(128)),
-    "ncsnv2_256": NetworkEntry(_ncsnv2(256)),
-    "wideresnet": NetworkEntry(_wideresnet, classes=True, is_classifier=True),
+    "ncsn": NetworkEntry(architectures.make_ncsn),
+    "ncsnv2_64": NetworkEntry(architectures.make_ncsnv2(64)),
+    "ncsnv2_128": NetworkEntry(architectures.make_ncsnv2(128)),
+    "ncsnv2_256": NetworkEntry(architectures.make_ncsnv2(256)),
+    "wideresnet": NetworkEntry(architectures.make_wideresnet, classes=True, is_classifier=True),
 }
