@@ -1,9 +1,9 @@
 """A user's arrays in .npy or .npz files, [N, ...] of any rank; nothing in the files is executed.
 
 An .npy file stays on disk and only the rows needed are read; an .npz file is read into memory once. In an .npz file the
-examples are x, arr_0 or the only array, and the labels are y or labels; every other array of the same length is a
-field whose dtype says what it is (`data.fields.field_of`); those of another length are left out, with a line in the
-log. The labels of an .npy file are in a second file, `npy:IMAGES.npy,LABELS.npy`.
+examples are x, arr_0, images, the only array, or the only one of several axes, and the labels are y or labels; every
+other array of the same length is a field whose dtype says what it is (`data.fields.field_of`); those of another length
+are left out, with a line in the log. The labels of an .npy file are in a second file, `npy:IMAGES.npy,LABELS.npy`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import numpy as np
 from data.fields import Field, as_float32, fields_of, labeled, without_missing
 from data.source import Examples, Reading, Source, if_needed, in_split
 
-EXAMPLES, LABELS = ("x", "arr_0"), ("y", "labels", "label")
+EXAMPLES, LABELS = ("x", "arr_0", "images"), ("y", "labels", "label")
 
 
 class Arrays(NamedTuple):
@@ -107,20 +107,30 @@ def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> Arrays:
     if isinstance(archive, np.ndarray):
         raise ValueError(f"{path} is an .npy file; use {_as_flag('npy', path)}.")
     with archive:
-        names = [name for name in archive.files if name not in LABELS]
-        chosen = next((name for name in EXAMPLES if name in names), names[0] if len(names) == 1 else None)
-        if chosen is None:
-            raise ValueError(
-                f"{path} contains {', '.join(archive.files) or 'nothing'}; name the examples x (or arr_0) and their "
-                "labels y (or labels)."
-            )
-        labels = next((name for name in LABELS if name in archive.files), None)
         try:
             found = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError) as error:
             raise _unreadable(path, error) from error
+    chosen, labels = _chosen(path, found), next((name for name in LABELS if name in found), None)
     others = {name: values for name, values in found.items() if name not in (chosen, labels)}
     return Arrays(found[chosen], None if labels is None else found[labels], others)
+
+
+def _chosen(path: pathlib.Path, found: Mapping[str, np.ndarray]) -> str:
+    """The name of the examples: a usual one, that of the only array, or of the only one that has more than one axis.
+
+    Errors: ValueError if there is none.
+    """
+    names = [name for name in found if name not in LABELS]
+    named = [name for name in EXAMPLES if name in names]
+    several = [name for name in names if found[name].ndim > 1]
+    chosen = named[:1] or (names if len(names) == 1 else several)
+    if len(chosen) != 1:
+        raise ValueError(
+            f"{path} contains {', '.join(found) or 'nothing'}; name the examples x (or arr_0) and their labels y (or "
+            "labels)."
+        )
+    return chosen[0]
 
 
 def _loaded(path: pathlib.Path, what: str) -> np.ndarray | np.lib.npyio.NpzFile:

@@ -49,3 +49,15 @@ def test_a_value_that_is_not_finite_is_named_with_its_row(tmp_path):
     np.save(tmp_path / "x.npy", np.array([[0.0], [1.0], [np.nan]]))
     with pytest.raises(ValueError, match=r"row 2 of .*x.npy has the value nan, but finite numbers are expected"):
         everything(opened(f"npy:{tmp_path}/x.npy", test_every=0))
+
+
+@pytest.mark.parametrize("name", ["x", "arr_0", "images", "pictures"])
+def test_the_examples_of_an_archive_have_a_usual_name_or_are_the_only_ones_with_several_axes(tmp_path, name):
+    values, others = ARRAYS["images"], {"labels": np.arange(20) % 2, "extra": np.arange(3)}
+    np.savez(tmp_path / "a.npz", **{name: values}, **others)
+    source = opened(f"npz:{tmp_path}/a.npz", test_every=0)
+    np.testing.assert_array_equal(everything(source)["x"], values)
+    assert source.num_classes == 2 and source.fields.keys() == {"x", "label"}
+    if name != "pictures":  # a mask beside it is then a field
+        np.savez(tmp_path / "b.npz", **{name: values}, mask=values > 0)
+        np.testing.assert_array_equal(everything(opened(f"npz:{tmp_path}/b.npz", test_every=0))["x"], values)
