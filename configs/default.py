@@ -98,9 +98,14 @@ def name_imports(config: ml_collections.ConfigDict) -> None:
 
 
 def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config, perhaps of an earlier version, as JSON; keys that it lacks have their defaults."""
+    """A stored config, perhaps of an earlier version, as JSON; keys that it lacks have their defaults.
+
+    Errors: TypeError for a section that is a value.
+    """
     completed = to_json(get_config())
     for key, value in flatten(migrated(stored)):
+        if isinstance(completed.get(key), Mapping) and not isinstance(value, Mapping):
+            raise TypeError(f"{key} is a section, but it is {value!r}.")
         for section in key.split(".")[:-1]:
             completed.setdefault(section, {})
         set_value(completed, key, value)
