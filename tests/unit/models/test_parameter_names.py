@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from builders.network import NETWORKS, example_inputs, make_network
+from tests.support.configs import load
 from tests.support.networks import CONFIGS, config_of
 
 # SHA-256 over "path shape" of every parameter, of networks whose checkpoints are in use.
@@ -25,6 +26,7 @@ EXPECTED = {
     "mlp_unconditional": "193676043baee7bbf9353d12bac2b1284b34158d1f814ac0405f711ff7c4e30d",
     "ncsnv2_128": "595415ba9a81b9ab27a5040ec211fe522d1f426d1e5e70ed44977eba184fe5c5",
     "ncsnv2_256": "82ad56eac1b522394ca6a81eb234a7b5559d84433272b0a4f74bc5e432aa7c4e",
+    "token_transformer": "b321acfd1a8996938d839dd8f3a89279edb6fd8f192e2298bb8af0cada259204",
 }
 VARIANTS = {name: (name, {}) for name in CONFIGS} | {
     "ncsnpp_unconditional": ("ncsnpp", {"conditional": False, "num_labels": 0}),
@@ -38,8 +40,13 @@ VARIANTS = {name: (name, {}) for name in CONFIGS} | {
 }
 
 
+OF_FILES = {"token_transformer": "configs/vqddm/digits_absorbing.py"}
+
+
 def variant(name):
-    """The config of one of VARIANTS."""
+    """The config of one of VARIANTS or OF_FILES."""
+    if name in OF_FILES:
+        return load(OF_FILES[name])
     base, settings = VARIANTS[name]
     config = config_of(base)
     config.model.update(**settings)
@@ -54,9 +61,9 @@ def digest(config):
 
 
 def test_every_network_has_a_variant():
-    assert {variant(name).model.name for name in VARIANTS} == set(NETWORKS)
+    assert {variant(name).model.name for name in (*VARIANTS, *OF_FILES)} == set(NETWORKS)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, *OF_FILES])
 def test_names_and_shapes_of_parameters_are_those_of_stored_checkpoints(name):
     assert digest(variant(name)) == EXPECTED[name]

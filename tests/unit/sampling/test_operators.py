@@ -233,7 +233,7 @@ def test_bases_are_those_of_their_papers(golden):
         (lambda: mask(SHAPE, np.ones((6, 4))), "does not fit"),
         (lambda: downsample(SHAPE, 4), "factor = 4 does not divide"),
         (lambda: downsample((6,), 2), r"\(D, H, W, C\), not \(6,\)"),
-        (lambda: grayscale((6, 4, 1)), r"needs two or more.*\(6, 4, 1\)"),
+        (lambda: grayscale((6, 4, 1)), r"restores two or more channels.*\(6, 4, 1\)"),
         (lambda: grayscale(VECTOR), r"not \(7,\)"),
         (lambda: fourier(VECTOR, np.ones(7)), r"not \(7,\)"),
         (lambda: blur(VOLUME, KERNEL), r"kernel has shape \(3, 2\), .* as many axes as \(2, 4, 2\)"),
