@@ -298,12 +298,15 @@ def recipe_of(target):
 
 
 def test_the_commands_of_the_demo_run(run_main):
-    found = [re.search(r"main\.py (.*)", line) for line in recipe_of("demo")]
+    lines = recipe_of("demo")
+    found = [re.search(r"main\.py (.*)", line) for line in lines if not line.startswith("echo ")]
+    suggested = " ".join(line.removeprefix('echo "').strip('"\\ ') for line in lines if line.startswith("echo "))
+    found.append(re.search(r"main\.py (\S* --mode=sample .*?) train on your images", suggested))
     demo = [words[1].split() for words in found if words]
-    assert [value_of(words, "mode") for words in demo] == ["train", "train", "eval"]
-    for words in demo:
-        folder = run_main(words)
-    assert list(folder.glob("runs/demo/eval/ckpt_1/report.json"))
+    assert [value_of(words, "mode") for words in demo] == ["train", "train", "eval", "sample"]
+    *folders, sampled = [run_main(words) for words in demo]
+    assert (folders[-1] / "runs/demo/eval/ckpt_1/report.json").exists()
+    assert (sampled / "runs/demo/sample/unconditional/samples.npz").exists()
 
 
 def test_setting_up_is_the_first_part_of_what_integration_runs():
