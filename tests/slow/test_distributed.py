@@ -159,8 +159,9 @@ def test_a_process_that_dies_while_the_others_compile_ends_the_run(data_dir, tmp
     workdir = tmp_path / "run"
     several = list(processes(workdir, data_dir, 2, 1, NO_SAMPLES, "--config.training.eval_freq=0", steps=100_000))
     deadline = time.monotonic() + 300
-    while "parameters, 1 device" not in messages(workdir, 0) and time.monotonic() < deadline:
+    while "parameters, 2 device" not in messages(workdir, 0) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert "parameters, 2 device" in messages(workdir, 0) and "compiled" not in messages(workdir, 0)
     several[killed].send_signal(signal.SIGKILL)
     code = several[1 - killed].wait(timeout=200)
     several[killed].wait()
