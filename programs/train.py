@@ -28,7 +28,7 @@ from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
 from systems.base import Generate
 from training import trackers
-from training.checkpoint import peek_config
+from training.checkpoint import CheckpointError, peek_config
 from training.compile import Snapshot, Steps, TestLoss, compile_steps, make_snapshot, make_test_loss
 from training.frozen import FROZEN
 from training.loop import Trainer, TrainingData, Workdir, open_workdir
@@ -42,7 +42,10 @@ from training.tracking import Tracking
 
 FINISHED = "finished.json"  # marks a run that has reached its last step
 # What collective operations and JAX's coordination service report when a process does not respond.
-_NO_RESPONSE = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection closed", "Barrier failed")
+_NO_RESPONSE = (
+    "Gloo", "gloo/", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection closed", "Connection reset",
+    "Barrier failed",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,6 +250,11 @@ def _explaining(run: Run) -> Iterator[_Memory]:
     memory = _Memory()
     try:
         yield memory
+    except CheckpointError as error:  # saving waits for the other processes, too
+        explained = _explained(error.__cause__, run, memory.bytes) if error.__cause__ else None
+        if explained is None:
+            raise
+        raise explained from error
     except RunError:
         raise
     except (RuntimeError, ValueError) as error:
@@ -256,7 +264,7 @@ def _explaining(run: Run) -> Iterator[_Memory]:
         raise explained from error
 
 
-def _explained(error: Exception, run: Run, memory_bytes: int) -> RunError | None:
+def _explained(error: BaseException, run: Run, memory_bytes: int) -> RunError | None:
     """The error for another process that is gone, or a device without memory; None for any other `error`."""
     message = str(error)
     if jax.process_count() > 1 and any(word in message for word in _NO_RESPONSE):
