@@ -218,10 +218,10 @@ def peek_config(directory: pathlib.Path, number: int | None = None) -> dict[str,
     For what has to be known before JAX's devices are set up.
     Errors: CheckpointError where it does not exist or is damaged.
     """
-    found = Checkpoints(directory).numbers()
+    found = (checkpoints := Checkpoints(directory)).numbers()
     if not found or (number is not None and number not in found):
         raise not_found(directory, number, found)
-    return Checkpoints(directory).config(max(found) if number is None else number)
+    return checkpoints.config(max(found) if number is None else number)
 
 
 def _is_number(name: str) -> bool:
