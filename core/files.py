@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
 STALE_SECONDS = 3600.0  # nothing that is still being written is that old
+_PUBLISH_TRIES = 10  # where no lock keeps others from removing a file that is being written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says of a disk without space, or a limit
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -55,17 +56,27 @@ def temporary_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     shows `remove_stale` that it is being written; if it vanishes all the same, its content is written once more.
     Creates the folder. Errors: DiskError.
     """
+    with _temporary_file(path) as (temporary, _):
+        yield temporary
+
+
+@contextlib.contextmanager
+def _temporary_file(path: pathlib.Path) -> Iterator[tuple[pathlib.Path, int]]:
+    """`temporary_file` with its descriptor, by which the content is found whatever becomes of the name."""
     temporary = _temporary(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _held(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL) as descriptor:
             try:
-                yield temporary
-                try:
-                    _publish(temporary, path)
-                except FileNotFoundError:
-                    temporary = _copied(descriptor, _temporary(path))
-                    _publish(temporary, path)
+                yield temporary, descriptor
+                for remaining in reversed(range(_PUBLISH_TRIES)):
+                    try:
+                        _publish(temporary, path)
+                        break
+                    except FileNotFoundError:
+                        if not remaining:
+                            raise
+                        temporary = _copied(descriptor, _temporary(path))
             finally:
                 temporary.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -121,7 +132,7 @@ def _copied(descriptor: int, path: pathlib.Path) -> pathlib.Path:
 
 def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
     """Calls `write` with a temporary file beside `path`, makes it durable and renames it; see `temporary_file`."""
-    with temporary_file(path) as temporary, temporary.open("wb") as file:
+    with _temporary_file(path) as (_, descriptor), os.fdopen(os.dup(descriptor), "wb") as file:
         write(file)
 
 
@@ -188,14 +199,14 @@ def append_json_line(path: pathlib.Path, content: Mapping[str, Any]) -> None:
         file.write(start + json.dumps(content).encode() + b"\n")
 
 
-def remove_stale(directory: str | os.PathLike) -> None:
-    """Removes what killed workers left half-written in `directory`: temporary files and folders over an hour old.
+def remove_stale(directory: str | os.PathLike, age: float = STALE_SECONDS) -> None:
+    """Removes what killed workers left half-written in `directory`: temporary files and folders older than `age` s.
 
     What another process is writing is locked, and stays, however old the clocks of two machines say that it is.
     """
     for path in pathlib.Path(directory).glob(".*.tmp"):
         try:
-            if abs(time.time() - path.stat().st_mtime) < STALE_SECONDS or is_locked(path):
+            if abs(time.time() - path.stat().st_mtime) < age or is_locked(path):
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         except OSError:  # another worker was first, or it is not ours to remove

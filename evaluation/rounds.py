@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from core import progress
-from core.files import UNREADABLE, write_atomically
+from core.files import UNREADABLE, remove_stale, write_atomically
 from reports.records import Column
 
 Arrays = dict[str, np.ndarray]
@@ -116,7 +116,9 @@ def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()
             else:
                 _write_round(path, task.run(round_number))
                 shown.advance()
-    _remove_leftovers(pathlib.Path(directory) / task.name)
+    remove_stale(
+        pathlib.Path(directory) / task.name, age=0.0
+    )  # every round is done: no one needs what killed ones left
     return task.summarize(Rounds(task, directory))
 
 
@@ -139,9 +141,3 @@ def _write_round(path: pathlib.Path, result: Arrays) -> None:
     """Writes a round's arrays under its name, sorted so that equal results are equal bytes."""
     arrays = {name: np.asarray(result[name]) for name in sorted(result)}
     write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-
-
-def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes temporary files of killed workers; called when every round is done."""
-    for path in folder.glob(".round_*.tmp"):
-        path.unlink(missing_ok=True)

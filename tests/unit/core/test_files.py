@@ -75,6 +75,37 @@ def test_what_a_paused_writer_writes_survives_that_its_file_is_removed(tmp_path)
     assert (tmp_path / "a").read_bytes() == b"first second" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_without_locks_a_file_that_others_remove_again_and_again_is_still_written(tmp_path, monkeypatch):
+    """As by several workers of an evaluation that end at the same time, on a file system without locks."""
+    publish, removed = os.replace, []
+
+    def after_a_removal(source, target):
+        if len(removed) < 3:
+            removed.append(source)
+            pathlib.Path(source).unlink()
+        publish(source, target)
+
+    monkeypatch.setattr(files.os, "replace", after_a_removal)
+    write_text(tmp_path / "a", "whole")
+    assert (tmp_path / "a").read_text() == "whole" and len(list(tmp_path.iterdir())) == 1 and len(set(removed)) == 3
+
+
+def test_what_is_written_is_found_by_its_descriptor_and_not_by_a_name_that_is_gone(tmp_path):
+    """A file that is removed before its first byte must not become an empty one."""
+    opened = os.open
+
+    def removed_at_once(path, flags, *args, **kwargs):
+        descriptor = opened(path, flags, *args, **kwargs)
+        if flags & os.O_EXCL:
+            pathlib.Path(path).unlink()
+        return descriptor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.os, "open", removed_at_once)
+        write_text(tmp_path / "a", "whole")
+    assert (tmp_path / "a").read_text() == "whole" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_file_that_is_being_written_is_never_stale_and_one_that_was_left_is(tmp_path):
     """An hour old by the clock of another machine, or written while its clock was a day ahead."""
     left = tmp_path / ".b.0.tmp"
@@ -87,7 +118,7 @@ def test_a_file_that_is_being_written_is_never_stale_and_one_that_was_left_is(tm
         assert temporary.exists() and folder.is_dir() and not left.exists()
     left.write_text("from the future")
     os.utime(left, (9e9, 9e9))
-    remove_stale(tmp_path)
+    remove_stale(tmp_path, age=0.0)
     assert (tmp_path / "a").read_text() == "whole" and [path.name for path in tmp_path.iterdir()] == ["a"]
 
 

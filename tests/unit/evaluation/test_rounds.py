@@ -1,7 +1,9 @@
 """An evaluation that is killed, damaged or shared gives the files of one that ran undisturbed."""
 
+import concurrent.futures
 import logging
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -154,3 +156,17 @@ def test_finished_rounds_are_read_one_at_a_time(tmp_path):
     assert [int(arrays["round"]) for arrays in rounds[1:3]] == [1, 2]
     round_path(task, tmp_path, 3).unlink()
     assert int(next(iter(rounds))["round"]) == 0
+
+
+def test_workers_that_end_at_the_same_time_do_not_remove_what_another_is_writing(tmp_path, undisturbed):
+    """Each may compute the last round once more, while those that are done sweep the folder."""
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for attempt in range(20):
+            together = threading.Barrier(8)
+
+            def work(index, folder=tmp_path / str(attempt), together=together):
+                together.wait()
+                return run_task(make_task([]), folder, Worker(index, 8))
+
+            assert [*pool.map(work, range(8))] == [undisturbed[0]] * 8
+            assert contents(tmp_path / str(attempt)) == undisturbed[1]
