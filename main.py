@@ -82,7 +82,6 @@ PROGRAMS = {
 }
 NEED_NO_WORKDIR = ("inspect", "config")
 NEED_NO_DEVICE = ("inspect", "config")
-AT_ONCE = ("stats", "import", "export")  # their work is one step, which is also the check
 REMAINS = "checkpoints and finished rounds are kept; start the same command again."
 FLAGS = flags.FLAGS
 parsers.register()
@@ -204,10 +203,6 @@ def checked(argv: Sequence[str]) -> Callable[[], object]:
     alone = FLAGS.model is not None and FLAGS.mode in STORED
     if FLAGS.workdir is None and FLAGS.mode not in NEED_NO_WORKDIR and not alone:
         raise ValueError(f"--mode={FLAGS.mode} needs --workdir=DIR, the folder of the run.")
-    if FLAGS.dry_run and FLAGS.mode in AT_ONCE:
-        raise ValueError(
-            f"--dry_run has no meaning for --mode={FLAGS.mode}, which checks while it works; leave it out."
-        )
     if FLAGS.mode not in (*NEED_NO_DEVICE, "train"):  # training first finds its other processes
         announce(FLAGS.mode)
     run = PROGRAMS[FLAGS.mode].command(FLAGS)

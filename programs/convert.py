@@ -4,11 +4,12 @@ This module does the input and output; formats are in `interop/`. A data set is 
 are given by a path.
 """
 
+import functools
 import logging
 import pathlib
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from builders.sampler import describe
 from builders.splits import Splits, spec_without_data
 from configs import default
 from core.files import writing
-from core.outputs import check_file
+from core.outputs import check_file, check_folder
 from data.spec import DataSpec
 from interop import export
 from interop.base import Imported, nest
@@ -39,6 +40,14 @@ from training.frozen import FROZEN
 from training.state import TrainState, with_averages
 
 
+class ToImport(NamedTuple):
+    """What `import_checkpoint` writes: the state, its notes, and the number of its checkpoint."""
+
+    state: TrainState
+    notes: dict[str, Any]
+    number: int
+
+
 def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> int:
     """Creates a workdir from a published checkpoint or exported parameters; returns the number of its checkpoint.
 
@@ -47,25 +56,39 @@ def import_checkpoint(config: ConfigDict, workdir: pathlib.Path, path: pathlib.P
     number is that of a file named `checkpoint_<number>`, otherwise the number of snapshots of a run at this step, at
     least 1.
 
-    Errors: ValueError for the config, CheckpointFormatError for the file, CheckpointError for a workdir that has
-    checkpoints; nothing is written then.
+    Errors: see `prepare_import`; nothing is written then.
+    """
+    found = prepare_import(config, workdir, path)
+    _write_import(config, workdir, found)
+    return found.number
+
+
+def prepare_import(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path) -> ToImport:
+    """Reads what is to be imported, and checks where to; writes nothing.
+
+    Errors: ValueError for the config and the workdir, CheckpointFormatError for the file, CheckpointError for a workdir
+    that has checkpoints.
     """
     default.validate(config)
     data.resolve(config)
     for folder in restore_run.FOLDERS:
         if (workdir / folder).exists() and any((workdir / folder).iterdir()):
             raise CheckpointError(f"{workdir / folder} already has checkpoints; import into another --workdir.")
+    check_folder(workdir, f"--workdir={workdir}")
     shapes, order = outline_of(config)
     imported = load(path, shapes, order)
     state = _state(config, imported)
     _log_contents(config, imported, path)
     spec = spec_without_data(config) or DataSpec.of(Splits(config).train)
     number = checkpoint_number(path, imported.step, config.training.snapshot_freq)
-    for folder, name in zip(restore_run.FOLDERS, (number, imported.step), strict=True):
+    return ToImport(state, {"step": imported.step, "data": spec.to_json()}, number)
+
+
+def _write_import(config: ConfigDict, workdir: pathlib.Path, found: ToImport) -> None:
+    for folder, name in zip(restore_run.FOLDERS, (found.number, found.notes["step"]), strict=True):
         store = Checkpoints(workdir / folder)
-        store.save(name, state, default.to_json(config), {"step": imported.step, "data": spec.to_json()})
+        store.save(name, found.state, default.to_json(config), found.notes)
         store.close()
-    return number
 
 
 def export_checkpoint(
@@ -137,12 +160,20 @@ def _write_folder(
     extra = {model_folder.CARD: card.encode()}
     if measured is not None and measured.grid:
         extra[PICTURE] = measured.grid
+    stored_config, write_guide = config.copy_and_resolve_references(), None
     if config.sampling.guide_workdir:
-        logging.warning(
-            "the model is sampled with the guide in %s, which is not in %s; export it, too, and give its folder as "
-            "--config.sampling.guide_workdir", config.sampling.guide_workdir, path,
-        )  # fmt: skip
-    model_folder.write(path, jax.device_get(restored.variables), default.to_json(config), about, workdir, extra)
+        stored_config.sampling.guide_workdir = model_folder.GUIDE
+        write_guide = functools.partial(_write_guide, config)
+    variables = jax.device_get(restored.variables)
+    model_folder.write(path, variables, default.to_json(stored_config), about, workdir, extra, write_guide)
+
+
+def _write_guide(config: ConfigDict, path: pathlib.Path) -> None:
+    """The network that guides the samples, which comes with the model."""
+    workdir = pathlib.Path(config.sampling.guide_workdir)
+    stored = restore_run.about(workdir, config.sampling.guide_checkpoint)
+    restored = restore_run.restore(workdir, stored.number)
+    _write_folder(path, workdir, stored.config, stored, restored, workdir / "eval" / f"ckpt_{stored.number}")
 
 
 def outline_of(config: ConfigDict) -> tuple[dict, list[str]]:
@@ -208,8 +239,9 @@ def checkpoint_number(path: pathlib.Path, step: int, snapshot_freq: int) -> int:
 
 def import_command(given: Any) -> Callable[[], None]:
     """--mode=import. Errors: ValueError, OSError, CheckpointError for the config, the file and the workdir."""
-    import_checkpoint(given.config, pathlib.Path(given.workdir), path_of(given, "checkpoint"))
-    return lambda: None
+    workdir = pathlib.Path(given.workdir)
+    found = prepare_import(given.config, workdir, path_of(given, "checkpoint"))
+    return lambda: _write_import(given.config, workdir, found)
 
 
 def export_command(given: Any) -> Callable[[], None]:

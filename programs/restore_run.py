@@ -21,7 +21,7 @@ from data.spec import DataSpec
 from training import checkpoint, frozen
 from training.checkpoint import CheckpointError, Checkpoints, not_found
 from training.frozen import FROZEN
-from training.model_folder import SUFFIX, ModelFolder, is_model_folder
+from training.model_folder import GUIDE, SUFFIX, ModelFolder, is_model_folder
 from training.objectives.base import Variables
 from training.posthoc_ema import Profile, coefficients, combine
 
@@ -157,14 +157,21 @@ def about(workdir: pathlib.Path, number: int | None = None) -> About:
         raise CheckpointError(
             f"Checkpoint {found} in {workdir} does not say what its data are; restore a copy."
         ) from error
-    return About(found, default.from_json(stored), spec)
+    return About(found, _located(default.from_json(stored), workdir), spec)
 
 
 def peek_config(workdir: pathlib.Path, number: int | None = None) -> ConfigDict:
     """The config of a checkpoint, before JAX's devices are set up; see `training.checkpoint.peek_config`."""
     if is_alone(workdir):
-        return default.from_json(ModelFolder(workdir).config(0))
+        return _located(default.from_json(ModelFolder(workdir).config(0)), workdir)
     return default.from_json(checkpoint.peek_config(workdir / FOLDER, number))
+
+
+def _located(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+    """The config, in which the guide that was exported with a model is where that model is now."""
+    if config.sampling.guide_workdir == GUIDE and is_model_folder(workdir):
+        config.sampling.guide_workdir = str(workdir / GUIDE)
+    return config
 
 
 def store_of(workdir: pathlib.Path) -> Store:

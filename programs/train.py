@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from builders.objective import loss_weights
 from builders.optimizer import make_averages, make_ema, make_mask
 from configs import default
 from core.arrays import Array
-from core.errors import PeerError, RunError
+from core.errors import RunError
 from core.files import write_json, writing
 from core.keys import RunKey, fold_in
 from data.pipeline import Batches, examples_of_step, train_batches
@@ -23,15 +24,16 @@ from programs import start
 from programs.run import Run
 from runtime.barrier import barrier
 from runtime.devices import announce
-from runtime.distributed import connect
+from runtime.distributed import connect, peer_gone
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
 from systems.base import Generate
 from training import trackers
-from training.checkpoint import CheckpointError, peek_config
+from training.checkpoint import peek_config
 from training.compile import Snapshot, Steps, TestLoss, compile_steps, make_snapshot, make_test_loss
 from training.frozen import FROZEN
 from training.loop import Trainer, TrainingData, Workdir, open_workdir
+from training.model_folder import is_model_folder
 from training.objectives.base import Variables, make_loss_fn
 from training.progress import Progress
 from training.resume import config_changes, resume
@@ -41,8 +43,6 @@ from training.step import NOTHING, TrainStep, make_train_step
 from training.tracking import Tracking
 
 FINISHED = "finished.json"  # marks a run that has reached its last step
-# What collective operations and JAX's coordination service report when a process does not respond.
-_NO_RESPONSE = ("Gloo", "gloo/", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection ", "Barrier failed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,11 +247,6 @@ def _explaining(run: Run) -> Iterator[_Memory]:
     memory = _Memory()
     try:
         yield memory
-    except CheckpointError as error:  # saving waits for the other processes, too
-        explained = _explained(error.__cause__, run, memory.bytes) if error.__cause__ else None
-        if explained is None:
-            raise
-        raise explained from error
     except RunError:
         raise
     except (RuntimeError, ValueError) as error:
@@ -263,13 +258,9 @@ def _explaining(run: Run) -> Iterator[_Memory]:
 
 def _explained(error: BaseException, run: Run, memory_bytes: int) -> RunError | None:
     """The error for another process that is gone, or a device without memory; None for any other `error`."""
+    if (gone := peer_gone(error)) is not None:
+        return gone
     message = str(error)
-    if jax.process_count() > 1 and any(word in message for word in _NO_RESPONSE):
-        reason = (message.strip().splitlines() or ["no response"])[0]
-        return PeerError(
-            f"Another process of this run is gone, or cannot be reached ({reason}); "
-            "start all of them again: the run resumes from its newest checkpoint."
-        )
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in message:
         return RunError(
             f"The device ran out of memory (a training step of {run.config.training.batch_size} images on "
@@ -293,6 +284,11 @@ def command(given: Any) -> Callable[[], None]:
         timeout_seconds=given.peer_timeout,
     )
     announce(given.mode)
+    if is_model_folder(pathlib.Path(given.workdir)):
+        raise ValueError(
+            f"--workdir={given.workdir} is an exported model, which has no training state; give another --workdir, and "
+            "this one as --config.training.init_from to start from its parameters."
+        )
     run = Run(given.config, given.workdir)
     prepare(run)
     if given.dry_run:

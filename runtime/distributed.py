@@ -6,6 +6,9 @@ import jax
 
 from core.errors import PeerError
 
+# What collective operations and JAX's coordination service report when a process does not respond.
+_NO_RESPONSE = ("Gloo", "gloo/", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection ", "Barrier failed")
+
 
 def connect(
     coordinator: str | None,
@@ -51,3 +54,15 @@ def connect(
         ) from error
     if jax.process_index() != 0:
         logging.getLogger().setLevel(logging.WARNING)
+
+
+def peer_gone(error: BaseException) -> PeerError | None:
+    """The error for another process of this run that does not respond; None for any other `error`."""
+    message = str(error)
+    if jax.process_count() == 1 or not any(word in message for word in _NO_RESPONSE):
+        return None
+    reason = (message.strip().splitlines() or ["no response"])[0]
+    return PeerError(
+        f"Another process of this run is gone, or cannot be reached ({reason}); "
+        "start all of them again: the run resumes from its newest checkpoint."
+    )

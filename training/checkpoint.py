@@ -18,6 +18,7 @@ from jax.sharding import Sharding, SingleDeviceSharding
 from core.errors import DamagedFileError, ExitCode, RunError
 from core.files import FULL, read_json, writing
 from runtime.abandoned import ignore_abandoned_reads
+from runtime.distributed import peer_gone
 from training.checksums import checksum_of_json, checksums, damaged
 from training.state import TrainState, stored_form
 
@@ -204,10 +205,9 @@ class Checkpoints:
         full = next(
             (os.strerror(n) for n in FULL if n == getattr(error, "errno", 0) or os.strerror(n) in str(error)), ""
         )
-        reason = full or _reason(error)
         left = ", ".join(map(str, self.numbers())) or "none"
         return CheckpointError(
-            f"{what} could not be written to {self.directory} ({reason}; intact: {left}); "
+            f"{what} could not be written to {self.directory} ({full or _reason(error)}; intact: {left}); "
             f"{'free some space' if full else 'resolve that'} and start the same command again."
         )
 
@@ -236,10 +236,10 @@ def _failures(explained: Callable[[Exception], CheckpointError]) -> Iterator[Non
     """
     try:
         yield
-    except (CheckpointError, jax.errors.JaxRuntimeError):
+    except (RunError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:
-        raise explained(error) from error
+        raise peer_gone(error) or explained(error) from error
 
 
 def _item(directory: pathlib.Path | epath.Path, number: int, item: str) -> dict[str, Any] | None:

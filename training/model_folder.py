@@ -3,6 +3,7 @@
 params.safetensors        the averaged parameters, by their paths
 collections.safetensors   other variables, where the model has some
 frozen/                   the networks of earlier stages, where the model has some; see `training.frozen`
+guide.model/              a folder like this one, where another network guides the samples
 config.json               the config that it was trained with
 data.json                 shape, levels and classes of the data; checkpoint and step; the SHA-256 of the other files
 README.md                 for people; nothing reads it
@@ -11,7 +12,7 @@ README.md                 for people; nothing reads it
 import hashlib
 import pathlib
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ from training.objectives.base import Variables
 SUFFIX = ".model"  # of the folders that are exported
 PARAMS, COLLECTIONS, CONFIG, ABOUT = "params.safetensors", "collections.safetensors", "config.json", "data.json"
 CARD = "README.md"
+GUIDE = f"guide{SUFFIX}"
 FORMAT = 1  # raised where an older version could not read a folder
 
 
@@ -124,13 +126,14 @@ def write(
     about: Mapping[str, Any],
     source: pathlib.Path,
     extra: Mapping[str, bytes],
+    write_guide: Callable[[pathlib.Path], None] | None = None,
 ) -> None:
     """Writes a model as a new folder, which is complete or absent.
 
     variables: averaged parameters and collections. about: "checkpoint", "step", "data" and "frozen", see
     `ModelFolder.notes`. source: the workdir, or the folder, that has the networks of earlier stages. extra: further
-    files by name, such as the model card. Errors: FileExistsError; CheckpointFormatError for names of parameters that
-    are not strings.
+    files by name, such as the model card. write_guide: writes the network that guides the samples to a path.
+    Errors: FileExistsError; CheckpointFormatError for names of parameters that are not strings.
     """
     refuse_existing(path)
     with temporary_folder(path) as folder:
@@ -142,6 +145,8 @@ def write(
             for file in frozen.files(source, name):
                 (folder / frozen.FOLDER).mkdir(exist_ok=True)
                 shutil.copyfile(file, folder / frozen.FOLDER / file.name)
+        if write_guide is not None:
+            write_guide(folder / GUIDE)
         write_json(folder / CONFIG, config)
         hashes = {file.relative_to(folder).as_posix(): sha256_of(file) for file in folder.rglob("*") if file.is_file()}
         write_about(folder, {**about, "format": FORMAT, "sha256": hashes})

@@ -176,9 +176,9 @@ def test_export_says_what_is_wrong(trained, tmp_path):
 def command(monkeypatch, tmp_path, capsys):
     """`command(mode, file)` runs it in this process: (exit code, what it wrote to stderr)."""
 
-    def run(mode, checkpoint, config=None, workdir=tmp_path / "run"):
+    def run(mode, checkpoint, config=None, *flags, workdir=tmp_path / "run"):
         config = config_of(NAMES[0]) if config is None else config
-        words = ["main.py", f"--mode={mode}", f"--workdir={workdir}", f"--checkpoint={checkpoint}"]
+        words = ["main.py", f"--mode={mode}", f"--workdir={workdir}", f"--checkpoint={checkpoint}", *flags]
         given = flags_of_main(words[1:])
         delattr(given, "config")
         config_flags.DEFINE_config_dict("config", config, lock_config=True, flag_values=given, sys_argv=words)
@@ -197,6 +197,18 @@ def test_an_import_writes_a_workdir_once(command, tmp_path):
     assert command("export", str(tmp_path / "ema.npz")) == (0, "")
     code, error = command("export", str(tmp_path / "ema.npz"))
     assert code == ExitCode.USER_ERROR and "already exists" in error
+
+
+def test_a_dry_run_reads_and_checks_everything_and_writes_nothing(command, tmp_path, capsys):
+    file, path = str(golden_file(NAMES[0])), tmp_path / "ema.npz"
+    assert command("import", file, None, "--dry_run") == (0, "") and not list(tmp_path.iterdir())
+    (tmp_path / "cut").write_bytes(golden_file(NAMES[0]).read_bytes()[:-50])
+    assert command("import", str(tmp_path / "cut"), None, "--dry_run")[0] == ExitCode.USER_ERROR
+    code, error = command("import", file, None, "--dry_run", workdir=tmp_path / "cut")
+    assert code == ExitCode.USER_ERROR and "cut cannot be written to (Not a directory)" in error
+    assert command("import", file) == (0, "")
+    assert command("export", str(path), None, "--dry_run") == (0, "") and not path.exists()
+    assert command("export", str(path), None, "--dry_run", "--number=9")[0] == ExitCode.RUN_ERROR
 
 
 @pytest.mark.parametrize("name", NAMES[::2])

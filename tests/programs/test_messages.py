@@ -88,10 +88,6 @@ WRONG = {
     "a word too many": (
         (*TRAIN, "now"), "unexpected argument 'now'; every setting is a flag, such as --config.seed=1."
     ),
-    "a dry run of what is done in one step": (
-        (CONFIG, "--mode=stats", "--workdir=DIR/run", "--stats=DIR/stats.npz", "--dry_run"),
-        "--dry_run has no meaning for --mode=stats, which checks while it works; leave it out.",
-    ),
     "gray data to colorize": (
         ("--mode=sample", "--workdir=DIR/gray", "--task=colorize", "--input=DIR/gray.png"),
         "Colorization restores two or more channels from their mean, but examples have the shape (8, 8, 1); "

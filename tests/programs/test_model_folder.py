@@ -252,6 +252,32 @@ def test_a_folder_has_one_average_and_is_exported_again(exported, tmp_path):
         convert.export_checkpoint(config, tmp_path / "run.model", tmp_path / "wide.npz", sigma_rel=0.1)
 
 
+def test_a_guide_comes_with_the_model(workdir, tmp_path, command_line):
+    config = tiny()
+    config.sampling.update(guidance="autoguidance", guidance_scale=2.0, guide_workdir=str(workdir))
+    untrained(config, tmp_path / "run")
+    assert (
+        command_line(f"--workdir={tmp_path / 'run'}", "--mode=export", f"--checkpoint={tmp_path / 'a.model'}").code == 0
+    )
+    expected = run_lib.load(tmp_path / "run").sample(3)
+    shutil.move(tmp_path / "a.model", tmp_path / "moved.model")
+    model = run_lib.load(tmp_path / "moved.model")
+    assert model.config.sampling.guide_workdir == str(tmp_path / "moved.model" / "guide.model")
+    np.testing.assert_array_equal(model.sample(3), expected)
+    convert.export_checkpoint(model.config, tmp_path / "moved.model", tmp_path / "again.model")
+    np.testing.assert_array_equal(run_lib.load(tmp_path / "again.model").sample(3), expected)
+    (tmp_path / "again.model" / "guide.model" / "params.safetensors").write_bytes(b"")
+    done = command_line(f"--model={tmp_path / 'again.model'}", "--mode=sample", f"--output={tmp_path / 'out'}")
+    assert done.code == ExitCode.RUN_ERROR and "guide.model/params.safetensors has the SHA-256 e3b0" in done.error
+
+
+def test_a_folder_is_no_place_to_train(exported, command_line):
+    before = sorted(exported.rglob("*"))
+    done = command_line("--config=configs/vp/smoke.py", f"--workdir={exported}", "--mode=train")
+    assert done.code == ExitCode.USER_ERROR and "is an exported model, which has no training state" in done.error
+    assert sorted(exported.rglob("*")) == before
+
+
 def test_a_scalar_parameter_keeps_its_shape(tmp_path):
     about = {"checkpoint": 3, "step": 5, "data": {}, "frozen": {}}
     variables = {"params": {"scale": np.float32(2.0)}, "usage": {"count": np.int32(7)}}

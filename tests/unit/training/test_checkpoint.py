@@ -16,6 +16,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
+from core.errors import PeerError
 from core.files import read_json
 from tests.support.paths import GOLDEN
 from training.checkpoint import CheckpointError, Checkpoints, peek_config
@@ -267,4 +268,28 @@ def test_a_full_disk_is_one_sentence_and_the_checkpoint_before_is_intact(tmp_pat
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         store.save(10, state_of(10), {})
     assert equal(store.restore(5, state_of(0)), state_of(5))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "num_processes", "expected"),
+    [
+        ("[external/gloo/transport/tcp/pair.cc:538] Read error: Connection reset by peer", 2, PeerError),
+        ("Barrier failed: DEADLINE_EXCEEDED", 2, PeerError),
+        ("Connection reset by the file server", 1, CheckpointError),
+        ("no such driver", 2, CheckpointError),
+    ],
+)
+def test_a_process_that_is_gone_during_a_save_is_no_matter_of_the_disk(
+    message, num_processes, expected, tmp_path, monkeypatch
+):
+    def lose(*args, **kwargs):
+        monkeypatch.setattr(jax, "process_count", lambda: num_processes)
+        raise ValueError(message)  # as Gloo does
+
+    store = Checkpoints(tmp_path)
+    monkeypatch.setattr(ocp.CheckpointManager, "save", lose)
+    with pytest.raises(expected, match=re.escape(message)):
+        store.save(5, state_of(5), {})
+    monkeypatch.undo()
     store.close()
