@@ -2,15 +2,39 @@
 
 import os
 import pathlib
+import uuid
 
 import jax
+from jax._src.lru_cache import LRUCache
+
+_PUT = LRUCache.put
 
 
 def use_compile_cache(folder: str | None) -> None:
     """Keeps compiled programs in `folder`; by default JAX_COMPILATION_CACHE_DIR, else ~/.cache/score_sde_jax.
 
-    "off" keeps none. Processes may share a folder: an incomplete entry counts as missing.
+    "off" keeps none. Processes may share a folder, and be killed at any time; see `write_entries_atomically`.
     """
     home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
     folder = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR", str(home / "score_sde_jax"))
     jax.config.update("jax_compilation_cache_dir", None if folder == "off" else folder)
+    write_entries_atomically()
+
+
+def write_entries_atomically() -> None:
+    """Lets JAX write each entry of its cache under a temporary name first.
+
+    JAX writes entries in place, and never replaces one: half an entry, of a process that was killed, would be compiled
+    anew and warned of ever after, and another process could read an entry that is being written.
+    """
+    LRUCache.put = _put  # type: ignore[method-assign, assignment]
+
+
+def _put(cache: LRUCache, key: str, value: bytes) -> None:
+    path = cache.path / f"{key}-cache"
+    if cache.eviction_enabled or path.exists():  # with a limit of its size, JAX locks the folder
+        return _PUT(cache, key, value)
+    temporary = cache.path / f".{key[:100]}.{uuid.uuid4().hex}.tmp"
+    temporary.write_bytes(value)
+    temporary.replace(path)
+    return None

@@ -9,17 +9,20 @@ import jax
 import numpy as np
 import pytest
 
+from runtime.compile_cache import write_entries_atomically
 from tests.support.paths import CACHE, DEVICES, GOLDEN, TESTS, XLA_FLAGS
 
 os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {DEVICES}=8"  # read when the first device is asked for
-# Processes started by tests share another cache. One that is killed may leave half an entry, which JAX detects.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE.with_name(f"{CACHE.name}_processes"))
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE.with_name("processes"))  # of those that the tests start
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else an entry is valid below one path only
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+write_entries_atomically()
 
 # The files that take longest in each tier, the longest first.
 LONGEST = (

@@ -1,7 +1,10 @@
 """Where compiled programs are kept."""
 
 import jax
+import jax.numpy as jnp
 import pytest
+from etils import epath
+from jax.experimental.compilation_cache import compilation_cache
 
 from runtime.compile_cache import use_compile_cache
 
@@ -26,3 +29,40 @@ def test_compiled_programs_are_kept_unless_the_flag_says_off(flag, environment, 
         assert jax.config.jax_compilation_cache_dir == expected
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A cache of its own, for all that is compiled."""
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    compilation_cache.reset_cache()
+    use_compile_cache(str(tmp_path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield tmp_path
+    compilation_cache.reset_cache()
+    jax.config.update("jax_compilation_cache_dir", before[0])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+
+
+def compile_anew():
+    jax.clear_caches()
+    return jax.jit(jnp.sin).lower(1.0).compile()
+
+
+def test_an_entry_whose_writing_is_interrupted_is_written_by_the_next_process(folder, monkeypatch):
+    kind = type(epath.Path(folder))  # as JAX's own
+    write = kind.write_bytes
+
+    def half(path, content):
+        write(path, content[: len(content) // 2])
+        raise OSError("killed here")
+
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="killed here"):
+        patch.setattr(kind, "write_bytes", half)
+        compile_anew()
+    assert not list(folder.glob("*-cache"))
+    compile_anew()
+    (entry,) = folder.glob("*-cache")
+    size = entry.stat().st_size
+    compile_anew()  # read, without a warning
+    assert entry.stat().st_size == size > 0
