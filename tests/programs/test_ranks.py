@@ -49,9 +49,9 @@ def config_of(kind):
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_data_of_every_rank_are_trained_sampled_and_measured(kind, tmp_path):
-    """A U-Net for series, which are the cheapest; `test_networks.py` has those of other ranks."""
+    """tests/slow/test_experiments.py has a U-Net of series, and `test_networks.py` those of other ranks."""
     config = config_of(kind)
-    if kind in ("images", "volumes"):
+    if kind != "vectors":
         config.model.name = perceptron.NAME
     run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
     run_lib.train_run(run)

@@ -59,7 +59,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "python main.py *--config.model.name=tiny": "tests/slow/test_recipes.py::"
     "test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network",
     # A RefineNet, and data of 1024 pixels: made small there, and through the programs; or lowered only.
-    "python main.py --config=configs/ve/ncsn*/*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"
+    "python main.py --config=configs/ve/ncsn*/*.py --workdir=DIR --mode=train": "tests/slow/test_experiments.py::"
     "test_it_takes_two_steps_samples_and_has_a_likelihood",
     "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"  # noqa: E501
     "test_the_training_step_is_lowered",
