@@ -126,7 +126,7 @@ class TorchFolder:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        with Image.open(self.files[index]) as file:
+        with Image.open(self.files[index], formats=["JPEG"]) as file:
             image = file.convert("RGB")
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2

@@ -156,6 +156,7 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
             cache_dir=data.cache_dir,
             data_dir=data.data_dir,
             background=data.background,
+            max_pixels=data.max_pixels,
             classes_needed=bool(config.model.num_labels),
         ),
     )

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor
+from PIL.ImageFile import ImageFile
 
 from data import sixteen_bits
+from data.decoders import ERRORS, MAX_PIXELS, SUFFIXES, check_scans, opened, orientation, part, pixels_of, strips
 
-ERRORS = (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError)
+__all__ = ["ERRORS", "MAX_PIXELS", "SUFFIXES"]
+
 RESIZES = ("crop", "stretch")
-FORMATS = ("JPEG", "PNG", "WEBP")  # no other decoder of Pillow is used
 BACKGROUND = "white"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 ARRAY_SUFFIXES = (".npy", ".npz")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow
@@ -31,7 +32,11 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # from how a photogra
     7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
     8: np.rot90,
 }
-_ORIENTATION = 0x0112  # the EXIF tag of a photograph's orientation: 1 is upright, 5 to 8 are rotated by 90 degrees
+_TRANSPOSES = dict(enumerate((  # the same for Pillow's images
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+), 2))  # fmt: skip
+_TO_UINT8 = np.round(np.arange(2**16) / 257).astype(np.uint8)
 
 
 class Header(NamedTuple):
@@ -60,45 +65,46 @@ class Format(NamedTuple):
 # Decoding ---------------------------------------------------------------------------------------------------------
 
 
-def read_header(raw: BinaryIO) -> Header:
+def read_header(raw: BinaryIO, max_pixels: int = MAX_PIXELS) -> Header:
     """What the header of an image file says, without reading pixels. Errors: those of `ERRORS`.
 
     Gray images of 16 bits keep them. Color images of 16 bits are reduced to 8, unless `decode` is asked for 16.
     """
-    with Image.open(raw, formats=FORMATS) as file:
-        width, height = file.size if _orientation(file) < 5 else file.size[::-1]
+    with opened(raw, max_pixels) as file:
+        width, height = file.size if orientation(file) < 5 else file.size[::-1]
         is_gray = sixteen_bits.is_gray(file)
         dtype = "uint16" if is_gray and sixteen_bits.is_deep(file) else "uint8"
         return Header(height, width, 1 if is_gray else 3, dtype)
 
 
-def decode(raw: BinaryIO, target: Format) -> np.ndarray:
+def decode(raw: BinaryIO, target: Format, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The pixels [H, W, C] of an image file in the `target` format. Errors: those of `ERRORS`.
 
     Palettes are resolved, photographs are turned upright, transparent pixels show the background. "crop" keeps the
     largest central part with the target's proportions, "stretch" the whole image; both resize with an antialiased
     bicubic filter. Values of 8 bits and of 16 are mapped to each other, white to white.
     """
-    with Image.open(raw, formats=FORMATS) as file:
+    check_scans(raw)
+    with opened(raw, max_pixels) as file:
         if sixteen_bits.is_deep(file) and (target.dtype == "uint16" or sixteen_bits.is_gray(file)):
-            pixels = _resized(_deep(raw, _orientation(file), target), target)
+            pixels = _resized(_deep(sixteen_bits.read(raw, max_pixels), orientation(file), target), target)
         else:
             upright = _opaque(_upright(file), "L" if target.channels == 1 else "RGB", target.background)
             if target.resize is not None and upright.size != (target.width, target.height):
                 box = central_box(upright.height, upright.width, target.height, target.width, target.resize)
                 upright = upright.crop(box).resize((target.width, target.height), Image.Resampling.BICUBIC)
-            pixels = np.asarray(upright)
+            pixels = pixels_of(upright)
     if pixels.shape[:2] != target[:2]:
         raise ValueError(f"it is {pixels.shape[0]}x{pixels.shape[1]}, not {target.height}x{target.width}")
     if pixels.dtype != target.dtype:
-        pixels = pixels.astype(np.uint16) * 257 if target.dtype == "uint16" else np.round(pixels / 257)
-    return pixels.astype(target.dtype, copy=False).reshape(target.height, target.width, target.channels)
+        pixels = np.multiply(pixels, 257, dtype=np.uint16) if target.dtype == "uint16" else _TO_UINT8[pixels]
+    return pixels.reshape(target.height, target.width, target.channels)
 
 
-def decode_color(raw: BinaryIO) -> np.ndarray:
+def decode_color(raw: BinaryIO, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The pixels [H, W, 3] uint8 of an image file of any size. Errors: those of `ERRORS`."""
-    header = read_header(raw)
-    return decode(raw, Format(header.height, header.width, 3, "uint8", None))
+    header = read_header(raw, max_pixels)
+    return decode(raw, Format(header.height, header.width, 3, "uint8", None), max_pixels)
 
 
 def is_image(path: pathlib.PurePath) -> bool:
@@ -108,39 +114,45 @@ def is_image(path: pathlib.PurePath) -> bool:
 
 def _opaque(image: Image.Image, mode: str, background: str) -> Image.Image:
     """An image in the mode L or RGB, transparent pixels over the background."""
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image.convert("RGBA"))
-    return image if image.mode == mode else image.convert(mode)
+    if not image.has_transparency_data:
+        return image if image.mode == mode else image.convert(mode)
+    found = Image.new(mode, image.size)
+    for rows in strips(image.height, image.width):
+        above = part(image, rows).convert("RGBA")
+        shown = Image.alpha_composite(Image.new("RGBA", above.size, background), above)
+        found.paste(shown.convert(mode), (0, rows.start))
+    return found
 
 
-def _deep(raw: BinaryIO, orientation: int, target: Format) -> np.ndarray:
+def _deep(stored: np.ndarray, orientation: int, target: Format) -> np.ndarray:
     """The pixels [H, W, C] uint16 of an image of 16 bits, upright and opaque, in its own size."""
-    values = sixteen_bits.read(raw, FORMATS)
-    values = _TURNS.get(orientation, np.asarray)(values)
-    if values.shape[-1] in (2, 4):
-        background = 257 * np.array(ImageColor.getrgb(target.background))[: values.shape[-1] - 1]
-        opacity = values[..., -1:] / np.iinfo(np.uint16).max
-        values = np.round(opacity * values[..., :-1] + (1 - opacity) * background).astype(np.uint16)
-    if values.shape[-1] == 3 and target.channels == 1:
-        return np.round(values @ np.array(_LUMA)).astype(np.uint16)[..., None]
-    return np.repeat(values, target.channels // values.shape[-1], axis=-1)
+    values = _TURNS.get(orientation, np.asarray)(stored)
+    color = 3 if values.shape[-1] > 2 else 1
+    found = np.empty((*values.shape[:2], 1 if target.channels == 1 else color), np.uint16)
+    background = 257 * np.array(ImageColor.getrgb(target.background))[:color]
+    for rows in strips(*values.shape[:2]):
+        shown = values[rows]
+        if shown.shape[-1] in (2, 4):
+            opacity = shown[..., -1:] / np.iinfo(np.uint16).max
+            shown = np.round(opacity * shown[..., :-1] + (1 - opacity) * background).astype(np.uint16)
+        if shown.shape[-1] > found.shape[-1]:
+            shown = np.round(shown @ np.array(_LUMA)).astype(np.uint16)[..., None]
+        found[rows] = shown
+    return np.repeat(found, target.channels // found.shape[-1], axis=-1) if color < target.channels else found
 
 
 def _resized(pixels: np.ndarray, target: Format) -> np.ndarray:
     return pixels if target.resize is None else resize_by(target.resize, pixels, target.height, target.width)
 
 
-def _upright(file: Image.Image) -> Image.Image:
-    return file if _orientation(file) == 1 else ImageOps.exif_transpose(file)
+def _upright(file: ImageFile) -> Image.Image:
+    turn = _TRANSPOSES.get(orientation(file))
+    return file if turn is None else file.transpose(turn)
 
 
 def reason(error: Exception) -> str:
     """The first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].replace("<_io.BytesIO object", "<file")
-
-
-def _orientation(file: Image.Image) -> int:
-    return file.getexif().get(_ORIENTATION, 1) if "exif" in file.info else 1
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 # Flips, crops and resizes -----------------------------------------------------------------------------------------
@@ -175,7 +187,7 @@ def resize(image: np.ndarray, height: int, width: int, method: str = "bilinear")
     if image.shape[:2] == (height, width):
         return image
     if image.dtype != np.uint8:  # Pillow filters 16 bits only as floats
-        planes = [np.ascontiguousarray(image[..., c], np.float32) for c in range(image.shape[2])]
+        planes = (np.ascontiguousarray(image[..., c], np.float32) for c in range(image.shape[2]))
         floats = [np.asarray(Image.fromarray(plane).resize((width, height), FILTERS[method])) for plane in planes]
         limits = np.iinfo(image.dtype)
         return np.clip(np.round(np.stack(floats, axis=2)), limits.min, limits.max).astype(image.dtype)

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from data.decoders import opened, pixels_of
+
 _GRAY, _GRAY_ALPHA = "I;16B", "LA;16B"
 _COLOR = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}  # the raw modes of the upper and of the lower bytes
 
@@ -23,29 +25,29 @@ def is_gray(file: Image.Image) -> bool:
     return file.mode in ("1", "L", "LA") or file.mode.startswith("I") or _raw_mode(file) == _GRAY_ALPHA
 
 
-def read(raw: BinaryIO, formats: tuple[str, ...]) -> np.ndarray:
+def read(raw: BinaryIO, max_pixels: int) -> np.ndarray:
     """The values [H, W, C] uint16 of a deep image, as stored: gray or color, the last of C = 2 or 4 is the opacity.
 
-    Errors: those of Pillow.
+    Errors: those of `data.decoders`.
     """
-    file = _opened(raw, formats)
-    mode = _raw_mode(file)
+    mode = _raw_mode(opened(raw, max_pixels))
     if mode == _GRAY_ALPHA:
-        found = np.asarray(_opened(raw, formats, "RGBA")).astype(np.uint16)
-        return found[..., ::2] << 8 | found[..., 1::2]
+        pairs = _unpacked(raw, max_pixels, "RGBA")  # the upper and the lower byte of each value
+        return pairs[..., ::2].astype(np.uint16) << 8 | pairs[..., 1::2]
     if mode in _COLOR:
-        upper, lower = np.asarray(file), np.asarray(_opened(raw, formats, _COLOR[mode]))
-        return upper.astype(np.uint16) << 8 | lower
-    return np.asarray(file).astype(np.uint16)[..., None]
+        found = _unpacked(raw, max_pixels).astype(np.uint16)
+        found <<= 8
+        found |= _unpacked(raw, max_pixels, _COLOR[mode])
+        return found
+    return _unpacked(raw, max_pixels).astype(np.uint16)[..., None]
 
 
-def _opened(raw: BinaryIO, formats: tuple[str, ...], raw_mode: str | None = None) -> Any:
-    """The image, to be unpacked by another raw mode if one is given."""
-    raw.seek(0)
-    file: Any = Image.open(raw, formats=formats)
+def _unpacked(raw: BinaryIO, max_pixels: int, raw_mode: str | None = None) -> np.ndarray:
+    """The pixels as Pillow unpacks them, by another raw mode if one is given."""
+    file: Any = opened(raw, max_pixels)
     if raw_mode:
         file.tile = [tile._replace(args=raw_mode) for tile in file.tile]
-    return file
+    return pixels_of(file)
 
 
 def _raw_mode(file: Any) -> str:

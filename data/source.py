@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from data.decoders import MAX_PIXELS
 from data.fields import Field, HasFields, check_fields, field_of, labeled, without_missing
 from data.notices import warn_once
 
@@ -54,6 +55,7 @@ class Reading:
     cache_dir: str | None = None
     data_dir: str | None = None
     background: str = "white"
+    max_pixels: int = MAX_PIXELS
     classes_needed: bool = True  # whether a model uses class labels
 
 

@@ -71,15 +71,15 @@ def load(
     if name == "synthetic" and shape:
         return _noise(split, shape)
     if name in SPECIAL:
-        return SPECIAL[name](split, data_dir, image_size, num_channels)
+        return SPECIAL[name](split, data_dir, image_size, num_channels, reading)
     recipe = RECIPES[name]
     _known(f"split of {dataset}", split.split("[")[0], recipe.splits)
     size = image_size or recipe.size
     if name in TFRECORDS and data_dir and (path := published.find(pathlib.Path(data_dir), size)):
         return _tfrecords(name, path, size, recipe)
     if not recipe.tfds_name:
-        return _folder(name, data_dir, size, recipe)
-    return _stock(_tfds_name(name, recipe, size, category), split, data_dir, size, recipe)
+        return _folder(name, data_dir, size, recipe, reading.max_pixels)
+    return _stock(_tfds_name(name, recipe, size, category), split, data_dir, size, recipe, reading.max_pixels)
 
 
 def eval_split(dataset: str) -> str:
@@ -119,11 +119,11 @@ def _tfds_name(name: str, recipe: Recipe, size: int, category: str | None) -> st
     return recipe.tfds_name.format(category=category, size=size)
 
 
-def _stock(tfds_name: str, split: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
+def _stock(tfds_name: str, split: str, data_dir: str | None, size: int, recipe: Recipe, max_pixels: int) -> Source:
     """A split that TFDS has prepared; every image is resized as it is fetched."""
     import tensorflow_datasets as tfds
 
-    records = prepared.records_of(tfds_name, split, data_dir)
+    records = prepared.records_of(tfds_name, split, data_dir, max_pixels)
     channels = tfds.builder(tfds_name, data_dir=data_dir).info.features["image"].shape[-1]
     source = _records(tfds_name, records, size, channels, recipe)
     return cached(source) if source.num_bytes <= CACHE_BYTES else source
@@ -159,9 +159,9 @@ def _check_size(source: Source, image_size: int | None) -> None:
         raise ValueError(f"image_size {image_size} was given, but {source.name} are {sides}; {remedy}.")
 
 
-def _synthetic(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
+def _synthetic(split: str, data_dir: str | None, image_size: int | None, num_channels: int, reading: Reading) -> Source:
     """Uniform random pixels and labels."""
-    del data_dir  # nothing is read
+    del data_dir, reading  # nothing is read
     return _noise(split, (image_size or 32, image_size or 32, num_channels))
 
 
@@ -179,14 +179,16 @@ def _noise(split: str, shape: tuple[int, ...]) -> Source:
     return Source("synthetic", num_examples, labeled(Field(shape, "uint8", 256), 10), fetch)
 
 
-def _own_folder(split: str, data_dir: str | None, image_size: int | None, num_channels: int) -> Source:
+def _own_folder(
+    split: str, data_dir: str | None, image_size: int | None, num_channels: int, reading: Reading
+) -> Source:
     """The image files below `data_dir` itself, in RGB."""
     del num_channels  # read as RGB
     _known("split of folder", split, ("train",))
-    return _folder("", data_dir, image_size or 256, RECIPES["ffhq"])
+    return _folder("", data_dir, image_size or 256, RECIPES["ffhq"], reading.max_pixels)
 
 
-def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Source:
+def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe, max_pixels: int) -> Source:
     """The image files below `data_dir/name`, sorted by path, in RGB."""
     root = pathlib.Path(data_dir or ".") / name
     names = sorted(entry.name for entry in Folder(root).entries()) if root.is_dir() else []
@@ -199,7 +201,7 @@ def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe) -> Sourc
         for i, index in enumerate(indices):
             try:
                 with files[index].open("rb") as raw:
-                    x[i] = recipe.resize(images.decode_color(raw), size)
+                    x[i] = recipe.resize(images.decode_color(raw, max_pixels), size)
             except images.ERRORS as error:
                 reason = images.reason(error)
                 raise ValueError(f"{files[index]} cannot be read as an image ({reason}); replace it.") from error
@@ -239,7 +241,7 @@ EMBEDDED: dict[str, Callable[[str], Source]] = {
     "tumors": tumors.source,
     "tumours": tumors.source,  # as in older configs
 }
-SPECIAL: dict[str, Callable[[str, str | None, int | None, int], Source]] = {
+SPECIAL: dict[str, Callable[[str, str | None, int | None, int, Reading], Source]] = {
     "synthetic": _synthetic,
     "folder": _own_folder,
 }

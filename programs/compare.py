@@ -90,11 +90,12 @@ def _compared(
 
 def check_files(run: DataRun, samples: pathlib.Path, real: pathlib.Path | None, with_data: bool) -> None:
     """Reads the headers of all files. Errors: ValueError for another size than the data, and for too few images."""
-    num, shape = describe(samples)
+    limit = run.config.data.max_pixels
+    num, shape = describe(samples, limit)
     if shape != run.spec.shape:
         what = f"those of {real} are" if real else "the data are"
         raise ValueError(f"{samples} has images {shape}, but {what} {run.spec.shape}.")
-    there = (describe(real).num, str(real)) if real else metrics.num_real(run) if with_data else None
+    there = (describe(real, limit).num, str(real)) if real else metrics.num_real(run) if with_data else None
     metrics.check_enough(run.config.eval.metrics, (num, str(samples)), there)
 
 
@@ -121,7 +122,8 @@ def _real_features(run: DataRun, real: pathlib.Path | None) -> Iterable[Mapping[
 
 def _counted(run: DataRun, path: pathlib.Path, name: str) -> Iterable[np.ndarray]:
     """`read_levels`, with its progress."""
-    return each(read_levels(run, path), name, num_rounds(describe(path).num, run.config.eval.batch_size), "round")
+    num = describe(path, run.config.data.max_pixels).num
+    return each(read_levels(run, path), name, num_rounds(num, run.config.eval.batch_size), "round")
 
 
 def read_levels(run: DataRun, path: pathlib.Path) -> Iterator[np.ndarray]:
@@ -132,7 +134,7 @@ def read_levels(run: DataRun, path: pathlib.Path) -> Iterator[np.ndarray]:
             f"{path} has levels, but {run.config.data.dataset} has floats without levels, with which they cannot be "
             "compared; give data and samples on one scale."
         )
-    for images in read_batches(path, run.config.eval.batch_size):
+    for images in read_batches(path, run.config.eval.batch_size, run.config.data.max_pixels):
         if images.shape[1:] != spec.shape:
             raise ValueError(f"{path} has images {images.shape[1:]}, but the data are {spec.shape}.")
         if path.is_file():
@@ -152,10 +154,10 @@ def _check_scale(path: pathlib.Path, largest: int, num_levels: int) -> None:
 
 def against_files(config: Any, workdir: str, real: pathlib.Path) -> DataRun:
     """The images in `real` as data, all of them, of their own size, in place of the data of the config."""
-    _, shape = describe(real)
+    _, shape = describe(real, config.data.max_pixels)
     config.data.dataset = f"folder:{real}"
     run = DataRun(config, workdir, DataSpec(labeled(Field(shape, "uint8", LEVELS))))
-    metrics.check_extractor(run, next(iter(read_batches(real, 1))))
+    metrics.check_extractor(run, next(iter(read_batches(real, 1, config.data.max_pixels))))
     return run
 
 

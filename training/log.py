@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from PIL import Image
 from tensorboardX import summary
 from tensorboardX.proto import event_pb2
 from tensorboardX.proto.summary_pb2 import Summary
@@ -21,6 +20,7 @@ from tensorboardX.record_writer import RecordWriter
 
 from core.errors import DiskError
 from core.files import parse_object, write_atomically, writing
+from data.images import ERRORS, decode_color, reason
 from reports.records import METRICS, Checkpoint
 from training.tracking import Tracking
 
@@ -192,8 +192,11 @@ def write_evaluation(folder: pathlib.Path, checkpoints: Sequence[Checkpoint]) ->
         values = [Summary.Value(tag=column.heading, simple_value=numbers[column.path]) for column in shown]
         board.add(step, Summary(value=values))
         if checkpoint.grid:
-            with Image.open(io.BytesIO(checkpoint.grid)) as grid:
-                pixels = np.asarray(grid.convert("RGB"))
+            try:
+                pixels = decode_color(io.BytesIO(checkpoint.grid))
+            except ERRORS as error:
+                logging.warning("the grid of samples of step %d in %s is left out: %s", step, folder, reason(error))
+                continue
             board.add(step, summary.image("samples", pixels, dataformats="HWC"))
     board.close()
 

@@ -59,6 +59,13 @@ KEYS = {
         changes="model",
         mismatch="stored",
     ),
+    "max_pixels": Key(
+        2**26,
+        "Height times width up to which image files are read: of your own data, and what is given as `--input`, "
+        "`--mask`, `--samples` and `--reference`. Decoding takes at most about 16 bytes for each.",
+        POSITIVE,
+        changes="nothing",
+    ),
     "cache_dir": Key(
         str, "Where your own images are cached after decoding; unset: in memory, up to 1 GiB.", changes="nothing"
     ),

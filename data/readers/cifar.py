@@ -1,6 +1,6 @@
 """CIFAR-10 from its own archive: `cifar-10-python.tar.gz`, `cifar-10-binary.tar.gz`, or the folder in them.
 
-The Python batches are pickles. They are read by an unpickler that knows only the names that NumPy arrays need, so that
+The Python batches are pickles. They are read by `core.pickles` with only the names that NumPy arrays need, so that
 nothing in a file is executed; anything else in it is refused. The binary batches are rows of a label and 3,072
 pixels, plane by plane.
 
@@ -8,9 +8,7 @@ Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 
 """
 
 import functools
-import io
 import pathlib
-import pickle
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -18,37 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from core.pickled_arrays import NAMES
+from core.pickles import loads
 from data.source import Reading, Source, from_arrays
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 _PIXELS = 3 * 32 * 32
-
-
-def _encoded(text: Any, encoding: Any) -> bytes:
-    """Bytes, which Python 3 writes as text in the pickle protocols of Python 2."""
-    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-        raise pickle.UnpicklingError("it has bytes in an unknown encoding")
-    return text.encode("latin1")
-
-
-# The names in pickled NumPy arrays, of Python 2 and 3, and of NumPy before and after version 2.
-_ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0] for core in ("core", "_core")},
-    ("_codecs", "encode"): _encoded,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """An unpickler of numbers, strings, lists, dictionaries and NumPy arrays, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Errors: pickle.UnpicklingError for a name that arrays do not need."""
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not executed")
-        return _ALLOWED[module, name]
 
 
 def open_cifar10(given: str, split: str, reading: Reading) -> Source:
@@ -107,17 +81,25 @@ def _batch(path: pathlib.Path, name: str, content: bytes, is_binary: bool) -> tu
         rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + _PIXELS)
         return _checked(path, name, rows[:, 1:], rows[:, 0])
     try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
-    except Exception as error:  # a damaged pickle can fail in any way
+        batch = loads(content, NAMES)
+        pixels, labels = batch[b"data"], _labels(batch[b"labels"])
+    except (ValueError, TypeError, LookupError) as error:
         raise ValueError(f"{name} of {path} cannot be read ({error}); download it again.") from error
     return _checked(path, name, pixels, labels)
 
 
-def _checked(path: pathlib.Path, name: str, pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    good = pixels.dtype == np.uint8 and pixels.ndim == 2 and pixels.shape[1] == _PIXELS
+def _labels(found: Any) -> np.ndarray:
+    """Labels [n] int64 of a list. Errors: ValueError; before anything is built of what is no list of classes."""
+    values = found.tolist() if isinstance(found, np.ndarray) else found
+    if not isinstance(values, list) or any(type(value) is not int or not 0 <= value < 2**8 for value in values):
+        raise ValueError("its labels are no list of classes")
+    return np.array(values, np.int64)
+
+
+def _checked(path: pathlib.Path, name: str, pixels: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    is_array = isinstance(pixels, np.ndarray)
+    good = is_array and pixels.dtype == np.uint8 and pixels.ndim == 2 and pixels.shape[1] == _PIXELS
     if not good or labels.shape != (len(pixels),) or not np.isin(labels, range(len(CLASSES))).all():
-        raise ValueError(
-            f"{name} of {path} contains {pixels.dtype} {pixels.shape} with labels {labels.shape}, not CIFAR-10 images."
-        )
+        found = f"{pixels.dtype} {pixels.shape}" if is_array else f"a {type(pixels).__name__}"
+        raise ValueError(f"{name} of {path} contains {found} with labels {labels.shape}, not CIFAR-10 images.")
     return pixels, labels.astype(np.int32)

@@ -58,7 +58,7 @@ def _index(files: Container, entries: tuple[Entry, ...], split: str, reading: Re
     """Errors: ValueError, FileNotFoundError for files that are missing, not images, or fit no rule."""
     skip = reading.on_corrupt == "skip"
     names, others = _images(files, entries, skip)
-    headers, broken = read_headers(files, names, entries, skip)
+    headers, broken = read_headers(files, names, entries, skip, reading.max_pixels)
     report_skipped(files, {**dict.fromkeys(others, "not an image"), **broken})
     below, chosen = _split(files, names, split, reading.test_every)
     kept = some_in(files, headers, chosen, split)

@@ -64,6 +64,7 @@ class ImageFiles:
     files: Files
     index: Index
     skip: bool
+    max_pixels: int
 
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]. Errors: ValueError that names the file that cannot be read."""
@@ -80,7 +81,7 @@ class ImageFiles:
         for position in itertools.chain(range(index, len(names)), range(index)):
             try:
                 with self.files.open(names[position]) as raw:
-                    return position, images.decode(raw, self.index.format)
+                    return position, images.decode(raw, self.index.format, self.max_pixels)
             except images.ERRORS as error:
                 failure = _broken(self.files, names[position], images.reason(error))
                 if not self.skip:
@@ -94,7 +95,7 @@ class ImageFiles:
 
 def image_source(name: str, files: Files, index: Index, origin: tuple, split: str, reading: Reading) -> Source:
     """The source of the images of an index; origin: what changes when the files do."""
-    fetch = ImageFiles(files, index, skip=reading.on_corrupt == "skip")
+    fetch = ImageFiles(files, index, skip=reading.on_corrupt == "skip", max_pixels=reading.max_pixels)
     height, width, channels, dtype, *_ = index.format
     x = Field((height, width, channels), dtype, 2**8 if dtype == "uint8" else 2**16)
     source = Source(name, len(index.names), {"x": x, **index.others.fields}, fetch)
@@ -106,7 +107,7 @@ def image_source(name: str, files: Files, index: Index, origin: tuple, split: st
 
 
 @functools.lru_cache(maxsize=2)  # both splits, and the query for the shape before them, look at the same files
-def read_headers(files: Files, names: tuple[str, ...], origin: tuple, skip: bool) -> Found:
+def read_headers(files: Files, names: tuple[str, ...], origin: tuple, skip: bool, max_pixels: int) -> Found:
     """The headers of images; origin: what changes when the files do, so that they are then read again.
 
     Errors: ValueError for one that cannot be read, unless it is skipped.
@@ -116,7 +117,7 @@ def read_headers(files: Files, names: tuple[str, ...], origin: tuple, skip: bool
     for name in each(names, "reading the headers of images", len(names), "image"):
         try:
             with files.open(name) as raw:
-                headers[name] = images.read_header(raw)
+                headers[name] = images.read_header(raw, max_pixels)
         except images.ERRORS as error:
             broken[name] = images.reason(error)
             if not skip:

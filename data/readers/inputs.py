@@ -5,14 +5,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data.images import ARRAY_SUFFIXES, BACKGROUND, ERRORS, SUFFIXES, Format, central_box, decode, read_header, reason
+from data.decoders import ERRORS, MAX_PIXELS, SUFFIXES
+from data.images import ARRAY_SUFFIXES, BACKGROUND, Format, central_box, decode, read_header, reason
 from data.notices import some_of, warn_once
 
 Rule = str | Callable[[np.ndarray, int], np.ndarray] | None  # "crop", "stretch", or (image, size) -> resized
 
 
 def read_examples(
-    path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: Rule = None, background: str = BACKGROUND
+    path: pathlib.Path,
+    shape: Sequence[int],
+    num_levels: int,
+    resize: Rule = None,
+    background: str = BACKGROUND,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[list[str], np.ndarray]:
     """Names [N] and examples [N, *shape] of a file, or of all files directly in a folder that are not hidden.
 
@@ -24,7 +30,10 @@ def read_examples(
     names, examples = [], []
     for file in _files(path):
         is_array = file.suffix.lower() in ARRAY_SUFFIXES
-        found = _levels(file, shape, num_levels) if is_array else _image(file, shape, num_levels, resize, background)
+        if is_array:
+            found = _levels(file, shape, num_levels)
+        else:
+            found = _image(file, shape, num_levels, resize, background, max_pixels)
         names += [file.stem] if len(found) == 1 else [f"{file.stem} {i}" for i in range(len(found))]
         examples.append(found)
     return names, np.concatenate(examples)
@@ -44,7 +53,9 @@ def read_array(path: pathlib.Path, name: str = "arr_0") -> np.ndarray:
         raise ValueError(f"{path} cannot be read as an array: {reason(error)}") from error
 
 
-def read_mask(path: pathlib.Path, shape: Sequence[int], resize: str | None = None) -> np.ndarray:
+def read_mask(
+    path: pathlib.Path, shape: Sequence[int], resize: str | None = None, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """The mask of known entries, bool [*sides, 1]: where an image is not black or an array not zero.
 
     shape: (*sides, C) of the examples; a mask of this shape, for each channel, is kept, as is that of a vector (D,).
@@ -57,7 +68,7 @@ def read_mask(path: pathlib.Path, shape: Sequence[int], resize: str | None = Non
     if path.suffix.lower() in ARRAY_SUFFIXES:
         values = read_array(path)
     else:
-        values = _pixels(path, 1, 0, None, None, "black")[..., 0]
+        values = _pixels(path, 1, 0, None, None, "black", max_pixels)[..., 0]
         if resize and values.shape != sides:
             values = _nearest(values, sides[0], sides[1], resize)
     if len(shape) > 1 and values.shape == sides:
@@ -82,13 +93,15 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
-def _image(path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: Rule, background: str) -> np.ndarray:
+def _image(
+    path: pathlib.Path, shape: Sequence[int], num_levels: int, resize: Rule, background: str, max_pixels: int
+) -> np.ndarray:
     """One example [1, *shape] of an image file."""
     if not num_levels or len(shape) != 3:
         raise ValueError(f"{path} is an image, but the data are not images with levels; give .npy or .npz.")
     size = shape[0], shape[1]
     rule = resize if isinstance(resize, str) else None
-    pixels = _pixels(path, shape[-1], num_levels, size if rule else None, rule, background)
+    pixels = _pixels(path, shape[-1], num_levels, size if rule else None, rule, background, max_pixels)
     if callable(resize) and pixels.shape[:2] != size:
         pixels = _by(resize, path, pixels, shape[0])
     if pixels.shape != tuple(shape):
@@ -125,6 +138,7 @@ def _pixels(
     size: tuple[int, int] | None,
     rule: str | None,
     background: str,
+    max_pixels: int,
 ) -> np.ndarray:
     """The pixels [H, W, channels] uint8 or uint16 of an image file, in its own size unless it is resized."""
     if path.suffix.lower() not in SUFFIXES:
@@ -133,10 +147,10 @@ def _pixels(
         raise ValueError(f"{path} is an image, with 1 or 3 channels, but {channels} are needed; use .npy or .npz.")
     try:
         with path.open("rb") as raw:
-            header = read_header(raw)
+            header = read_header(raw, max_pixels)
             height, width = size or (header.height, header.width)
             dtype = "uint16" if num_levels > 2**8 else header.dtype
-            return decode(raw, Format(height, width, channels, dtype, rule, background))
+            return decode(raw, Format(height, width, channels, dtype, rule, background), max_pixels)
     except ERRORS as error:
         raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
 

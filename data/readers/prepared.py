@@ -7,6 +7,7 @@ place, and without that every `test_every`-th example of the train split.
 """
 
 import dataclasses
+import io
 import pathlib
 import shlex
 from collections.abc import Iterator, Mapping
@@ -14,10 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.files import read_json
 from core.tables import nearest
+from data import sixteen_bits
+from data.decoders import ERRORS, check_scans, opened, pixels_of
 from data.fields import Field, labeled
-from data.images import resize_by
+from data.images import reason, resize_by
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, in_split
+
+_OWN = "tensorflow_datasets.core.features."
 
 
 class Feature(NamedTuple):
@@ -50,12 +56,59 @@ class Prepared:
         return found
 
 
+@dataclasses.dataclass
+class Picture:
+    """A decoder of TFDS: the images of a feature, by the decoders of `data.decoders` in place of all of Pillow's."""
+
+    name: str
+    max_pixels: int
+    feature: Any = None
+
+    def setup(self, *, feature: Any) -> None:
+        """Called by TFDS with the feature before each use."""
+        self.feature = feature
+
+    def decode_example_np(self, content: bytes) -> np.ndarray:
+        """An image [H, W, C]. Errors: ValueError for one that cannot be read."""
+        raw, dtype = io.BytesIO(content), np.dtype(self.feature.np_dtype)
+        try:
+            check_scans(raw)
+            with opened(raw, self.max_pixels) as file:
+                is_deep = dtype == np.uint16 and sixteen_bits.is_deep(file)
+                pixels = sixteen_bits.read(raw, self.max_pixels) if is_deep else pixels_of(file)
+        except ERRORS as error:
+            raise ValueError(
+                f"{self.name} has an image that cannot be read ({reason(error)}); prepare it anew."
+            ) from error
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if pixels.shape[-1] == 1:
+            pixels = np.repeat(pixels, self.feature.shape[-1], axis=-1)
+        return pixels.view(np.float32) if dtype == np.float32 else pixels.astype(dtype)  # four bytes are a float
+
+    def decode_batch_example_np(self, contents: Any) -> np.ndarray:
+        """Several images [n, H, W, C] of one size."""
+        return np.stack([self.decode_example_np(content) for content in contents])
+
+
+class Undecoded:
+    """A decoder of TFDS for features that are not used: what is stored of them."""
+
+    def setup(self, *, feature: Any) -> None:
+        """Called by TFDS with the feature before each use."""
+
+    def decode_example_np(self, content: Any) -> Any:
+        """The same."""
+        return content
+
+    decode_batch_example_np = decode_ragged_example_np = decode_example_np
+
+
 def open_tfds(given: str, split: str, reading: Reading) -> Source:
     """The split of a data set of TFDS. Errors: ValueError, FileNotFoundError, one sentence."""
     builder = _builder(given, reading.data_dir)
     splits = list(builder.info.splits) or ["train", "test"]
     name = next((name for name in (split, "validation") if name in splits), "train")
-    records = records_of(given, name, reading.data_dir)
+    records = records_of(given, name, reading.data_dir, reading.max_pixels)
     chosen = np.arange(len(records))
     if not {"test", "validation"} & set(splits):
         chosen = in_split(len(records), split, reading.test_every)
@@ -65,14 +118,14 @@ def open_tfds(given: str, split: str, reading: Reading) -> Source:
     return cached(source) if source.num_bytes <= CACHE_BYTES else source
 
 
-def records_of(name: str, split: str, data_dir: str | None) -> Any:
+def records_of(name: str, split: str, data_dir: str | None, max_pixels: int) -> Any:
     """The records of a split. Errors: FileNotFoundError, with the command, for a data set that is not prepared."""
     archive = "; or give its own archive: --config.data.dataset=cifar10:PATH" if name == "cifar10" else ""
     import tensorflow_datasets as tfds  # slow to import, and only these data sets need it
 
     builder = _builder(name, data_dir)
     try:
-        return builder.as_data_source(split=split)
+        return builder.as_data_source(split=split, decoders=decoders_of(name, builder.info.features, max_pixels))
     except (AssertionError, FileNotFoundError, NotImplementedError, ValueError) as error:
         if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD and builder.is_prepared():
             raise
@@ -82,6 +135,32 @@ def records_of(name: str, split: str, data_dir: str | None) -> Any:
             f"no copy of {name} prepared as array_record was found in {root}; with tensorflow-cpu installed, "
             f"`{build}` prepares it{archive}"
         ) from error
+
+
+def decoders_of(name: str, feature: Any, max_pixels: int) -> Any:
+    """The decoders of a feature and of those in it: ours for images, and none for what is neither that nor numbers."""
+    import tensorflow_datasets as tfds
+
+    kinds = tfds.features
+    if isinstance(feature, kinds.FeaturesDict):
+        return {key: decoders_of(name, part, max_pixels) for key, part in feature.items()}
+    if isinstance(feature, kinds.Image):
+        return Picture(name, max_pixels)
+    if isinstance(feature, kinds.Sequence) and not isinstance(feature, kinds.Dataset):
+        return decoders_of(name, feature.feature, max_pixels)
+    return None if isinstance(feature, kinds.Tensor) else Undecoded()
+
+
+def _refuse_foreign_code(folder: pathlib.Path) -> None:
+    """Errors: ValueError for a description of features that names Python which TFDS would import."""
+    for path in folder.rglob("features.json"):
+        pending: list[Any] = [read_json(path)]
+        while pending:
+            node = pending.pop()
+            pending += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+            named = node.get("pythonClassName", _OWN) if isinstance(node, dict) else _OWN
+            if not str(named).startswith(_OWN):
+                raise ValueError(f"{path} names {str(named)[:80]!r}, which is not executed: it is no feature of TFDS.")
 
 
 def _builder(name: str, data_dir: str | None) -> Any:
@@ -94,6 +173,8 @@ def _builder(name: str, data_dir: str | None) -> Any:
         raise ValueError(
             f"TFDS has no data set {base!r}, and neither has {folder.parent}; did you mean {nearest(base, known)!r}?"
         )
+    if base not in known:
+        _refuse_foreign_code(folder)
     try:
         return tfds.builder(name, data_dir=data_dir)
     except ImportError as error:

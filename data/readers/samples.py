@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.files import UNREADABLE
-from data.images import ERRORS, SUFFIXES, Format, Header, decode, is_image, read_header, reason
+from data.decoders import ERRORS, MAX_PIXELS, SUFFIXES
+from data.images import Format, Header, decode, is_image, read_header, reason
 from data.notices import some_of, warn_once
 from data.readers.containers import Folder
 
 
-def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarray]:
+def read_batches(path: str | os.PathLike, batch_size: int, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
     """The images of an `.npz` file or of a folder, [B, H, W, C] with B = `batch_size` except in the last batch.
 
     An `.npz` file holds `arr_0` [N, H, W, C] uint8 or uint16, C = 1 or 3, and is read in pieces. In a folder,
@@ -27,7 +28,7 @@ def read_batches(path: str | os.PathLike, batch_size: int) -> Iterator[np.ndarra
         raise ValueError(f"batches of {batch_size} images were requested; use at least 1")
     path = pathlib.Path(path)
     if path.is_dir():
-        return _read_folder(path, batch_size)
+        return _read_folder(path, batch_size, max_pixels)
     if path.is_file() and path.suffix.lower() == ".npz":
         return _read_npz(path, batch_size)
     raise ValueError(f"{path} is neither a folder of {', '.join(SUFFIXES)} files nor an .npz file.")
@@ -40,14 +41,14 @@ class Described(NamedTuple):
     shape: tuple[int, ...]
 
 
-def describe(path: str | os.PathLike) -> Described:
+def describe(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Described:
     """The images that `read_batches` would read; only the headers are read, of every file. Errors: as there."""
     path = pathlib.Path(path)
     if path.is_dir():
         files = _files(path)
-        first = _header(files[0])
+        first = _header(files[0], max_pixels)
         for file in files:
-            _same_format(file, _header(file), first, files[0])
+            _same_format(file, _header(file, max_pixels), first, files[0])
         return Described(len(files), tuple(first[:3]))
     if path.suffix.lower() != ".npz" or not path.is_file():
         read_batches(path, 1)  # says what is wrong
@@ -72,28 +73,28 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
-def _read_folder(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
+def _read_folder(path: pathlib.Path, batch_size: int, max_pixels: int) -> Iterator[np.ndarray]:
     files = _files(path)
-    first = _header(files[0])
+    first = _header(files[0], max_pixels)
     remaining = iter(files)
     while chosen := list(itertools.islice(remaining, batch_size)):
-        yield np.stack([_image(file, first, files[0]) for file in chosen])
+        yield np.stack([_image(file, first, files[0], max_pixels) for file in chosen])
 
 
-def _header(file: pathlib.Path) -> Header:
+def _header(file: pathlib.Path, max_pixels: int) -> Header:
     try:
         with file.open("rb") as raw:
-            return read_header(raw)
+            return read_header(raw, max_pixels)
     except ERRORS as error:
-        raise ValueError(f"{file} cannot be read as an image.") from error
+        raise ValueError(f"{file} cannot be read as an image ({reason(error)}).") from error
 
 
-def _image(file: pathlib.Path, first: Header, of: pathlib.Path) -> np.ndarray:
+def _image(file: pathlib.Path, first: Header, of: pathlib.Path, max_pixels: int) -> np.ndarray:
     """One image in the format of the first one, [H, W, C]."""
-    _same_format(file, _header(file), first, of)
+    _same_format(file, _header(file, max_pixels), first, of)
     try:
         with file.open("rb") as raw:
-            return decode(raw, Format(*first, None))
+            return decode(raw, Format(*first, None), max_pixels)
     except ERRORS as error:
         raise ValueError(f"{file} is damaged ({reason(error)}).") from error
 

@@ -42,7 +42,7 @@ def index_of(
     Errors: ValueError for images, classes or fields that cannot be used.
     """
     names, num = examples.names, len(examples.names)
-    headers, broken = read_headers(files, names, origin, reading.on_corrupt == "skip")
+    headers, broken = read_headers(files, names, origin, reading.on_corrupt == "skip", reading.max_pixels)
     report_skipped(files, broken)
     rows = _rows(examples.shards, split, reading.test_every)
     kept = some_in(files, headers, [names[row] for row in rows], split)

@@ -1,16 +1,12 @@
 """The file format of `torch.save`, read without PyTorch and without executing anything.
 
-A zip archive of uncompressed entries: `ROOT/data.pkl` is a pickle, `ROOT/data/KEY` the raw numbers of one storage. A
-pickle is a program, so there are three safeguards: its opcodes are checked before it runs, the names that it may use
-are a short list of constructors defined here, and storages are read from the archive by their key. Source: the
-documentation of `torch.save` and of Python's `pickletools`.
+A zip archive of uncompressed entries: `ROOT/data.pkl` is a pickle, `ROOT/data/KEY` the raw numbers of one storage. The
+pickle is read by `core.pickles`, with a short list of names, and storages from the archive by their key. Source: the
+documentation of `torch.save`.
 """
 
-import io
 import math
 import pathlib
-import pickle
-import pickletools
 import re
 import zipfile
 import zlib
@@ -19,20 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from core import pickled_arrays
+from core.pickled_arrays import is_sizes
+from core.pickles import Constructor, loads, pairs
 from interop.base import CheckpointFormatError
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before PyTorch 1.6
 
 MAX_PICKLE_BYTES = 2**24  # more than ten times that of the largest published network
-_OPCODES = frozenset((
-    "PROTO", "FRAME", "STOP", "MARK", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "DICT", "LIST", "TUPLE", "TUPLE1",
-    "TUPLE2", "TUPLE3", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "NONE", "NEWTRUE", "NEWFALSE", "BININT",
-    "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES",
-    "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "MEMOIZE", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
-    "BINPERSID",
-))  # fmt: skip
+_MAX_RANK, _MAX_DEVICE = 16, 40
 UNREADABLE = (
-    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, ValueError, TypeError, LookupError, AttributeError,
+    zipfile.BadZipFile, zlib.error, ValueError, TypeError, LookupError, AttributeError,
     ArithmeticError, EOFError, OSError, MemoryError, RuntimeError,
 )  # fmt: skip
 
@@ -46,9 +39,7 @@ def read(path: pathlib.Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = Entries(archive, path.stat().st_size)
-            program = entries.read("data.pkl")
-            check_opcodes(program)
-            return Unpickler(program, entries).load()
+            return loads(entries.read("data.pkl"), NAMES, Storages(entries), MAX_PICKLE_BYTES)
     except CheckpointFormatError:
         raise
     except UNREADABLE as error:
@@ -84,56 +75,29 @@ class Entries:
         return self.read(name) if self._root + name in self._names else default
 
 
-def check_opcodes(program: bytes) -> None:
-    """Errors: CheckpointFormatError for a pickle that does more than build plain data, or that wastes memory."""
-    if len(program) > MAX_PICKLE_BYTES:
-        raise CheckpointFormatError(f"has a pickle of {len(program)} bytes; more than {MAX_PICKLE_BYTES} is refused.")
-    stop: int | None = None
-    for count, (opcode, argument, position) in enumerate(pickletools.genops(program)):
-        if opcode.name not in _OPCODES:
-            raise CheckpointFormatError(
-                f"uses the pickle operation {opcode.name}, which no checkpoint needs; nothing in it was executed."
-            )
-        if opcode.name == "LONG_BINPUT" and (not isinstance(argument, int) or argument > count):
-            raise CheckpointFormatError("has a pickle with entries out of order; nothing in it was executed.")
-        stop = position
-    if stop != len(program) - 1:
-        raise CheckpointFormatError("has a pickle with data after its end; nothing in it was executed.")
+class Storages:
+    """The storages of an archive, by what a pickle says of them."""
 
-
-class Unpickler(pickle.Unpickler):
-    """An unpickler that knows only the names in `_constructors`."""
-
-    def __init__(self, program: bytes, entries: Entries):
-        super().__init__(io.BytesIO(program))
+    def __init__(self, entries: Entries):
         self._entries = entries
         self._order = {b"little": "<", b"big": ">"}[entries.read_or("byteorder", b"little")]
-        self._storages: dict[tuple[str, str], np.ndarray] = {}
-        self._known = _constructors()
+        self._found: dict[str, tuple[str, np.ndarray]] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        """An allowed name. Errors: CheckpointFormatError for any other."""
-        if (found := self._known.get(f"{module}.{name}")) is None:
-            raise CheckpointFormatError(
-                f"asks for {module}.{name}"[:100] + ", which no checkpoint needs; nothing in it was executed."
-            )
-        return found
-
-    def persistent_load(self, pid: Any) -> np.ndarray:
+    def __call__(self, pid: Any) -> np.ndarray:
         """A storage, from ("storage", its type, its key, a device, the number of its elements)."""
         kind, scalar, key, _, size = pid
         if kind != "storage" or scalar not in STORAGES.values() or type(size) is not int:
             raise ValueError("a storage is described in an unknown way")
         if not (isinstance(key, str) and re.fullmatch(r"\w{1,40}", key)):
-            raise ValueError(f"a storage has the key {str(key)[:40]!r}")
-        if (key, scalar) not in self._storages:
-            self._storages[key, scalar] = self._load_storage(key, scalar)
-        storage = self._storages[key, scalar]
-        if storage.size != size:
-            raise ValueError(f"storage {key} has {storage.size} elements instead of {size}")
+            raise ValueError("a storage has a key that is none")
+        if key not in self._found:
+            self._found[key] = scalar, self._load(key, scalar)
+        known, storage = self._found[key]
+        if known != scalar or storage.size != size:
+            raise ValueError(f"storage {key} has {storage.size} elements instead of {size}, or is of two types")
         return storage
 
-    def _load_storage(self, key: str, scalar: str) -> np.ndarray:
+    def _load(self, key: str, scalar: str) -> np.ndarray:
         raw = self._entries.read(f"data/{key}")
         if scalar == "bfloat16":  # the upper half of a float32
             upper = np.frombuffer(raw, f"{self._order}u2").astype(np.uint32)
@@ -144,93 +108,33 @@ class Unpickler(pickle.Unpickler):
         return storage
 
 
-class Constructor:
-    """The value of an allowed name; it can only be called, so a pickle cannot change it."""
-
-    __slots__ = ("_make",)
-
-    def __init__(self, make: Callable[..., Any]):
-        self._make = make
-
-    def __call__(self, *args: Any) -> Any:
-        """The object that the name constructs."""
-        return self._make(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        """Errors: ValueError always."""
-        raise ValueError("a constructor is given a state")
+def _size(sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, list | tuple) or len(sizes) > _MAX_RANK or not is_sizes(sizes):
+        raise ValueError("a size is described in an unknown way")
+    return tuple(sizes)
 
 
-class _Dict(dict):
-    """An OrderedDict; attributes such as `_metadata` are dropped."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        del state
-
-
-class _DType:
-    """A NumPy scalar type: its code, such as "f8", and the byte order in its state."""
-
-    __slots__ = ("code",)
-
-    def __init__(self, code: Any, *flags: Any):
-        if not (isinstance(code, str) and re.fullmatch(r"[fiu][1248]|b1", code)):
-            raise ValueError(f"a scalar of type {str(code)[:20]!r}")
-        self.code = code
-
-    def __setstate__(self, state: Any) -> None:
-        if state[1] not in ("<", ">", "=", "|"):
-            raise ValueError("a scalar of unknown byte order")
-        self.code = state[1] + self.code[-2:]
-
-
-def _scalar(dtype: Any, raw: Any) -> float | int:
-    if not isinstance(dtype, _DType) or not isinstance(raw, bytes):
-        raise ValueError("a NumPy scalar is described in an unknown way")
-    (value,) = np.frombuffer(raw, dtype.code)
-    return value.item()
-
-
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """Bytes, which old pickles store as text."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise ValueError("bytes are encoded in an unknown way")
-    return text.encode("latin-1")
+def _device(part: Any) -> str:
+    if not isinstance(part, str | int) or len(str(part)) > _MAX_DEVICE:
+        raise ValueError("a device is described in an unknown way")
+    return str(part)
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np.ndarray:
     """A read-only view of a storage; sizes and strides are in elements."""
-    if not isinstance(storage, np.ndarray) or storage.ndim != 1 or len(size) != len(stride):
+    described = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride) <= _MAX_RANK
+    if not isinstance(storage, np.ndarray) or storage.ndim != 1 or not described:
         raise ValueError("a tensor is described in an unknown way")
-    if any(type(n) is not int or n < 0 for n in (offset, *size, *stride)):
-        raise ValueError("a tensor has a negative size or stride")
+    if not is_sizes((offset, *size, *stride)):
+        raise ValueError("a tensor has a size or stride that is negative or too large")
     num = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if len(size) > 16 or num > storage.size or (num and last >= storage.size):
+    if num > storage.size or (num and last >= storage.size):
         raise ValueError("a tensor reaches beyond its storage")
     if not num:
         return np.zeros(size, storage.dtype)
     strides = [step * storage.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
-
-
-def _constructors() -> dict[str, Any]:
-    """The names that a pickle may use, created for each file; types of storages are plain strings."""
-    made: dict[str, Callable[..., Any]] = {
-        "collections.OrderedDict": _Dict,
-        "torch._utils._rebuild_tensor": _tensor,
-        "torch._utils._rebuild_tensor_v2": _tensor,
-        "torch._utils._rebuild_parameter": lambda tensor, *rest: tensor,
-        "torch.Size": lambda sizes: tuple(sizes),
-        "torch.device": lambda *name: str(name),
-        "numpy.core.multiarray.scalar": _scalar,
-        "numpy._core.multiarray.scalar": _scalar,
-        "numpy.dtype": _DType,
-        "_codecs.encode": _encode,
-    }
-    return STORAGES | {name: Constructor(make) for name, make in made.items()}
 
 
 STORAGES = {
@@ -245,3 +149,13 @@ STORAGES = {
     "torch.ByteStorage": "u1",
     "torch.BoolStorage": "?",
 }
+_CONSTRUCTORS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": lambda items=(): pairs(items),
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *rest: tensor,
+    "torch.Size": _size,
+    "torch.device": lambda *name: ":".join(map(_device, name)),
+}
+# The names that a pickle may use; types of storages are plain strings.
+NAMES: dict[str, Any] = pickled_arrays.NAMES | STORAGES | {n: Constructor(make) for n, make in _CONSTRUCTORS.items()}

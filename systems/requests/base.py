@@ -101,7 +101,8 @@ def images(system: "System", request: Input) -> tuple[list[str], np.ndarray]:
             return _values(system, pathlib.Path(given))
         data = system.config.data
         rule = data.resize or resize_of(data.dataset)
-        return read_examples(pathlib.Path(given), system.spec.shape, system.spec.num_levels, rule, data.background)
+        shape, num_levels = system.spec.shape, system.spec.num_levels
+        return read_examples(pathlib.Path(given), shape, num_levels, rule, data.background, data.max_pixels)
     try:
         indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
     except ValueError:

@@ -39,7 +39,8 @@ def completion(system: "CategoricalDiffusion", request: Completion) -> SampleFn:
     check_labels(system, request.labels)
     shape = system.spec.shape
     default = inverse.default_mask(system.config, "inpaint", shape)
-    known = default if request.mask is None else read_mask(pathlib.Path(request.mask), shape)
+    limit = system.config.data.max_pixels
+    known = default if request.mask is None else read_mask(pathlib.Path(request.mask), shape, max_pixels=limit)
     return functools.partial(_completed, system, request, *images(system, request), known)
 
 

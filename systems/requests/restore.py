@@ -73,7 +73,7 @@ def restoration(system: "Diffusion", request: Restoration) -> SampleFn:
     config, task, shape = system.config, request.task, system.spec.shape
     inverse.check_rank(task, shape)
     if isinstance(request, MaskedRestoration) and request.mask is not None:
-        known = read_mask(pathlib.Path(request.mask), shape, config.data.resize)
+        known = read_mask(pathlib.Path(request.mask), shape, config.data.resize, config.data.max_pixels)
         if inverse.OPERATORS[task].zero_centered:
             known = np.fft.ifftshift(known, axes=tuple(range(known.ndim - 1)))
     else:
@@ -93,7 +93,8 @@ def _problem(system: "Diffusion", request: Restoration, operator: LinearOperator
         return Problem(names, to_network(system, levels), None, known)
     path = pathlib.Path(input_of(request))
     if inverse.OPERATORS[request.task].as_data is None:
-        names, levels = read_examples(path, operator.measurement_shape, system.spec.num_levels)
+        shape, limit = operator.measurement_shape, system.config.data.max_pixels
+        names, levels = read_examples(path, shape, system.spec.num_levels, max_pixels=limit)
         return Problem(names, None, to_network(system, levels), known)
     y = _numbers(path, operator)
     return Problem([f"{path.stem} {i}" for i in range(len(y))], None, y, known)

@@ -101,7 +101,7 @@ def test_published_folders_follow_links_and_name_a_broken_image(tmp_path):
     (tmp_path / "own" / "b.png").write_bytes(b"nothing")
     source = stock.load("folder", "train", str(tmp_path / "own"), 4)
     assert len(source) == 2
-    with pytest.raises(ValueError, match=r"own/b.png cannot be read as an image \(cannot identify"):
+    with pytest.raises(ValueError, match=r"own/b.png cannot be read as an image \(it is no PNG, JPEG or WebP image"):
         everything(source)
 
 

@@ -92,7 +92,7 @@ def test_a_broken_image_is_named(folder):
     with pytest.raises(ValueError, match=r"own/bee/05.png cannot be read as an image \(.*\); replace it, or set"):
         everything(source)
     (folder / "bee" / "06.png").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"own/bee/06.png cannot be read as an image \(cannot identify .*\); replace"):
+    with pytest.raises(ValueError, match=r"own/bee/06.png cannot be read as an image \(it is no PNG, .*\); replace"):
         opened(f"folder:{folder}", test_every=4)
 
 
