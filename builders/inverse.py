@@ -27,8 +27,8 @@ from sampling.ode import ProbabilityFlow
 from sampling.pc import PredictorCorrector
 from sde.base import SDE
 
-# (keys [B], predict, operator, y [B, ...]) -> samples of the posterior
-PosteriorSampler = Callable[[Array, Predict, LinearOperator, Array], Samples]
+# (keys [B], predict, operator, y [B, ...], levels [B], see `quantile_levels`) -> samples of the posterior
+PosteriorSampler = Callable[[Array, Predict, LinearOperator, Array, Array], Samples]
 Shape = Sequence[int]
 
 
@@ -108,10 +108,13 @@ def posterior_sampler(
         limit=restore.limit,
         zeta=restore.zeta,
         form=restore.dps_form,
+        loss=restore.observation_loss,
+        scale=restore.observation_scale,
     )
 
-    def sample(keys: Array, predict: Predict, operator: LinearOperator, y: Array) -> Samples:
-        changes = method(process, operator, y, restore.noise_std * width, settings)
+    def sample(keys: Array, predict: Predict, operator: LinearOperator, y: Array, levels: Array) -> Samples:
+        own = dataclasses.replace(settings, level=levels)
+        changes = method(process, operator, y, restore.noise_std * width, own)
         conditioned = sampler
         if changes.wrap_step is not unchanged:
             steps = _predictor_corrector(sampler)

@@ -6,7 +6,7 @@ from configs.keys import Key
 KEYS = {
     "method": Key(
         "pigdm",
-        "How samples are conditioned on a measurement: `projection`, `ddnm`, `pigdm` or `dps`.",
+        "How samples are conditioned on a measurement: `projection`, `ddnm`, `pigdm`, `dps` or `self_guidance`.",
         changes="nothing",
     ),
     "noise_std": Key(
@@ -17,11 +17,11 @@ KEYS = {
     ),
     "prior_variance": Key(
         float,
-        "All methods but `projection`: variance of data in [0, 1], or of data without levels; unset: that of the "
+        "`ddnm`, `pigdm` and `dps`: variance of data in [0, 1], or of data without levels; unset: that of the "
         "training data.",
         POSITIVE,
         changes="nothing",
-        needs="restore.method!=projection",
+        needs="restore.method!=projection|self_guidance",
     ),
     "covariance": Key(
         "isotropic",
@@ -54,6 +54,21 @@ KEYS = {
         one_of("step", "score"),
         changes="nothing",
         needs="restore.method=dps",
+    ),
+    "observation_loss": Key(
+        "quantile",
+        "`self_guidance`: how far the posterior mean is from what is observed, the `mean_square`, or the loss of the "
+        "`quantile` i / (S + 1) for sample i of S.",
+        one_of("mean_square", "quantile"),
+        changes="nothing",
+        needs="restore.method=self_guidance",
+    ),
+    "observation_scale": Key(
+        4.0,
+        "`self_guidance`: scale of the gradient; published values are 1 to 8, by data set.",
+        POSITIVE,
+        changes="nothing",
+        needs="restore.method=self_guidance",
     ),
     "factor": Key(2, "Task superresolve: downsampling factor along each side.", POSITIVE, changes="nothing"),
     "blur_width": Key(

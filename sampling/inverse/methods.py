@@ -12,6 +12,7 @@ from sampling.inverse.dps import dps
 from sampling.inverse.operators.base import LinearOperator, SpectralOperator
 from sampling.inverse.pigdm import pigdm
 from sampling.inverse.projection import projection
+from sampling.observation_guidance import observation_guidance
 from sde.base import SDE
 
 
@@ -25,6 +26,9 @@ class MethodSettings:
     limit: float = math.inf
     zeta: float = 1.0
     form: Literal["step", "score"] = "step"
+    loss: Literal["mean_square", "quantile"] = "mean_square"
+    scale: float = 1.0
+    level: Array | float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +97,13 @@ _METHODS = (
             prior_variance=settings.prior_variance,
             zeta=settings.zeta,
             form=settings.form,
+        ),
+        needs_spectrum=False,
+    ),
+    Method(
+        "self_guidance",
+        lambda sde, operator, y, noise_std, settings: observation_guidance(
+            sde, operator, y, loss=settings.loss, scale=settings.scale, level=settings.level
         ),
         needs_spectrum=False,
     ),

@@ -19,6 +19,7 @@ from evaluation.metrics.psnr import psnr_db
 from evaluation.metrics.table import measure
 from reports.sheets import sample_grid, with_headings
 from sampling.inverse.operators.base import LinearOperator, is_complex, observe
+from sampling.observation_guidance import quantile_levels
 from systems.requests.base import (
     Input,
     LabelsOf,
@@ -149,14 +150,17 @@ def posterior_samples(
     y, total = jnp.asarray(y), len(y) * num
 
     @jax.jit
-    def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, operator: Any, y: Array) -> dict:
-        found = sampler(keys, system.guide.predict_of(params, guide, labels), operator, y)
+    def compiled(
+        params: Any, guide: Any, keys: Array, labels: Array | None, operator: Any, y: Array, levels: Array
+    ) -> dict:
+        found = sampler(keys, system.guide.predict_of(params, guide, labels), operator, y, levels)
         return {"samples": found.x, "num_evals": found.num_evals}
 
     def generate(rows: np.ndarray) -> dict[str, Array]:
         keys = jax.vmap(jax.random.fold_in)(keys_at(key, rows // num), rows % num)
-        keys, labels, given = system.devices.shard_rows((keys, labels_of(rows // num), y[rows // num]))
-        return compiled(variables["params"], system.guide.params, keys, labels, operator, given)
+        levels = quantile_levels(jnp.asarray(rows % num), num)
+        keys, labels, given, levels = system.devices.shard_rows((keys, labels_of(rows // num), y[rows // num], levels))
+        return compiled(variables["params"], system.guide.params, keys, labels, operator, given, levels)
 
     found = in_batches(generate, total, batch_size(system, total))
     return found | {"samples": found["samples"].reshape(len(y), num, *system.spec.shape)}

@@ -102,7 +102,7 @@ def test_samples_explain_what_was_measured(plain, tmp_path, task):
         assert picture.size == (columns * (64 + GAP) + GAP, 3 * (64 + GAP) + GAP + LINE)
 
 
-@pytest.mark.parametrize("method", ["projection", "ddnm", "pigdm", "dps"])
+@pytest.mark.parametrize("method", ["projection", "ddnm", "pigdm", "dps", "self_guidance"])
 def test_known_pixels_are_kept_by_every_method_but_dps(plain, tmp_path, method):
     config = tiny()
     config.restore.method = method

@@ -71,6 +71,7 @@ OF_BENCHMARK = {
     "memory": ["--config=configs/vp/smoke.py", "--batch_sizes", "16", "--steps", "2", "--", *SMALL_NETWORK],
     "overhead": ["--turns=1", *SMALL_NETWORK],
     "photo_crops": [],
+    "series_oracle": ["--trials=2", "--samples=3"],
     "rank_baselines": ["--data_dir={tfds}"],
     "solvers": ["--num=50", "--em-steps=5", "--seeds=1", "--calls", "5", "6", "--samplers", "unipc_2", "ddim"],
     "time_sampling": ["--batch=4", "--batches=2", "--sde", "VE"],
