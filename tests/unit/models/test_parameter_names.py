@@ -40,7 +40,7 @@ VARIANTS = {name: (name, {}) for name in CONFIGS} | {
 }
 
 
-OF_FILES = {"token_transformer": "configs/vqddm/digits_absorbing.py"}
+OF_FILES = {"token_transformer": "configs/vqddm/digits_uniform.py"}
 
 
 def variant(name):
