@@ -13,6 +13,6 @@ from configs import default, presets
 def get_config() -> ConfigDict:
     config = default.get_config()
     presets.categorical_digits(config)
-    config.model.update(corruption="absorbing", num_labels=10, label_dropout=0.2)
+    config.model.update(corruption="absorbing", num_labels=10, label_dropout=0.5)
     config.training.update(n_iters=1000, snapshot_freq=500)
     return config
