@@ -177,7 +177,7 @@ def likelihoods(
     return pairs, lambda: np.asarray(solve(*placed, "dopri5", 1 / 30)[0], np.float64)
 
 
-def compare(part: str, pair: Pair, repeats: int, unit: str, exact: Any = None) -> None:
+def compare(part: str, pair: Pair, repeats: int, unit: str, exact: Any = None, target: float | None = None) -> None:
     """Alternates the two and prints the result. The first call of each compiles and is not timed.
 
     `unit`: the unit of `pair.size`. `exact`: reference log-densities in nats [B] for errors.
@@ -190,8 +190,8 @@ def compare(part: str, pair: Pair, repeats: int, unit: str, exact: Any = None) -
         for which in range(2)
     )
     line: dict[str, Any] = {"part": part, "ratio": statistics.median(wall), "spread": [min(wall), max(wall)]}
-    if part in TARGETS:
-        line["target"] = TARGETS[part]
+    if (goal := TARGETS.get(part, target)) is not None:
+        line["target"] = goal
     if jax.default_backend() == "cpu":
         line["ratio_of_processor_time"] = statistics.median(processor)
     for name, measured in costs.items():

@@ -1,13 +1,15 @@
 """Kills a training run again and again, and compares the result with that of an uninterrupted run.
 
-    python -m benchmarks.kill --kills=20 [--seed=0] [--folder=DIR] [--steps=60]
+    python -m benchmarks.kill --kills=20 [--seed=0] [--folder=DIR] [--steps=60] [--config=configs/vp/smoke.py]
+        [--config.KEY=VALUE ...]
 
-`main.py` trains a tiny model of the digits in a separate process, with two data workers. Most kills are by SIGKILL: at
-startup, at a random moment during training, during the write of either kind of checkpoint, while a snapshot is sampled,
-and between a snapshot and the checkpoint that follows it. These moments are recognized by polling the workdir. Some
-kills are by SIGTERM, and some are of a data worker, after which the trainer saves its step and ends with code 6. After
-each kill the data workers must end, too, and the same command resumes the run. Once the run has finished, the following
-are compared by SHA-256: step, parameters, EMA, and optimizer state of the newest resumable checkpoint and of all kept
+`main.py` trains a tiny model of the digits in a separate process, with two data workers; or another experiment, with
+changes to it. Most kills are by SIGKILL: at startup, at a random moment during training, during the write of either
+kind of checkpoint, while a snapshot is sampled, and between a snapshot and the checkpoint that follows it. These
+moments are recognized by polling the workdir. Some kills are by SIGTERM, and some are of a data worker, after which the
+trainer saves its step and ends with code 6. After each kill the data workers must end, too, and the same command
+resumes the run. Once the run has finished, the following are compared by SHA-256: step, parameters, EMA, optimizer
+state, and other collections, such as a codebook's counts, of the newest resumable checkpoint and of all kept
 checkpoints; `metrics.jsonl` without rates; the grids of samples. Prints JSON lines, one per run and a summary. The exit
 code is 1 if anything differs.
 """
@@ -15,7 +17,6 @@ code is 1 if anything differs.
 import argparse
 import collections
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -26,18 +27,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from builders.network import initial_variables
-from builders.state import abstract_state
-from configs import default
-from configs.vp import smoke
+from benchmarks import measurement
 from core.errors import ExitCode
+from programs.run import Run
 from training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -46,9 +46,19 @@ ORPHAN_SECONDS = 30.0  # until a data worker without its trainer counts as left 
 _TRAINING = "compiled the training step"  # logged when training starts
 
 
-def settings(data_dir: pathlib.Path, steps: int) -> dict[str, Any]:
-    """Changes to the smoke config that make checkpoints and snapshots frequent."""
-    return {
+class Experiment(NamedTuple):
+    """What is trained: a file of `configs/`, and changes by key."""
+
+    path: str = "configs/vp/smoke.py"
+    changes: Mapping[str, Any] = types.MappingProxyType({})
+
+
+SMOKE = Experiment()
+
+
+def flags_of(experiment: Experiment, data_dir: pathlib.Path, steps: int) -> list[str]:
+    """The flags of all runs: the experiment with frequent checkpoints and snapshots."""
+    settings = {
         "data.data_dir": str(data_dir),
         "training.n_iters": steps,
         "training.log_freq": 5,
@@ -58,25 +68,17 @@ def settings(data_dir: pathlib.Path, steps: int) -> dict[str, Any]:
         "sampling.num_steps": 200,
         "data.num_workers": 2,
     }
-
-
-def config_of(data_dir: pathlib.Path, steps: int) -> ConfigDict:
-    """The config of all runs."""
-    config = smoke.get_config()
-    for key, value in settings(data_dir, steps).items():
-        section, name = key.split(".")
-        config[section][name] = value
-    return config
+    changes = [f"--config.{key}={value}" for key, value in {**settings, **experiment.changes}.items()]
+    return [f"--config={experiment.path}", *changes]
 
 
 class Trainer:
     """A training process; its output is appended to WORKDIR.log."""
 
-    def __init__(self, workdir: pathlib.Path, data_dir: pathlib.Path, steps: int):
+    def __init__(self, workdir: pathlib.Path, flags: list[str], cache_dir: pathlib.Path):
         self.workdir, self.log = workdir, workdir.with_suffix(".log")
-        flags = [f"--config.{key}={value}" for key, value in settings(data_dir, steps).items()]
-        command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={workdir}", "--mode=train"]
-        cache = {"JAX_COMPILATION_CACHE_DIR": str(data_dir.parent / "cache")}
+        command = [sys.executable, "main.py", f"--workdir={workdir}", "--mode=train"]
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(cache_dir)}
         cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
         with self.log.open("a") as file:
             self._log_start = file.tell()
@@ -198,21 +200,28 @@ def kill(trainer: Trainer, moment: str, rng: random.Random) -> Killed:
     return Killed(trainer.wait() in (-number, ExitCode.STOPPED), orphans(workers))
 
 
+def config_of(flags: list[str]) -> ConfigDict:
+    """The config of such flags."""
+    parser = argparse.ArgumentParser()
+    measurement.add_config(parser)
+    return measurement.config_of(parser.parse_args(flags))
+
+
 def digest(workdir: pathlib.Path, config: ConfigDict) -> dict[str, str]:
     """SHA-256 of everything compared, by name."""
     hashes = {}
-    abstract = abstract_state(config, functools.partial(initial_variables, config))
+    abstract = Run(config, str(workdir), jax.devices()[:1]).abstract_state()
     for folder in ("checkpoints", "checkpoints-meta"):
         store = Checkpoints(workdir / folder)
         for number in store.numbers()[-1:] if folder == "checkpoints-meta" else store.numbers():
             state = store.restore(number, abstract)
-            for name in ("step", "params", "ema_params", "opt_state"):
+            for name in ("step", "params", "ema_params", "opt_state", "collections"):
                 hashes[f"{folder}/{number} {name}"] = _sha256(map(np.asarray, jax.tree.leaves(getattr(state, name))))
         store.close()
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     kept = [{k: v for k, v in line.items() if not k.endswith("_per_second")} for line in lines]
     hashes["metrics.jsonl"] = hashlib.sha256(json.dumps(kept).encode()).hexdigest()
-    for path in sorted((workdir / "samples").iterdir()):
+    for path in sorted(_paths_in(workdir / "samples")):
         hashes[f"samples/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
     return hashes
 
@@ -225,19 +234,21 @@ def _sha256(arrays: Iterator[np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def measure(kills: int, folder: pathlib.Path, seed: int, steps: int) -> Iterator[dict[str, Any]]:
+def measure(
+    kills: int, folder: pathlib.Path, seed: int, steps: int, experiment: Experiment = SMOKE
+) -> Iterator[dict[str, Any]]:
     """Kills `kills` times in total, over several runs; a dict for each run. `seed` determines only the delays."""
-    rng, data_dir = random.Random(seed), folder / "data"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    config = config_of(data_dir, steps)
-    default.validate(config)
-    if Trainer(folder / "uninterrupted", data_dir, steps).wait() != 0:
+    rng, cache = random.Random(seed), folder / "cache"
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    flags = flags_of(experiment, folder / "data", steps)
+    if Trainer(folder / "uninterrupted", flags, cache).wait() != 0:
         raise RuntimeError(f"the uninterrupted run failed: see {folder / 'uninterrupted.log'}")
+    config = config_of(flags)
     expected = digest(folder / "uninterrupted", config)
     done, moments = 0, list(MOMENTS)
     while done < kills:
         workdir, hits, left = folder / f"killed_{done}", collections.Counter[str](), 0
-        while (trainer := Trainer(workdir, data_dir, steps)) and hits.total() < min(MAX_KILLS_PER_RUN, kills - done):
+        while (trainer := Trainer(workdir, flags, cache)) and hits.total() < min(MAX_KILLS_PER_RUN, kills - done):
             moment = moments[(done + hits.total()) % len(moments)]
             killed = kill(trainer, moment, rng)
             left += killed.orphans
@@ -265,11 +276,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the delays")
     parser.add_argument("--steps", type=int, default=60, help="training steps of a run")
     parser.add_argument("--folder", type=pathlib.Path, default=None, help="folder of the runs; temporary by default")
+    measurement.add_config(parser, required=False)
     arguments = parser.parse_args()
+    changes = {k.removeprefix("config."): v for k, v in vars(arguments).items() if k.startswith("config.") and v}
+    experiment = Experiment(arguments.config or SMOKE.path, changes)
     folder = (arguments.folder or pathlib.Path(tempfile.mkdtemp(prefix="kill_"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     total, num_different = collections.Counter[str](), 0
-    for result in measure(arguments.kills, folder, arguments.seed, arguments.steps):
+    for result in measure(arguments.kills, folder, arguments.seed, arguments.steps, experiment):
         print(json.dumps(result), flush=True)
         total.update(result["kills"])
         num_different += bool(result["different"] or result["exit_code"] or result["orphans"])

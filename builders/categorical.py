@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
@@ -140,10 +141,11 @@ def bits_per_dim(config: ConfigDict) -> BitsPerDim:
             f"config.eval.dequantization = {settings.dequantization!r} with num_dequantizations = "
             f"{settings.num_dequantizations}, but categories are not dequantized; use 'uniform' and 1."
         )
-    term, num = _term(config, uniform_noise(make_corruption(config).schedule)), settings.num_probes
+    process, num = make_corruption(config), settings.num_probes
+    term = _term(config, uniform_noise(process.schedule))
 
     def measure(predict: PredictCategories, keys: Array, levels: Array) -> dict[str, Array]:
-        found = elbo(predict, term, to_model(levels), fold_in(keys, LikelihoodKey.PROBES), num_times=num)
+        found = elbo(predict, process, term, to_model(levels), fold_in(keys, LikelihoodKey.PROBES), num_times=num)
         unit = math.prod(levels.shape[1:]) * math.log(2)
         result = {"bits_per_dim": found.nats / unit, "logp_nats": -found.nats, "num_evals": found.num_evals}
         return result | ({"probe_standard_error": found.standard_error_nats / unit} if num > 1 else {})
@@ -156,7 +158,7 @@ def _term(config: ConfigDict, quantile: Quantile) -> Term:
     process = make_corruption(config)
     if config.training.continuous:
         return terms.continuous(process, quantile)
-    return terms.discrete(process, config.model.num_scales)
+    return terms.discrete(process, np.linspace(0, 1, config.model.num_scales + 1))
 
 
 def _quantile(config: ConfigDict) -> Quantile:

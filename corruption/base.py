@@ -33,3 +33,15 @@ class Process(Protocol):
     def reverse_step(self, keys: Array, prediction: Any, x: Array, t: Array, t_next: Array) -> tuple[Array, Array]:
         """x at t_next < t given x at t, by what is predicted of the data, and its expectation; consumes the keys."""
         ...
+
+    def step_nats(self, prediction: Any, x0: Array, x: Array, t: Array, t_next: Array) -> Array:
+        """`KL(q(x_s | x_t, x0) | p(x_s | x_t))`, s = t_next < t: a step's term of the bound on -log p(x0), [B] in nats.
+
+        p is what `reverse_step` samples. The terms of all steps and `prior_nats` add up to the bound, once the last
+        step, to the data, has the term -log p(x0 | x_t).
+        """
+        ...
+
+    def prior_nats(self, x0: Array) -> Array:
+        """`KL(q(x_1 | x0) | prior)`, what the bound has beside its steps: [B] in nats."""
+        ...

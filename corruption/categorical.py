@@ -82,11 +82,15 @@ class CategoricalNoise(abc.ABC):
         return z, z
 
     def step_nats(self, prediction: Categorical, x0: Array, z: Array, t: Array, t_next: Array) -> Array:
-        """`KL(q(z_s | z_t, x0) | p(z_s | z_t))`, s = t_next: one term of the bound on a grid of times, [B], in nats."""
+        """`KL(q(z_s | z_t, x0) | p(z_s | z_t))`, s = t_next: [B] in nats; at the data it is -log p(x0 | z_t)."""
         q = self.reverse_probs(certain(x0, self.num_categories), z, t, t_next)
         p = self.reverse_probs(prediction, z, t, t_next)
         nats = jnp.where(q > 0, q * (jnp.log(jnp.where(q > 0, q, 1.0)) - jnp.log(jnp.where(q > 0, p, 1.0))), 0.0)
         return _sum(jnp.sum(nats, axis=-1))
+
+    def prior_nats(self, x0: Array) -> Array:
+        """Zero: at t = 1 nothing is left of the data."""
+        return jnp.zeros(x0.shape[:1])
 
 
 @dataclasses.dataclass(frozen=True)

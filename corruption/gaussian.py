@@ -1,6 +1,7 @@
 """Gaussian noise: the corruption process of an SDE."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -53,6 +54,26 @@ class GaussianNoise:
         """
         mean, spread = self.posterior(prediction, t, t_next)
         return mean + spread * draw_normal(keys, x.shape), mean
+
+    def step_nats(self, prediction: Gaussian, x0: Array, x: Array, t: Array, t_next: Array) -> Array:
+        """`1/2 (G / (scale std'))^2 |noise - z|^2`, z the true noise; (scale, G) = transition(t_next, t), s = t_next.
+
+        Both distributions have the same standard deviation, and means that differ by G^2 / (scale std) (noise - z). At
+        the data, std' = 0, it is infinite: the last step's term is that of a decoder, see `likelihood.bound`.
+        Source: Ho et al. 2020, equation 8.
+        """
+        sde = self.sde
+        z = (x - broadcast_to_rank(sde.mean_coeff(t), x) * x0) / broadcast_to_rank(sde.std(t), x)
+        scale, transition_std = sde.transition(t_next, t)
+        squares = jnp.sum(self.error(prediction, Gaussian(x0, z), t) ** 2, axis=tuple(range(1, x.ndim)))
+        return 0.5 * (transition_std / (scale * sde.std(t_next))) ** 2 * squares
+
+    def prior_nats(self, x0: Array) -> Array:
+        """`(m^2 |x0|^2 / s^2 + D (r - 1 - ln r)) / 2`, r = std^2 / s^2, with m, std at t = 1 and s = prior_std."""
+        sde, t = self.sde, jnp.ones(x0.shape[:1])
+        m, ratio = sde.mean_coeff(t), sde.std(t) ** 2 / sde.prior_std**2
+        squares = m**2 * jnp.sum(x0**2, axis=tuple(range(1, x0.ndim))) / sde.prior_std**2
+        return 0.5 * (squares + math.prod(x0.shape[1:]) * (ratio - 1 - jnp.log(ratio)))
 
     def posterior(self, prediction: Gaussian, t: Array, t_next: Array) -> tuple[Array, Array]:
         """Mean [B, ...] and standard deviation, broadcastable to it, of x at t_next given x at t and x0."""

@@ -1,25 +1,27 @@
-"""The bound on the likelihood of categories, as a mean of terms at random times.
+"""The bound on a likelihood, as a mean of terms at random times.
 
-    -log p(x0) <= E_u[term(u)],    u uniform in [0, 1)
+    -log p(x0) <= KL(q_1 | prior) + E_u[term(u)],    u uniform in [0, 1)
 
 Training averages one term of each example of a batch, an evaluation averages several of one example.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
 from core.arrays import Array
+from corruption.base import Process
 from corruption.categorical import CategoricalNoise
 from corruption.predictions import PredictCategories
 from sde.times import Quantile
 
 # (predict, keys [B], x0 [B, ...], u [B]) -> [B], in nats; makes one prediction and consumes the keys
-Term = Callable[[PredictCategories, Array, Array, Array], Array]
+Term = Callable[[Any, Array, Array, Array], Array]
 
 
 def continuous(process: CategoricalNoise, quantile: Quantile) -> Term:
-    """The integral over all times of `process.rate_nats`, at times of any distribution. KL(q_1 | prior) is zero."""
+    """The integral over all times of `process.rate_nats`, at times of any distribution."""
 
     def term(predict: PredictCategories, keys: Array, x0: Array, u: Array) -> Array:
         t, weight = quantile(u)
@@ -29,16 +31,18 @@ def continuous(process: CategoricalNoise, quantile: Quantile) -> Term:
     return term
 
 
-def discrete(process: CategoricalNoise, num_steps: int) -> Term:
-    """The sum of KL terms over a grid of `num_steps` equal steps; the last one is -log p(x0 | z).
+def discrete(process: Process, times: Sequence[float] | Array) -> Term:
+    """The sum of `process.step_nats` over the steps between increasing `times` [T + 1], up to 1.
 
-    It bounds the likelihood of the samples that ancestral sampling in these steps has.
+    It bounds the likelihood of what ancestral sampling in these steps has at the first of these times: the data, for
+    categories at 0.
     """
+    num_steps = len(times) - 1
 
-    def term(predict: PredictCategories, keys: Array, x0: Array, u: Array) -> Array:
-        k = jnp.minimum(jnp.floor(u * num_steps), num_steps - 1)
-        t, t_next = (k + 1) / num_steps, k / num_steps
-        z, _ = process.corrupt(keys, x0, t)
-        return num_steps * process.step_nats(predict(z, t), x0, z, t, t_next)
+    def term(predict: Any, keys: Array, x0: Array, u: Array) -> Array:
+        grid, k = jnp.asarray(times, jnp.float32), jnp.minimum(jnp.floor(u * num_steps), num_steps - 1).astype(int)
+        t, t_next = grid[k + 1], grid[k]
+        x, _ = process.corrupt(keys, x0, t)
+        return num_steps * process.step_nats(predict(x, t), x0, x, t, t_next)
 
     return term

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from core.arrays import Array
 from core.keys import BoundKey, draw_normal, fold_in
+from corruption.gaussian import GaussianNoise
 from corruption.predictions import Predict
 from likelihood.decoder import decode
 from sde import times
@@ -80,7 +81,7 @@ def variational_bound(
         )[1]
 
     diffusion, reconstruction = jax.lax.map(estimate, jnp.arange(num_times))  # [K, B] each
-    prior, each = prior_nats(sde, x0), diffusion + reconstruction
+    prior, each = GaussianNoise(sde).prior_nats(x0), diffusion + reconstruction
     error = standard_error_of_strata(each)
     parts = jnp.mean(diffusion, axis=0), jnp.mean(reconstruction, axis=0)
     num_evals = jnp.asarray(num_times * (2 if decoded else 1), jnp.int32)
@@ -117,12 +118,3 @@ def diffusion_nats(predict: Predict, sde: SDE, x0: Array, u: Array, z: Array, *,
 def entropy_nats(num_dims: int, std: Array) -> Array:
     """Differential entropy of `N(., std^2 I)` over D dimensions: `D / 2 ln(2 pi e std^2)`, in nats."""
     return 0.5 * num_dims * (math.log(2 * math.pi * math.e) + 2 * jnp.log(std))
-
-
-def prior_nats(sde: SDE, x0: Array) -> Array:
-    """`KL(q_1 | prior)` in nats [B]: how far q_1 of the data `x0` [B, ...] is from the prior."""
-    t = jnp.ones(x0.shape[:1])
-    m, variance = sde.mean_coeff(t), sde.std(t) ** 2
-    ratio = variance / sde.prior_std**2
-    squares = m**2 * jnp.sum(x0**2, axis=tuple(range(1, x0.ndim))) / sde.prior_std**2
-    return 0.5 * (squares + math.prod(x0.shape[1:]) * (ratio - 1 - jnp.log(ratio)))

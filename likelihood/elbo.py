@@ -1,13 +1,13 @@
-"""The bound on the log-likelihood of categories: a mean of random terms, with its standard error."""
+"""The bound on the log-likelihood of any process: a mean of random terms, with its standard error."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from core.arrays import Array
 from core.keys import BoundKey, fold_in
-from corruption.predictions import PredictCategories
+from corruption.base import Process
 from corruption.terms import Term
 from likelihood.bound import standard_error_of_strata
 
@@ -23,12 +23,13 @@ class Elbo(NamedTuple):
     num_evals: Array
 
 
-def elbo(predict: PredictCategories, term: Term, x0: Array, keys: Array, *, num_times: int = 1) -> Elbo:
-    """Bounds -log p of categories `x0` [B, ...] by the mean of `num_times` terms, one in each of as many strata of u.
+def elbo(predict: Any, process: Process, term: Term, x0: Array, keys: Array, *, num_times: int = 1) -> Elbo:
+    """Bounds -log p of data `x0` [B, ...] by the mean of `num_times` terms, one in each of as many strata of u.
 
-    -log p(x0) <= E_u[term(u)],    u uniform in [0, 1)
+    -log p(x0) <= KL(q_1 | prior) + E_u[term(u)],    u uniform in [0, 1)
 
-    `keys` [B]: one per example, consumed. `term`: of `corruption.terms`, in continuous time or on a grid.
+    `keys` [B]: one per example, consumed. `term`: of `corruption.terms`, in continuous time or on a grid, for `process`
+    and `predict`. Of a grid that ends before the data, the term that is missing is a decoder's.
     """
 
     def estimate(k: Array) -> Array:
@@ -37,4 +38,5 @@ def elbo(predict: PredictCategories, term: Term, x0: Array, keys: Array, *, num_
         return term(predict, fold_in(key, BoundKey.NOISE), x0, u)
 
     each = jax.lax.map(estimate, jnp.arange(num_times))  # [K, B]
-    return Elbo(jnp.mean(each, axis=0), standard_error_of_strata(each), jnp.asarray(num_times, jnp.int32))
+    nats = process.prior_nats(x0) + jnp.mean(each, axis=0)
+    return Elbo(nats, standard_error_of_strata(each), jnp.asarray(num_times, jnp.int32))

@@ -27,6 +27,8 @@ from reports.sheets import sample_grid
 from systems.base import Context, Evaluation, FetchBatches, Generate, System
 from systems.diffusion import Diffusion
 from systems.requests.base import Input, RequestTask
+from systems.requests.complete import Completion
+from systems.requests.complete_codes import code_completion, has_patches
 from training import frozen
 from training.objectives.base import Batch, Terms, Variables
 
@@ -190,8 +192,15 @@ class Latent(System):
 
     @property
     def requests(self) -> Mapping[str, RequestTask]:
-        """The model's, without those that take examples."""
-        return {name: task for name, task in self.inner.requests.items() if not issubclass(task.request, Input)}
+        """The model's, without those that take examples; and its inpainting, of examples whose patches have codes."""
+        own = {name: task for name, task in self.inner.requests.items() if not issubclass(task.request, Input)}
+        if (
+            "inpaint" in self.inner.requests
+            and not self.codec.are_codes
+            and has_patches(self.spec.shape, self.inner.spec.shape)
+        ):
+            own["inpaint"] = RequestTask(Completion, code_completion)
+        return own
 
     @property
     def subject(self) -> tuple[str, ...]:

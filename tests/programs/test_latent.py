@@ -21,6 +21,7 @@ from reports.records import read_checkpoint
 from tests.support import external_autoencoder
 from tests.support.configs import load as load_config
 from tests.support.latents import prior_config, started, tokenizer_config, trained
+from tests.support.oracles import Gaussian
 from tests.support.runs import asked
 
 OWN = external_autoencoder.__name__
@@ -146,6 +147,32 @@ def test_the_bits_of_a_rotation_are_those_of_the_pixels(rotation, tmp_path):
     np.testing.assert_allclose(found, expected, atol=2e-3)  # tolerances of the solver, 1e-2 of nats per dimension
 
 
+def test_a_gaussian_of_all_components_has_the_bits_of_that_of_the_pixels(rotation, tmp_path, monkeypatch):
+    """The exact scores of one Gaussian, in the coordinates of latents; its density, in those of pixels."""
+    settings = {"training.sde": "vpsde", "model.beta_max": 20.0, "eval.bpd_method": "ode", "eval.divergence": "exact"}
+    run = Run(prior_config(rotation, **settings), str(tmp_path), jax.devices()[:1])
+    system, rng, D = run.system, np.random.default_rng(0), 8 * 8 * 3
+    frozen = {"frozen": {"tokenizer": system.frozen["tokenizer"].variables}}
+    variables = {"params": {}, **frozen, **system.codec.statistics(frozen, [eval_batch(run.train, 0, 16)])}
+    linear = rng.normal(scale=0.4 / np.sqrt(D), size=(D, D))
+    mean, cov = rng.normal(scale=0.1, size=D), linear @ linear.T + 0.05 * np.eye(D)  # of pixels in [-1, 1]
+    decode = jax.jit(lambda z: system.codec.tokenizer.decode(frozen["frozen"]["tokenizer"], z))
+    zero = np.asarray(decode(system.codec.unscaled(variables, jnp.zeros((1, 4, 4, 12))))).reshape(D)
+    basis = np.asarray(decode(system.codec.unscaled(variables, jnp.eye(D).reshape(D, 4, 4, 12)))).reshape(D, D) - zero
+    inverse = np.linalg.inv(basis.astype(np.float64))  # pixels = zero + z basis
+    latent = Gaussian((mean - zero) @ inverse, inverse.T @ cov @ inverse)
+    oracle = latent.predict(system.inner.sde)
+    monkeypatch.setattr(system.inner, "predict_of", lambda params, batch, key: oracle)
+    batch, keys = system.on_devices(eval_batch(run.test, 0, 8)), example_keys(jax.random.key(5), 8)
+    found = system.bits_per_dim(variables, keys, batch)["bits_per_dim"]
+
+    z = system.codec.encode(variables, batch["x"], fold_in(keys, LikelihoodKey.DATA))
+    pixels = np.asarray(decode(system.codec.unscaled(variables, z)), np.float64).reshape(8, D)
+    logp = Gaussian(mean, cov).data_logp(pixels)
+    expected = -(logp + D * np.log(2 / 256)) / (D * np.log(2))  # a cell is 2/256 wide in [-1, 1]
+    np.testing.assert_allclose(found, expected, atol=5e-3)  # tolerances of the solver, and noise at time eps
+
+
 def test_values_come_back_from_latents_of_a_rotation(rotation, tmp_path):
     run = Run(prior_config(rotation), str(tmp_path), jax.devices()[:1])
     system, values = run.system, jnp.asarray(run.test.fetch(np.arange(4))["x"])
@@ -203,10 +230,43 @@ def test_a_model_of_tokens_is_one_of_the_data(tokenizer, tmp_path):
         assert samples["samples"].shape[1:] == (8, 8, 3) and samples["samples"].dtype == np.uint8
 
 
+@pytest.mark.parametrize("kind", ["tokens", "latents"])
+def test_examples_are_completed_from_the_codes_of_what_is_known_alone(kind, tokenizer, rotation, tmp_path):
+    """Rows 5 to 7 are known, and so the codes of rows 6 and 7; rows 0 to 4 of the input make no difference."""
+    config = categorical(tokenizer) if kind == "tokens" else prior_config(rotation)
+    trained(config, tmp_path / "run")
+    run, known = of_checkpoint(tmp_path / "run"), np.arange(8)[:, None] >= np.full((1, 8), 5)
+    np.save(tmp_path / "mask.npy", known)
+    first, second = run.test.fetch(np.arange(2))["x"]
+    second = np.where(known[..., None], first, second)
+    found = []
+    for values in (first, second):
+        np.save(tmp_path / "input.npy", values[None])
+        request = asked(run, "inpaint", input=str(tmp_path / "input.npy"), mask=str(tmp_path / "mask.npy"))
+        restored = run.restore()
+        found.append(sample.prepare(run, request)(restored.variables, restored.number).arrays["samples"])
+    assert found[0].shape == (1, 8, 8, 8, 3) and found[0].dtype == np.uint8
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0][:, :, 5:], np.broadcast_to(first[5:], (1, 8, 3, 8, 3)))
+    assert (found[0][:, 0, :5] != found[0][:, 1, :5]).any()
+
+    np.save(tmp_path / "mask.npy", known & (np.arange(8) % 2 == 0))
+    with pytest.raises(ValueError, match="keeps patches of 2x2 that are wholly known, .* no such patch; give another"):
+        sample.prepare(run, request)
+
+
 def test_a_model_of_another_number_of_tokens_is_refused(tokenizer, tmp_path):
     config = categorical(tokenizer, **{"model.num_categories": 8})
     with pytest.raises(ValueError, match="num_categories = 8, but the tokenizer has 16 codes; set it to 16"):
         Run(config, str(tmp_path), jax.devices()[:1])
+
+
+def test_tokens_that_the_codebook_does_not_have_are_refused(tokenizer, tmp_path_factory, tmp_path):
+    folder = encode.encode(of_checkpoint(tokenizer), tmp_path / "codes")
+    smaller = started(tmp_path_factory, "vq", num_codes=8)
+    config = categorical(smaller, **{"data.dataset": f"encoded:{folder}"})
+    with pytest.raises(ValueError, match=r"makes codes of shape \(4, 4, 1\) with 8 levels, but .* with 16; give a tok"):
+        Run(config, str(tmp_path / "prior"), jax.devices()[:1])
 
 
 def test_codes_of_another_tokenizer_are_refused(tokenizer, tmp_path):

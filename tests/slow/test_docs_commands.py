@@ -99,8 +99,10 @@ NOT_EXECUTED = {
     ".venv/bin/python -m pytest *": "is a part of `make test`, which would run itself",
 }
 if importlib.util.find_spec("torch") is None:
-    for pattern in ("python -m benchmarks.data*", "python -m benchmarks.against_torch*"):
-        NOT_EXECUTED[pattern] = "compares with PyTorch, which is no requirement and is not installed"
+    for pattern in ("data", "against_torch", "categories_against_torch"):
+        NOT_EXECUTED[f"python -m benchmarks.{pattern}*"] = (
+            "compares with PyTorch, which is no requirement and is not installed"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +286,7 @@ def test_every_line_for_a_shell_is_in_a_table_and_every_row_is_needed():
     for pattern in [*ELSEWHERE, *NOT_EXECUTED]:
         assert fnmatch.filter([*WRITTEN, *OTHERS], pattern), f"{pattern} is on no page"
     benchmarks = {WRITTEN[text].words[2].split(".")[1] for text in of_program("-m benchmarks")}
-    assert benchmarks | {"data", "against_torch"} == OF_BENCHMARK.keys()
+    assert benchmarks | {"data", "against_torch", "categories_against_torch"} == OF_BENCHMARK.keys()
 
 
 def recipe_of(target):

@@ -63,6 +63,7 @@ OF_MODE = {
 }
 SMALL_NETWORK = ["--config.model.nf=8", "--config.model.num_res_blocks=1", "--config.training.batch_size=8"]
 OF_BENCHMARK = {
+    "categories_against_torch": ["--calls", "2", "--batch=8", "--repeats=1"],
     "classes": ["--data_dir={tfds}"],
     "data": ["--files=140", "--batches=1", "--repeats=1", "--sizes", "32"],
     "digits_baselines": ["--data_dir={tfds}", "--components", "1", "--categories", "uniform", "classes"],

@@ -18,7 +18,7 @@ ABSORBING, UNIFORM = (f"configs/vqddm/digits_{name}.py" for name in ("absorbing"
 
 def small(path=ABSORBING, **model):
     config = load(path)
-    config.model.update(nf=4, num_heads=2, num_res_blocks=1, **model)
+    config.model.update({"nf": 4, "num_heads": 2, "num_res_blocks": 1, "num_labels": 0} | model)
     config.sampling.num_steps = 4
     return config
 

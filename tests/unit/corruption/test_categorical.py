@@ -152,7 +152,7 @@ def test_random_terms_have_the_mean_of_the_sum(make):
 
     predict = Joint(process, THREE).predict
     of = {
-        "grid": (terms.discrete(process, 5), bound_on_grid(process, THREE, 5)[which]),
+        "grid": (terms.discrete(process, np.linspace(0, 1, 6)), bound_on_grid(process, THREE, 5)[which]),
         "continuous": (
             terms.continuous(process, uniform_noise(process.schedule)),
             bound_in_continuous_time(process, THREE)[which],

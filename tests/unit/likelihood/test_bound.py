@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from core.keys import example_keys
+from corruption.gaussian import GaussianNoise
 from corruption.predictions import from_score
-from likelihood.bound import entropy_nats, prior_nats, variational_bound
+from likelihood.bound import entropy_nats, variational_bound
 from likelihood.decoder import decode
 from likelihood.divergence import Exact
 from likelihood.ode import log_likelihood
@@ -42,7 +43,7 @@ def law(sde, x0, t):
 def bound_of_exact_score(sde, x0):
     """The bound with the exact score of the shifted Gaussian, and the prior's part alone."""
     bound = variational_bound(SHIFTED.predict(sde), sde, x0, KEYS, eps=1e-3, num_times=2000)
-    return bound, prior_nats(sde, x0)
+    return bound, GaussianNoise(sde).prior_nats(x0)
 
 
 @each

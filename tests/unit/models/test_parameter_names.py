@@ -40,13 +40,15 @@ VARIANTS = {name: (name, {}) for name in CONFIGS} | {
 }
 
 
-OF_FILES = {"token_transformer": "configs/vqddm/digits_uniform.py"}
+OF_FILES = {"token_transformer": "configs/vqddm/digits_absorbing.py"}  # without classes
 
 
 def variant(name):
     """The config of one of VARIANTS or OF_FILES."""
     if name in OF_FILES:
-        return load(OF_FILES[name])
+        config = load(OF_FILES[name])
+        config.model.num_labels = 0
+        return config
     base, settings = VARIANTS[name]
     config = config_of(base)
     config.model.update(**settings)
