@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from core.arrays import Array
 from corruption.base import Process
@@ -31,7 +32,7 @@ def continuous(process: CategoricalNoise, quantile: Quantile) -> Term:
     return term
 
 
-def discrete(process: Process, times: Sequence[float] | Array) -> Term:
+def discrete(process: Process, times: Sequence[float] | Array | np.ndarray) -> Term:
     """The sum of `process.step_nats` over the steps between increasing `times` [T + 1], up to 1.
 
     It bounds the likelihood of what ancestral sampling in these steps has at the first of these times: the data, for

@@ -30,9 +30,9 @@ def has_patches(shape: tuple[int, ...], code_shape: tuple[int, ...]) -> bool:
 
 def known_codes(known: np.ndarray, code_shape: tuple[int, ...]) -> np.ndarray:
     """The codes [*sides, 1] whose whole patch is known, of a mask [*sides of an example, 1 or C]."""
-    whole, sides = known.all(axis=-1), code_shape[:-1]
+    whole, sides = np.all(known, axis=-1), code_shape[:-1]
     split = [part for side, num in zip(whole.shape, sides, strict=True) for part in (num, side // num)]
-    return whole.reshape(split).all(axis=tuple(range(1, len(split), 2)))[..., None]
+    return np.asarray(np.reshape(whole, split).all(axis=tuple(range(1, len(split), 2))))[..., None]
 
 
 def code_completion(system: "Latent", request: Completion) -> SampleFn:
@@ -77,7 +77,7 @@ def _completed(
     given: tuple[Any, ...] = (S, variables, number, request.labels_of)
     if restore is None:
         assert isinstance(inner, CategoricalDiffusion)  # tokens have no other models
-        found = completions(inner, codes, np.asarray(inner.to_model(x0)), *given)
+        found = completions(inner, codes, np.asarray(inner.to_model(jnp.asarray(x0))), *given)
     else:
         assert isinstance(inner, Diffusion)
         sampler, operator = restore
