@@ -18,6 +18,7 @@ from models.networks.mlp import MLP
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
+from models.networks.s4_residual import S4Residual
 from models.networks.token_transformer import TokenTransformer
 from sde.base import SDE
 
@@ -50,6 +51,24 @@ def make_mlp(config: ConfigDict, process: SDE) -> MLP:
         embedding=embedding(config),
         init_scale=model.init_scale,
         num_res_blocks=model.num_res_blocks,
+        dropout=model.dropout,
+    )
+
+
+def make_s4_residual(config: ConfigDict, process: SDE) -> S4Residual:
+    """The network of time series. Errors: ValueError for an odd size of the state."""
+    model = config.model
+    if model.state_size % 2:
+        raise ValueError(
+            f"config.model.state_size = {model.state_size} must be even, because states are complex; use "
+            f"{model.state_size + 1}."
+        )
+    return S4Residual(
+        **_common(config, process, normalization="GroupNorm", takes_sigma=model.embedding_type == "fourier"),
+        embedding=embedding(config),
+        init_scale=model.init_scale,
+        num_res_blocks=model.num_res_blocks,
+        state_size=model.state_size,
         dropout=model.dropout,
     )
 

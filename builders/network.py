@@ -19,7 +19,7 @@ from core.imports import is_import_path
 from core.tables import choose
 from data.shapes import KINDS
 from models.blocks.conditioning import ENTRIES
-from models.networks import mlp, token_transformer
+from models.networks import mlp, s4_residual, token_transformer
 
 DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -147,6 +147,9 @@ NETWORKS: dict[str, NetworkEntry] = {
     "ddpm": NetworkEntry(architectures.make_ddpm, ANY_GRID),
     "mlp": NetworkEntry(
         architectures.make_mlp, (1,), classes=True, augmentation=True, signals=mlp.ENTRIES, remat=False
+    ),
+    "s4_residual": NetworkEntry(
+        architectures.make_s4_residual, (2,), classes=True, augmentation=True, signals=s4_residual.ENTRIES, remat=False
     ),
     "token_transformer": NetworkEntry(
         architectures.make_token_transformer,

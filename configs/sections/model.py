@@ -21,9 +21,9 @@ CATEGORIES = "system!=diffusion|classifier"  # a system of a user's own may use 
 KEYS = {
     "name": Key(
         "ncsnpp",
-        "Network: `ncsnpp` or `ddpm` (data of any rank but vectors), `mlp` (vectors), `ncsn`, `ncsnv2_64`, "
-        "`ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, `token_transformer` (categories), or your own, "
-        "`package.module:name`.",
+        "Network: `ncsnpp` or `ddpm` (data of any rank but vectors), `mlp` (vectors), `s4_residual` (time series), "
+        "`ncsn`, `ncsnv2_64`, `ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, `token_transformer` "
+        "(categories), or your own, `package.module:name`.",
         changes="model",
     ),
     "stages": Key(
@@ -146,7 +146,8 @@ KEYS = {
     "nonlinearity": Key("swish", "Activation function: `swish`, `elu`, `relu` or `lrelu`.", changes="model"),
     "nf": Key(
         128,
-        "Channels at full resolution; of `mlp` and `token_transformer` a quarter of the width.",
+        "Channels at full resolution; of `mlp` and `token_transformer` a quarter of the width, of `s4_residual` all of "
+        "it.",
         POSITIVE,
         changes="model",
     ),
@@ -158,9 +159,16 @@ KEYS = {
     ),
     "num_res_blocks": Key(
         4,
-        "Residual blocks per resolution; of `mlp` and `token_transformer` all blocks.",
+        "Residual blocks per resolution; of `mlp`, `s4_residual` and `token_transformer` all blocks.",
         POSITIVE,
         changes="model",
+    ),
+    "state_size": Key(
+        128,
+        "`s4_residual`: numbers in the state of each channel, twice the complex modes.",
+        POSITIVE,
+        changes="model",
+        needs="model.name=s4_residual",
     ),
     "num_heads": Key(4, "`token_transformer`: heads of attention.", POSITIVE, changes="model"),
     "output": Key(

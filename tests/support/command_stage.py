@@ -72,6 +72,7 @@ OF_BENCHMARK = {
     "memory": ["--config=configs/vp/smoke.py", "--batch_sizes", "16", "--steps", "2", "--", *SMALL_NETWORK],
     "overhead": ["--turns=1", *SMALL_NETWORK],
     "photo_crops": [],
+    "series_length": ["--lengths", "8", "16", "--repeats=1", "--width=8", "--state_size=8"],
     "series_oracle": ["--trials=2", "--samples=3"],
     "rank_baselines": ["--data_dir={tfds}"],
     "solvers": ["--num=50", "--em-steps=5", "--seeds=1", "--calls", "5", "6", "--samplers", "unipc_2", "ddim"],

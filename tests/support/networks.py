@@ -92,6 +92,10 @@ CONFIGS = {
     ),
     "ddpm": ("configs/vp/smoke.py", {**UNET_SETTINGS, "name": "ddpm"}),
     "mlp": ("configs/vp/vectors_mlp_continuous.py", {"nf": 4, "num_res_blocks": 1}),
+    "s4_residual": (
+        "configs/vp/series_ddpmpp_continuous.py",
+        {"name": "s4_residual", "nf": 4, "num_res_blocks": 1, "state_size": 4},
+    ),
     "ncsn": ("configs/ve/ncsn/cifar10.py", {"nf": 4, "num_scales": 4}),
     "ncsnv2": ("configs/ve/ncsnv2/cifar10.py", {"nf": 4, "num_scales": 4}),
     "wideresnet": (

@@ -22,7 +22,7 @@ def test_only_the_wide_resnet_is_a_classifier():
 def test_a_network_without_classes_names_those_that_have_them(name):
     config = config_of(name)
     config.model.num_labels = 10
-    with pytest.raises(ValueError, match=f"{name}' cannot be conditioned on a class; use ncsnpp or mlp or wideresnet"):
+    with pytest.raises(ValueError, match=f"{name}' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or wideresnet"):
         make_network(config)
 
 
@@ -30,7 +30,7 @@ def test_a_network_without_classes_names_those_that_have_them(name):
 def test_a_network_without_augmentation_names_those_that_have_it(name):
     config = config_of(name)
     config.model.augment_dim = 9
-    with pytest.raises(ValueError, match=f"{name}' cannot be conditioned on an augmentation; use ncsnpp or mlp, or"):
+    with pytest.raises(ValueError, match=f"{name}' cannot be conditioned on an augmentation; use ncsnpp or mlp or s4_residual, or"):
         make_network(config)
 
 
@@ -52,7 +52,7 @@ def test_the_capabilities_that_are_declared_are_those_of_the_modules():
         if name.startswith("ncsn") and name != "ncsnpp":
             config.training.update(sde="vesde", continuous=False)
             config.model.normalization = "InstanceNorm++"
-        config.data.shape = (30,) if entry.ranks == (1,) else (32, 32, 3)
+        config.data.shape = {1: (30,), 2: (32, 3)}.get(entry.ranks[-1], (32, 32, 3))
         module = make_network(config)
         assert hasattr(module, "remat") == entry.remat, name
         assert hasattr(module, "embedding") == entry.augmentation, name

@@ -84,7 +84,7 @@ def test_an_nnx_module_drops_in_training_only_and_by_its_key(nnx_network):
         ),
         (own_networks.LINEN, {"num_labels": 3}, "cannot be conditioned on a class; use ncsnpp"),
         (own_networks.NNX, {"dtype": "bfloat16"}, "has no field `dtype` and computes in float32"),
-        (own_networks.NNX, {"conditions": ("a[4]:add",)}, "has no 'add'; use the network ncsnpp or mlp"),
+        (own_networks.NNX, {"conditions": ("a[4]:add",)}, "has no 'add'; use the network ncsnpp or mlp or s4_residual"),
     ],
 )
 def test_a_network_that_cannot_be_made_is_refused_in_a_sentence(name, settings, message):

@@ -119,7 +119,7 @@ def test_statistics_of_normalization_are_float32():
     np.testing.assert_allclose(np.asarray(given, np.float64), expected, rtol=2**-8)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "mlp"])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("mlp", "s4_residual")])
 def test_every_network_with_blocks_can_rematerialize_them_with_the_same_parameters(name):
     config, remat = config_of(name), config_of(name, remat=True)
     params, inputs = params_of(config), inputs_of(config)
