@@ -20,7 +20,7 @@ def seconds(network: S4Residual, length: int, repeats: int) -> float:
     """The shortest time of a gradient with respect to the parameters, for a batch of series of one channel."""
     x, at = jnp.ones((BATCH, length, 1)), jnp.ones((BATCH,))
     params = jax.jit(network.init)(jax.random.key(0), x, at)
-    step = jax.jit(jax.grad(lambda params: jnp.mean(network.apply(params, x, at) ** 2)))
+    step = jax.jit(jax.grad(lambda params: jnp.mean(jnp.square(jnp.asarray(network.apply(params, x, at))))))
     jax.block_until_ready(step(params))
     times = []
     for _ in range(repeats):

@@ -98,7 +98,11 @@ def test_fields_that_the_data_do_not_have_are_refused(text, message):
         (("a[4]:cross",), {}, "cross takes a sequence .* use add or norm or concat for it"),
         (("a[8,8,1]:concat",), {}, r"concat takes an array with as many axes as the data, .* use cross for it"),
         (("a[4,2]:cross",), {}, "network 'mlp' has no 'cross'; use add or norm or concat, or the network ncsnpp"),
-        (("a[4]:add",), {"name": "ddpm", "shape": (8, 8, 1)}, "'ddpm' has no 'add'; use the network ncsnpp or mlp or s4_residual"),
+        (
+            ("a[4]:add",),
+            {"name": "ddpm", "shape": (8, 8, 1)},
+            "'ddpm' has no 'add'; use the network ncsnpp or mlp or s4_residual",
+        ),
     ],
 )
 def test_conditions_that_do_not_fit_are_refused_in_a_sentence(conditions, options, message):

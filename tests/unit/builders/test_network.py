@@ -22,7 +22,9 @@ def test_only_the_wide_resnet_is_a_classifier():
 def test_a_network_without_classes_names_those_that_have_them(name):
     config = config_of(name)
     config.model.num_labels = 10
-    with pytest.raises(ValueError, match=f"{name}' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or wideresnet"):
+    with pytest.raises(
+        ValueError, match=f"{name}' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or wideresnet"
+    ):
         make_network(config)
 
 
@@ -30,7 +32,9 @@ def test_a_network_without_classes_names_those_that_have_them(name):
 def test_a_network_without_augmentation_names_those_that_have_it(name):
     config = config_of(name)
     config.model.augment_dim = 9
-    with pytest.raises(ValueError, match=f"{name}' cannot be conditioned on an augmentation; use ncsnpp or mlp or s4_residual, or"):
+    with pytest.raises(
+        ValueError, match=f"{name}' cannot be conditioned on an augmentation; use ncsnpp or mlp or s4_residual, or"
+    ):
         make_network(config)
 
 

@@ -41,7 +41,8 @@ def test_a_network_without_classes_has_no_condition(config):
 def test_a_network_without_class_conditioning_is_refused(config):
     config.model.name = "ddpm"
     with pytest.raises(
-        ValueError, match="the network 'ddpm' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or wideresnet"
+        ValueError,
+        match="the network 'ddpm' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or wideresnet",
     ):
         make_network(config)
 
