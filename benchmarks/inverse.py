@@ -1,26 +1,36 @@
 """Posterior sampling of a linear inverse problem, compared with the closed form: error by method and number of steps.
 
-    python -m benchmarks.inverse [--sde vp|subvp|ve|edm|cosine] [--noise 0.0]
+    python -m benchmarks.inverse [--sde vp|subvp|ve|edm|cosine] [--measured months|fourier|radon] [--noise 0.0]
 
 The data are four years of a monthly time series, x_0 ~ N(0, C) with 48 components. One year in the middle is missing,
-and the other 36 months are observed. The score is exact, so all errors are due to the methods. There are 48 series and
-56 samples per series. The posterior standard deviation of the missing months is 0.52, so the mean of 56 exact samples
-has an error of 0.52 / sqrt(56) = 0.07, the Monte Carlo floor. Prints a Markdown table with the root-mean-square error
-of the mean over the twelve missing months, which includes that floor; the standard deviation of the samples in these
-months; and the relative error of their covariance, with a floor of 0.05.
+and the other 36 months are observed; or some of the frequencies are measured, or sums along lines at some angles of the
+image of 4 years by 12 months. The score is exact, so all errors are due to the methods. There are 48 series and 56
+samples per series. The posterior standard deviation of the missing months is 0.52, so the mean of 56 exact samples has
+an error of 0.52 / sqrt(56) = 0.07, the Monte Carlo floor. Prints a Markdown table with the root-mean-square error of
+the mean in the directions that are not measured, such as the missing months, which includes that floor; the standard
+deviation of the samples in these directions; the relative error of their covariance, with a floor of 0.05; and how
+often the central 90% interval of the samples contains the truth.
 """
 
 import argparse
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from core.keys import keys_at
+from evaluation.metrics.intervals import coverage
 from sampling import grids
 from sampling.inverse.methods import METHODS, MethodSettings
+from sampling.inverse.operators.base import LinearOperator, observe
+from sampling.inverse.operators.fourier import fourier
 from sampling.inverse.operators.mask import mask
+from sampling.inverse.operators.patterns import random_points
+from sampling.inverse.operators.radon import radon
 from sampling.pc import pc
 from sampling.steps.langevin import langevin
 from sampling.steps.none import none
@@ -54,15 +64,17 @@ class Variant(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """Errors over the missing months.
+    """Errors in orthonormal directions that are not measured.
 
     `mean_error`: root mean square of (mean of the samples - posterior mean); `std`: root mean square of the standard
-    deviations of the samples; `cov_error`: relative error of their covariance in the Frobenius norm.
+    deviations of the samples; `cov_error`: relative error of their covariance in the Frobenius norm; `coverage`: share
+    of the truth in the central 90% interval of the samples.
     """
 
     mean_error: float
     std: float
     cov_error: float
+    coverage: float
 
 
 VARIANTS = {
@@ -92,13 +104,50 @@ def seasonal() -> tuple[Gaussian, np.ndarray]:
     return Gaussian(np.zeros(48), season + 0.05 * np.eye(48)), (months < 18) | (months >= 30)
 
 
+OPERATORS: dict[str, Callable[[], LinearOperator]] = {
+    "months": lambda: mask((48,), seasonal()[1]),
+    "fourier": lambda: fourier((48, 1), random_points((48,), 0.5, 0.2)),
+    "radon": lambda: radon((4, 12, 1), 4),
+}
+
+
+class Posterior(NamedTuple):
+    """The Gaussian of N^T x given y, for orthonormal `directions` N [48, R] that are not measured.
+
+    Its mean is `gain` y, for the real and imaginary parts of y [M], and its covariance is `cov` [R, R].
+    """
+
+    directions: np.ndarray
+    gain: np.ndarray
+    cov: np.ndarray
+
+
+def posterior(prior: Gaussian, A: np.ndarray, noise_std: float) -> Posterior:
+    """The posterior for a real matrix A [M, 48], by its singular values."""
+    U, s, Vt = np.linalg.svd(A.astype(np.float64))
+    rank = int((s > 1e-4 * s.max()).sum())
+    # Measured coordinates S V^T x, whose noise is white, and those in which the errors are measured.
+    measured, directions = s[:rank, None] * Vt[:rank], Vt[rank:].T
+    cross = directions.T @ prior.cov @ measured.T
+    gain = np.linalg.solve(measured @ prior.cov @ measured.T + noise_std**2 * np.eye(rank), cross.T).T
+    return Posterior(directions, gain @ U[:, :rank].T, directions.T @ prior.cov @ directions - gain @ cross.T)
+
+
+def reals(y: Any) -> np.ndarray:
+    """Real numbers [N, M] of measurements [N, ...], in double precision: real parts, then imaginary parts."""
+    flat = np.asarray(y).reshape(len(y), -1)
+    return np.concatenate([flat.real, flat.imag] if np.iscomplexobj(flat) else [flat], axis=1).astype(np.float64)
+
+
 @dataclasses.dataclass(frozen=True)
 class SeasonalProblem:
-    """The seasonal series, observed with noise of standard deviation `noise_std`, and its posterior."""
+    """The seasonal series, `measured` with noise of standard deviation `noise_std`, and its posterior."""
 
     noise_std: float = 0.0
     num_series: int = 48
     num_samples: int = 56
+    measured: str = "months"
+    num_iterations: int = 10  # of conjugate gradients
 
     @property
     def floor(self) -> float:
@@ -107,49 +156,50 @@ class SeasonalProblem:
 
     @property
     def std(self) -> float:
-        """Root mean square of the posterior standard deviations of the missing months."""
-        return float(np.sqrt(np.diag(self._cov()).mean()))
+        """Root mean square of the posterior standard deviations in the directions that are not measured."""
+        return float(np.sqrt(np.diag(self.posterior.cov).mean()))
+
+    @functools.cached_property
+    def posterior(self) -> Posterior:
+        """The closed form, from the explicit matrix of the operator."""
+        operator = OPERATORS[self.measured]()
+        unit = jnp.eye(48).reshape(48, *operator.shape)
+        return posterior(seasonal()[0], reals(operator.measure(unit)).T, self.noise_std)
 
     def run(self, variant: Variant, sde: SDE, times: tuple[float, ...]) -> Errors:
         """Samples with one method and measures the errors."""
-        prior, known = seasonal()
-        series = np.asarray(prior.sample(0, (self.num_series, 48)), np.float64)
-        noise = np.random.default_rng(1).normal(size=series.shape)
-        measured = (series + self.noise_std * noise) * known
-        y = jnp.asarray(np.repeat(measured, self.num_samples, axis=0), jnp.float32)
-        method = METHODS[variant.method](
-            sde, mask((48,), known), y, self.noise_std, dataclasses.replace(DEFAULTS, **dict(variant.settings))
-        )
+        prior, operator = seasonal()[0], OPERATORS[self.measured]()
+        x = prior.sample(0, (self.num_series, *operator.shape))
+        y = observe(operator, keys_at(jax.random.key(1), np.arange(self.num_series)), x, self.noise_std)
+        settings = dataclasses.replace(DEFAULTS, num_iterations=self.num_iterations, **dict(variant.settings))
+        repeated = jnp.repeat(y, self.num_samples, axis=0)
+        method = METHODS[variant.method](sde, operator, repeated, self.noise_std, settings)
         corrector = langevin(snr=variant.snr) if variant.corrections else none()
         predictor, corrections = method.wrap_step(reverse_diffusion()), variant.corrections
         sampler = pc(sde, predictor, corrector, times, num_corrector_steps=corrections)
         predict = method.wrap_predict(prior.predict(sde))
-        x = jax.jit(lambda key: sampler(key, predict, y.shape, constrain=method.constrain).x)(jax.random.key(0))
-        samples = np.asarray(x, np.float64).reshape(self.num_series, self.num_samples, 48)[..., ~known]
-        expected = (measured[:, known] @ self._gain().T)[:, ~known]
-        mean_error = float(np.sqrt(np.mean((samples.mean(axis=1) - expected) ** 2)))
+        shape = (len(repeated), *operator.shape)
+        found = jax.jit(lambda key: sampler(key, predict, shape, constrain=method.constrain).x)(jax.random.key(0))
+        return self._errors(np.asarray(found, np.float64), np.asarray(x, np.float64), reals(y))
+
+    def _errors(self, samples: np.ndarray, x: np.ndarray, y: np.ndarray) -> Errors:
+        """The errors of samples [num_series num_samples, ...] of series x given measurements y [num_series, M]."""
+        exact, N = self.posterior, self.num_series
+        samples, truth = samples.reshape(N, -1, 48) @ exact.directions, x.reshape(N, 48) @ exact.directions
+        mean_error = float(np.sqrt(np.mean((samples.mean(axis=1) - y @ exact.gain.T) ** 2)))
         # The posterior covariance is the same for all series, so the samples are pooled after subtracting their means.
         centered = (samples - samples.mean(axis=1, keepdims=True)).reshape(-1, samples.shape[-1])
-        cov = centered.T @ centered / (self.num_series * (self.num_samples - 1))
-        cov_error = float(np.linalg.norm(cov - self._cov()) / np.linalg.norm(self._cov()))
-        return Errors(mean_error, float(np.sqrt(np.diag(cov).mean())), cov_error)
-
-    def _cov(self) -> np.ndarray:
-        """The posterior covariance of the missing months [12, 12]."""
-        prior, known = seasonal()
-        return (prior.cov - self._gain() @ prior.cov[known])[np.ix_(~known, ~known)]
-
-    def _gain(self) -> np.ndarray:
-        """The matrix of E[x | y] = gain y: [48, 36]."""
-        prior, known = seasonal()
-        observed_cov = prior.cov[np.ix_(known, known)] + self.noise_std**2 * np.eye(known.sum())
-        return np.linalg.solve(observed_cov, prior.cov[known]).T
+        cov = centered.T @ centered / (N * (self.num_samples - 1))
+        cov_error = float(np.linalg.norm(cov - exact.cov) / np.linalg.norm(exact.cov))
+        covered = float(coverage(samples, truth).mean())
+        return Errors(mean_error, float(np.sqrt(np.diag(cov).mean())), cov_error, covered)
 
 
 def main() -> None:
     """Prints one table per SDE."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sde", choices=SDES, action="append")
+    parser.add_argument("--measured", choices=OPERATORS, default="months", help="what is measured of a series")
     parser.add_argument("--noise", type=float, default=0.0, help="standard deviation of the observation noise")
     parser.add_argument(
         "--ways", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="NAME", help="; ".join(VARIANTS)
@@ -163,19 +213,24 @@ def main() -> None:
     )
     parser.add_argument("--series", type=int, default=48)
     parser.add_argument("--samples", type=int, default=56, help="samples per series")
+    parser.add_argument("--iterations", type=int, default=10, help="of conjugate gradients; 40 for radon")
     arguments = parser.parse_args()
-    problem = SeasonalProblem(arguments.noise, arguments.series, arguments.samples)
+    problem = SeasonalProblem(
+        arguments.noise, arguments.series, arguments.samples, arguments.measured, arguments.iterations
+    )
     middle = arguments.steps[len(arguments.steps) // 2]
     for name in arguments.sde or SDES:
         sde, eps = SDES[name]
         print(f"{name}: floor {problem.floor:.3f}, posterior standard deviation {problem.std:.3f}\n")
-        headings = [*(f"{n} steps" for n in arguments.steps), f"std, {middle} steps", f"covariance, {middle} steps"]
+        details = ("std", "covariance", "90% interval")
+        headings = [*(f"{n} steps" for n in arguments.steps), *(f"{name}, {middle} steps" for name in details)]
         print(f"| method | {' | '.join(headings)} |")
         print("|" + " --- |" * (len(headings) + 1))
         for label in arguments.ways:
             results = {n: problem.run(VARIANTS[label], sde, grids.uniform(n, eps)) for n in arguments.steps}
             cells = [f"{errors.mean_error:.3f}" for errors in results.values()]
-            cells += [f"{results[middle].std:.3f}", f"{results[middle].cov_error:.2f}"]
+            found = results[middle]
+            cells += [f"{found.std:.3f}", f"{found.cov_error:.2f}", f"{found.coverage:.3f}"]
             print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
         print()
 

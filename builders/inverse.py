@@ -1,13 +1,15 @@
 """Inverse problems of a config: what a restoration task measures, and samples of the posterior given a measurement."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from builders import data
+from builders.operator_entry import OperatorEntry, Shape
+from builders.reconstruction import RECONSTRUCTIONS, reconstruction
 from core.arrays import Array
 from core.tables import choose
 from corruption.predictions import Predict
@@ -19,7 +21,6 @@ from sampling.inverse.methods import METHODS, MethodSettings
 from sampling.inverse.operators.base import LinearOperator
 from sampling.inverse.operators.blur import gaussian_blur
 from sampling.inverse.operators.downsample import downsample
-from sampling.inverse.operators.fourier import fourier
 from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
 from sampling.loop import FixedStep
@@ -29,33 +30,16 @@ from sde.base import SDE
 
 # (keys [B], predict, operator, y [B, ...], levels [B], see `quantile_levels`) -> samples of the posterior
 PosteriorSampler = Callable[[Array, Predict, LinearOperator, Array, Array], Samples]
-Shape = Sequence[int]
 
 
-@dataclasses.dataclass(frozen=True)
-class OperatorEntry:
-    """A task of restoration: what it measures of an example, and what its result is compared with.
-
-    `operator`: from the config, the shape of an example, and the mask [1 or B, ...], True for what is known.
-    `baseline`: a restoration without a model.
-    `ranks`: of the examples that it measures; see `data.shapes.KINDS`.
-    `default_mask`: the mask [*sides, 1], or [D] of vectors, if the user gives none; None for tasks without a mask.
-    `zero_centered`: whether a user's mask is one of frequencies with zero in the center; the operator has it first.
-    `as_data`: `(operator, y)` -> y as data [N, *shape], to look at and for the baseline; None where y [N, ...] is data
-    itself, in the same units, such as entries or means of x.
-    """
-
-    operator: Callable[[ConfigDict, Shape, Any], LinearOperator]
-    baseline: Baseline
-    ranks: tuple[int, ...] = (2, 3, 4)
-    default_mask: Callable[[ConfigDict, Shape], np.ndarray] | None = None
-    zero_centered: bool = False
-    as_data: Callable[[Any, Array], Array] | None = None
+def entry(config: ConfigDict, task: str) -> OperatorEntry:
+    """The row of a task; that of reconstruct is what `restore.operator` names. Errors: ValueError."""
+    return reconstruction(config) if task == "reconstruct" else OPERATORS[task]
 
 
-def check_rank(task: str, shape: Shape) -> None:
+def check_rank(config: ConfigDict, task: str, shape: Shape) -> None:
     """Errors: ValueError for a task that does not measure examples of `shape`."""
-    ranks = OPERATORS[task].ranks
+    ranks = entry(config, task).ranks
     if len(shape) not in ranks:
         others = [name for name, entry in OPERATORS.items() if len(shape) in entry.ranks]
         raise ValueError(
@@ -66,12 +50,12 @@ def check_rank(task: str, shape: Shape) -> None:
 
 def operator(config: ConfigDict, task: str, shape: Shape, known: Array | np.ndarray) -> LinearOperator:
     """The operator of `task` for examples of `shape`; tasks with a mask use `known` [1 or B, ...]."""
-    return OPERATORS[task].operator(config, shape, known)
+    return entry(config, task).operator(config, shape, known)
 
 
 def default_mask(config: ConfigDict, task: str, shape: Shape) -> np.ndarray:
     """The mask of `task` if the user gives none; nothing is known for tasks without a mask."""
-    make = OPERATORS[task].default_mask
+    make = entry(config, task).default_mask
     return make(config, shape) if make else np.zeros((*shape[:-1], 1), bool)
 
 
@@ -82,6 +66,15 @@ def width(config: ConfigDict, num_levels: int) -> float:
     return 2.0 if config.data.centered else 1.0
 
 
+def for_network(config: ConfigDict, num_levels: int, operator: LinearOperator, y: Array) -> Array:
+    """The measurement y of data in their units, [0, 1] with levels, as one of x as the network sees them.
+
+    For data = offset + x / width, A data = A offset + A x / width.
+    """
+    offset = (0.5 if config.data.centered else 0.0) if num_levels else data.affine(config, num_levels)[0]
+    return (y - operator.measure(jnp.full((1, *operator.shape), offset))) * width(config, num_levels)
+
+
 def prior_variance(config: ConfigDict, num_levels: int) -> float | None:
     """`restore.prior_variance` in the network's units; None where it is not set."""
     variance = config.restore.prior_variance
@@ -89,18 +82,16 @@ def prior_variance(config: ConfigDict, num_levels: int) -> float | None:
 
 
 def posterior_sampler(
-    config: ConfigDict, process: SDE, sampler: Sampler, operator: LinearOperator, prior_variance: float, width: float
+    config: ConfigDict, process: SDE, sampler: Sampler, prior_variance: float, width: float
 ) -> PosteriorSampler:
     """Samples of the posterior: `sampler`, conditioned on a measurement by the method `restore.method`.
 
-    `operator`: as those that will be sampled with. `prior_variance`: of the data as the network sees them. `width`: see
-    there.
-    Errors: ValueError for a method that cannot be used with the sampler or the operator.
+    `prior_variance`: of the data as the network sees them. `width`: see there.
+    Errors: ValueError for a method that cannot be used with the sampler.
     """
     restore = config.restore
     method = choose("restore.method", restore.method, METHODS)
     _check_sampler(config, sampler)
-    method.check(operator)
     settings = MethodSettings(
         prior_variance=prior_variance,
         covariance=restore.covariance,
@@ -159,16 +150,6 @@ def _hole(config: ConfigDict, shape: Shape) -> np.ndarray:
     return known.reshape(*sides, *(1,) * (len(shape) - len(sides)))
 
 
-def _columns(config: ConfigDict, shape: Shape) -> np.ndarray:
-    """The low frequencies of the last side, and a random share of its others; in the order of fftn."""
-    num = shape[-2]
-    distance = np.abs(np.fft.fftfreq(num, 1 / num))
-    others = np.random.default_rng(0).random(num) < config.restore.kept
-    known = np.zeros((*shape[:-1], 1), bool)
-    known[..., (distance <= config.restore.kept * num / 4) | others, :] = True
-    return known
-
-
 OPERATORS: dict[str, OperatorEntry] = {
     "inpaint": OperatorEntry(
         lambda config, shape, known: mask(shape, known),
@@ -186,12 +167,6 @@ OPERATORS: dict[str, OperatorEntry] = {
         lambda config, shape, known: gaussian_blur(shape, config.restore.blur_width),
         Baseline("as measured", as_measured),
     ),
-    "reconstruct": OperatorEntry(
-        lambda config, shape, known: fourier(shape, known),
-        Baseline("zeros where nothing is known", as_measured),
-        default_mask=_columns,
-        zero_centered=True,
-        as_data=lambda operator, y: operator.pseudo_inverse(y),
-    ),
+    "reconstruct": RECONSTRUCTIONS["fourier"],  # or another one: see `entry`
 }
 MASKED = tuple(task for task, entry in OPERATORS.items() if entry.default_mask)  # the tasks that take a mask

@@ -63,11 +63,11 @@ def density_of(system: "Diffusion") -> Density:
         """`num` samples of the posterior given each measurement, [N, num, ...], by the method of the config.
 
         variance: of the data as the network sees them; None for `restore.prior_variance`. Errors: ValueError where it
-        is missing, and for an operator that does not fit the method.
+        is missing.
         """
         prior_variance = _variance(system, variance)
         width = inverse.width(system.config, system.spec.num_levels)
-        sampler = inverse.posterior_sampler(system.config, system.sde, system.sampler, operator, prior_variance, width)
+        sampler = inverse.posterior_sampler(system.config, system.sde, system.sampler, prior_variance, width)
         found = posterior_samples(system, sampler, operator, y, num, variables, number)
         return to_levels(system, found["samples"])
 

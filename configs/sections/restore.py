@@ -1,6 +1,6 @@
 """Settings of restoration: samples of the posterior given a measurement (`--mode=sample`)."""
 
-from configs.checks import NON_NEGATIVE, POSITIVE, one_of
+from configs.checks import NON_NEGATIVE, POSITIVE, PROBABILITY, one_of
 from configs.keys import Key
 
 KEYS = {
@@ -33,11 +33,11 @@ KEYS = {
     ),
     "num_iterations": Key(
         10,
-        "`pigdm`: conjugate gradient iterations of covariance `jacobian`, and for a measurement without known singular "
-        "values.",
+        "`projection`, `ddnm` and `pigdm`: conjugate gradient iterations per step for a measurement without known "
+        "singular values, and of covariance `jacobian`.",
         POSITIVE,
         changes="nothing",
-        needs="restore.method=pigdm",
+        needs="restore.method=projection|ddnm|pigdm",
     ),
     "limit": Key(
         2.0,
@@ -70,6 +70,40 @@ KEYS = {
         changes="nothing",
         needs="restore.method=self_guidance",
     ),
+    "operator": Key(
+        "fourier",
+        "Task reconstruct: what is measured; `fourier` (frequencies), `complex_fourier` (of complex images in two "
+        "channels), `sense` (of several coils), `radon` (tomography), or a function `package.module:function` from the "
+        "shape of an example to an operator.",
+        changes="nothing",
+    ),
+    "pattern": Key(
+        "columns",
+        "Task reconstruct of frequencies without a mask: `columns` (low frequencies of the last side, and each of its "
+        "others by chance), `random_lines`, `equispaced_lines`, `random_points` or `radial`.",
+        changes="nothing",
+    ),
+    "center": Key(
+        0.08,
+        "Task reconstruct: share of the lowest frequencies, along the last side or of all, that every pattern but "
+        "`columns` measures.",
+        PROBABILITY,
+        changes="nothing",
+        needs="restore.pattern!=columns",
+    ),
+    "coil_maps": Key(
+        str,
+        "Operator `sense`: the sensitivities of the coils, an .npy file [*sides, coils], complex, or `simulated:N`.",
+        changes="nothing",
+        needs="restore.operator=sense",
+    ),
+    "num_views": Key(
+        20,
+        "Operator `radon`: number of angles, evenly spaced over half a turn.",
+        POSITIVE,
+        changes="nothing",
+        needs="restore.operator=radon",
+    ),
     "factor": Key(2, "Task superresolve: downsampling factor along each side.", POSITIVE, changes="nothing"),
     "blur_width": Key(
         1.5,
@@ -79,7 +113,7 @@ KEYS = {
     ),
     "kept": Key(
         0.3,
-        "Task reconstruct without a mask: approximate share of the last side's frequencies that are measured.",
+        "Task reconstruct without a mask: share of the frequencies that are measured, 1 / acceleration.",
         POSITIVE,
         changes="nothing",
     ),

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
 from corruption.predictions import Gaussian, Predict
 from sampling.base import Constrain, Step, unconstrained
+from sampling.inverse.conjugate_gradients import Linear, conjugate_gradients
 from sampling.inverse.operators.base import LinearOperator, SpectralOperator
 from sde.base import SDE
 
@@ -46,31 +48,58 @@ class Measurement(NamedTuple):
     Those of a `SpectralOperator` are in its coordinates: A = S V^T and y = U^T y, zero where nothing is measured. U is
     orthonormal, so the noise is as white as before. `gain(prior_var, noise_var)` is then the diagonal of
     (prior_var A A^T + noise_var I)^-1, zero where nothing is measured; None for other operators.
+    `num_iterations`: of conjugate gradients, where they are needed.
     """
 
     y: Array
-    measure: Callable[[Array], Array]
-    adjoint: Callable[[Array], Array]
-    gain: Callable[[Array | float, Array | float], Array] | None = None
+    measure: Linear
+    adjoint: Linear
+    gain: Callable[[Array | float, Array | float], Array] | None
+    num_iterations: int
 
     def residual(self, x0: Array) -> Array:
         """`e = y - A x0`: what x0 does not explain."""
         return self.y - self.measure(x0)
 
+    def solve(
+        self, e: Array, prior_var: Array | float, noise_var: Array | float, covariance: Linear | None = None
+    ) -> Array:
+        """(A C A^T + noise_var I)^-1 e for the product with a covariance, v -> C v; by default C = prior_var I.
 
-def measurement(operator: LinearOperator, y: Array) -> Measurement:
-    """The `Measurement` of y [B, *measurement_shape]. Errors: ValueError for another shape."""
+        Variances are scalars or [B]. Exact for a `SpectralOperator` with the default; otherwise by at most
+        `num_iterations` conjugate gradients, preconditioned with the default where that is exact.
+        """
+        gain = None if self.gain is None else self.gain(prior_var, noise_var)
+        if gain is not None and covariance is None:
+            return gain * e
+
+        def system(u: Array) -> Array:
+            v = self.adjoint(u)
+            C = covariance(v) if covariance else broadcast_to_rank(jnp.asarray(prior_var), v) * v
+            return self.measure(C) + broadcast_to_rank(jnp.asarray(noise_var), u) * u
+
+        return conjugate_gradients(system, e, unchanged if gain is None else lambda e: gain * e, self.num_iterations)
+
+
+def measurement(operator: LinearOperator, y: Array, num_iterations: int = 10) -> Measurement:
+    """The `Measurement` of y [B, *measurement_shape].
+
+    Errors: ValueError for another shape, and for fewer than one iteration.
+    """
+    if num_iterations < 1:
+        raise ValueError(f"num_iterations = {num_iterations}, but conjugate gradients need at least one.")
     if not isinstance(operator, SpectralOperator):
         if y.shape[1:] != tuple(operator.measurement_shape):
             raise ValueError(
                 f"The measurement has shape {y.shape}, but this operator produces [B, *{operator.measurement_shape}]."
             )
-        return Measurement(y, operator.measure, operator.adjoint)
+        return Measurement(y, operator.measure, operator.adjoint, None, num_iterations)
     return Measurement(
         operator.coordinates(y),
         lambda x: operator.singular_values * operator.to_basis(x),
         lambda u: operator.from_basis(operator.singular_values * u),
         operator.gain,
+        num_iterations,
     )
 
 

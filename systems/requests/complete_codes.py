@@ -56,7 +56,7 @@ def code_completion(system: "Latent", request: Completion) -> SampleFn:
 def _restore(inner: Diffusion, codes: np.ndarray) -> Restore:
     """How latents that are known, exactly, condition a score model of standardized latents."""
     operator = inverse.operator(inner.config, "inpaint", inner.spec.shape, codes[None])
-    sampler = inverse.posterior_sampler(inner.config, inner.sde, inner.sampler, operator, 1.0, width=0.0)
+    sampler = inverse.posterior_sampler(inner.config, inner.sde, inner.sampler, 1.0, width=0.0)
     return sampler, operator
 
 

@@ -15,6 +15,7 @@ from core.keys import RestorationKey, RunKey, fold_in, keys_at
 from data.readers.inputs import read_array, read_examples, read_mask
 from data.spec import DataSpec
 from evaluation.metrics.base import Ensembles, Pairs
+from evaluation.metrics.intervals import interval
 from evaluation.metrics.psnr import psnr_db
 from evaluation.metrics.table import measure
 from reports.sheets import sample_grid, with_headings
@@ -72,19 +73,28 @@ def restoration(system: "Diffusion", request: Restoration) -> SampleFn:
     """Samples conditioned on a measurement of each example. Errors: ValueError for input that does not fit."""
     check_labels(system, request.labels)
     config, task, shape = system.config, request.task, system.spec.shape
-    inverse.check_rank(task, shape)
-    if isinstance(request, MaskedRestoration) and request.mask is not None:
-        known = read_mask(pathlib.Path(request.mask), shape, config.data.resize, config.data.max_pixels)
-        if inverse.OPERATORS[task].zero_centered:
-            known = np.fft.ifftshift(known, axes=tuple(range(known.ndim - 1)))
-    else:
-        known = inverse.default_mask(config, task, shape)
+    inverse.check_rank(config, task, shape)
+    known = _known(system, request)
     operator = inverse.operator(config, task, shape, known[None])
     sampler = inverse.posterior_sampler(
-        config, system.sde, system.sampler, operator, _variance(system), inverse.width(config, system.spec.num_levels)
+        config, system.sde, system.sampler, _variance(system), inverse.width(config, system.spec.num_levels)
     )
     problem = _problem(system, request, operator, known)
     return functools.partial(_restored, system, request, problem, sampler)
+
+
+def _known(system: "Diffusion", request: Restoration) -> np.ndarray:
+    """The mask of what is known. Errors: ValueError for a file that cannot be used."""
+    config, shape, entry = system.config, system.spec.shape, inverse.entry(system.config, request.task)
+    if not isinstance(request, MaskedRestoration) or request.mask is None:
+        return inverse.default_mask(config, request.task, shape)
+    if entry.default_mask is None:
+        raise ValueError(
+            f"--mask={request.mask} was given, but config.restore.operator = {config.restore.operator!r} takes no "
+            "mask; leave it out."
+        )
+    known = read_mask(pathlib.Path(request.mask), shape, config.data.resize, config.data.max_pixels)
+    return np.fft.ifftshift(known, axes=tuple(range(known.ndim - 1))) if entry.zero_centered else known
 
 
 def _problem(system: "Diffusion", request: Restoration, operator: LinearOperator, known: np.ndarray) -> Problem:
@@ -93,7 +103,7 @@ def _problem(system: "Diffusion", request: Restoration, operator: LinearOperator
         names, levels = images(system, request)
         return Problem(names, to_network(system, levels), None, known)
     path = pathlib.Path(input_of(request))
-    if inverse.OPERATORS[request.task].as_data is None:
+    if inverse.entry(system.config, request.task).as_data is None:
         shape, limit = operator.measurement_shape, system.config.data.max_pixels
         names, levels = read_examples(path, shape, system.spec.num_levels, max_pixels=limit)
         return Problem(names, None, to_network(system, levels), known)
@@ -102,7 +112,7 @@ def _problem(system: "Diffusion", request: Restoration, operator: LinearOperator
 
 
 def _numbers(path: pathlib.Path, operator: LinearOperator) -> np.ndarray:
-    """Measurements [N, ...] that are not data, in the network's units. Errors: ValueError for another shape or type."""
+    """Measurements [N, ...] that are not data, in their units. Errors: ValueError for another shape or type."""
     shape, is_real = operator.measurement_shape, not is_complex(operator)
     kind, name, dtype = (np.floating, "float", np.float32) if is_real else (np.complexfloating, "complex", np.complex64)
     y = read_array(path)
@@ -121,17 +131,21 @@ def _restored(
     number: int,
 ) -> SampleResult:
     """Several samples of each example, conditioned on its measurement."""
-    config, task, S, N = system.config, request.task, request.num_samples, len(problem.names)
-    operator = inverse.operator(config, task, system.spec.shape, problem.known[None])
+    config, num_levels = system.config, system.spec.num_levels
+    operator = inverse.operator(config, request.task, system.spec.shape, problem.known[None])
+    is_data = inverse.entry(config, request.task).as_data is None
     if problem.truth is None:
         y = jnp.asarray(problem.given)
     else:
         key = fold_in(fold_in(system.key, RunKey.RESTORE), number)
-        keys = keys_at(fold_in(key, RestorationKey.MEASUREMENT), np.arange(N))
-        noise_std = config.restore.noise_std * inverse.width(config, system.spec.num_levels)
-        y = observe(operator, keys, jnp.asarray(problem.truth), noise_std)
-
-    found = posterior_samples(system, sampler, operator, y, S, variables, number, request.labels_of)
+        keys = keys_at(fold_in(key, RestorationKey.MEASUREMENT), np.arange(len(problem.names)))
+        noise_std = config.restore.noise_std * (inverse.width(config, num_levels) if is_data else 1.0)
+        x = problem.truth if is_data else _values(system, problem.truth)
+        y = observe(operator, keys, jnp.asarray(x), noise_std)
+    seen = y if is_data else inverse.for_network(config, num_levels, operator, y)
+    found = posterior_samples(
+        system, sampler, operator, seen, request.num_samples, variables, number, request.labels_of
+    )
     return _assessed(system, request, problem, operator, np.asarray(y), found["samples"], found["num_evals"])
 
 
@@ -176,16 +190,18 @@ def _assessed(
     num_evals: Any,
 ) -> SampleResult:
     """The grid (input, measurement, samples, mean, standard deviation), the arrays, and their quality."""
-    (N, S), entry = samples.shape[:2], inverse.OPERATORS[request.task]
+    (N, S), entry = samples.shape[:2], inverse.entry(system.config, request.task)
     values = _values(system, samples)
     mean, deviation = values.mean(1), values.std(1)
-    residual = np.asarray(operator.measure(jnp.asarray(samples.reshape(N * S, *samples.shape[2:])))) - np.repeat(
-        y, S, 0
-    )
+    explained = samples if entry.as_data is None else values  # in the units of y
+    explained = np.asarray(operator.measure(jnp.asarray(explained.reshape(N * S, *samples.shape[2:]))))
+    residual = np.abs(explained - np.repeat(y, S, 0))
     figures: dict[str, Any] = {"num_images": N, "num_samples": S, "num_evals": num_evals}
-    figures["residual_rms"] = float(np.sqrt(np.mean(np.abs(residual) ** 2)))
-    measured = _values(system, y if entry.as_data is None else np.asarray(entry.as_data(operator, jnp.asarray(y))))
+    figures["residual_rms"] = float(np.sqrt(np.mean(residual**2)))
+    figures["residual_max"] = float(residual.max())
+    measured = _values(system, y) if entry.as_data is None else np.asarray(entry.as_data(operator, jnp.asarray(y)))
     arrays = {"samples": samples, "mean": mean, "deviation": deviation, "measurement": y}
+    arrays |= dict(zip(("lower", "upper"), interval(values), strict=True)) if S > 1 else {}
     truth = None if problem.truth is None else _values(system, problem.truth)
     if truth is not None:
         span = None if system.spec.num_levels else float(np.ptp(truth))
@@ -209,7 +225,8 @@ def quality(samples: np.ndarray, truth: np.ndarray, span: float | None) -> dict[
     if not np.isfinite(samples).all():
         return {}
     pairs, ensembles = Pairs(samples.mean(1), truth, span), Ensembles(samples, truth)
-    names = ("psnr", *(("ssim",) if truth.ndim > 2 else ()), *(("crps",) if samples.shape[1] > 1 else ()))
+    several = ("crps", "interval_coverage") if samples.shape[1] > 1 else ()
+    names = ("psnr", *(("ssim",) if truth.ndim > 2 else ()), *several)
     estimates = measure(pairs=pairs, ensembles=ensembles, names=names)
     return {name: estimate.to_dict() for name, estimate in estimates.items()}
 

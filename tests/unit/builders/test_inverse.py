@@ -10,7 +10,6 @@ from builders.process import make_sde
 from builders.sampler import make_sampler
 from configs.vp import smoke
 from sampling.inverse.operators.base import inner, is_complex, observe
-from sampling.inverse.operators.mask import mask
 
 
 def test_the_tasks_with_a_mask_are_inpainting_and_reconstruction():
@@ -61,7 +60,7 @@ def test_a_task_is_refused_for_other_ranks_with_those_it_has():
         r"--task=deblur is for series \(L, C\), images .*, but examples have the shape \(12,\); use inpaint, uncond"
     )
     with pytest.raises(ValueError, match=message):
-        check_rank("deblur", (12,))
+        check_rank(smoke.get_config(), "deblur", (12,))
 
 
 def test_default_masks_of_other_ranks_hide_the_central_half_of_every_side():
@@ -93,4 +92,4 @@ def test_a_method_that_the_sampler_cannot_be_used_with_is_refused(sampling, rest
     config.sampling.update(sampling)
     config.restore.update(restore)
     with pytest.raises(ValueError, match=message):
-        posterior_sampler(config, make_sde(config), make_sampler(config), mask((4,), np.ones(4)), 0.25, 1.0)
+        posterior_sampler(config, make_sde(config), make_sampler(config), 0.25, 1.0)

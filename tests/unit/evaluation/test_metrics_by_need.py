@@ -11,6 +11,7 @@ from evaluation.metrics.accuracy import accuracy
 from evaluation.metrics.auroc import auroc
 from evaluation.metrics.base import NEEDS, OF_SAMPLES, Ensembles, Masks, Pairs
 from evaluation.metrics.crps import crps
+from evaluation.metrics.intervals import coverage, interval
 from evaluation.metrics.ssim import ssim
 from evaluation.metrics.table import METRICS, columns, measure
 
@@ -107,6 +108,24 @@ def test_the_score_is_least_for_the_true_spread():
     }
     assert min(scores, key=lambda scale: scores[scale].value) == 1.0
     assert 0 < scores[1.0].error < 0.02 and scores[1.0].details["unbiased"] < scores[1.0].value
+
+
+def test_an_interval_contains_a_further_sample_as_often_as_it_says():
+    """Exactly, for any number of samples: here 56 and 19, of a distribution without symmetry."""
+    for num in (19, 56):
+        x = RNG.exponential(size=(40_000, num + 1))
+        found = coverage(x[:, 1:, None], x[:, :1])
+        assert found.mean() == pytest.approx(0.9, abs=4 * 0.3 / 200)
+    few = RNG.exponential(size=(40_000, 10))
+    assert coverage(few[:, 1:, None], few[:, :1]).mean() == pytest.approx(0.8, abs=4 * 0.4 / 200)  # (9 - 1) / (9 + 1)
+
+
+def test_the_interval_of_an_ensemble_is_part_of_its_metrics():
+    samples = RNG.normal(size=(50, 20, 30))
+    figure = measure(ensembles=Ensembles(samples, 0.01 * RNG.normal(size=(50, 30))))["interval_coverage"]
+    assert figure.value == 1 and figure.details == {"num_examples": 50, "level": 0.9}
+    low, high = interval(samples)
+    assert low.shape == high.shape == (50, 30) and (low < high).all()
 
 
 # Labels and masks -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from corruption.predictions import score_of
 from sampling import grids
 from sampling.coefficients import METHODS as SOLVERS
 from sampling.inverse.base import Conditioned, unchanged
+from sampling.inverse.conjugate_gradients import conjugate_gradients
 from sampling.inverse.ddnm import ddnm
 from sampling.inverse.dps import dps
 from sampling.inverse.methods import METHODS, MethodSettings
@@ -21,7 +22,7 @@ from sampling.inverse.operators.blur import gaussian_blur
 from sampling.inverse.operators.dense import dense
 from sampling.inverse.operators.downsample import downsample
 from sampling.inverse.operators.mask import mask
-from sampling.inverse.pigdm import conjugate_gradients, pigdm
+from sampling.inverse.pigdm import pigdm
 from sampling.multistep import multistep
 from sampling.ode import ProbabilityFlow
 from sampling.pc import pc

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from corruption.predictions import from_score, to_score
+from sampling.base import Sample
 from sampling.inverse.methods import METHODS, MethodSettings
 from sampling.inverse.operators.base import inner, is_complex, largest_singular_value, observe
-from sampling.inverse.operators.dense import dense
+from sampling.inverse.operators.dense import Dense, dense
+from sampling.inverse.projection import replacement, row_space_replacement
 from sde.vp import VP
 from tests.support.operators import line_sums, products
 from tests.support.oracles import Gaussian, correlated
@@ -25,6 +27,7 @@ SHAPE, DATA, SDE, T = (2, 2, 1), correlated(4, shift=0.5), VP(), jnp.array([0.05
 SETTINGS = {
     "jacobian": ("pigdm", MethodSettings(prior_variance=0.5, covariance="jacobian", num_iterations=12)),
     "isotropic": ("pigdm", MethodSettings(prior_variance=0.5, num_iterations=12)),
+    "ddnm": ("ddnm", MethodSettings(prior_variance=0.5, num_iterations=12)),
     "dps": ("dps", MethodSettings(prior_variance=0.5, form="score")),
 }
 
@@ -64,7 +67,9 @@ def test_products_alone_give_the_posterior_that_singular_values_give(kind, noise
     size = np.abs(exact).max()
     # x0 to 1e-6 of float32, divided by std^2 = 0.03 at the smallest time; the systems have condition numbers below 100.
     np.testing.assert_allclose(by_products["jacobian"], exact, atol=2e-4 * size)
-    for name in SETTINGS if kind != "dependent_sums" else ("jacobian", "isotropic"):  # DPS counts four sums, not three
+    for name in (
+        SETTINGS if kind != "dependent_sums" else ("jacobian", "isotropic", "ddnm")
+    ):  # DPS counts four sums, not three
         np.testing.assert_allclose(by_products[name], by_spectrum[name], atol=2e-4 * size, err_msg=name)
 
 
@@ -90,15 +95,48 @@ def test_noise_is_white_in_the_real_inner_product(kind):
     np.testing.assert_allclose(inner(operator.measure(x), y), inner(x, operator.adjoint(y)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["projection", "ddnm"])
-def test_methods_that_need_singular_values_refuse_an_operator_without_them(method):
-    operator, y = products(SHAPE, REAL), jnp.ones((1, 2))
-    message = f"restore.method = '{method}' needs .* singular values, but Products has none; use pigdm or dps"
-    with pytest.raises(ValueError, match=message):
-        METHODS[method](SDE, operator, y, 0.0, MethodSettings())
+@pytest.mark.parametrize("kind", MATRICES)
+def test_projection_by_products_alone_is_that_in_the_basis_of_the_singular_values(kind):
+    """Without noise both replace the part of x in the row space of A, whatever the basis."""
+    matrix = MATRICES[kind]
+    sample = Sample(*(SDE.perturb(DATA.sample(i, (3, *SHAPE)), T, DATA.sample(i + 1, (3, *SHAPE))) for i in (1, 2)))
+    z = DATA.sample(4, (3, *SHAPE))
+
+    @CountingJit
+    def replaced(operator, y, t):
+        make = replacement if isinstance(operator, Dense) else row_space_replacement
+        return make(SDE, operator, y)(z, sample, t)
+
+    for t in (T, jnp.zeros(3)):
+        found, expected = (
+            replaced(operator, operator.measure(DATA.sample(0, (1, *SHAPE))), t)
+            for operator in (products(SHAPE, matrix), dense(SHAPE, reals(matrix)))
+        )
+        np.testing.assert_allclose(found.x, expected.x, atol=2e-5)  # CG to 1e-5 of numbers near one
+        np.testing.assert_allclose(found.mean, expected.mean, atol=2e-5)
 
 
-@pytest.mark.parametrize("method", ["pigdm", "dps"])
+def test_projection_of_a_noisy_measurement_moves_by_the_share_that_it_deserves():
+    """For one singular value s: x <- x + g (m y / s + std z - x) with g = s^2 / (s^2 + (m noise_std / std)^2)."""
+    s, noise_std = 2.0, 0.7
+    operator = products(SHAPE, s * np.eye(4, dtype=np.float32))
+    y, z, x = (DATA.sample(i, (3, *SHAPE)) for i in range(3))
+    found = row_space_replacement(SDE, operator, y.reshape(3, 4), noise_std)(z, Sample(x, x), T)
+    m, std = (np.asarray(f(T)).reshape(3, 1, 1, 1) for f in (SDE.mean_coeff, SDE.std))
+    gain = s**2 / (s**2 + (m * noise_std / std) ** 2)
+    np.testing.assert_allclose(found.x, x + gain * (m * y / s + std * z - x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.mean, x + gain * (m * y / s - x), rtol=1e-4, atol=1e-5)
+    last = row_space_replacement(SDE, operator, y.reshape(3, 4), noise_std)(z, Sample(x, x), jnp.zeros(3))
+    np.testing.assert_allclose(last.x, x, atol=1e-5)  # without noise of its own, the sample is left alone
+
+
+@pytest.mark.parametrize("method", ["projection", "ddnm", "pigdm", "dps"])
 def test_a_measurement_of_another_shape_is_refused(method):
     with pytest.raises(ValueError, match=r"measurement has shape \(1, 3\), but this operator produces \[B, \*\(2,\)\]"):
         METHODS[method](SDE, products(SHAPE, REAL), jnp.ones((1, 3)), 0.0, MethodSettings())
+
+
+@pytest.mark.parametrize("method", ["projection", "ddnm", "pigdm"])
+def test_conjugate_gradients_need_an_iteration(method):
+    with pytest.raises(ValueError, match="num_iterations = 0, but conjugate gradients need at least one"):
+        METHODS[method](SDE, products(SHAPE, REAL), jnp.ones((1, 2)), 0.0, MethodSettings(num_iterations=0))

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.fft
 
+from sampling.inverse.operators.base import observe
 from sampling.inverse.operators.blur import blur, gaussian_blur
 from sampling.inverse.operators.dense import dense
 from sampling.inverse.operators.downsample import cosine_basis, downsample
-from sampling.inverse.operators.fourier import fourier
+from sampling.inverse.operators.fourier import complex_fourier, fourier
 from sampling.inverse.operators.grayscale import COLOR_BASIS, grayscale
 from sampling.inverse.operators.mask import mask
 from tests.support.tracing import CountingJit
@@ -41,6 +43,10 @@ OPERATORS = {
     "blur_of_series": lambda: blur(SERIES, KERNEL[:, 0]),
     "gaussian_blur_of_volumes": lambda: gaussian_blur(VOLUME, 0.6, rtol=0.05),
     "fourier_of_series": lambda: fourier(SERIES, RNG.random((8, 1)) < 0.5),
+    "complex_fourier": lambda: complex_fourier((6, 4, 2), PIXELS),
+    "complex_fourier_of_two_channels": lambda: complex_fourier((6, 4, 4), RNG.random((6, 4, 2)) < 0.5),
+    "complex_fourier_of_series": lambda: complex_fourier(SERIES, RNG.random((8, 1)) < 0.5),
+    "complex_fourier_of_volumes": lambda: complex_fourier(VOLUME, RNG.random((2, 4, 2, 1)) < 0.5),
     "fourier_of_volumes": lambda: fourier(VOLUME, RNG.random((2, 4, 2, 1)) < 0.5),
 }
 ATOL = 2e-5  # float32: a few sums of up to 72 products of numbers near one
@@ -203,6 +209,27 @@ def test_fourier_coefficients_of_opposite_frequencies_are_known_together():
     np.testing.assert_allclose(np.abs(y[:, 1, 3] - np.conj(y[:, 5, 1])), 0, atol=ATOL)
 
 
+def test_complex_fourier_coefficients_are_those_of_complex_examples():
+    """Channels 2 k and 2 k + 1 are the parts of complex channel k; opposite frequencies are known apart."""
+    x = np.random.default_rng(3).normal(size=(2, 6, 4, 4)).astype(np.float32)
+    known = np.zeros((6, 4, 1), bool)
+    known[1, 3] = known[0, 0] = True
+    operator = complex_fourier((6, 4, 4), known)
+    z = x[..., [0, 2]] + 1j * x[..., [1, 3]]
+    expected = np.where(known, scipy.fft.fftn(z, axes=(1, 2), norm="ortho"), 0)
+    np.testing.assert_allclose(operator.measure(jnp.asarray(x)), expected, atol=ATOL)
+    assert operator.measurement_shape == (6, 4, 2)
+
+
+def test_complex_noise_has_the_same_deviation_in_both_parts():
+    operator = complex_fourier((4, 4, 2), np.ones((4, 4, 1)))
+    x = jnp.zeros((4000, 4, 4, 2))
+    y = np.asarray(observe(operator, jax.random.split(jax.random.key(0), len(x)), x, 0.5))[..., 0]
+    # Four standard errors of a variance of 4000 samples: 4 sqrt(2 / 4000) = 0.09 of it.
+    np.testing.assert_allclose(y.real.var(axis=0), 0.25, rtol=0.09)
+    np.testing.assert_allclose(y.imag.var(axis=0), 0.25, rtol=0.09)
+
+
 def test_fourier_noise_is_that_of_a_noisy_image():
     z = jnp.asarray(np.random.default_rng(4).normal(size=(4000, 4, 4, 1)), jnp.float32)
     y = np.asarray(fourier((4, 4, 1), np.ones((4, 4, 1))).observe(z, jnp.zeros_like(z), 0.5))[..., 0]
@@ -236,6 +263,8 @@ def test_bases_are_those_of_their_papers(golden):
         (lambda: grayscale((6, 4, 1)), r"restores two or more channels.*\(6, 4, 1\)"),
         (lambda: grayscale(VECTOR), r"not \(7,\)"),
         (lambda: fourier(VECTOR, np.ones(7)), r"not \(7,\)"),
+        (lambda: complex_fourier(SHAPE, np.ones((6, 4, 1))), r"two channels, .* but the shape is \(6, 4, 3\)"),
+        (lambda: complex_fourier((6, 4, 2), np.ones((6, 5, 1))), "does not fit"),
         (lambda: blur(VOLUME, KERNEL), r"kernel has shape \(3, 2\), .* as many axes as \(2, 4, 2\)"),
         (lambda: blur(SHAPE, np.ones((7, 1))), r"kernel has shape \(7, 1\)"),
         (lambda: gaussian_blur(SHAPE, 0.0), "width = 0.0"),

@@ -1,0 +1,56 @@
+"""Sparse matrices that multiply from both sides by gathering, the same way on every device."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+
+from core.arrays import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The rows of a matrix [M, N]: K columns and their weights [M, K]; shorter rows end in weights of zero."""
+
+    columns: Array
+    weights: Array
+
+    def times(self, x: Array) -> Array:
+        """The product [M, R] with x [N, R]."""
+        return jnp.einsum("mk,mkr->mr", self.weights, x[self.columns], precision="highest")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sparse:
+    """A matrix A and its transpose, with the same numbers; see `sparse`."""
+
+    rows: Rows
+    columns: Rows
+
+    def times(self, x: Array) -> Array:
+        """A x [M, R] of x [N, R]."""
+        return self.rows.times(x)
+
+    def transposed_times(self, y: Array) -> Array:
+        """A^T y [N, R] of y [M, R]."""
+        return self.columns.times(y)
+
+
+def sparse(matrix: scipy.sparse.csr_array) -> Sparse:
+    """A matrix of SciPy [M, N] in float32."""
+    return Sparse(rows(matrix), rows(matrix.T.tocsr()))
+
+
+def rows(matrix: scipy.sparse.csr_array) -> Rows:
+    """The rows of a matrix of SciPy [M, N] in float32."""
+    lengths = np.diff(matrix.indptr)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.arange(len(row)) - matrix.indptr[row]
+    shape = (len(lengths), max(int(lengths.max(initial=1)), 1))
+    columns, weights = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    columns[row, place], weights[row, place] = matrix.indices, matrix.data
+    return Rows(jnp.asarray(columns), jnp.asarray(weights))
