@@ -281,5 +281,6 @@ def test_a_method_changes_only_its_own_part():
         "ddnm": ["wrap_predict"],
         "pigdm": ["wrap_predict"],
         "dps": ["wrap_predict"],
+        "self_guidance": ["wrap_predict"],
     }
     assert METHODS["dps"](VP(), operator, y, 0.0, dataclasses.replace(SETTINGS, form="step")).wrap_step is not unchanged
