@@ -23,15 +23,15 @@ import os
 import pathlib
 import random
 import shutil
-import signal
 import sys
 import tempfile
-import time
-import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+
+from benchmarks import forked
+from benchmarks.forked import Done
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "vp" / "vectors_mlp_continuous.py"
@@ -56,13 +56,6 @@ SETTINGS = {
 MODES = ("sample", "eval", "export")  # of the kept checkpoint
 
 
-class Done(NamedTuple):
-    """The exit code of a program, None where it took too long, and its error stream."""
-
-    code: int | None
-    error: str
-
-
 def command(workdir: pathlib.Path, mode: str) -> list[str]:
     """The command line of a program."""
     more = {
@@ -79,42 +72,7 @@ def command(workdir: pathlib.Path, mode: str) -> list[str]:
 
 def run(workdir: pathlib.Path, mode: str, seconds: float) -> Done:
     """Runs `main.py` in a process of its own, which need not import it."""
-    log = workdir.with_suffix(".log")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of forks, where JAX has threads; it has none before its first use
-        child = os.fork()
-    if child == 0:
-        _become(command(workdir, mode), log)
-    deadline = time.monotonic() + seconds
-    while (found := os.waitpid(child, os.WNOHANG))[0] == 0:
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return Done(None, log.read_text(errors="replace"))
-        time.sleep(0.01)
-    return Done(os.waitstatus_to_exitcode(found[1]), log.read_text(errors="replace"))
-
-
-def _become(words: list[str], log: pathlib.Path) -> None:
-    """Runs the program in this process, and ends it."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.argv = words
-    try:
-        import main
-
-        main.app.run(main.launch, argv=words, flags_parser=main.parse)
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 1
-    else:
-        code = 0
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    return forked.run(command(workdir, mode), workdir.with_suffix(".log"), seconds)
 
 
 def output(workdir: pathlib.Path, mode: str) -> str:
@@ -201,8 +159,7 @@ def main() -> int:
     os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
     folder = (arguments.folder or pathlib.Path(tempfile.mkdtemp(prefix="bit_flips_"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    import main as program  # noqa: F401  before any fork
-
+    forked.prepare()
     counts, by_program = collections.Counter[str](), collections.Counter[str]()
     for result in measure(arguments.flips, folder, arguments.seed, arguments.seconds):
         counts[result["outcome"]] += 1

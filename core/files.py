@@ -9,6 +9,9 @@ import math
 import os
 import pathlib
 import shutil
+import stat
+import struct
+import tarfile
 import time
 import uuid
 import zipfile
@@ -21,8 +24,14 @@ from core.errors import DamagedFileError, DiskError
 if TYPE_CHECKING:
     import numpy as np  # imported only where arrays are written: programs that write none start faster
 
-# What a damaged archive raises; RuntimeError where damage looks like encryption or an unknown compression.
-UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError)
+# What the readers of libraries raise for damage. RuntimeError: what looks like encryption or an unknown compression,
+# or is nested too deep; MemoryError and ArithmeticError: sizes beyond all bounds; TypeError and LookupError: other
+# contents.
+UNREADABLE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, ValueError, TypeError, LookupError,
+    ArithmeticError, EOFError, OSError, RuntimeError, MemoryError, SyntaxError,
+)  # fmt: skip
+MAX_JSON = 2**24  # bytes of a JSON file; what programs write is far smaller, and the objects take 30 times as much
 STALE_SECONDS = 3600.0  # nothing that is still being written is that old
 _PUBLISH_TRIES = 10  # where no lock keeps others from removing a file that is being written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says of a disk without space, or a limit
@@ -160,6 +169,8 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, "np.ndarray"]) ->
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """A JSON object. Errors: DamagedFileError, which names the file, for anything else; FileNotFoundError."""
     try:
+        if (size := size_of(path)) > MAX_JSON:
+            raise damaged_file(path, f"is damaged: it has {size:,} bytes, and files of this kind at most {MAX_JSON:,}")
         found = parse_object(pathlib.Path(path).read_bytes())
     except FileNotFoundError:
         raise
@@ -168,6 +179,16 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     if found is None:
         raise damaged_file(path, "is damaged: it holds no JSON object")
     return found
+
+
+def size_of(path: str | os.PathLike) -> int:
+    """The size of a file, in bytes. Errors: OSError for what is no file, such as a pipe, which no one may ever fill."""
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket, or a device, not a file", str(path))
+    return found.st_size
 
 
 def damaged_file(path: str | os.PathLike, problem: str) -> DamagedFileError:

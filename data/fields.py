@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from data.notices import warn_once
 RESERVED = ("index", "counted", "repeat", "row", "augment")  # what evaluation and training add to a batch
 MAX_CLASSES = 2**20
 MAX_TEXTS = 1000  # different values of a text that is a class
+MAX_TEXT_BYTES = 2**29  # of an array of texts, each of which takes as much as the longest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,16 +110,29 @@ def field_of(where: str, name: str, values: np.ndarray) -> tuple[Field, np.ndarr
     return Field(shape, dtype, num_levels), values.astype(dtype, copy=False)
 
 
+def texts(cells: Sequence[str]) -> np.ndarray | None:
+    """Texts as an array; None where one is so long that as many of that length do not fit into the memory."""
+    return np.array(cells, str) if 4 * len(cells) * max(map(len, cells), default=0) <= MAX_TEXT_BYTES else None
+
+
 def fields_of(
-    where: str, arrays: Mapping[str, np.ndarray], num: int, row: Callable[[int], str], remedy: str = "correct the file"
+    where: str,
+    arrays: Mapping[str, np.ndarray | None],
+    num: int,
+    row: Callable[[int], str],
+    remedy: str = "correct the file",
 ) -> tuple[dict[str, Field], dict[str, np.ndarray]]:
     """The fields that named arrays [N, ...] of `num` examples are, and their values, 0 where they are missing.
 
-    What is no field is left out, with a line in the log. row: what row i is called.
+    What is no field is left out, with a line in the log; so is None, which stands for texts that are too long.
+    row: what row i is called.
     Errors: ValueError for values that a field cannot have.
     """
     fields, values = dict[str, Field](), dict[str, np.ndarray]()
     for name, array in arrays.items():
+        if array is None:
+            warn_once(f"the column {name} of {where} is left out: it has texts that are too long for classes")
+            continue
         fits = array.ndim > 0 and len(array) == num
         found = field_of(where, name, array) if fits else None
         if found is not None:

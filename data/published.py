@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message, message_factory
 
+from core.reading import read_part, reason
+
 _HEADER = struct.Struct("<QI")  # length of the payload, its checksum
 _FOOTER_BYTES = 4  # checksum of the payload, skipped: verifying it would take longer than reading
 
@@ -34,12 +36,12 @@ class TFRecords:
         """The images [H, W, C] uint8 of `indices` [n], one at a time. Errors: ValueError for a damaged record."""
         with self.path.open("rb") as file:
             for index in indices:
-                file.seek(int(self.offsets[index]))
-                payload = file.read(int(self.lengths[index]))
                 try:
-                    yield parse_image(payload)
+                    payload = read_part(file, int(self.offsets[index]), int(self.lengths[index]))
+                    image = parse_image(payload)
                 except (ValueError, message.DecodeError) as error:
-                    raise ValueError(f"record {index} of {self.path} is not an image: {error}") from error
+                    raise ValueError(f"record {index} of {self.path} is not an image: {reason(error)}") from error
+                yield image
 
 
 def find(root: pathlib.Path, size: int) -> pathlib.Path | None:
@@ -95,7 +97,9 @@ def parse_image(payload: bytes) -> np.ndarray:
         raise ValueError(f"it has no {' and no '.join(missing)}")
     shape, planes = list(features["shape"].int64_list.value), features["data"].bytes_list.value
     data = np.frombuffer(b"".join(planes), np.uint8)
-    if len(shape) != 3 or min(shape) < 1 or data.size != math.prod(shape):
+    if len(shape) != 3:
+        raise ValueError(f"its shape has {len(shape):,} axes instead of 3")
+    if min(shape) < 1 or data.size != math.prod(shape):
         raise ValueError(f"{data.size} bytes of data do not have the shape {shape}")
     return data.reshape(shape).transpose(1, 2, 0)
 

@@ -14,7 +14,9 @@ import numpy as np
 from absl import logging
 
 from core import progress
-from core.files import UNREADABLE, remove_stale, write_atomically
+from core.array_files import read_npz
+from core.files import remove_stale, write_atomically
+from core.reading import UnreadableError
 from reports.records import Column
 
 Arrays = dict[str, np.ndarray]
@@ -69,7 +71,7 @@ def is_done(path: pathlib.Path) -> bool:
         return False
     try:
         _read(path)
-    except UNREADABLE as error:
+    except UnreadableError as error:
         logging.warning("%s cannot be read (%s) and is computed again", path, error)
         return False
     return True
@@ -133,8 +135,7 @@ def check_coverage(name: str, index: np.ndarray, size: int) -> None:
 
 def _read(path: pathlib.Path) -> Arrays:
     """All arrays of a round's file; nothing in it is executed."""
-    with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return read_npz(path)
 
 
 def _write_round(path: pathlib.Path, result: Arrays) -> None:

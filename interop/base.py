@@ -64,13 +64,20 @@ def flatten(tree: Any) -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`: nested parameters, as the networks take them."""
+    """The inverse of `flatten`: nested parameters, as the networks take them.
+
+    Errors: CheckpointFormatError for a name that is also the beginning of another.
+    """
     tree: dict[str, Any] = {}
     for path, leaf in flat.items():
         *parents, name = path.split("/")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise CheckpointFormatError(f"has the tensor {path[:_LONGEST]} and one by the beginning of its name.")
+        if name in node:
+            raise CheckpointFormatError(f"has the tensor {path[:_LONGEST]} and one by the beginning of its name.")
         node[name] = leaf
     return tree
 

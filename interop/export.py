@@ -9,8 +9,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from core.files import temporary_file
+from core import array_files
+from core.files import size_of, temporary_file
 from core.outputs import refuse_existing
+from core.reading import UnreadableError, check_size, open_zip, reading, reason
 from interop.base import CheckpointFormatError, Flat, Imported, flatten
 
 KIND = "exported parameters"
@@ -39,22 +41,21 @@ def choose(path: pathlib.Path) -> Writer:
 def read_npz(path: pathlib.Path) -> Imported:
     """Parameters from a `.npz`. Errors: CheckpointFormatError."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
                 raise CheckpointFormatError("is a compressed .npz; write it with numpy.savez.")
-        with np.load(path, allow_pickle=False) as arrays:
-            return _imported({name: arrays[name] for name in arrays.files})
-    except CheckpointFormatError:
-        raise
-    except (ValueError, KeyError, EOFError, OSError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
+        return _imported(array_files.read_npz(path))
+    except UnreadableError as error:
         raise _damaged(".npz", error) from error
 
 
 def read_safetensors(path: pathlib.Path) -> Imported:
     """Parameters from a `.safetensors`. Errors: CheckpointFormatError."""
     try:
-        return _imported(safetensors.numpy.load_file(path))
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        with reading():
+            check_size(size_of(path))
+            return _imported(_tensors(path))
+    except UnreadableError as error:
         raise _damaged(".safetensors", error) from error
 
 
@@ -63,9 +64,15 @@ def _imported(flat: Flat) -> Imported:
     return Imported(KIND, 0, flat, flat, None)
 
 
-def _damaged(suffix: str, error: Exception) -> CheckpointFormatError:
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
-    return CheckpointFormatError(f"is not a {suffix} of parameters, or is damaged or cut off ({reason[:150]}).")
+def _tensors(path: pathlib.Path) -> Flat:
+    try:
+        return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:  # an Exception without a family
+        raise UnreadableError(reason(error)) from error
+
+
+def _damaged(suffix: str, error: UnreadableError) -> CheckpointFormatError:
+    return CheckpointFormatError(f"is not a {suffix} of parameters, or is damaged or cut off ({error}).")
 
 
 def _write_npz(flat: Flat, path: pathlib.Path) -> None:

@@ -1,9 +1,9 @@
 """Reads a checkpoint of another program: `load(path, like, order)` detects its format from its first bytes."""
 
 import pathlib
-import zipfile
 from collections.abc import Sequence
 
+from core.reading import UnreadableError, open_zip
 from interop import export
 from interop.base import CheckpointFormatError, Imported, Tree, fit
 from interop.formats import flax_msgpack, torch_checkpoint, torch_pickle
@@ -42,14 +42,14 @@ def read(path: pathlib.Path, like: Tree, order: Sequence[str]) -> Imported:
         )
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return export.read_safetensors(path)
-    return flax_msgpack.read(path.read_bytes())
+    return flax_msgpack.read(path)
 
 
 def _is_npz(path: pathlib.Path) -> bool:
     """Whether a zip archive contains arrays only; False also for one that cannot be read."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = archive.namelist()
             return bool(names) and all(name.endswith(".npy") for name in names)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except UnreadableError:
         return False

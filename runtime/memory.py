@@ -1,7 +1,6 @@
 """The memory of devices: what a compiled program needs, what a device has, and batches that fit."""
 
 import logging
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,10 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
+from core.memory import host_bytes, resident_bytes
 from runtime.malloc import release_memory
-
-PAGE = 4096  # bytes; the unit of /proc/self/statm on the systems that JAX runs on
-CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of a container or a Slurm job
 
 
 def needed_bytes(compiled: jax.stages.Compiled) -> int:
@@ -63,31 +60,6 @@ def step_memory(compiled: jax.stages.Compiled, device: jax.Device) -> Memory:
     fresh = _bytes_besides_inputs(compiled) - int(found.alias_size_in_bytes)
     in_flight = max_in_flight(device) * len(jax.local_devices(backend="cpu"))
     return Memory(resident + in_flight * fresh, host_bytes(resident))
-
-
-def resident_bytes() -> int:
-    """Bytes of memory that this process holds; 0: unknown."""
-    try:
-        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * PAGE
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def host_bytes(resident: int) -> int:
-    """Bytes that this process can hold, where it holds `resident` already; 0: unknown.
-
-    The smaller of what the system has left and the limit of the container.
-    """
-    try:
-        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-        available = {name: int(rest.split()[0]) * 1024 for name, rest in (line.split(":") for line in lines)}
-        limit = available["MemAvailable"] + resident
-    except (OSError, ValueError, KeyError, IndexError):
-        return 0
-    try:
-        return min(limit, int(CGROUP.read_text()))
-    except (OSError, ValueError):  # no such file, or "max"
-        return limit
 
 
 def limit_bytes(device: jax.Device) -> int:

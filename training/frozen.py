@@ -14,8 +14,11 @@ import numpy as np
 
 from core.errors import RunError
 from core.files import read_json, write_atomically, write_json
+from core.reading import UnreadableError, read_bytes
+from interop.formats import flax_msgpack
 from training.objectives.base import Variables
 
+_REMEDY = "restore those weights, or start a new run in another --workdir."
 FOLDER = "frozen"  # below the workdir
 FROZEN = "frozen"  # the collection of their variables, and their name in the notes of a checkpoint
 
@@ -46,12 +49,15 @@ def read(workdir: pathlib.Path, name: str, expected: str) -> Variables:
     `expected`: their SHA-256. Errors: FrozenPartError where the file is missing or has another one.
     """
     try:
-        content = _weights(workdir, name).read_bytes()
-    except OSError as error:
+        content = read_bytes(_weights(workdir, name))
+    except UnreadableError as error:
         raise _missing(workdir, name) from error
     if sha256(content) != expected:
         raise other_weights(name, f"{_weights(workdir, name)} has", expected, sha256(content))
-    return flax.serialization.msgpack_restore(content)
+    try:
+        return flax_msgpack.restore(content)
+    except UnreadableError as error:
+        raise FrozenPartError(f"{_weights(workdir, name)} is damaged ({error}); {_REMEDY}") from error
 
 
 def files(workdir: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
@@ -64,7 +70,7 @@ def other_weights(name: str, where: str, expected: str, found: str) -> FrozenPar
     """The error for the weights of `name` that are not those of a checkpoint; `where`: "... has"."""
     return FrozenPartError(
         f"The frozen part {name!r} was trained with the weights of SHA-256 {expected[:12]}, but {where} {found[:12]}; "
-        "restore those weights, or start a new run in another --workdir."
+        f"{_REMEDY}"
     )
 
 

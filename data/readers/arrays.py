@@ -6,16 +6,19 @@ other array of the same length is a field whose dtype says what it is (`data.fie
 are left out, with a line in the log. The labels of an .npy file are in a second file, `npy:IMAGES.npy,LABELS.npy`.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.array_files import is_npz, read_npy, read_npz
+from core.reading import UnreadableError
 from data.fields import Field, as_float32, fields_of, labeled, without_missing
 from data.source import Examples, Reading, Source, if_needed, in_split
 
@@ -52,7 +55,7 @@ class Rows:
         array = state["array"]
         self.__dict__.update(state)
         if not isinstance(array, np.ndarray):
-            self.__dict__["array"] = np.load(array, mmap_mode="r", allow_pickle=False)
+            self.__dict__["array"] = read_npy(pathlib.Path(array), mapped=True)
 
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]. Errors: ValueError that names a row with invalid values."""
@@ -81,12 +84,8 @@ def _check_levels(name: str, rows: np.ndarray, found: np.ndarray, num_levels: in
 def open_npy(given: str, split: str, reading: Reading) -> Source:
     """The split of an .npy file, memory-mapped. Errors: ValueError, FileNotFoundError that name the file."""
     first, _, second = (given, "", "") if pathlib.Path(given).exists() else given.partition(",")
-    array = _loaded(pathlib.Path(first), "an .npy file")
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{first} is an .npz file; use {_as_flag('npz', first)}.")
-    labels = _loaded(pathlib.Path(second), "an .npy file of labels") if second else None
-    if labels is not None and not isinstance(labels, np.ndarray):
-        raise ValueError(f"{second} is an .npz file; give the labels of {first} as .npy.")
+    array = _mapped(pathlib.Path(first), "an .npy file", _as_flag("npz", first))
+    labels = _mapped(pathlib.Path(second), "an .npy file of labels", "an .npy file") if second else None
     return _source(f"npy:{given}", first, Arrays(array, labels, {}), split, reading)
 
 
@@ -103,14 +102,10 @@ def open_npz(given: str, split: str, reading: Reading) -> Source:
 def _unpacked(path: pathlib.Path, mtime_ns: int, size: int) -> Arrays:
     """The arrays of an .npz file; its time and size are arguments so that a changed file is read again."""
     del mtime_ns, size
-    archive = _loaded(path, "an .npz file")
-    if isinstance(archive, np.ndarray):
-        raise ValueError(f"{path} is an .npy file; use {_as_flag('npy', path)}.")
-    with archive:
-        try:
-            found = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise _unreadable(path, error) from error
+    with _named(path):
+        if not is_npz(path) and _is_npy(path):
+            raise ValueError(f"{path} is an .npy file; use {_as_flag('npy', path)}.")
+        found = read_npz(path)
     chosen, labels = _chosen(path, found), next((name for name in LABELS if name in found), None)
     others = {name: values for name, values in found.items() if name not in (chosen, labels)}
     return Arrays(found[chosen], None if labels is None else found[labels], others)
@@ -133,13 +128,19 @@ def _chosen(path: pathlib.Path, found: Mapping[str, np.ndarray]) -> str:
     return chosen[0]
 
 
-def _loaded(path: pathlib.Path, what: str) -> np.ndarray | np.lib.npyio.NpzFile:
+def _mapped(path: pathlib.Path, what: str, other: str) -> np.ndarray:
+    """The array of an .npy file, which stays on disk. other: what to use for an .npz file instead."""
     if not path.is_file():
         raise _missing(path, what)
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
+    with _named(path):
+        if is_npz(path):
+            raise ValueError(f"{path} is an .npz file; use {other}.")
+        return read_npy(path, mapped=True)
+
+
+def _is_npy(path: pathlib.Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6) == np.lib.format.MAGIC_PREFIX
 
 
 def _source(name: str, file: str, arrays: Arrays, split: str, reading: Reading) -> Source:
@@ -149,7 +150,7 @@ def _source(name: str, file: str, arrays: Arrays, split: str, reading: Reading) 
         raise ValueError(
             f"config.data.resize = {reading.resize!r} resizes image files, but {name} contains arrays; leave it unset."
         )
-    if array.ndim < 2 or not len(array):
+    if array.ndim < 2 or not array.size:
         raise ValueError(
             f"{file} contains {array.dtype} {array.shape}, but examples [N, ...] are expected; give vectors as [N, D]."
         )
@@ -233,6 +234,12 @@ def _missing(path: pathlib.Path, what: str) -> FileNotFoundError:
     return FileNotFoundError(f"{path} does not exist; config.data.dataset must name {what}.")
 
 
-def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ValueError(f"{path} cannot be read as an array ({reason}); write it with numpy.save or numpy.savez.")
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Says which file cannot be read. Errors: ValueError."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise ValueError(
+            f"{path} cannot be read as an array ({error}); write it with numpy.save or numpy.savez."
+        ) from error

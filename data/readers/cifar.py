@@ -9,20 +9,21 @@ Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 
 
 import functools
 import pathlib
-import tarfile
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from core.files import size_of
 from core.pickled_arrays import NAMES
 from core.pickles import loads
+from core.reading import MODEST, UnreadableError, read_part, tar_members, unpacked
 from data.source import Reading, Source, from_arrays
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 _PIXELS = 3 * 32 * 32
+_MAX_BATCH = 2**26  # bytes; twice the largest
 
 
 def open_cifar10(given: str, split: str, reading: Reading) -> Source:
@@ -59,16 +60,27 @@ def _contents(path: pathlib.Path, split: str) -> Iterator[tuple[str, tuple[bytes
         inner = [folder for folder in path.glob("cifar-10-batches-*") if folder.is_dir()]
         for batch in sorted((inner or [path])[0].iterdir()):
             if batch.stem in BATCHES[split]:
-                yield batch.stem, (batch.read_bytes(), batch.suffix == ".bin")
+                yield batch.stem, (_content(batch), batch.suffix == ".bin")
         return
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:
+        with unpacked(path) as archive:
+            for member in tar_members(archive, MODEST):
                 name = pathlib.PurePosixPath(member.name)
-                if name.stem in BATCHES[split] and (file := archive.extractfile(member)):
-                    yield name.stem, (file.read(), name.suffix == ".bin")
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+                if name.stem in BATCHES[split]:
+                    content = read_part(archive, member.offset_data, member.size, _MAX_BATCH)
+                    yield name.stem, (content, name.suffix == ".bin")
+    except UnreadableError as error:
         raise ValueError(f"{path} cannot be read as an archive ({error}); download it again.") from error
+
+
+def _content(path: pathlib.Path) -> bytes:
+    """A batch. Errors: ValueError for what is none."""
+    try:
+        if (size := size_of(path)) > _MAX_BATCH:
+            raise ValueError(f"{path} has {size:,} bytes, and a batch of CIFAR-10 31 million; download it again.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); download it again.") from error
 
 
 def _batch(path: pathlib.Path, name: str, content: bytes, is_binary: bool) -> tuple[np.ndarray, np.ndarray]:

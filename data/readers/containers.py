@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, NoReturn
 
-from data import images
+from core.reading import UnreadableError, open_zip, read_member
 from data.notices import some_of, warn_once
 
 
@@ -79,8 +79,8 @@ class Zip:
     def open(self, name: str) -> BinaryIO:
         """A file, opened for reading. Errors: OSError if it is damaged."""
         try:
-            return io.BytesIO(_opened(self.root).read(name))
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            return io.BytesIO(read_member(_opened(self.root), name))
+        except UnreadableError as error:
             raise OSError(str(error)) from error
 
 
@@ -100,8 +100,6 @@ def _identity(folder: pathlib.Path) -> tuple[int, int]:
 @functools.lru_cache(maxsize=4)
 def _opened(path: pathlib.Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a zip archive ({images.reason(error)}); create it again."
-        ) from error
+        return open_zip(path)
+    except UnreadableError as error:
+        raise ValueError(f"{path} cannot be read as a zip archive ({error}); create it again.") from error

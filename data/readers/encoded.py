@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from core.array_files import read_npy
 from core.files import read_json
+from core.reading import UnreadableError
 from data.fields import Field, labeled
 from data.readers.arrays import Rows
 from data.source import Reading, Source
@@ -58,6 +60,6 @@ def open_encoded(given: str, split: str, reading: Reading) -> Source:
 def _array(path: pathlib.Path) -> np.ndarray:
     """An .npy file, memory-mapped. Errors: ValueError."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}); encode the data again.") from error
+        return read_npy(path, mapped=True)
+    except UnreadableError as error:
+        raise ValueError(f"{path} cannot be read ({error}); encode the data again.") from error

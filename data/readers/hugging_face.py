@@ -11,14 +11,15 @@ import bisect
 import dataclasses
 import functools
 import io
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from data.fields import MAX_TEXTS
+from core.files import parse_object
+from core.reading import MODEST, RATIO, UnreadableError, reading, reason
+from data.fields import MAX_TEXTS, texts
 from data.notices import warn_once
 from data.readers.image_files import image_source
 from data.readers.shards import Examples, index_of, origin_of
@@ -104,8 +105,9 @@ def _examples(root: pathlib.Path, paths: tuple[pathlib.Path, ...], origin: tuple
 
 def _roles(path: pathlib.Path, schema: Any) -> tuple[str, str | None, tuple[str, ...]]:
     """The column of images, that of classes, and the names of those. Errors: ValueError without images."""
-    stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = stored.get("info", {}).get("features", {})
+    features = _stored(schema)
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError(f"{path} has two columns of one name; give each its own.")
     images = [name for name in schema.names if features.get(name, {}).get("_type") == "Image"]
     images = images or [field.name for field in schema if _is_image(field)]
     chosen = next((name for name in NAMES if name in images), images[0] if len(images) == 1 else None)
@@ -116,7 +118,16 @@ def _roles(path: pathlib.Path, schema: Any) -> tuple[str, str | None, tuple[str,
         )
     classes = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
     label = next((name for name in (*LABELS, *classes) if name in schema.names), None)
-    return chosen, label, tuple(features[label]["names"]) if label in classes else ()
+    names = features[label].get("names") if label is not None and label in classes else None
+    return chosen, label, tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _stored(schema: Any) -> dict[str, dict[str, Any]]:
+    """What the library datasets has noted of columns, by name; nothing where it is in another form."""
+    found: Any = parse_object((schema.metadata or {}).get(b"huggingface", b"{}"))
+    for key in ("info", "features"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return {name: value for name, value in found.items() if isinstance(value, dict)} if isinstance(found, dict) else {}
 
 
 def _is_image(field: Any) -> bool:
@@ -152,7 +163,11 @@ def _array(root: pathlib.Path, name: str, column: Any) -> np.ndarray | None:
     if is_text and pa.compute.count_distinct(column).as_py() > MAX_TEXTS:
         warn_once(f"the column {name} of {root} is left out: it has too many different texts for classes")
         return None
-    return np.array(column.to_pylist(), str) if is_text else column.to_numpy()
+    if not is_text:
+        return column.to_numpy()
+    if (found := texts(column.to_pylist())) is None:
+        warn_once(f"the column {name} of {root} is left out: it has texts that are too long for classes")
+    return found
 
 
 # Files ------------------------------------------------------------------------------------------------------------
@@ -190,10 +205,17 @@ def _sizes(path: pathlib.Path, changed: int) -> tuple[int, ...]:
     """The rows of each row group; of an Arrow file, which is not divided, of all."""
     import pyarrow.parquet as pq
 
-    if not _is_parquet(path):
-        return (_arrow(path, changed).num_rows,)
-    metadata = _reading(path, lambda: pq.read_metadata(path))
-    return tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    def read() -> tuple[int, ...]:
+        metadata, size = pq.read_metadata(path), path.stat().st_size
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        rows, unpacked = tuple(group.num_rows for group in groups), sum(group.total_byte_size for group in groups)
+        if sum(rows) > size or min(rows, default=0) < 0:
+            raise UnreadableError(f"it says that it has {sum(rows):,} images in {size:,} bytes")
+        if unpacked > max(MODEST, RATIO * size):
+            raise UnreadableError(f"it has {size:,} bytes and unpacks to {unpacked:,}, more than {RATIO} times as many")
+        return rows
+
+    return _reading(path, read) if _is_parquet(path) else (_arrow(path, changed).num_rows,)
 
 
 @functools.lru_cache(maxsize=8)  # row groups in memory; data.cache_dir avoids reading them again and again
@@ -213,9 +235,11 @@ def _arrow(path: pathlib.Path, changed: int) -> Any:
     def read() -> Any:
         mapped = pa.memory_map(str(path))
         try:
-            return pa.ipc.open_stream(mapped).read_all()
+            table = pa.ipc.open_stream(mapped).read_all()
         except pa.ArrowInvalid:
-            return pa.ipc.open_file(mapped).read_all()
+            table = pa.ipc.open_file(mapped).read_all()
+        table.validate(full=True)  # offsets are used as they are
+        return table
 
     return _reading(path, read)
 
@@ -225,10 +249,13 @@ def _reading(path: pathlib.Path, read: Any) -> Any:
     import pyarrow as pa
 
     try:
-        return read()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} cannot be read as a table ({reason}); write it anew.") from error
+        with reading():
+            try:
+                return read()
+            except pa.ArrowException as error:  # some of them are of no family that others raise
+                raise UnreadableError(reason(error)) from error
+    except UnreadableError as error:
+        raise ValueError(f"{path} cannot be read as a table ({error}); write it anew.") from error
 
 
 def _is_parquet(path: pathlib.Path) -> bool:

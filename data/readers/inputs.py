@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from core.array_files import is_npz, read_npy, read_npz
+from core.reading import UnreadableError
 from data.decoders import ERRORS, MAX_PIXELS, SUFFIXES
 from data.images import ARRAY_SUFFIXES, BACKGROUND, Format, central_box, decode, read_header, reason
 from data.notices import some_of, warn_once
@@ -42,15 +44,15 @@ def read_examples(
 def read_array(path: pathlib.Path, name: str = "arr_0") -> np.ndarray:
     """The array of an .npy file, or the only one, or the one called `name`, of an .npz file. Errors: ValueError."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            if name not in loaded.files and len(loaded.files) != 1:
-                raise ValueError(f"it contains {', '.join(loaded.files)}; give one array, or one called {name}")
-            return loaded[name if name in loaded.files else loaded.files[0]]
-    except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise ValueError(f"{path} cannot be read as an array: {reason(error)}") from error
+        if not is_npz(path):
+            return read_npy(path)
+        found = read_npz(path)
+        if name not in found and len(found) != 1:
+            what = some_of(list(found)) or "nothing"
+            raise UnreadableError(f"it contains {what}; give one array, or one called {name}")
+        return found[name] if name in found else next(iter(found.values()))
+    except UnreadableError as error:
+        raise ValueError(f"{path} cannot be read as an array: {error}") from error
 
 
 def read_mask(
@@ -64,7 +66,7 @@ def read_mask(
     """
     sides = tuple(shape[:-1]) or tuple(shape)
     if not path.is_file():
-        raise ValueError(f"the mask {path} does not exist.")
+        raise ValueError(f"the mask {path} {_absent(path)}; give an image, or an .npy or .npz file.")
     if path.suffix.lower() in ARRAY_SUFFIXES:
         values = read_array(path)
     else:
@@ -79,13 +81,17 @@ def read_mask(
     return values != 0
 
 
+def _absent(path: pathlib.Path) -> str:
+    return "is not a file" if path.exists() else "does not exist"
+
+
 def _files(path: pathlib.Path) -> list[pathlib.Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ValueError(f"the input {path} does not exist; give an image, an .npy or .npz file, or a folder of them.")
+        raise ValueError(f"the input {path} {_absent(path)}; give an image, an .npy or .npz file, or a folder of them.")
     shown = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    files = [file for file in shown if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES]
+    files = [file for file in shown if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES and file.is_file()]
     if not files:
         raise ValueError(f"the folder {path} has no {', '.join(SUFFIXES + ARRAY_SUFFIXES)} file.")
     if others := [file.name for file in shown if file not in files]:

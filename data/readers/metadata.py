@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.fields import Field, fields_of
+from data.fields import Field, fields_of, texts
 from data.readers.containers import Container, Entry
 from data.source import Reading, if_needed
 
@@ -106,11 +106,14 @@ def _lines(files: Container, table: str) -> Iterator[Line]:
         raise ValueError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8.") from error
 
 
-def parsed(cells: Sequence[str]) -> np.ndarray:
-    """A column as integers or, with fractions or empty cells (NaN), as floats; as texts if it is not of numbers."""
+def parsed(cells: Sequence[str]) -> np.ndarray | None:
+    """A column as integers or, with fractions or empty cells (NaN), as floats; as texts if it is not of numbers.
+
+    None for texts that are too long for an array.
+    """
     for convert, dtype in ((int, np.int64), (lambda cell: float(cell or "nan"), np.float64)):
         try:
             return np.array([convert(cell) for cell in cells], dtype)
         except (ValueError, OverflowError):
             continue
-    return np.array(cells, str)
+    return texts(cells)

@@ -6,6 +6,7 @@ GROUP_NAME. Texts, sequences and features of varying shape are left out. Without
 place, and without that every `test_every`-th example of the train split.
 """
 
+import contextlib
 import dataclasses
 import io
 import pathlib
@@ -14,8 +15,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from google.protobuf import json_format
 
-from core.files import read_json
+from core.files import UNREADABLE, read_json
+from core.reading import UnreadableError, reading
 from core.tables import nearest
 from data import sixteen_bits
 from data.decoders import ERRORS, check_scans, opened, pixels_of
@@ -24,6 +27,8 @@ from data.images import reason, resize_by
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, in_split
 
 _OWN = "tensorflow_datasets.core.features."
+_CLASS_NAMES = ("pythonClassName", "python_class_name", "type")  # protobuf knows two spellings, TFDS an older form
+_FEATURE_FILES = tuple("*/" * depth + "features.json" for depth in range(4))  # of a version, perhaps behind a link
 
 
 class Feature(NamedTuple):
@@ -37,6 +42,7 @@ class Feature(NamedTuple):
 class Prepared:
     """A `fetch` of the records `chosen`, read many at a time; images are resized as they are fetched."""
 
+    name: str
     records: Any
     chosen: np.ndarray
     features: Mapping[str, Feature]
@@ -45,7 +51,7 @@ class Prepared:
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]."""
         found = {name: np.zeros((len(indices), *f.field.shape), f.field.dtype) for name, f in self.features.items()}
-        for row, record in enumerate(self.records.__getitems__([int(index) for index in self.chosen[indices]])):
+        for row, record in enumerate(self._read(self.chosen[indices])):
             for name, (field, keys) in self.features.items():
                 value: Any = record if keys else 0  # a label where there are no classes
                 for key in keys:
@@ -54,6 +60,14 @@ class Prepared:
                     value = resize_by(self.resize, value, *field.shape[:2])
                 found[name][row] = value
         return found
+
+    def _read(self, rows: np.ndarray) -> Any:
+        """Records. Errors: ValueError that names the data set."""
+        try:
+            with reading():
+                return self.records.__getitems__([int(row) for row in rows])
+        except UnreadableError as error:
+            raise ValueError(f"{self.name} cannot be read ({error}); prepare the data set again.") from error
 
 
 @dataclasses.dataclass
@@ -114,7 +128,9 @@ def open_tfds(given: str, split: str, reading: Reading) -> Source:
         chosen = in_split(len(records), split, reading.test_every)
     features = _features(given, builder.info.features, reading)
     fields = {key: feature.field for key, feature in features.items()}
-    source = Source(f"tfds:{given}", len(chosen), fields, Prepared(records, chosen, features, reading.resize))
+    source = Source(
+        f"tfds:{given}", len(chosen), fields, Prepared(f"tfds:{given}", records, chosen, features, reading.resize)
+    )
     return cached(source) if source.num_bytes <= CACHE_BYTES else source
 
 
@@ -153,14 +169,14 @@ def decoders_of(name: str, feature: Any, max_pixels: int) -> Any:
 
 def _refuse_foreign_code(folder: pathlib.Path) -> None:
     """Errors: ValueError for a description of features that names Python which TFDS would import."""
-    for path in folder.rglob("features.json"):
+    for path in (path for pattern in _FEATURE_FILES for path in folder.glob(pattern)):
         pending: list[Any] = [read_json(path)]
         while pending:
             node = pending.pop()
             pending += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
-            named = node.get("pythonClassName", _OWN) if isinstance(node, dict) else _OWN
-            if not str(named).startswith(_OWN):
-                raise ValueError(f"{path} names {str(named)[:80]!r}, which is not executed: it is no feature of TFDS.")
+            for named in (node.get(key) for key in _CLASS_NAMES) if isinstance(node, dict) else ():
+                if isinstance(named, str) and "." in named and not named.startswith(_OWN):
+                    raise ValueError(f"{path} names {named[:80]!r}, which is not executed: it is no feature of TFDS.")
 
 
 def _builder(name: str, data_dir: str | None) -> Any:
@@ -176,9 +192,23 @@ def _builder(name: str, data_dir: str | None) -> Any:
     if base not in known:
         _refuse_foreign_code(folder)
     try:
-        return tfds.builder(name, data_dir=data_dir)
+        with _named(folder):
+            return tfds.builder(name, data_dir=data_dir)
     except ImportError as error:
         raise ValueError(f"tfds:{name} cannot be read without TensorFlow: `pip install tensorflow-cpu`.") from error
+
+
+@contextlib.contextmanager
+def _named(folder: pathlib.Path) -> Iterator[None]:
+    """Says which data set is damaged. Errors: ValueError."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except (AssertionError, AttributeError, json_format.Error, *UNREADABLE) as error:
+        if not folder.is_dir():  # it is the name that is wrong
+            raise
+        raise ValueError(f"{folder} cannot be read ({reason(error)}); prepare the data set again.") from error
 
 
 def _features(given: str, features: Any, reading: Reading) -> dict[str, Feature]:

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from array_record.python import array_record_module
 
-from core.files import temporary_file
+from core.files import size_of, temporary_file
 from core.progress import each
+from core.reading import UnreadableError, reading
 from data.fields import Field
 from data.source import Examples, Source
 
@@ -33,12 +34,16 @@ class Records:
     def __call__(self, indices: np.ndarray) -> Examples:
         """The examples `indices` [n]."""
         found = {name: np.empty((len(indices), *field.shape), field.dtype) for name, field in self.fields.items()}
-        for row, record in enumerate(_reader(self.path).read([int(index) for index in indices])):
-            start = 0
-            for name in _order(self.fields):
-                values = found[name][row : row + 1]
-                values[:] = np.frombuffer(record, values.dtype, values.size, offset=start).reshape(values.shape)
-                start += values.nbytes
+        try:
+            with reading():
+                for row, record in enumerate(_reader(self.path).read([int(index) for index in indices])):
+                    start = 0
+                    for name in _order(self.fields):
+                        values = found[name][row : row + 1]
+                        values[:] = np.frombuffer(record, values.dtype, values.size, offset=start).reshape(values.shape)
+                        start += values.nbytes
+        except UnreadableError as error:
+            raise ValueError(f"{self.path} is damaged ({error}); remove it: it is then written again.") from error
         return found
 
 
@@ -56,10 +61,10 @@ def cached_on_disk(source: Source, stem: pathlib.Path) -> Source:
     """The same source with its examples in `stem`.array_record, which is written if it does not exist.
 
     Processes that write at the same time each write their own file; the last one replaces the others' by the same.
-    Errors: ValueError if the folder cannot be written.
+    One that is cut off or emptied is written again. Errors: ValueError if the folder cannot be written.
     """
     path = stem.with_name(f"{stem.name}.array_record")
-    if not path.exists():
+    if not _is_whole(path, len(source)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(source, path)
@@ -68,6 +73,26 @@ def cached_on_disk(source: Source, stem: pathlib.Path) -> Source:
                 f"config.data.cache_dir = {path.parent} cannot be written ({error}); give another folder, or none."
             ) from error
     return dataclasses.replace(source, fetch=Records(path, source.fields))
+
+
+def _is_whole(path: pathlib.Path, num_records: int) -> bool:
+    """Whether there is a file of so many records; one that is damaged is logged, and written again."""
+    if not path.exists():
+        return False
+    try:
+        with reading():
+            size_of(path)
+            reader = array_record_module.ArrayRecordReader(str(path))
+            try:
+                found = reader.num_records()
+            finally:
+                reader.close()
+            if found != num_records:
+                raise UnreadableError(f"it has {found} records instead of {num_records}")
+    except UnreadableError as error:
+        logging.warning("%s is damaged (%s) and is written again", path, error)
+        return False
+    return True
 
 
 def _write(source: Source, path: pathlib.Path) -> None:

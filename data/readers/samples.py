@@ -1,15 +1,16 @@
 """Samples of other programs: `.npz` files with `arr_0`, and folders of image files, read piece by piece."""
 
+import contextlib
 import itertools
 import os
 import pathlib
-import zipfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from core.files import UNREADABLE
+from core import array_files
+from core.reading import UnreadableError, open_member, open_zip, reading
 from data.decoders import ERRORS, MAX_PIXELS, SUFFIXES
 from data.images import Format, Header, decode, is_image, read_header, reason
 from data.notices import some_of, warn_once
@@ -52,14 +53,8 @@ def describe(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Described
         return Described(len(files), tuple(first[:3]))
     if path.suffix.lower() != ".npz" or not path.is_file():
         read_batches(path, 1)  # says what is wrong
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as stream:
-            num, shape, _ = _array_header(path, stream)
-            return Described(num, shape)
-    except _NoImagesError:
-        raise
-    except (*UNREADABLE, KeyError) as error:
-        raise _unreadable(path, error) from error
+    with _arr_0(path) as (_, header):
+        return Described(header.shape[0], header.shape[1:])
 
 
 def _files(path: pathlib.Path) -> list[pathlib.Path]:
@@ -107,47 +102,41 @@ def _same_format(file: pathlib.Path, header: Header, first: Header, of: pathlib.
         raise ValueError(f"{file} is {header.dtype}, but {of} {first.dtype}; give images of one depth.")
 
 
-def _unreadable(path: pathlib.Path, error: Exception) -> ValueError:
-    if isinstance(error, KeyError):  # the archive is intact
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-        return ValueError(f"{path} has {', '.join(names) or 'no array'}, but no arr_0; save the samples as arr_0.")
-    return ValueError(f"{path} cannot be read as samples, an .npz with arr_0 ({error}).")
-
-
 def _read_npz(path: pathlib.Path, batch_size: int) -> Iterator[np.ndarray]:
+    with _arr_0(path) as (stream, header):
+        num, image_shape = header.shape[0], header.shape[1:]
+        for start in range(0, num, batch_size):
+            count = min(batch_size, num - start)
+            with reading():
+                found = np.frombuffer(stream.read(count * header.num_bytes // num), header.dtype)
+                batch = found.reshape(count, *image_shape)  # fails where it ends too early
+            yield batch
+
+
+@contextlib.contextmanager
+def _arr_0(path: pathlib.Path) -> Iterator[tuple[BinaryIO, array_files.Header]]:
+    """The images in an .npz file, to be read piece by piece. Errors: ValueError that names the file."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as stream:
-            num, image_shape, dtype = _array_header(path, stream)
-            size = int(np.prod(image_shape)) * dtype.itemsize
-            for start in range(0, num, batch_size):
-                count = min(batch_size, num - start)
-                raw = stream.read(count * size)
-                if len(raw) != count * size:
-                    raise EOFError("it ends too early")
-                yield np.frombuffer(raw, dtype).reshape(count, *image_shape)
-    except _NoImagesError:
-        raise
-    except (*UNREADABLE, KeyError) as error:
-        raise _unreadable(path, error) from error
+        with open_zip(path) as archive:
+            if "arr_0.npy" not in (names := archive.namelist()):
+                listed = some_of([name.removesuffix(".npy") for name in names]) or "no array"
+                raise _NoImagesError(f"{path} has {listed}, but no arr_0; save the samples as arr_0.")
+            stream, size = open_member(archive, "arr_0.npy")
+            with stream:
+                header = array_files.read_header(stream, size)
+                _check_images(path, header)
+                yield stream, header
+    except UnreadableError as error:
+        raise ValueError(f"{path} cannot be read as samples, an .npz with arr_0 ({error}).") from error
+
+
+def _check_images(path: pathlib.Path, header: array_files.Header) -> None:
+    shape, fortran_order, dtype, num_bytes = header
+    is_image = len(shape) == 4 and dtype in (np.uint8, np.dtype("<u2")) and shape[-1] in (1, 3)
+    if not is_image or fortran_order or not num_bytes:
+        order = " in Fortran order" if fortran_order else ""
+        raise _NoImagesError(f"{path} has {dtype} {shape}{order} as arr_0; samples are uint8 [N, H, W, 1 or 3].")
 
 
 class _NoImagesError(ValueError):
     """The file is intact but does not hold images."""
-
-
-def _array_header(path: pathlib.Path, stream: Any) -> tuple[int, tuple[int, ...], np.dtype]:
-    """The number of images in an `.npy` stream, their shape and dtype."""
-    version = np.lib.format.read_magic(stream)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = reader(stream)
-    if (
-        len(shape) != 4
-        or dtype not in (np.uint8, np.dtype("<u2"))
-        or shape[-1] not in (1, 3)
-        or fortran_order
-        or not shape[0]
-    ):
-        order = " in Fortran order" if fortran_order else ""
-        raise _NoImagesError(f"{path} has {dtype} {shape}{order} as arr_0; samples are uint8 [N, H, W, 1 or 3].")
-    return shape[0], tuple(shape[1:]), dtype

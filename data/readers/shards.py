@@ -25,7 +25,7 @@ class Examples(NamedTuple):
 
     names: tuple[str, ...]
     shards: tuple[str, ...]
-    columns: Mapping[str, np.ndarray]
+    columns: Mapping[str, np.ndarray | None]  # None: texts that are too long for an array
     class_names: tuple[str, ...] = ()  # of the column label
 
 
@@ -46,12 +46,13 @@ def index_of(
     report_skipped(files, broken)
     rows = _rows(examples.shards, split, reading.test_every)
     kept = some_in(files, headers, [names[row] for row in rows], split)
-    root, columns = str(files.root), dict[str, np.ndarray]()
+    root, columns = str(files.root), dict[str, np.ndarray | None]()
     for name, array in examples.columns.items():
         if name in ("x", *RESERVED):
             warn_once(f"{name} of {root} is left out: batches use this name themselves")
         elif name != "label":
-            columns[name] = array.astype(np.float32) if array.dtype.kind == "i" and array.min() < 0 else array
+            signed = array is not None and array.dtype.kind == "i" and array.min() < 0
+            columns[name] = array.astype(np.float32) if array is not None and signed else array
     none = (Field((), "int32"), np.zeros(num, np.int32))
     label, labels = if_needed(reading, lambda: _label(root, examples) or none, none)
     fields, values = fields_of(root, columns, num, where)
@@ -63,7 +64,8 @@ def _label(root: str, examples: Examples) -> tuple[Field, np.ndarray] | None:
     """The classes; None where there is no column label. Errors: ValueError for one that has no classes."""
     if "label" not in examples.columns:
         return None
-    found = field_of(root, "label", examples.columns["label"])
+    labels = examples.columns["label"]
+    found = None if labels is None else field_of(root, "label", labels)
     known = len(examples.class_names)
     if found is None or not found[0].num_classes or 0 < known < found[0].num_classes:
         raise ValueError(f"the column label of {root} has no classes; number them from 0, or name it otherwise.")

@@ -13,10 +13,11 @@ import itertools
 import json
 import pathlib
 import re
-import tarfile
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
+from core.files import MAX_JSON, size_of
+from core.reading import UnreadableError, read_part, reading, tar_members
 from data.images import SUFFIXES
 from data.notices import some_of, warn_once
 from data.readers.image_files import image_source
@@ -48,8 +49,10 @@ class Tars:
         path = self.root / f"{archive}.tar"
         member = _members(path, path.stat().st_mtime_ns)[inside]
         with path.open("rb") as raw:
-            raw.seek(member.offset)
-            return io.BytesIO(raw.read(member.size))
+            try:
+                return io.BytesIO(read_part(raw, member.offset, member.size))
+            except UnreadableError as error:
+                raise OSError(str(error)) from error
 
 
 def open_wds(given: str, split: str, reading: Reading) -> Source:
@@ -102,9 +105,10 @@ def _members(path: pathlib.Path, mtime_ns: int) -> Mapping[str, Member]:
     """The files in an archive by name, in order. Errors: ValueError for one that cannot be read."""
     del mtime_ns  # so that a changed archive is read again
     try:
-        with tarfile.open(path, "r:") as archive:
-            return {m.name.removeprefix("./"): Member(m.offset_data, m.size) for m in archive if m.isreg()}
-    except (tarfile.TarError, OSError, EOFError) as error:
+        with path.open("rb") as raw:
+            found = tar_members(raw, size_of(path))
+            return {m.name.removeprefix("./"): Member(m.offset_data, m.size) for m in found}
+    except (UnreadableError, OSError) as error:
         raise ValueError(
             f"{path} cannot be read as a tar archive ({error}); decompress it, or write it anew."
         ) from error
@@ -159,10 +163,13 @@ def _cells(files: Tars, texts: Mapping[str, str]) -> dict[str, str]:
     cells = dict[str, str]()
     for ending, name in texts.items():
         try:
-            with files.open(name) as raw:
-                text = raw.read().decode("utf-8")
-            found: Any = json.loads(text) if ending == "json" else {TEXTS[ending]: text}
-        except ValueError as error:
+            with files.open(name) as raw, reading():
+                content = raw.read(MAX_JSON + 1)
+                if len(content) > MAX_JSON:
+                    raise UnreadableError(f"it has more than {MAX_JSON:,} bytes")
+                text = content.decode("utf-8")
+                found: Any = json.loads(text) if ending == "json" else {TEXTS[ending]: text}
+        except (UnreadableError, OSError) as error:
             raise ValueError(f"{files.root / name} cannot be read ({error}); write it anew.") from error
         if isinstance(found, dict):
             scalars = {key: value for key, value in found.items() if isinstance(value, str | int | float)}

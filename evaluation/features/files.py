@@ -10,7 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from absl import logging
 
+from core.array_files import read_npy
 from core.files import remove_stale, write_atomically, writing
+from core.reading import UnreadableError
 from evaluation.rounds import Rounds, Task, Worker, run_task
 
 
@@ -43,7 +45,7 @@ def gather(task: Task, directory: str | os.PathLike, worker: Worker) -> dict[str
         path, shape = folder / f"{name}.npy", (num, values.shape[1])
         if (mapped := _mapped(path, shape)) is None:
             write_atomically(path, functools.partial(_write, shape=shape, parts=(arrays[name] for arrays in rounds)))
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            mapped = read_npy(path, mapped=True)
         found[name] = mapped
     remove_stale(folder)
     return found
@@ -77,8 +79,8 @@ def _mapped(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
     if not path.exists():
         return None
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        mapped = read_npy(path, mapped=True)
+    except UnreadableError as error:
         logging.warning("%s cannot be read (%s) and is written again", path, error)
         return None
     return mapped if mapped.shape == shape and mapped.dtype == np.dtype("<f4") else None

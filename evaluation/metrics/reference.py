@@ -3,15 +3,18 @@
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
-from core.files import UNREADABLE, write_arrays
+from core.array_files import read_npz
+from core.files import write_arrays
+from core.reading import UnreadableError, reading
 from evaluation.metrics.moments import Moments
+
+LONGEST = 200  # characters of a value in an error
 
 
 class Statistics(NamedTuple):
@@ -57,16 +60,22 @@ def load(path: str | os.PathLike, expected: Mapping[str, Any] | None = None) -> 
     if not path.is_file():
         raise ValueError(f"{path} is not a file; make the statistics with --mode=stats.")
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            mu, sigma = (np.asarray(file[name], np.float64) for name in ("mu", "sigma"))
-            num = int(file["num"]) if "num" in file else None
-            provenance = json.loads(str(file["provenance"])) if "provenance" in file else {}
-    except (*UNREADABLE, KeyError, TypeError, zipfile.LargeZipFile) as error:
+        with reading():
+            found = read_npz(path)
+            mu, sigma = (np.asarray(found[name], np.float64) for name in ("mu", "sigma"))
+            num = int(found["num"]) if "num" in found else None
+            provenance = dict(json.loads(str(found["provenance"]))) if "provenance" in found else {}
+    except UnreadableError as error:
         raise ValueError(f"{path} cannot be read as statistics, an .npz with mu and sigma ({error}).") from error
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise ValueError(f"{path} has mu {mu.shape} and sigma {sigma.shape}; they must be finite [D] and [D, D].")
     _check(path, provenance, expected or {})
     return Statistics(mu, sigma, num, provenance)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _check(path: pathlib.Path, provenance: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -80,6 +89,6 @@ def _check(path: pathlib.Path, provenance: Mapping[str, Any], expected: Mapping[
             raise ValueError(f"{path} does not record its {name}, which is {wanted!r} here; make it again.")
         if provenance[name] != wanted:
             raise ValueError(
-                f"{path} was made with {name} = {provenance[name]!r}, but here it is {wanted!r}; give the statistics "
-                "that match, or make them with --mode=stats."
+                f"{path} was made with {name} = {_shown(provenance[name])}, but here it is {wanted!r}; give the "
+                "statistics that match, or make them with --mode=stats."
             )

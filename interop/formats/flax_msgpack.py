@@ -1,19 +1,21 @@
 """The published Flax checkpoints: the training state as one msgpack map, with our names."""
 
+import pathlib
 from typing import Any
 
 import msgpack
 import numpy as np
 from flax import serialization
 
+from core.files import size_of
+from core.reading import MODEST, UnreadableError, read_bytes, reading, reason
 from interop.base import Adam, CheckpointFormatError, Flat, Imported, flatten, integer, settings
 
 KIND = "published Flax checkpoint"
 _KEYS = ("step", "optimizer", "params_ema")
-_UNREADABLE = (ValueError, TypeError, LookupError, OverflowError, MemoryError, RecursionError, AttributeError)
 
 
-def read(data: bytes) -> Imported:
+def read(path: pathlib.Path) -> Imported:
     """The training state that the old Flax library wrote.
 
     A map of `step`, `optimizer` {`target`, `state` {`step`, `param_states`: per leaf `grad_ema` and `grad_sq_ema`}},
@@ -22,12 +24,13 @@ def read(data: bytes) -> Imported:
     Both step counts are numbers of updates. Errors: CheckpointFormatError.
     """
     try:
-        state = serialization.msgpack_restore(data)
-    except (*_UNREADABLE, msgpack.UnpackException) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        if size_of(path) > MODEST and not _is_map(path):
+            raise UnreadableError("it does not start as a map does")
+        state = restore(read_bytes(path))
+    except UnreadableError as error:
         raise CheckpointFormatError(
-            f"is not a checkpoint, or is damaged or truncated (it is not msgpack: {reason[:100]}); give a published "
-            "Flax checkpoint, a PyTorch .pth, or exported parameters as .npz or .safetensors."
+            f"is not a checkpoint, or is damaged or truncated (it is not msgpack: {str(error)[:100]}); give a "
+            "published Flax checkpoint, a PyTorch .pth, or exported parameters as .npz or .safetensors."
         ) from error
     if not isinstance(state, dict) or any(key not in state for key in _KEYS):
         raise CheckpointFormatError(
@@ -47,6 +50,22 @@ def read(data: bytes) -> Imported:
         _adam(optimizer.get("state")),
         settings({"optim.lr": state.get("lr"), "model.ema_rate": state.get("ema_rate")}),
     )
+
+
+def restore(data: bytes) -> Any:
+    """What Flax has written as msgpack: maps, numbers, and arrays. Errors: UnreadableError."""
+    with reading():
+        try:
+            return serialization.msgpack_restore(data)
+        except (msgpack.UnpackException, AttributeError) as error:  # AttributeError: an array where a map is expected
+            raise UnreadableError(reason(error)) from error
+
+
+def _is_map(path: pathlib.Path) -> bool:
+    """Whether msgpack is a map, by its first byte: other large files need not be in memory to be refused."""
+    with path.open("rb") as file:
+        first = file.read(1)
+    return first in (b"\xde", b"\xdf") or b"\x80" <= first <= b"\x8f"
 
 
 def _in_our_shapes(flat: Flat) -> Flat:

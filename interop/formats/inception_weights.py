@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.array_files import read_npz
+from core.reading import UnreadableError
 from interop.base import CheckpointFormatError, Flat, Tree, flatten, nest
 from interop.formats import torch_legacy, torch_pickle
 
@@ -86,10 +88,9 @@ def _read(path: pathlib.Path) -> Mapping[str, Any]:
     """The names and tensors of a file."""
     if path.suffix == ".npz":
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                return dict(file)
-        except torch_pickle.UNREADABLE as error:
-            raise CheckpointFormatError(f"cannot be read as an .npz file ({str(error)[:150]}).") from error
+            return read_npz(path)
+        except UnreadableError as error:
+            raise CheckpointFormatError(f"cannot be read as an .npz file ({error}).") from error
     contents = torch_legacy.read(path) if torch_legacy.is_legacy(path) else torch_pickle.read(path)
     if not isinstance(contents, Mapping) or not all(isinstance(name, str) for name in contents):
         raise CheckpointFormatError(f"does not contain named tensors; {_ADVICE}.")

@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from builders.condition import conditions
+from core.array_files import read_npz
+from core.reading import UnreadableError
 from systems.requests.base import Request, SampleFn
 from systems.requests.generate import generated
 
@@ -57,9 +58,8 @@ def conditioned(system: "System", request: Conditioned) -> SampleFn:
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file. Errors: ValueError for any other file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        return read_npz(path)
+    except UnreadableError as error:
         raise ValueError(f"--request.values={path} is not an .npz file of arrays ({error}).") from error
 
 

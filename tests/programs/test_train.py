@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import run_lib
+from core import memory
 from core.errors import ExitCode, RunError
 from programs import restore_run, train
 from programs.run import Run
-from runtime import memory
 from tests.support import perceptron
 from tests.support.configs import load
 from training import augment

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import core.memory
+from core.memory import host_bytes, resident_bytes
 from runtime import memory
 from tests.support.paths import ROOT
 
@@ -24,23 +26,24 @@ def test_a_cpu_needs_what_the_process_holds_and_one_program_for_each_of_its_devi
     found = memory.step_memory(compiled, device)
     fresh = compiled.memory_analysis().temp_size_in_bytes * len(jax.local_devices(backend="cpu"))
     assert fresh >= 64 * MIB
-    assert found.needed == pytest.approx(memory.resident_bytes() + fresh, abs=32 * MIB)
-    assert found.limit > memory.resident_bytes()
+    assert found.needed == pytest.approx(resident_bytes() + fresh, abs=32 * MIB)
+    assert found.limit > resident_bytes()
 
 
 def test_the_limit_of_a_container_counts_where_it_is_the_smaller(monkeypatch, tmp_path):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "CGROUP", limit)
-    unlimited = memory.host_bytes(100 * MIB)
+    monkeypatch.setattr(core.memory, "CGROUP", limit)
+    unlimited = host_bytes(100 * MIB)
     limit.write_text("max\n")
-    assert memory.host_bytes(100 * MIB) == pytest.approx(unlimited, rel=0.1)
+    assert host_bytes(100 * MIB) == pytest.approx(unlimited, rel=0.1)
     limit.write_text(f"{300 * MIB}\n")
-    assert memory.host_bytes(100 * MIB) == 300 * MIB
+    assert host_bytes(100 * MIB) == 300 * MIB
     assert unlimited > 100 * MIB
 
 
 BLOCKS = """
-from runtime import malloc, memory
+from core import memory
+from runtime import malloc
 import ctypes
 assert malloc.keep_memory()
 libc = ctypes.CDLL(None)
