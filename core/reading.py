@@ -162,6 +162,8 @@ def tar_members(stream: BinaryIO, most: int) -> Iterator[tarfile.TarInfo]:
     """
     with reading(), tarfile.open(fileobj=_Bounded(stream, most), mode="r:") as archive:  # type: ignore[call-overload]
         for member in archive:
+            if member.size < 0:
+                raise UnreadableError("its members overlap")
             if member.issparse():
                 raise UnreadableError(f"{member.name[:_LONGEST]} in it is a sparse file")
             if member.isreg():

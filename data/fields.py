@@ -110,9 +110,10 @@ def field_of(where: str, name: str, values: np.ndarray) -> tuple[Field, np.ndarr
     return Field(shape, dtype, num_levels), values.astype(dtype, copy=False)
 
 
-def texts(cells: Sequence[str]) -> np.ndarray | None:
-    """Texts as an array; None where one is so long that as many of that length do not fit into the memory."""
-    return np.array(cells, str) if 4 * len(cells) * max(map(len, cells), default=0) <= MAX_TEXT_BYTES else None
+def texts(cells: Sequence[str], num: int | None = None) -> np.ndarray | None:
+    """Texts as an array; None where `num` (default: as many) of the length of the longest would fill the memory."""
+    num = len(cells) if num is None else num
+    return np.array(cells, str) if 4 * num * max(map(len, cells), default=0) <= MAX_TEXT_BYTES else None
 
 
 def fields_of(

@@ -69,6 +69,8 @@ def _tensors(path: pathlib.Path) -> Flat:
         return safetensors.numpy.load_file(path)
     except safetensors.SafetensorError as error:  # an Exception without a family
         raise UnreadableError(reason(error)) from error
+    except AttributeError as error:  # such as those of 8 or 4 bits
+        raise UnreadableError("it has tensors of a dtype that NumPy does not have") from error
 
 
 def _damaged(suffix: str, error: UnreadableError) -> CheckpointFormatError:

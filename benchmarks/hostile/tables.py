@@ -50,20 +50,22 @@ def shortened(path: pathlib.Path, rng: random.Random) -> None:
 
 
 def repeated(path: pathlib.Path, rng: random.Random) -> None:
-    """A million rows with one text of a megabyte, which is in the file once."""
+    """Twenty thousand rows with one text of a megabyte, which is in the file once."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     image = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array([png(8)], pa.binary()))
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 2**20]))
-    pq.write_table(pa.table({"image": image, "text": text}), path, compression="zstd")
+    pq.write_table(pa.table({"image": image, "text": text}), path, compression="zstd", store_schema=False)
 
 
 def packed(path: pathlib.Path, rng: random.Random) -> None:
-    """Zeros that are compressed ten thousand times."""
+    """Images with zeros behind them that are compressed ten thousand times."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    table(path, compression="zstd", zeros=pa.array([bytes(2**24)] * 20))
+    images = pa.array([png(8, number) + bytes(2**24) for number in range(20)], pa.binary())
+    pq.write_table(pa.table({"image": images}), path, compression="zstd", use_dictionary=False)
 
 
 def offsets(path: pathlib.Path, rng: random.Random) -> None:
@@ -124,7 +126,12 @@ def prepared(class_name: str, **others: str) -> Make:
     features = {
         "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
         "featuresDict": {
-            "features": {"image": {"pythonClassName": class_name, "image": {"shape": {"dimensions": ["8", "8", "3"]}}}}
+            "features": {
+                "image": {
+                    "pythonClassName": class_name,
+                    "image": {"shape": {"dimensions": ["8", "8", "3"]}, "dtype": "uint8", "encodingFormat": "png"},
+                }
+            }
         },
     }
     about = {

@@ -55,12 +55,12 @@ def shard(more: Mapping[str, bytes] = {}, *headers: tarfile.TarInfo, after: byte
 
     def make(path: pathlib.Path, rng: random.Random) -> None:
         data = tarred({**GOOD, **more}, *headers)
-        path.write_bytes(_open_end(data) + after if after else data)
+        path.write_bytes(open_end(data) + after if after else data)
 
     return make
 
 
-def _open_end(data: bytes) -> bytes:
+def open_end(data: bytes) -> bytes:
     """A tar archive without the zeros at its end."""
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         last = archive.getmembers()[-1]

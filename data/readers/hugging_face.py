@@ -154,20 +154,22 @@ def _is_scalar(kind: Any) -> bool:
 def _array(root: pathlib.Path, name: str, column: Any) -> np.ndarray | None:
     """A column [N]; None, with a line in the log, for one with missing values or too many different texts."""
     import pyarrow as pa
-    import pyarrow.compute
 
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if column.null_count:
         warn_once(f"the column {name} of {root} is left out: it has missing values")
         return None
-    if is_text and pa.compute.count_distinct(column).as_py() > MAX_TEXTS:
+    if not any(test(column.type) for test in (pa.types.is_dictionary, pa.types.is_string, pa.types.is_large_string)):
+        return column.to_numpy()
+    shared = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    whole = shared.unify_dictionaries().combine_chunks()
+    found, rows = whole.dictionary.to_pylist(), whole.indices.to_numpy()
+    if len(found) > MAX_TEXTS:
         warn_once(f"the column {name} of {root} is left out: it has too many different texts for classes")
         return None
-    if not is_text:
-        return column.to_numpy()
-    if (found := texts(column.to_pylist())) is None:
+    if (array := texts(found, len(rows))) is None:
         warn_once(f"the column {name} of {root} is left out: it has texts that are too long for classes")
-    return found
+        return None
+    return array[rows]
 
 
 # Files ------------------------------------------------------------------------------------------------------------
@@ -184,10 +186,9 @@ def _num_rows(path: pathlib.Path) -> int:
 
 
 def _read(path: pathlib.Path, columns: Sequence[str]) -> Any:
-    import pyarrow.parquet as pq
 
     if _is_parquet(path):
-        return _reading(path, lambda: pq.ParquetFile(path).read(columns=list(columns)))
+        return _reading(path, lambda: _opened(path).read(columns=list(columns)))
     return _arrow(path, _changed(path)).select(list(columns))
 
 
@@ -221,9 +222,18 @@ def _sizes(path: pathlib.Path, changed: int) -> tuple[int, ...]:
 @functools.lru_cache(maxsize=8)  # row groups in memory; data.cache_dir avoids reading them again and again
 def _row_group(path: pathlib.Path, changed: int, column: str, group: int) -> Any:
     del changed
+
+    return _reading(path, lambda: _opened(path).read_row_group(group, columns=[column]).column(0))
+
+
+def _opened(path: pathlib.Path) -> Any:
+    """A Parquet file whose texts and images are in memory once, also where they are in the file once for many rows."""
     import pyarrow.parquet as pq
 
-    return _reading(path, lambda: pq.ParquetFile(path).read_row_group(group, columns=[column]).column(0))
+    metadata = pq.read_metadata(path)
+    leaves = [metadata.schema.column(number) for number in range(len(metadata.schema))]
+    shared = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    return pq.ParquetFile(path, metadata=metadata, read_dictionary=shared)
 
 
 @functools.lru_cache(maxsize=256)

@@ -195,7 +195,9 @@ def _builder(name: str, data_dir: str | None) -> Any:
         with _named(folder):
             return tfds.builder(name, data_dir=data_dir)
     except ImportError as error:
-        raise ValueError(f"tfds:{name} cannot be read without TensorFlow: `pip install tensorflow-cpu`.") from error
+        raise ValueError(
+            f"tfds:{name} in {folder.parent} cannot be read without TensorFlow: `pip install tensorflow-cpu`."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -36,7 +36,9 @@ class Records:
         found = {name: np.empty((len(indices), *field.shape), field.dtype) for name, field in self.fields.items()}
         try:
             with reading():
-                for row, record in enumerate(_reader(self.path).read([int(index) for index in indices])):
+                for row, record in enumerate(
+                    _reader(self.path, self.path.stat().st_mtime_ns).read([int(index) for index in indices])
+                ):
                     start = 0
                     for name in _order(self.fields):
                         values = found[name][row : row + 1]
@@ -53,7 +55,8 @@ def _order(fields: Iterable[str]) -> list[str]:
 
 
 @functools.lru_cache(maxsize=4)
-def _reader(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
+def _reader(path: pathlib.Path, mtime_ns: int) -> array_record_module.ArrayRecordReader:
+    del mtime_ns  # so that a file that was written again is opened again
     return array_record_module.ArrayRecordReader(str(path))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from core import pickled_arrays
 from core.pickled_arrays import is_sizes
 from core.pickles import Constructor, loads, pairs
+from core.reading import open_zip, read_member
 from interop.base import CheckpointFormatError
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before PyTorch 1.6
@@ -37,7 +38,7 @@ def read(path: pathlib.Path) -> Any:
     or whose tensors reach beyond their storage.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             entries = Entries(archive, path.stat().st_size)
             return loads(entries.read("data.pkl"), NAMES, Storages(entries), MAX_PICKLE_BYTES)
     except CheckpointFormatError:
@@ -67,8 +68,8 @@ class Entries:
         self._names = {info.filename for info in infos}
 
     def read(self, name: str) -> bytes:
-        """The bytes of an entry. Errors: KeyError, BadZipFile."""
-        return self._archive.read(self._root + name)  # checks the CRC
+        """The bytes of an entry. Errors: UnreadableError."""
+        return read_member(self._archive, self._root + name)  # checks the CRC
 
     def read_or(self, name: str, default: bytes) -> bytes:
         """The bytes of an entry, or `default` if it does not exist."""
