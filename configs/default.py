@@ -79,14 +79,20 @@ def from_json(stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """The config that `to_json` wrote, perhaps of an earlier version; keys that it lacks have their defaults.
 
     Import paths in it are not followed unless the user names them, too (`core.imports`).
-    Errors: ValueError, one sentence, for a key that does not exist.
+    Errors: ValueError, one sentence, for a key that does not exist, and for a value of another type.
     """
     config = get_config()
     for key, value in flatten(migrated(stored)):
         if key not in KEYS:
             raise unknown_key(key, KEYS)
         named_by_file(value)
-        set_value(config, key, tuple(value) if isinstance(value, list) else value)
+        try:
+            set_value(config, key, tuple(value) if isinstance(value, list) else value)
+        except TypeError as error:
+            raise ValueError(
+                f"the stored config has config.{key} = {repr(value)[:100]}, which is of another type than this setting; "
+                "restore the file that it is in from a copy."
+            ) from error
     return config
 
 

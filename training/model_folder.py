@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Sharding, SingleDeviceSharding
 
 from core.errors import DamagedFileError
-from core.files import read_json, temporary_folder, write_json
+from core.files import read_json, size_of, temporary_folder, write_json
 from core.outputs import refuse_existing
 from interop import export
 from interop.base import CheckpointFormatError, nest
@@ -161,6 +161,7 @@ def write_about(folder: pathlib.Path, content: Mapping[str, Any]) -> None:
 
 
 def sha256_of(path: pathlib.Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+    """The SHA-256 of a file, in hexadecimal digits. Errors: OSError, also for what is no file."""
+    size_of(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

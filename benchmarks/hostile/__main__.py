@@ -105,7 +105,7 @@ def outcome(kind: Kind, path: pathlib.Path, done: Done, usual: Done) -> str:
     if done.code not in (2, 3):
         return f"finding: exit code {done.code}"
     last = done.error.strip().splitlines()[-1] if done.error.strip() else ""
-    if not last.startswith("error: ") or path.name not in last or len(last) > LONGEST:
+    if not last.startswith("error: ") or (kind.named or path.name) not in last or len(last) > LONGEST:
         return "finding: no sentence"
     return "refused"
 

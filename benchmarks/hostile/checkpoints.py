@@ -156,13 +156,16 @@ KINDS = {
     "model: notes that are a folder": Kind("a.model", "model", model(_replaced(ABOUT, os.mkdir))),
     "model: a config that is a pipe": Kind("a.model", "model", model(_replaced(CONFIG, os.mkfifo))),
     "model: a config with large numbers": Kind(
-        "a.model", "model", model(_config(model_nf=10**400, data_shape=[2**62] * 9), hashed=True), True
+        "a.model",
+        "model",
+        model(_config(model_nf=10**400, data_shape=[2**62] * 9), hashed=True),
+        named="config.data.shape",
     ),
     "model: a config with other types": Kind(
-        "a.model", "model", model(_config(model_name={"a": 1}, data_dataset=[[]]), hashed=True)
+        "a.model", "model", model(_config(model_name={"a": 1}, data_dataset=[[]]), hashed=True), named="config."
     ),
     "model: a config that names code": Kind(
-        "a.model", "model", model(_config(model_name="antigravity:Image"), hashed=True)
+        "a.model", "model", model(_config(model_name="antigravity:Image"), hashed=True), named="config.model.name"
     ),
     "model: features that name code": Kind(
         "a.model", "model", model(_config(eval_features="antigravity:Image"), hashed=True), True

@@ -20,13 +20,15 @@ Words = Callable[[pathlib.Path, pathlib.Path], list[str]]  # (the file, the shar
 class Kind(NamedTuple):
     """A hostile file: its name, the use by which a program reads it, and what makes it.
 
-    may_be_read: the program need not refuse it, since it takes what is good of it, and leaves the rest.
+    may_be_read: the program need not refuse it, since it takes what is good of it, and leaves the rest. named: what an
+    error calls it, where that is not the file's name.
     """
 
     file: str
     use: str
     make: Make
     may_be_read: bool = False
+    named: str = ""
 
 
 def _data(form: str, *settings: str) -> Words:
