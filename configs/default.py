@@ -90,7 +90,7 @@ def from_json(stored: Mapping[str, Any]) -> ml_collections.ConfigDict:
             set_value(config, key, tuple(value) if isinstance(value, list) else value)
         except TypeError as error:
             raise ValueError(
-                f"the stored config has config.{key} = {repr(value)[:100]}, which is of another type than this setting; "
+                f"the stored config has config.{key} = {repr(value)[:100]}, which is of another type than the setting; "
                 "restore the file that it is in from a copy."
             ) from error
     return config

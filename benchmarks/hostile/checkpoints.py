@@ -138,7 +138,7 @@ KINDS = {
     "msgpack: a sparse terabyte": Kind("checkpoint_1", "import", sparse(b"\x83", 2**40)),
     "msgpack: a hole of a terabyte": Kind("checkpoint_1", "import", sparse(b"", 2**40)),
     "npz: gigabytes of zeros as parameters": Kind("a.npz", "import", zero_bomb("a.npy", 5 * 2**30)),
-    "npz: parameters that overlap": Kind("a.npz", "import", overlapping("{}.npy", 300)),
+    "npz: parameters that overlap": Kind("a.npz", "import", overlapping(".npy", 300)),
     "npz: parameters with a flipped bit": Kind("a.npz", "import", flipped(archive(**PAIR), 0.2, 0.6)),
     "npz: parameters that are complex": Kind("a.npz", "import", content(archive(a=np.zeros(2, complex)))),
     "torch: code": Kind("a.pth", "import", torch(PICKLED)),

@@ -68,6 +68,26 @@ def packed(path: pathlib.Path, rng: random.Random) -> None:
     pq.write_table(pa.table({"image": images}), path, compression="zstd", use_dictionary=False)
 
 
+def packed_batch(path: pathlib.Path, rng: random.Random) -> None:
+    """An Arrow file of images with zeros behind them, compressed."""
+    import pyarrow as pa
+
+    images = pa.array([png(8, number) + bytes(2**24) for number in range(20)], pa.binary())
+    table = pa.table({"image": images})
+    with pa.ipc.new_stream(str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+
+
+def lying(path: pathlib.Path, rng: random.Random) -> None:
+    """A compressed Arrow file, a buffer of which says that it has terabytes."""
+    table(path, compression="lz4")
+    content = path.read_bytes()
+    said = struct.pack("<q", sum(len(png(8, number)) for number in range(20)))
+    before, found, after = content.rpartition(said)
+    assert found
+    path.write_bytes(before + struct.pack("<q", 2**43) + after)
+
+
 def offsets(path: pathlib.Path, rng: random.Random) -> None:
     """An Arrow file whose offsets lead outside."""
     table(path)
@@ -184,6 +204,8 @@ KINDS = {
         True,
     ),
     "arrow: a flipped bit": Kind("a.arrow", "hf", changed(0, 1), True),
+    "arrow: gigabytes of zeros": Kind("a.arrow", "hf", packed_batch),
+    "arrow: a buffer that says terabytes": Kind("a.arrow", "hf", lying),
     "arrow: cut off": Kind("a.arrow", "hf", shortened, True),
     "arrow: offsets that lead outside": Kind("a.arrow", "hf", offsets),
     "arrow: a pipe": Kind("a.arrow", "hf", lambda path, rng: os.mkfifo(path)),

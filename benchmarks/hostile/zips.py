@@ -64,13 +64,13 @@ def zero_bomb(name: str, num_bytes: int, start: bytes = b"", *, said: int | None
     return make
 
 
-def overlapping(name: str, count: int) -> Make:
-    """A zip archive of `count` members that are the same bytes of it."""
+def overlapping(ending: str, count: int) -> Make:
+    """A zip archive of `count` members, 000 and so on, that are the same bytes of it."""
 
     def make(path: pathlib.Path, rng: random.Random) -> None:
         data = bytes(2**22)
-        local, _ = entry(name.format(0), data, len(data), 0, method=0, crc=zlib.crc32(data))
-        lines = [entry(name.format(i), data, len(data), 0, method=0, crc=zlib.crc32(data))[1] for i in range(count)]
+        local, line = entry(f"000{ending}", data, len(data), 0, method=0, crc=zlib.crc32(data))
+        lines = [line.replace(b"000", b"%03d" % number) for number in range(count)]
         path.write_bytes(local + directory(lines, len(local)))
 
     return make
@@ -103,8 +103,8 @@ KINDS = {
     "zip: gigabytes of zeros in an image": Kind("a.zip", "zip", zero_bomb("0.png", 5 * 2**30)),
     "zip: gigabytes that call themselves small": Kind("a.zip", "zip", zero_bomb("0.png", 2**31, said=100)),
     "zip: a table of gigabytes": Kind("a.zip", "zip", zero_bomb("metadata.csv", 3 * 2**30, b"file_name,label\n")),
-    "zip: members that overlap": Kind("a.zip", "zip", overlapping("{}.png", 500)),
-    "zip: arrays that overlap": Kind("a.npz", "npz", overlapping("{}.npy", 500)),
+    "zip: members that overlap": Kind("a.zip", "zip", overlapping(".png", 500)),
+    "zip: arrays that overlap": Kind("a.npz", "npz", overlapping(".npy", 500)),
     "zip: encrypted": Kind("a.zip", "zip", encrypted),
     "zip: fifty thousand empty images": Kind("a.zip", "zip", many),
     "zip: a link": Kind("a.zip", "zip", linked),

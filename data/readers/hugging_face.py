@@ -17,10 +17,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from core.files import parse_object
+from core.files import parse_object, size_of
 from core.reading import MODEST, RATIO, UnreadableError, reading, reason
 from data.fields import MAX_TEXTS, texts
 from data.notices import warn_once
+from data.readers.arrow_sizes import unpacked_bytes
 from data.readers.image_files import image_source
 from data.readers.shards import Examples, index_of, origin_of
 from data.source import Reading, Source
@@ -212,8 +213,7 @@ def _sizes(path: pathlib.Path, changed: int) -> tuple[int, ...]:
         rows, unpacked = tuple(group.num_rows for group in groups), sum(group.total_byte_size for group in groups)
         if sum(rows) > size or min(rows, default=0) < 0:
             raise UnreadableError(f"it says that it has {sum(rows):,} images in {size:,} bytes")
-        if unpacked > max(MODEST, RATIO * size):
-            raise UnreadableError(f"it has {size:,} bytes and unpacks to {unpacked:,}, more than {RATIO} times as many")
+        _check_unpacked(size, unpacked)
         return rows
 
     return _reading(path, read) if _is_parquet(path) else (_arrow(path, changed).num_rows,)
@@ -243,6 +243,7 @@ def _arrow(path: pathlib.Path, changed: int) -> Any:
     import pyarrow as pa
 
     def read() -> Any:
+        _check_unpacked(size_of(path), unpacked_bytes(path))
         mapped = pa.memory_map(str(path))
         try:
             table = pa.ipc.open_stream(mapped).read_all()
@@ -252,6 +253,12 @@ def _arrow(path: pathlib.Path, changed: int) -> Any:
         return table
 
     return _reading(path, read)
+
+
+def _check_unpacked(size: int, unpacked: int) -> None:
+    """Errors: UnreadableError for a file that unpacks to too much."""
+    if unpacked > max(MODEST, RATIO * size):
+        raise UnreadableError(f"it has {size:,} bytes and unpacks to {unpacked:,}, more than {RATIO} times as many")
 
 
 def _reading(path: pathlib.Path, read: Any) -> Any:

@@ -41,6 +41,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_killed_runs_end_like_one_that_was_left_alone_to_the_last_bit",
     "python -m benchmarks.bit_flips*": "tests/slow/test_bit_flips.py::"
     "test_a_flipped_bit_is_harmless_or_detected_or_fallen_back_from",
+    "python -m benchmarks.hostile*": "tests/slow/test_hostile.py::"
+    "test_hostile_files_are_refused_in_one_sentence_within_bounds_and_nothing_is_executed",
     "python -m benchmarks.kill_workers*": "tests/slow/test_kill_workers.py::"
     "test_workers_that_are_killed_and_begun_again_count_each_image_once_and_leave_the_same_report",
     "python sweep.py *--launcher=slurm*": "tests/slow/test_sweep_slurm.py::"
