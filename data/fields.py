@@ -11,7 +11,7 @@ from data.notices import warn_once
 RESERVED = ("index", "counted", "repeat", "row", "augment")  # what evaluation and training add to a batch
 MAX_CLASSES = 2**20
 MAX_TEXTS = 1000  # different values of a text that is a class
-MAX_TEXT_BYTES = 2**29  # of an array of texts, each of which takes as much as the longest
+MAX_TEXT_BYTES = 2**29  # of an array of texts, where each takes as much as the longest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,7 @@ def packed_batch(path: pathlib.Path, rng: random.Random) -> None:
 
 
 def lying(path: pathlib.Path, rng: random.Random) -> None:
-    """A compressed Arrow file, a buffer of which says that it has terabytes."""
+    """A compressed Arrow file with a buffer that says that it has terabytes."""
     table(path, compression="lz4")
     content = path.read_bytes()
     said = struct.pack("<q", sum(len(png(8, number)) for number in range(20)))

@@ -79,7 +79,7 @@ def cached_on_disk(source: Source, stem: pathlib.Path) -> Source:
 
 
 def _is_whole(path: pathlib.Path, num_records: int) -> bool:
-    """Whether there is a file of so many records; one that is damaged is logged, and written again."""
+    """Whether there is a file with this number of records; a damaged one is logged, and written again."""
     if not path.exists():
         return False
     try:
