@@ -39,10 +39,13 @@ for name in sorted(
         sys.exit(2)
 
 from core import interpreter
+from runtime import malloc
 
 if interpreter.problem():
     print(f"error: {interpreter.problem()}", file=sys.stderr)
     sys.exit(2)
+if __name__ == "__main__":
+    malloc.configure()
 
 import jax
 from absl import app, flags
@@ -59,7 +62,6 @@ from core.text import OneLine, printable
 from programs import command_line, compare, convert, encode, evaluate, inspect, metrics, sample, settings, train
 from programs.command_line import Program
 from programs.flags import STORED, stored_config, value_of, with_request
-from runtime import malloc
 from runtime.compile_cache import use_compile_cache
 from runtime.devices import announce
 from runtime.signals import report_on_signal
@@ -262,5 +264,4 @@ def fail(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    malloc.keep_memory()
     app.run(launch, flags_parser=parse)

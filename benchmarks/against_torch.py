@@ -210,7 +210,6 @@ def compare(part: str, pair: Pair, repeats: int, unit: str, exact: Any = None, t
 
 def main() -> None:
     """Checks that the networks agree, measures all parts, and prints the results."""
-    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--nf", type=int, default=32, help="channels at full resolution")
@@ -245,4 +244,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

@@ -88,7 +88,6 @@ def sampling(config: ConfigDict, params: Any, network: Any) -> against_torch.Pai
 
 def main() -> None:
     """Checks that the networks agree, measures, and prints the results."""
-    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="configs/vqddm/digits_absorbing.py")
     parser.add_argument("--calls", type=int, nargs="+", default=[8, 16, 64], help="network calls")
@@ -112,4 +111,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

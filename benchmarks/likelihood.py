@@ -229,7 +229,6 @@ def _error(logp_nats: np.ndarray, exact: np.ndarray, bits: float) -> float:
 
 def main() -> None:
     """Compares the methods on each model and prints the results."""
-    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
@@ -254,4 +253,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

@@ -118,7 +118,6 @@ def overhead(times: np.ndarray, bare: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     """Measures all variants and prints the results."""
-    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     measurement.add_config(parser, required=False)
     parser.set_defaults(config="configs/subvp/photos_ddpmpp_continuous.py")
@@ -159,4 +158,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

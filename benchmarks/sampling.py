@@ -28,7 +28,6 @@ from runtime import malloc
 
 def main() -> None:
     """Measures sampling and prints the results."""
-    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurement.add_config(parser)
     parser.add_argument("--batch", type=int, help="images per batch; training.batch_size by default")
@@ -69,4 +68,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

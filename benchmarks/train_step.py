@@ -78,7 +78,6 @@ def rates(compiled: Any, state: Any, batch: Any, steps: int, repeats: int) -> tu
 
 def main() -> None:
     """Measures a training step and prints the results."""
-    malloc.keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurement.add_config(parser)
     parser.add_argument("--steps", type=int, default=10, help="steps per repeat")
@@ -98,4 +97,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

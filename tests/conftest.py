@@ -105,11 +105,13 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_to_compile(request):
-    """Programs run a few steps and take long to compile: `programs` and `slow` do without LLVM's optimizations.
+    """Programs run a few steps and take long to compile: their tests do without LLVM's optimizations.
 
-    This holds for the processes that they start too, which have one device.
+    So does the contract of systems, which compiles all that a program does. This holds for the processes that they
+    start too, which have one device.
     """
-    if request.path.relative_to(TESTS).parts[0] not in ("programs", "slow"):
+    tier, room, *_ = request.path.relative_to(TESTS).parts
+    if tier not in ("programs", "slow") and room != "systems":
         yield
         return
     assert jax.device_count() == 8  # created when first used, which must be before the flags change

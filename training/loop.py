@@ -17,7 +17,6 @@ from core.errors import PeerError, Stopped
 from core.progress import Phase, phase
 from data.pipeline import Batches
 from data.prefetch import DataError, Prefetcher, ShardBatch
-from runtime.malloc import release_memory
 from runtime.memory import max_in_flight
 from runtime.signals import StopRequest
 from training.checkpoint import CheckpointError, Checkpoints
@@ -26,8 +25,6 @@ from training.log import MetricsLog, SilentLog
 from training.progress import ExamplesOf, NonFiniteLossError, Progress, check_finite, log_metrics, read_metrics
 from training.settings import TrainSettings
 from training.tracking import Tracking
-
-SETTLING = 16  # steps after which the heap has found its blocks; until then freed memory is returned after each
 
 
 class Workdir(NamedTuple):
@@ -132,7 +129,7 @@ class Trainer:
     def _loop(self, batches: Prefetcher, shown: Phase) -> None:
         progress, settings = self.progress, self.settings
         began, began_step = time.perf_counter(), progress.step
-        first_step, in_flight = progress.step, max_in_flight(jax.local_devices()[0])
+        in_flight = max_in_flight(jax.local_devices()[0])
         while progress.step < settings.n_iters:
             progress.state, metrics, taken = self.steps.advance(progress.state, batches, progress.step, progress.bad)
             progress.step += taken
@@ -141,8 +138,6 @@ class Trainer:
             # Dispatching does not wait. Without a limit, batches would fill the devices, and a signal be noticed late.
             jax.block_until_ready([metrics for _, metrics in progress.pending[-in_flight:][:1]])
             at_line = progress.step % settings.log_freq == 0 or progress.step == settings.n_iters
-            if at_line or progress.step - first_step <= SETTLING:
-                release_memory()
             if at_line:
                 self.check_workdir()
                 means = read_metrics(progress, settings, self.data.examples_of)
