@@ -146,8 +146,8 @@ def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], object]) ->
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` as UTF-8, complete or not at all."""
-    write_atomically(pathlib.Path(path), lambda file: file.write(text.encode()))
+    """Writes `text` as UTF-8, complete or not at all; half a character, as JSON may have it, becomes an escape."""
+    write_atomically(pathlib.Path(path), lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """The only door to Pillow's decoders: PNG, JPEG and WebP by their first bytes, whatever a file is called.
 
 Pillow can open many formats, and starts a program for some (PostScript). Here a file that is none of the three is
-refused before Pillow sees it, and so are images with more pixels than a limit, and JPEG files with so many scans that
-they would take hours.
+refused before Pillow sees it, and so are images with more pixels than a limit, and JPEG files with thousands of scans,
+which would take hours.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 # What Pillow raises for files that are damaged, and this module for those that are refused.
 ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError,
-    struct.error, zlib.error, Image.DecompressionBombError,
+    AssertionError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 2**26  # 8192x8192; decoding takes at most about 16 bytes for each
@@ -47,7 +47,7 @@ DECODERS = {
 
 
 def opened(raw: BinaryIO, max_pixels: int = MAX_PIXELS) -> ImageFile:
-    """An image of which the header is read, but no pixel. Errors: those of `ERRORS`."""
+    """An image whose header is read, but no pixels. Errors: those of `ERRORS`."""
     raw.seek(0)
     start = raw.read(16)
     decoder = next((decoder for decoder in DECODERS.values() if decoder.accepts(start)), None)

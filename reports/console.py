@@ -75,6 +75,6 @@ def _number(numbers: Mapping[str, float], path: str | None, error: str | None, d
 def _remark(results: Mapping[str, Any], column: Column, is_deviation: bool) -> str:
     """The number of examples; if the error bar is not a standard error, what it is."""
     found = notes(results, column)
-    if is_deviation:
+    if is_deviation and found:
         return f"± {found[0]}"
     return next((note for note in found if note != entry(results, column.path).get("error_from")), "")

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from reports.kinds import is_number
+
 LINE, BASELINE, TEXT, RULE = "#1f5fa8", "#8a8f98", "#3c4149", "#dfe2e7"
 # Paul Tol's "muted" scheme, which color-blind readers can tell apart.
 COLORS = ("#332288", "#cc6677", "#117733", "#88ccee", "#ddaa33", "#882255", "#44aa99", "#999933", "#aa4499", "#777777")
@@ -67,7 +69,8 @@ def spans_factors(curves: Sequence[Curve]) -> bool:
 
 def points(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
     """Steps and values of `name` in the lines of a log that have it."""
-    found = [(line["step"], line[name]) for line in lines if "step" in line and isinstance(line.get(name), int | float)]
+    known = (line for line in lines if type(line.get("step")) is int and is_number(line["step"]))
+    found = [(line["step"], line[name]) for line in known if is_number(line.get(name))]
     return [step for step, _ in found], [value for _, value in found]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from core.errors import DamagedFileError
 from core.files import damaged_file, json_lines, read_json, write_json
+from reports.kinds import UNFIT, check_column, check_kinds, is_time
 
 REPORT, TIMES = "report.json", "wall_seconds.jsonl"
 METRICS = "metrics.jsonl"  # the log of training, in the workdir
@@ -155,12 +156,26 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     try:
         grid = path.with_name(report["grid"]) if report.get("grid") else None
         content = grid.read_bytes() if grid and grid.exists() else None
-        numbers = dict(flatten(report["results"]))
-        int(report["checkpoint"]), int(report["step"]), dict(report["config"])
-        times = read_lines(path.with_name(TIMES))
+        numbers = check_report(report)
+        check_kinds(
+            report,
+            {**dict.fromkeys(("checkpoint", "step", "seed", "num_devices"), int), "config": dict, "versions": dict},
+        )
+        "".join([*report.get("subject", ()), *(report[name] for name in ("device_kind", "backend"))])
+        times = [line for line in read_lines(path.with_name(TIMES)) if is_time(line)]
         return Checkpoint(report, numbers, columns_of(report), content, times)
-    except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+    except (*UNFIT, OSError) as error:
         raise damaged_file(path, "is no report of an evaluation") from error
+
+
+def check_report(report: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a report. Errors: those of `UNFIT`, for one with parts that cannot be shown."""
+    check_kinds(report, {"results": dict})
+    results, columns = report["results"], columns_of(report)
+    for column in columns:
+        check_column(vars(column))
+    "".join([*warnings(results, columns), *(note for column in columns for note in notes(results, column))])
+    return dict(flatten(results))
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -20,6 +20,8 @@ from sweeps.runs import Run
 
 parsers.register()
 PLAN = "sweep.json"  # in the root: the runs of the sweep, for --status and --report
+# Without these, the state of a run could not be told.
+_COUNTS = ("training.snapshot_freq", "training.n_iters", "training.batch_size", "eval.begin_ckpt", "eval.end_ckpt")
 _READABLE = 60  # characters of a folder's name beside its hash
 
 
@@ -140,13 +142,18 @@ def load(root: pathlib.Path) -> tuple[list[Run], bool]:
     """The runs of the sweep in `root`, and whether they are evaluated. Errors: ValueError, one sentence."""
     stored = _stored(root)
     try:
-        runs = [
-            Run(root.absolute(), run["name"], dict(run["overrides"]), tuple(run["arguments"]), dict(run["config"]))
-            for run in stored["runs"]
-        ]
-        return runs, stored["eval"]
+        return [_run(root.absolute(), **run) for run in stored["runs"]], bool(stored["eval"])
     except (LookupError, TypeError, ValueError) as error:
         raise damaged_file(root / PLAN, "holds no sweep") from error
+
+
+def _run(root: pathlib.Path, name: str, overrides: Any, arguments: Any, config: Any) -> Run:
+    """A run as it is stored. Errors: LookupError, TypeError, ValueError for other contents."""
+    if name in ("", "..") or pathlib.PurePath(name).name != name or not arguments or not all(isinstance(given, str) for given in arguments):
+        raise ValueError("a run is a folder in the root, with arguments")
+    if any(type(config[key]) is not int or config[key] < 0 for key in _COUNTS) or not config[_COUNTS[0]]:
+        raise ValueError("a run has numbers of steps and checkpoints")
+    return Run(root, name, dict(overrides), tuple(arguments), {str(key): value for key, value in config.items()})
 
 
 def _stored(root: pathlib.Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 from configs import default
 from core.errors import DamagedFileError, ExitCode
 from core.files import append_json_line, is_locked, json_lines, read_json
-from reports.records import METRICS, Column, columns_of, flatten
+from reports.kinds import UNFIT, is_number
+from reports.records import METRICS, Column, check_report, columns_of, flatten
 
 PROGRAM = pathlib.Path(__file__).parent.parent / "main.py"
 # Exit codes of main.py (docs/exit_codes.md); a process that a signal ended counts as 128 + its number, as in a shell.
@@ -137,7 +138,7 @@ def _metrics(text: bytes) -> list[dict[str, Any]]:
     return [
         line
         for line in json_lines(text)
-        if "step" in line and all(isinstance(value, int | float) for value in line.values())
+        if type(line.get("step")) is int and all(is_number(value) for value in line.values())
     ]
 
 
@@ -147,9 +148,17 @@ def reports(run: Run) -> dict[int, dict[str, Any]]:
     for path in run.directory.glob("eval/ckpt_*/report.json"):
         number = path.parent.name.removeprefix("ckpt_")
         report = _intact(path) if number.isdecimal() else None
-        if report is not None and isinstance(report.get("results"), dict):  # an evaluation writes others again
+        if report is not None and _is_report(report):  # an evaluation writes others again
             found[int(number)] = report
     return dict(sorted(found.items()))
+
+
+def _is_report(report: Mapping[str, Any]) -> bool:
+    try:
+        check_report(report)
+    except UNFIT:
+        return False
+    return True
 
 
 def _intact(path: pathlib.Path) -> dict[str, Any] | None:

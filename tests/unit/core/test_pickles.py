@@ -119,7 +119,7 @@ def test_what_is_no_plain_data_is_refused_at_once_in_one_sentence(kind):
 
 
 def array(shape=(2,), dtype=("u1", 0, 1), state=(3, "|", None, None, None, -1, -1, 0), raw=b"ab"):
-    """A pickle of an array as its parts, each of which can be forged."""
+    """A pickle of an array from its parts; each can be forged."""
     kind = b"cnumpy\ndtype\n" + plain(dtype) + b"R" + (b"" if state is None else plain(state) + b"b")
     head = b"cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + plain((0,)) + plain(b"b") + b"\x87R"
     return head + b"(" + INT + plain(shape) + kind + plain(False) + plain(raw) + b"tb"

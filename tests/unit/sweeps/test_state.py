@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from core.errors import RunError
-from sweeps import launch_slurm, runs
+from core.files import write_json
+from sweeps import launch_slurm, plan, runs
 from sweeps.runs import State, status_of
 from tests.support.swept import evaluated, planned, trained
 
@@ -160,3 +161,20 @@ def test_the_path_of_the_repository_is_only_text_in_the_script_of_a_job(tmp_path
         ["sh", "-c", script], cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, check=True
     )
     assert done.stdout.decode() == str(repository) and not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "../elsewhere"}, {"name": ".."}, {"name": ""}, {"name": 3}, {"arguments": []}, {"arguments": [{}]},
+        {"arguments": 3}, {"config": {}}, {"config": {"training.n_iters": 5}}, {"overrides": 3}, {"more": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_sweep_with_runs_of_other_contents_is_one_sentence(change, run):
+    one = {"name": run.name, "overrides": run.overrides, "arguments": run.arguments, "config": run.config}
+    write_json(run.root / plan.PLAN, {"config": "a", "eval": True, "runs": [one]})
+    assert [found.name for found in plan.load(run.root)[0]] == [run.name]
+    write_json(run.root / plan.PLAN, {"config": "a", "eval": True, "runs": [one | change]})
+    with pytest.raises(RunError, match=rf"^{run.root}/{plan.PLAN} holds no sweep; restore it from a copy, .*\.$"):
+        plan.load(run.root)
