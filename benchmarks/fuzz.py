@@ -2,8 +2,9 @@
 
     python -m benchmarks.fuzz --minutes=10 [--seed=0] [--formats=png,npz] [--folder=DIR]
 
-Each format is read in a process of its own with limits of its memory, which is replaced if it dies. A reader may read
-the file, or refuse it by an error that it documents, in one sentence that names the file. Everything else is a finding:
+Each format is read in a process of its own, forked from this one, with a limit of its memory; if it dies, in another. A
+reader may read the file, or refuse it by an error that it documents, in one sentence that names the file. Everything
+else is a finding:
 
     error     another exception
     sentence  an error of several lines, or one that does not name the file
@@ -26,14 +27,13 @@ import resource
 import selectors
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = pathlib.Path(__file__).parent.parent
 MEMORY = 2**28  # bytes that one file may take
@@ -161,32 +161,31 @@ class Watch:
 
     def _until_it_dies(self, first: int, seconds: float) -> int:
         """The number with which to go on; -1 where the time is over."""
-        command = [sys.executable, "-m", "benchmarks.fuzz", f"--work={self.name}", f"--folder={self.folder}"]
-        command += [f"--seed={self.seed}", f"--first={first}", f"--for={seconds}"]
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": "0"}
+        readable, writable = os.pipe()
         errors = self.folder / "errors.txt"
-        with errors.open("ab") as stream:
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stream)
-        number, counts = self._listen(process, first)
-        code = process.wait()
+        pid = os.fork()
+        if not pid:
+            os.close(readable)
+            _end(self.name, self.folder, self.seed, first, seconds, writable, errors)
+        os.close(writable)
+        number, counts = self._listen(pid, readable, first)
+        os.close(readable)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         for kind, count in counts.items():
             self.totals[kind] += count
-        if number is None:
-            if code == 0:
-                return -1
-            self._note("error", f"the valid files: {errors.read_text(errors='replace')[-500:]}", first, "")
-            return -1
         if code == 0:
             return -1
-        kind = "time" if code == -signal.SIGKILL else "crash"
+        if number is None:
+            self._note("error", f"the valid files: {errors.read_text(errors='replace')[-500:]}", first, "")
+            return -1
         self.executions += 1
-        self._note(kind, f"the process ended with {code}", number, "")
+        self._note("time" if code == -signal.SIGKILL else "crash", f"the process ended with {code}", number, "")
         return number + 1
 
-    def _listen(self, process: subprocess.Popen, first: int) -> tuple[int | None, dict[str, int]]:
+    def _listen(self, pid: int, readable: int, first: int) -> tuple[int | None, dict[str, int]]:
         """Follows a process to its end, and kills it where one file takes too long; the file that it was reading."""
         number, counts, patience = None, {"read": 0, "refused": 0}, [STARTING]
-        for line in _lines(process, patience):
+        for line in _lines(pid, readable, patience):
             said = json.loads(line)
             if "number" in said:
                 number, patience[0] = said["number"], self.seconds
@@ -206,17 +205,32 @@ class Watch:
         self.findings.setdefault(key, case)["times"] += 1
 
 
-def _lines(process: subprocess.Popen, patience: list[float]) -> Iterator[bytes]:
+def _end(
+    name: str, folder: pathlib.Path, seed: int, first: int, seconds: float, writable: int, errors: pathlib.Path
+) -> NoReturn:
+    """Works in the process that was forked, and ends it."""
+    code = 1
+    try:
+        os.dup2(writable, 1)
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
+        work(name, folder, seed, first, seconds)
+        code = 0
+    except BaseException:  # whatever it is, it ends here
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _lines(pid: int, readable: int, patience: list[float]) -> Iterator[bytes]:
     """What a process says, line by line; it is killed where it says nothing for `patience[0]` seconds."""
-    assert process.stdout is not None
     rest = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(readable, selectors.EVENT_READ)
         while True:
             if not selector.select(patience[0]):
-                process.kill()
+                os.kill(pid, signal.SIGKILL)
                 return
-            if not (read := os.read(process.stdout.fileno(), 2**16)):
+            if not (read := os.read(readable, 2**16)):
                 return
             *lines, rest = (rest + read).split(b"\n")
             yield from lines
@@ -230,12 +244,10 @@ def main() -> int:
     parser.add_argument("--formats", help="names, separated by commas; all by default")
     parser.add_argument("--folder", help="where files of findings stay; a temporary one by default")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="that one file may take")
-    for hidden in ("--work", "--first", "--for"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.work:
-        work(given.work, pathlib.Path(given.folder), given.seed, int(given.first), float(vars(given)["for"]))
-        return 0
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    warnings.simplefilter("ignore")  # Python's about forks
+    from benchmarks import fuzz_checkpoints  # noqa: F401  before processes are forked, but nothing that has threads
     from benchmarks.fuzz_formats import FORMATS
 
     names = given.formats.split(",") if given.formats else [n for n, form in FORMATS.items() if form.is_available()]

@@ -1,6 +1,7 @@
 """Small valid checkpoints of every format, workdirs and sweeps, and the readers that programs use for them."""
 
 import dataclasses
+import functools
 import io
 import json
 import pathlib
@@ -25,7 +26,7 @@ from sweeps import plan, report, runs, table
 from training.checkpoint import Checkpoints
 from training.log import MetricsLog, write_evaluation
 from training.model_folder import ModelFolder, write
-from training.state import initial_state
+from training.state import TrainState, initial_state
 
 Files = dict[str, bytes]
 SHAPES = {"Conv_0": {"kernel": (3, 3, 1, 2), "bias": (2,)}, "GroupNorm_0": {"scale": (2,), "bias": (2,)}}
@@ -146,16 +147,20 @@ def tree(folder: pathlib.Path) -> Files:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-STATE = dataclasses.replace(
-    initial_state({"params": jax.tree.map(jax.numpy.asarray, LIKE)}, optax.adam(1e-3)), step=jax.numpy.int32(5)
-)
 CONFIG = default.to_json(default.get_config())
+
+
+@functools.cache
+def state() -> TrainState:
+    """A training state; made where it is used, since JAX's threads do not survive a fork."""
+    params = jax.tree.map(jax.numpy.asarray, LIKE)
+    return dataclasses.replace(initial_state({"params": params}, optax.adam(1e-3)), step=jax.numpy.int32(5))
 
 
 def orbax(folder: pathlib.Path) -> list[Files]:
     """A checkpoint of the training state."""
     store = Checkpoints(folder / "made")
-    store.save(5, STATE, CONFIG, {"pending": []})
+    store.save(5, state(), CONFIG, {"pending": []})
     store.close()
     return [tree(folder / "made")]
 
@@ -165,7 +170,7 @@ def read_orbax(folder: pathlib.Path) -> None:
     store = Checkpoints(folder)
     try:
         store.config(5), store.notes(5)
-        store.restore(5, STATE)
+        store.restore(5, state())
     finally:
         try:
             store.read(5, ["ema_params", "step"])

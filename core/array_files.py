@@ -3,6 +3,7 @@
 import io
 import math
 import pathlib
+import sys
 import zipfile
 from typing import BinaryIO, NamedTuple
 
@@ -123,5 +124,7 @@ def _values(stream: BinaryIO, header: Header) -> np.ndarray:
             if len(piece) != len(wanted):
                 raise UnreadableError("it ends too early")
             wanted[:] = np.frombuffer(piece, np.uint8)
+        if header.dtype.kind == "U" and raw.view(header.dtype.str[0] + "u4").max(initial=0) > sys.maxunicode:
+            raise UnreadableError("it has texts with characters that do not exist")
         order = "F" if header.fortran_order else "C"
         return raw.view(header.dtype).reshape(header.shape, order=order)  # type: ignore[call-overload]

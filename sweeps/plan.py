@@ -149,7 +149,8 @@ def load(root: pathlib.Path) -> tuple[list[Run], bool]:
 
 def _run(root: pathlib.Path, name: str, overrides: Any, arguments: Any, config: Any) -> Run:
     """A run as it is stored. Errors: LookupError, TypeError, ValueError for other contents."""
-    if name in ("", "..") or pathlib.PurePath(name).name != name or not arguments or not all(isinstance(given, str) for given in arguments):
+    is_folder = name not in ("", "..") and pathlib.PurePath(name).name == name
+    if not is_folder or not arguments or not all(isinstance(given, str) for given in arguments):
         raise ValueError("a run is a folder in the root, with arguments")
     if any(type(config[key]) is not int or config[key] < 0 for key in _COUNTS) or not config[_COUNTS[0]]:
         raise ValueError("a run has numbers of steps and checkpoints")

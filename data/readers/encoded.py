@@ -19,6 +19,7 @@ from data.source import Reading, Source
 
 FORM = "encoded"
 ABOUT = "encoded.json"
+_MAX_RANK = 8
 
 
 def field(num_codes: int, shape: tuple[int, ...]) -> Field:
@@ -33,7 +34,12 @@ def read_about(folder: pathlib.Path) -> dict[str, Any]:
     """What `encoded.json` says. Errors: ValueError where it is missing or damaged."""
     try:
         found = read_json(folder / ABOUT)
-        return found | {"shape": tuple(found["shape"]), "num_codes": int(found["num_codes"])}
+        shape, numbers = found["shape"], (found["num_codes"], found["num_classes"])
+        if not isinstance(shape, list) or len(shape) > _MAX_RANK or any(type(n) is not int or n < 0 for n in shape):
+            raise TypeError("shape")
+        if any(type(n) is not int or not 0 <= n < 2**31 for n in numbers):
+            raise TypeError("numbers")
+        return found | {"shape": tuple(shape)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder} has no readable {ABOUT} ({type(error).__name__}); config.data.dataset = '{FORM}:FOLDER' names a "
@@ -46,6 +52,8 @@ def open_encoded(given: str, split: str, reading: Reading) -> Source:
     folder = pathlib.Path(given)
     about = read_about(folder)
     codes, labels = _array(folder / f"{split}.npy"), _array(folder / f"{split}_labels.npy")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"{folder / split}_labels.npy has {labels.dtype} {labels.shape}; encode the data again.")
     x = field(about["num_codes"], about["shape"])
     if codes.shape != (len(labels), *x.shape) or codes.dtype != x.dtype or not len(codes):
         raise ValueError(

@@ -20,7 +20,7 @@ import numpy as np
 from core.files import parse_object, size_of
 from core.reading import MODEST, RATIO, UnreadableError, reading, reason
 from data.fields import MAX_TEXTS, texts
-from data.notices import warn_once
+from data.notices import some_of, warn_once
 from data.readers.arrow_sizes import unpacked_bytes
 from data.readers.image_files import image_source
 from data.readers.shards import Examples, index_of, origin_of
@@ -30,6 +30,7 @@ SUFFIXES = (".parquet", ".arrow")
 NAMES = ("image", "img")  # of the column, where there are several of images
 LABELS = ("label", "labels")
 _ROW = " row "
+_SHOWN = 8  # columns that an error lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _roles(path: pathlib.Path, schema: Any) -> tuple[str, str | None, tuple[str,
     chosen = next((name for name in NAMES if name in images), images[0] if len(images) == 1 else None)
     if chosen is None:
         raise ValueError(
-            f"{path} has the columns {', '.join(schema.names)}, {len(images) or 'none'} of them of images; name one of "
+            f"{path} has the columns {some_of(schema.names, _SHOWN)}, {len(images) or 'none'} of them of images; name one of "
             f"images {NAMES[0]}."
         )
     classes = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]

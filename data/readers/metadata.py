@@ -14,10 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from data.fields import Field, fields_of, texts
+from data.notices import short, some_of
 from data.readers.containers import Container, Entry
 from data.source import Reading, if_needed
 
 TABLE, KEY = "metadata.csv", "file_name"
+_SHOWN = 8  # columns that an error lists
 
 
 class Line(NamedTuple):
@@ -61,7 +63,9 @@ def read_metadata(files: Container, entries: Sequence[Entry], images: Sequence[s
             cells = dict(line.cells)
             name = posixpath.normpath(posixpath.join(posixpath.dirname(table), cells.pop(KEY)))
             if name not in known or name in found:
-                wrong = f"the image {name} again" if name in found else f"{name}, which is no image of {files.root}"
+                wrong = (
+                    f"the image {name} again" if name in found else f"{short(name)}, which is no image of {files.root}"
+                )
                 raise ValueError(f"{line} has {wrong}; correct the table.")
             if columns not in (None, cells.keys()):
                 raise ValueError(f"{line.table} has other columns than {files.root / tables[0]}; give them the same.")
@@ -95,7 +99,7 @@ def _lines(files: Container, table: str) -> Iterator[Line]:
             columns = list(reader.fieldnames or ())
             if KEY not in columns or len(set(columns)) < len(columns) or "x" in columns:
                 raise ValueError(
-                    f"{path} has the columns {', '.join(columns) or '(none)'}, but {KEY} and others of different "
+                    f"{path} has the columns {some_of(columns, _SHOWN) or '(none)'}, but {KEY} and others of different "
                     "names, none of them x, are expected; correct its first line."
                 )
             for cells in reader:

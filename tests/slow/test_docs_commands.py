@@ -41,6 +41,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_killed_runs_end_like_one_that_was_left_alone_to_the_last_bit",
     "python -m benchmarks.bit_flips*": "tests/slow/test_bit_flips.py::"
     "test_a_flipped_bit_is_harmless_or_detected_or_fallen_back_from",
+    "python -m benchmarks.fuzz*": "tests/slow/test_fuzz.py::test_every_changed_file_is_read_or_refused_as_documented",
     "python -m benchmarks.hostile*": "tests/slow/test_hostile.py::"
     "test_hostile_files_are_refused_in_one_sentence_within_bounds_and_nothing_is_executed",
     "python -m benchmarks.kill_workers*": "tests/slow/test_kill_workers.py::"

@@ -95,3 +95,16 @@ def test_a_member_that_is_no_array_is_named(tmp_path):
     zips.zipped({"x.npy": arrays.saved(np.zeros(3)), "notes.txt": b"words"})(tmp_path / "a.npz", random.Random(0))
     with pytest.raises(UnreadableError, match=r"notes.txt in it: it does not start as an array file does"):
         array_files.read_npz(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_texts_of_characters_that_do_not_exist_are_refused(order, tmp_path):
+    """Python cannot make a text of them, and ends with a SystemError wherever one is looked at."""
+    values = np.array([0x61, 0x10FFFF, 0x110000], f"{order}u4")
+    for count, works in ((2, True), (3, False)):
+        np.savez(tmp_path / "a.npz", x=values[:count].view(f"{order}U1"))
+        if works:
+            assert array_files.read_npz(tmp_path / "a.npz")["x"].tolist() == ["a", "\U0010ffff"]
+            continue
+        with pytest.raises(UnreadableError, match="x.npy in it: it has texts with characters that do not exist"):
+            array_files.read_npz(tmp_path / "a.npz")

@@ -150,3 +150,12 @@ def test_records_are_written_under_another_name_first(tmp_path, monkeypatch):
     source = stock.from_arrays("a", PIXELS)
     records.cached_on_disk(source, tmp_path / "stem")
     assert len(seen) == 1 and not seen[0][1] and [path.name for path in tmp_path.iterdir()] == ["stem.array_record"]
+
+
+def test_names_of_any_length_in_a_table_are_shortened(tmp_path):
+    save(tmp_path / "a.png", PIXELS[0])
+    for text in ("x" * 10**5 + ",label\n", "label," * 1000 + "\n", "file_name,label\n" + "x" * 10**5 + ",1\n"):
+        (tmp_path / "metadata.csv").write_text(text)
+        with pytest.raises(ValueError, match=str(tmp_path / "metadata.csv")) as caught:
+            opened(f"folder:{tmp_path}", test_every=0)
+        assert len(str(caught.value)) < 1000
