@@ -115,8 +115,8 @@ def _roles(path: pathlib.Path, schema: Any) -> tuple[str, str | None, tuple[str,
     chosen = next((name for name in NAMES if name in images), images[0] if len(images) == 1 else None)
     if chosen is None:
         raise ValueError(
-            f"{path} has the columns {some_of(schema.names, _SHOWN)}, {len(images) or 'none'} of them of images; name one of "
-            f"images {NAMES[0]}."
+            f"{path} has the columns {some_of(schema.names, _SHOWN)}, {len(images) or 'none'} of them of images; name "
+            f"one of images {NAMES[0]}."
         )
     classes = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
     label = next((name for name in (*LABELS, *classes) if name in schema.names), None)
