@@ -17,7 +17,7 @@ from data import images, published
 from data.fields import Field, labeled
 from data.readers import own, prepared
 from data.readers.containers import Folder
-from data.sets import blobs, co2, digits, photos, tumors
+from data.sets import blobs, co2, digits, phantoms, photos, tumors
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
 
 __all__ = ["CACHE_BYTES", "Examples", "Reading", "Source", "cached", "eval_split", "from_arrays", "load"]
@@ -238,6 +238,11 @@ EMBEDDED: dict[str, Callable[[str], Source]] = {
     "photos": photos.source,
     "co2": co2.source,
     "blobs": blobs.source,
+    "phantoms": phantoms.images,
+    "phantoms_complex": phantoms.complex_images,
+    "phantoms_lesions": phantoms.lesions,
+    "phantoms_16": functools.partial(phantoms.volumes, 16),
+    "phantoms_32": functools.partial(phantoms.volumes, 32),
     "tumors": tumors.source,
     "tumours": tumors.source,  # as in older configs
 }

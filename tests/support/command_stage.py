@@ -31,7 +31,7 @@ LEVELS = [
     "model.num_scales=6", "model.beta_max=4.0", "model.sigma_max=10.0", "model.ema_rate=0.9", "model.dropout=0.1",
     "optim.lr=0.001", "optim.warmup=2", "optim.beta1=0.9",
 ]  # fmt: skip
-EMBEDDED = ("digits", "photos", "co2", "tumours", "blobs")  # they have their sizes, and are prepared by TFDS
+EMBEDDED = ("digits", "photos", "co2", "tumours", "blobs", "phantoms")  # they have their sizes, and are prepared by TFDS
 FEW = "folder:FOLDER"  # three test images, for what takes a product for each dimension
 OF_DATA = {
     "CIFAR10": ["data.image_size=8", *LEVELS],
@@ -68,6 +68,7 @@ OF_BENCHMARK = {
     "data": ["--files=140", "--batches=1", "--repeats=1", "--sizes", "32"],
     "digits_baselines": ["--data_dir={tfds}", "--components", "1", "--categories", "uniform", "classes"],
     "inverse": ["--series=2", "--samples=3", "--steps", "3", "--ways", "projection, 1 Langevin", "pigdm, jacobian"],
+    "medical_baselines": ["--train=100", "--test=2", "--problems", "MRI, 8x"],
     "likelihood": ["--batch=1", "--repeats=1", "--tolerance=0.1", "--methods", "dopri5", "hutchpp 12"],
     "memory": ["--config=configs/vp/smoke.py", "--batch_sizes", "16", "--steps", "2", "--", *SMALL_NETWORK],
     "overhead": ["--turns=1", *SMALL_NETWORK],

@@ -71,6 +71,9 @@ CONTENTS = {
     ("co2", "train"): ("90f5cb1b2060b23f", "658a7586f39d12cf"),
     ("co2", "test"): ("662a18f201f8f7e3", "66690b98205b2d30"),
     ("blobs", "test"): ("38a8fb5ef9c4d8a1", "67042dfda5683aea"),
+    ("phantoms", "test"): ("1ebd7fdcb6a16a30", "67042dfda5683aea"),
+    ("phantoms_lesions", "test"): ("a9b0e78690d9f6e9", "d4b5cf2704d594d8"),
+    ("phantoms_16", "test"): ("c29df51ac8b9317b", "6d9c54dee5660c46"),
     ("tumors", "train"): ("2f166c5d927a595b", "867960646bdc8d51"),
     ("tumors", "test"): ("a7975fb88e771c80", "49db2340b55662cd"),
 }
