@@ -3,7 +3,7 @@
     python -m benchmarks.medical_baselines [--train 3000] [--test 40] [--problems NAMES]
 
 The measurements are those of the task reconstruct, without noise: random lines in frequency at an acceleration of 4 or
-8, of which the lowest 8% or 4% are always there, and tomography with 20 or 10 views. `zero-filled` has zeros for what
+8, with the lowest 8% or 4% always among them, and tomography with 20 or 10 views. `zero-filled` has zeros for what
 is not measured; `filtered back projection` is that of scikit-image; `total variation` minimizes the squared residual
 plus a multiple of the total variation; `PCA-LMMSE` is the linear estimate of least error for the mean and the principal
 components of the training phantoms, made to agree with the measurement where that has singular values. Weights and
@@ -12,7 +12,7 @@ numbers of components are those that are best for training phantoms which are he
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -61,7 +61,7 @@ def simple(operator: LinearOperator, y: Array) -> np.ndarray:
     return np.asarray(direct(y))
 
 
-def total_variation(operator: LinearOperator, y: Array, weight: float, num_iterations: int = 60) -> np.ndarray:
+def total_variation(operator: LinearOperator, y: Array, weight: float, num_iterations: int = 150) -> np.ndarray:
     """argmin_x |A x - y|^2 / (2 L) + weight TV(x), L = |A|^2, by FISTA.
 
     Source: Beck and Teboulle, "Fast Gradient-Based Algorithms for Constrained Total Variation Image Denoising and
@@ -139,13 +139,13 @@ def phantoms(split: str, num: int) -> np.ndarray:
     return levels.astype(np.float32) / (source.num_levels - 1)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Prints one line per problem."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=3000)
     parser.add_argument("--test", type=int, default=40)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, metavar="NAME")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args()
     train, test = phantoms("train", given.train), phantoms("test", given.test)
     prior = principal_components(train[:-HELD_OUT])
     for name in given.problems:

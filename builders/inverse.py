@@ -23,6 +23,7 @@ from sampling.inverse.operators.blur import gaussian_blur
 from sampling.inverse.operators.downsample import downsample
 from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
+from sampling.inverse.operators.weighted import Weighted
 from sampling.loop import FixedStep
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PredictorCorrector
@@ -105,7 +106,8 @@ def posterior_sampler(
 
     def sample(keys: Array, predict: Predict, operator: LinearOperator, y: Array, levels: Array) -> Samples:
         own = dataclasses.replace(settings, level=levels)
-        changes = method(process, operator, y, restore.noise_std * width, own)
+        noise_std = 1.0 if isinstance(operator, Weighted) else restore.noise_std
+        changes = method(process, operator, y, noise_std * width, own)
         conditioned = sampler
         if changes.wrap_step is not unchanged:
             steps = _predictor_corrector(sampler)

@@ -104,6 +104,20 @@ KEYS = {
         changes="nothing",
         needs="restore.operator=radon",
     ),
+    "photons": Key(
+        0.0,
+        "Task reconstruct: photons sent along each line, for measurements that are counts with Poisson noise; 0 for "
+        "sums along lines with noise of `noise_std`.",
+        NON_NEGATIVE,
+        changes="nothing",
+    ),
+    "attenuation": Key(
+        0.05,
+        "Attenuation of photons in nepers per pixel of a value of one, for data in [0, 1].",
+        POSITIVE,
+        changes="nothing",
+        needs="restore.photons!=0.0",
+    ),
     "factor": Key(2, "Task superresolve: downsampling factor along each side.", POSITIVE, changes="nothing"),
     "blur_width": Key(
         1.5,

@@ -93,7 +93,7 @@ def _with_lesion(stream: int, subject: int, number: int) -> Examples:
     inside = shape.inside(points, SOFTNESS)
     change = (1 if label else -1) * rng.uniform(0.12, 0.25)
     found = np.clip(image + change * inside, 0, 1)
-    return {"x": _levels(found), "lesion": (inside > 0.5).astype(np.uint8)[..., None], "label": np.int32(label)}
+    return {"x": _levels(found), "lesion": (inside > 0.5).astype(np.uint8)[..., None], "label": np.array(label)}
 
 
 def _far_from(region: np.ndarray, distance: int) -> np.ndarray:
@@ -141,7 +141,7 @@ def _source(
 
     def fetch(indices: np.ndarray) -> Examples:
         rows = [divmod(int(number), per_subject) for number in numbers[indices]]
-        found = [{"label": np.int32(0)} | make(stream, *row) for row in rows]
+        found = [{"label": np.array(0)} | make(stream, *row) for row in rows]
         subjects = np.array([first + row[0] for row in rows], np.int32)
         made = [field for field in known if field != "subject"]
         values = {name: [example[name] for example in found] for name in made}

@@ -5,7 +5,8 @@ from systems.requests.base import Input, RequestTask
 from systems.requests.conditioned import Conditioned, conditioned
 from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
 from systems.requests.latent import Decoding, Interpolation, decoding, encoding, interpolation
-from systems.requests.restore import MaskedRestoration, Restoration, restoration
+from systems.requests.measurements import MaskedRestoration, Restoration
+from systems.requests.restore import restoration
 
 REQUESTS: dict[str, RequestTask] = {
     "unconditional": UNCONDITIONAL,

@@ -23,7 +23,7 @@ from programs.run import Run
 from reports.sheets import GAP, LINE
 from systems.requests import generate, latent, restore
 from systems.requests.base import RequestTask, in_batches
-from systems.requests.restore import MaskedRestoration, Restoration
+from systems.requests.measurements import MaskedRestoration, Restoration
 from systems.requests.table import REQUESTS
 from tests.support.flags import flags_of_main
 from tests.support.operators import products
@@ -161,6 +161,57 @@ def test_a_measurement_by_products_alone_is_a_row(plain, tmp_path, random_sums):
     np.save(tmp_path / "sums.npy", made["measurement"].astype(np.complex64))
     with pytest.raises(ValueError, match=r"complex64 \(3, 20\), but float \[N, 20\] is needed"):
         sample.prepare(run, asked(run, "random_sums", **given))
+
+
+def test_tomography_is_given_as_counts_of_photons(plain, tmp_path):
+    """The counts that a run writes are read again; the residual is in deviations of their noise."""
+    config = tiny()
+    config.restore.update(operator="radon", num_views=6, photons=200.0, attenuation=0.1, method="ddnm")
+    run = untrained(config, plain)
+    record, made = drawn(run, tmp_path, task="reconstruct", input=TEST_IMAGES, num_samples=2)
+    counts = made["measurement"]
+    assert counts.shape == (3, 6, 8, 3) and (counts == np.round(counts)).all() and 20 < counts.mean() < 200
+    assert 0.2 < record["results"]["residual_rms"] < 3 and "psnr_filtered_back_projection_db" in record["results"]
+    assert (made["lower"] <= made["upper"]).all() and made["lower"].shape == made["mean"].shape
+    np.save(tmp_path / "counts.npy", counts.astype(np.int32))
+    given = {"input": str(tmp_path / "counts.npy"), "measured": True}
+    _, again = drawn(run, tmp_path, task="reconstruct", num_samples=2, **given)
+    np.testing.assert_array_equal(again["samples"], made["samples"])
+
+
+REFUSED_SCANS = {
+    "a spectrum of another size": ({}, np.ones((4, 8, 3), np.complex64), r"complex64 \(1, 4, 8, 3\), but complex"),
+    "real numbers": ({}, np.ones((8, 8, 3)), r"holds float64 \(1, 8, 8, 3\), but complex \[N, 8, 8, 3\] is needed"),
+    "a spectrum for tomography": (
+        {"operator": "radon"}, np.ones((20, 8, 3), np.complex64), r"complex64 .*, but float \[N, 20, 8, 3\] is needed",
+    ),
+    "missing numbers": ({"operator": "radon"}, np.full((20, 8, 3), np.nan), "has values that are not finite"),
+    "negative counts": (
+        {"operator": "radon", "photons": 100.0}, np.full((20, 8, 3), -1.0), "has the count -1, but counts of photons",
+    ),
+    "counted frequencies": ({"photons": 100.0}, np.ones((8, 8, 3)), "'fourier' measures complex numbers; set it to 0"),
+    "no coil maps": ({"operator": "sense"}, np.ones((8, 8, 4), np.complex64), "needs the sensitivities of the coils"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED_SCANS)
+def test_scans_that_do_not_fit_are_refused_before_anything_is_compiled(plain, tmp_path, case):
+    settings, y, message = REFUSED_SCANS[case]
+    config = tiny()
+    config.restore.update(settings)
+    run = untrained(config, plain)
+    np.save(tmp_path / "y.npy", y)
+    with pytest.raises(ValueError, match=message) as error:
+        sample.prepare(run, asked(run, "reconstruct", input=str(tmp_path / "y.npy"), measured=True))
+    assert "\n" not in str(error.value)
+
+
+def test_tomography_takes_no_mask(plain):
+    config = tiny()
+    config.restore.operator = "radon"
+    run = untrained(config, plain)
+    with pytest.raises(ValueError, match="--mask=m.png was given, but .*'radon' takes no mask; leave it out"):
+        sample.prepare(run, asked(run, "reconstruct", input=TEST_IMAGES, mask="m.png"))
 
 
 def test_images_of_each_class_asked_for(by_class, tmp_path):

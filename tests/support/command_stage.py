@@ -31,7 +31,7 @@ LEVELS = [
     "model.num_scales=6", "model.beta_max=4.0", "model.sigma_max=10.0", "model.ema_rate=0.9", "model.dropout=0.1",
     "optim.lr=0.001", "optim.warmup=2", "optim.beta1=0.9",
 ]  # fmt: skip
-EMBEDDED = ("digits", "photos", "co2", "tumours", "blobs", "phantoms")  # they have their sizes, and are prepared by TFDS
+EMBEDDED = ("digits", "photos", "co2", "tumours", "blobs", "phantoms")  # they have their sizes
 FEW = "folder:FOLDER"  # three test images, for what takes a product for each dimension
 OF_DATA = {
     "CIFAR10": ["data.image_size=8", *LEVELS],

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from core.arrays import Array
 from sampling.inverse.operators.base import LinearOperator
@@ -38,6 +39,10 @@ class Weighted:
         """A^T W y."""
         return self.operator.adjoint(self.weights * y)
 
+    def of_examples(self, rows: np.ndarray) -> "Weighted":
+        """The operator of the examples `rows`, where each has weights of its own."""
+        return self if len(self.weights) == 1 else dataclasses.replace(self, weights=self.weights[rows])
+
 
 def photon_counts(keys: Array, operator: LinearOperator, x: Array, photons: float) -> Array:
     """Counts ~ Poisson(photons exp(-A x)) [B, *measurement_shape] float32, from a key per example (`keys` [B]).
@@ -49,7 +54,7 @@ def photon_counts(keys: Array, operator: LinearOperator, x: Array, photons: floa
 
 
 def from_counts(operator: LinearOperator, counts: Array, photons: float) -> tuple[Weighted, Array]:
-    """(W A, W y) with y = log(photons / counts) and w = sqrt(counts), the noise of which is white with deviation one.
+    """(W A, W y) with y = log(photons / counts) and w = sqrt(counts), whose noise is white with deviation one.
 
     A count n with mean lambda has log n = log lambda + noise of variance 1 / lambda, to first order; lambda is
     estimated by n itself. A count of zero counts as one half.
