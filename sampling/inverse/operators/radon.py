@@ -63,7 +63,9 @@ class Radon:
 
 
 def radon(shape: Sequence[int], angles: int | ArrayLike) -> Radon:
-    """Tomography of images (H, W, C) or volumes (D, H, W, C) at `angles` in radians, or a number of them over half a turn.
+    """Tomography of images (H, W, C) or volumes (D, H, W, C) at `angles` in radians, or a number of them.
+
+    A number of angles is evenly spaced over half a turn.
 
     Errors: ValueError for series and vectors, and for fewer than one angle.
     """
