@@ -258,6 +258,16 @@ def test_a_config_comes_back_from_json(path):
     assert dict(default.flatten(back)) == dict(default.flatten(config))
 
 
+@pytest.mark.parametrize(("section", "name", "value"), [("data", "dataset", [[]]), ("model", "nf", "many")])
+def test_a_stored_value_of_another_type_is_one_sentence(section, name, value):
+    stored = default.to_json(load("configs/vp/smoke.py"))
+    stored[section][name] = value
+    with pytest.raises(
+        ValueError, match=rf"^the stored config has config.{section}.{name} = .*, which is of another type"
+    ):
+        default.from_json(stored)
+
+
 def test_a_key_of_another_version_is_refused_when_it_comes_back():
     stored = default.to_json(load("configs/vp/smoke.py"))
     del stored["restore"]  # of before there was one: the default

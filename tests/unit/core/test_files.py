@@ -55,6 +55,25 @@ def test_a_file_where_a_folder_is_expected_and_the_reverse_are_one_sentence(tmp_
         read_json(tmp_path / "folder")
 
 
+def test_a_pipe_and_a_sparse_terabyte_are_not_read_as_json(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DamagedFileError, match=rf"^{tmp_path}/pipe cannot be read \(it is a pipe, .* not a file\)"):
+        read_json(tmp_path / "pipe")
+    write_text(tmp_path / "large", "{}")
+    os.truncate(tmp_path / "large", 2**40)
+    with pytest.raises(DamagedFileError, match=rf"^{tmp_path}/large is damaged: it has 1,099,511,627,776 bytes"):
+        read_json(tmp_path / "large")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a": ' * 100_000, '{"a": ' + "9" * 10_000 + "}", "[1]", "7", "\ud800"]
+)
+def test_json_that_is_nested_too_deep_or_no_object_is_damaged(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(DamagedFileError, match=rf"^{tmp_path}/a.json is damaged: it holds no JSON object"):
+        read_json(tmp_path / "a.json")
+
+
 def test_a_folder_that_is_removed_under_a_writer_is_one_sentence(tmp_path):
     def write(file):
         shutil.rmtree(tmp_path / "run")

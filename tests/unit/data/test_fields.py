@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from data.fields import Field, field_of, labeled
+from data.fields import Field, field_of, fields_of, labeled, texts
 from data.pipeline import eval_batch, train_batches
 from data.source import Source, cached, from_arrays
 from data.spec import DataSpec
@@ -176,6 +176,14 @@ def test_a_text_of_more_values_than_half_of_the_examples_is_no_class(kind):
     field, classes = field_of("a", "text", few)
     assert field.class_names == ("a", "b") and classes.tolist() == [1, 0, 1, 0]
     assert field_of("a", "text", np.array(["a", "b", "c", "a"]).astype(kind)) is None
+
+
+def test_texts_that_would_fill_the_memory_are_left_out(caplog):
+    assert texts(["a", "bc"]).tolist() == ["a", "bc"] and texts([]).shape == (0,)
+    assert texts(["x" * 2**20, "a"], 2**20) is None  # an array has room for the longest in each place
+    fields, values = fields_of("t.csv", {"caption": None, "kind": np.array(["a", "b"] * 2)}, 4, str)
+    assert fields.keys() == values.keys() == {"kind"}
+    assert "the column caption of t.csv is left out: it has texts that are too long for classes" in caplog.text
 
 
 # Tables beside images ---------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import random
+import resource
 import struct
 import zipfile
 
@@ -9,7 +11,8 @@ import msgpack
 import numpy as np
 import pytest
 
-from interop.base import CheckpointFormatError
+from benchmarks.hostile.table import KINDS
+from interop.base import CheckpointFormatError, nest
 from interop.load import load
 from tests.support import torch_files
 from tests.support.published import PAIR, golden_file
@@ -185,3 +188,25 @@ def test_storages_that_are_missing_or_of_another_size_are_refused(refused):
     assert "3 elements instead of 4" in refused(without(lambda e: e.update({"archive/data/0": bytes(12)})))
     refused(without(lambda e: e.update({"archive/data/0": bytes(13)})))
     refused(without(lambda e: e.update({"archive/byteorder": b"middle"})))
+
+
+# Bombs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.use == "import"])
+def test_a_hostile_file_is_refused_without_much_memory(name, refused):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(lambda path: KINDS[name].make(path, random.Random(name)), KINDS[name].file)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # KiB: half a gigabyte
+
+
+def test_a_dtype_that_numpy_does_not_have_is_said_to_be_one(refused):
+    header = b'{"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}'
+    message = refused(struct.pack("<Q", len(header)) + header + bytes(8))
+    assert "it has tensors of a dtype that NumPy does not have" in message
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b")])
+def test_a_name_that_is_the_beginning_of_another_is_refused(names):
+    with pytest.raises(CheckpointFormatError, match="one by the beginning of its name"):
+        nest(dict.fromkeys(names, np.zeros(1)))
