@@ -65,15 +65,6 @@ def test_a_pipe_and_a_sparse_terabyte_are_not_read_as_json(tmp_path):
         read_json(tmp_path / "large")
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"a": ' * 100_000, '{"a": ' + "9" * 10_000 + "}", "[1]", "7", "\ud800"]
-)
-def test_json_that_is_nested_too_deep_or_no_object_is_damaged(tmp_path, text):
-    (tmp_path / "a.json").write_bytes(text.encode(errors="surrogatepass"))
-    with pytest.raises(DamagedFileError, match=rf"^{tmp_path}/a.json is damaged: it holds no JSON object"):
-        read_json(tmp_path / "a.json")
-
-
 def test_a_folder_that_is_removed_under_a_writer_is_one_sentence(tmp_path):
     def write(file):
         shutil.rmtree(tmp_path / "run")
@@ -151,7 +142,10 @@ def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch):
     remove_stale(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"a": ', b"[1]", b"null", b"[" * 100_000, b'{"a": "\xff"}'])
+NESTED, LONG = (b"[" * 100_000, b'{"a": ' * 100_000), b'{"a": ' + b"9" * 10_000 + b"}"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"a": ', b"[1]", b"null", *NESTED, LONG, b'{"a": "\xff"}'])
 def test_a_json_file_of_other_contents_is_one_sentence_that_names_it(tmp_path, content):
     path = tmp_path / "report.json"
     path.write_bytes(content)
