@@ -19,7 +19,7 @@ from core.errors import DamagedFileError, ExitCode, RunError
 from core.files import FULL, read_json, writing
 from runtime.abandoned import ignore_abandoned_reads
 from runtime.distributed import peer_gone
-from training.checksums import checksum_of_json, checksums, damaged
+from training.checksums import checksum_of_json, checksums, damaged, unreadable_part
 from training.state import TrainState, stored_form
 
 _METADATA = "_CHECKPOINT_METADATA"  # Orbax's file that names them
@@ -63,14 +63,15 @@ class Checkpoints:
         )
         with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
+            notes = [self.directory / str(number) / _METADATA for number in self.numbers()]
             try:
+                if any(unreadable_part(pathlib.Path(note).parent) for note in notes):
+                    raise ValueError("a part of a checkpoint would be waited for")
                 return ocp.CheckpointManager(self.directory, options=options)
             except (ValueError, TypeError, LookupError, AttributeError):  # a note of other contents; it is not needed
-                for number in self.numbers():
-                    path = self.directory / str(number) / _METADATA
-                    if path.exists():
-                        logging.warning("%s cannot be read and is renamed", path)
-                        os.replace(path, f"{path}.damaged")
+                for path in filter(os.path.lexists, notes):
+                    logging.warning("%s cannot be read and is renamed", path)
+                    os.replace(path, f"{path}.damaged")
                 return ocp.CheckpointManager(self.directory, options=options)
 
     def numbers(self) -> list[int]:
@@ -110,8 +111,7 @@ class Checkpoints:
         with _failures(
             lambda error: CheckpointError(
                 f"Checkpoint {number} in {self.directory} cannot be read as the state of this config "
-                f"({_reason(error)}); "
-                "give the config that it was trained with, or delete it to resume from the one before."
+                f"({_reason(error)}); give the config of its training, or delete it to resume from the one before."
             )
         ):
             with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
@@ -252,9 +252,9 @@ def _item(directory: pathlib.Path | epath.Path, number: int, item: str) -> dict[
 
 def _checksums(directory: pathlib.Path | epath.Path, number: int) -> dict[str, Any] | None:
     """The checksums of a checkpoint; None for one that was saved before there were any. Errors: CheckpointError."""
-    stored = _json(directory, number, "checksums")
-    if stored is not None and not isinstance(stored.get("state"), dict):
-        raise _damaged(directory, number, "its checksums are incomplete")
+    stored, problem = _json(directory, number, "checksums"), unreadable_part(pathlib.Path(directory) / str(number))
+    if problem or (stored is not None and not isinstance(stored.get("state"), dict)):
+        raise _damaged(directory, number, problem or "its checksums are incomplete")
     return stored
 
 

@@ -61,7 +61,7 @@ def good(shared: pathlib.Path, folder: pathlib.Path) -> dict[str, pathlib.Path]:
         "samples": ("a.npz", arrays.content(arrays.archive(arr_0=arrays.IMAGES))),
         "stats": ("a.npz", arrays.content(arrays.archive(**arrays.VALID_STATS))),
     }
-    found = {"folder": shared / PICTURES, "cache": shared / CACHE, "model": shared / MODEL}
+    found = {"folder": shared / PICTURES, "cache": shared / CACHE, "model": shared / MODEL, "workdir": shared / TRAINED}
     for use, (name, make) in makers.items():
         found[use] = folder / f"{use}_{name}"
         make(found[use], random.Random(0))

@@ -84,9 +84,17 @@ def _inception(path: pathlib.Path, shared: pathlib.Path) -> list[str]:
 
 
 def _model(path: pathlib.Path, shared: pathlib.Path) -> list[str]:
+    return _sampled(f"--model={path}", path)
+
+
+def _workdir(path: pathlib.Path, shared: pathlib.Path) -> list[str]:
+    return _sampled(f"--workdir={path}", path)
+
+
+def _sampled(source: str, path: pathlib.Path) -> list[str]:
     return [
-        "--mode=sample", f"--model={path}", f"--output={path.parent / 'out'}", f"--allow_code={NETWORK}",
-        "--num_samples=2", "--config.sampling.num_steps=2",
+        "--mode=sample", source, f"--output={path.parent / 'out'}", f"--allow_code={NETWORK}",
+        "--num_samples=2", "--config.sampling.num_steps=2", "--overwrite",
     ]  # fmt: skip
 
 
@@ -105,5 +113,6 @@ USES: dict[str, Words] = {
     "import": _imported,
     "inception": _inception,
     "model": _model,
+    "workdir": _workdir,
     "cache": _cached,
 }

@@ -44,7 +44,11 @@ class Tables:
         """An image, opened for reading. Errors: OSError."""
         file, _, row = name.rpartition(_ROW)
         path = self.root / file
-        value = _value(path, path.stat().st_mtime_ns, self.column, int(row))
+        try:
+            with reading():
+                value = _value(path, path.stat().st_mtime_ns, self.column, int(row))
+        except UnreadableError as error:
+            raise OSError(str(error)) from error
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
             raise OSError("it is not in the file, which has only a path; save the data set with save_to_disk")
@@ -93,6 +97,10 @@ def _examples(root: pathlib.Path, paths: tuple[pathlib.Path, ...], origin: tuple
         if not _schema(path).equals(schema):
             raise ValueError(f"{path} has other columns than {paths[0]}; give files of one data set.")
         table = _read(path, others)
+        if table.num_rows != _num_rows(path):
+            raise ValueError(
+                f"{path} has {table.num_rows} rows, but says that it has {_num_rows(path)}; write it anew."
+            )
         file = path.relative_to(root).as_posix()
         names += [f"{file}{_ROW}{row}" for row in range(_num_rows(path))]
         shards += [file] * _num_rows(path)

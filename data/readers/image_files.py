@@ -175,12 +175,17 @@ def _broken(files: Files, name: str, reason: str) -> ValueError:
     )
 
 
-def some_in(files: Files, headers: Mapping[str, Header], chosen: Sequence[str], split: str) -> list[str]:
-    """The images of a split whose headers could be read. Errors: ValueError if there are none."""
+def some_in(
+    files: Files, headers: Mapping[str, Header], chosen: Sequence[str], split: str, where: str = ""
+) -> list[str]:
+    """The images of a split whose headers could be read; where: what has them, by default the folder or archive.
+
+    Errors: ValueError if there are none.
+    """
     kept = [name for name in chosen if name in headers]
     if not kept:
         raise ValueError(
-            f"{files.root} has {len(headers)} image(s), none of them in the {split} split; give more, or set "
+            f"{where or files.root} has {len(headers)} image(s), none of them in the {split} split; give more, or set "
             "config.data.test_every = 0 to use all of them for both."
         )
     return kept

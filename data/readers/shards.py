@@ -45,8 +45,9 @@ def index_of(
     headers, broken = read_headers(files, names, origin, reading.on_corrupt == "skip", reading.max_pixels)
     report_skipped(files, broken)
     rows = _rows(examples.shards, split, reading.test_every)
-    kept = some_in(files, headers, [names[row] for row in rows], split)
-    root, columns = str(files.root), dict[str, np.ndarray | None]()
+    root: str = origin[0][0] if len(origin) == 1 else str(files.root)  # of one file its own name
+    kept = some_in(files, headers, [names[row] for row in rows], split, root)
+    columns = dict[str, np.ndarray | None]()
     for name, array in examples.columns.items():
         if name in ("x", *RESERVED):
             warn_once(f"{name} of {root} is left out: batches use this name themselves")

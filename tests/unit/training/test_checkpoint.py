@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import gc
+import os
 import pathlib
 import re
 import resource
@@ -111,7 +112,11 @@ DAMAGES = {
     "of strangers": lambda path: path.write_bytes(b'\xff\xfe{"state": ['),
     "of another shape": lambda path: path.write_text('["state"]'),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to itself": lambda path: (path.unlink(), path.symlink_to(path)),
+    "a sparse terabyte": lambda path: os.truncate(path, 2**40),
 }
+NEVER_OPENED = ("a pipe", "a link to itself", "a sparse terabyte")
 DAMAGES_OF_FOLDERS = {
     "removed": shutil.rmtree,
     "emptied": lambda path: (shutil.rmtree(path), path.mkdir()),
@@ -151,7 +156,9 @@ def test_a_damaged_file_of_a_checkpoint_is_one_sentence_or_harms_nothing(two_che
             folder = pathlib.Path(shutil.copytree(two_checkpoints, tmp_path / str(turn)))
             DAMAGES[how](folder / path.relative_to(two_checkpoints))
             refused = right_or_refused(folder)
-            if path.name == "metadata":  # the JSON items; checksums belong to all of them
+            if how in NEVER_OPENED:  # whatever is asked of the checkpoint
+                assert refused == {"state", "parameters", "config", "notes"} or path.parent.name == "d"
+            elif path.name == "metadata":  # the JSON items; checksums belong to all of them
                 name = path.parent.name
                 assert refused == ({"state", "parameters", "config", "notes"} if name == "checksums" else {name})
             everything |= refused
