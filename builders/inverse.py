@@ -11,6 +11,7 @@ from builders import data
 from builders.operator_entry import OperatorEntry, Shape
 from builders.reconstruction import RECONSTRUCTIONS, reconstruction
 from core.arrays import Array
+from core.keys import SampleKey, draw_normal, fold_in
 from core.tables import choose
 from corruption.predictions import Predict
 from data.shapes import KINDS
@@ -25,6 +26,7 @@ from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
 from sampling.inverse.operators.weighted import Weighted
 from sampling.loop import FixedStep
+from sampling.noised import at_noise, time_of_noise
 from sampling.ode import ProbabilityFlow
 from sampling.pc import PredictorCorrector
 from sde.base import SDE
@@ -83,14 +85,21 @@ def prior_variance(config: ConfigDict, num_levels: int) -> float | None:
 
 
 def posterior_sampler(
-    config: ConfigDict, process: SDE, sampler: Sampler, prior_variance: float, width: float
+    config: ConfigDict, process: SDE, sampler: Sampler, prior_variance: float, width: float, task: str = "reconstruct"
 ) -> PosteriorSampler:
     """Samples of the posterior: `sampler`, conditioned on a measurement by the method `restore.method`.
 
     `prior_variance`: of the data as the network sees them. `width`: see there.
-    Errors: ValueError for a method that cannot be used with the sampler.
+    Errors: ValueError for a method that cannot be used with the sampler, and for a task that needs noise without any.
     """
     restore = config.restore
+    if entry(config, task).from_noise:
+        if not restore.noise_std:
+            raise ValueError(
+                f"--task={task} removes noise, but config.restore.noise_std = 0; set it to the standard deviation of "
+                "the noise, for data in [0, 1], or in the units of data without levels."
+            )
+        return from_noise(process, sampler, restore.noise_std * width, has_noise=True)
     method = choose("restore.method", restore.method, METHODS)
     _check_sampler(config, sampler)
     settings = MethodSettings(
@@ -117,6 +126,26 @@ def posterior_sampler(
         return conditioned(keys, changes.wrap_predict(predict), (len(y), *operator.shape), constrain=changes.constrain)
 
     return sample
+
+
+def from_noise(process: SDE, sampler: Sampler, noise_std: float, has_noise: bool) -> PosteriorSampler:
+    """Samples of the data from y, at the time at which the process has noise of `noise_std`.
+
+    `has_noise`: whether y has it already; otherwise it is added.
+    Errors: ValueError for noise that the process never has.
+    """
+    t = time_of_noise(process, noise_std)
+
+    def sample(keys: Array, predict: Predict, operator: LinearOperator, y: Array, levels: Array) -> Samples:
+        z = draw_normal(fold_in(keys, SampleKey.PRIOR), y.shape)
+        return sampler(keys, predict, y.shape, start=(at_noise(process, t, y, noise_std * has_noise, z), t))
+
+    return sample
+
+
+def identity(shape: Shape) -> LinearOperator:
+    """Measures every entry of x."""
+    return mask(shape, np.ones((1,) * len(shape), bool))
 
 
 def _predictor_corrector(sampler: Sampler) -> PredictorCorrector | None:
@@ -168,6 +197,12 @@ OPERATORS: dict[str, OperatorEntry] = {
     "deblur": OperatorEntry(
         lambda config, shape, known: gaussian_blur(shape, config.restore.blur_width),
         Baseline("as measured", as_measured),
+    ),
+    "denoise": OperatorEntry(
+        lambda config, shape, known: identity(shape),
+        Baseline("as measured", as_measured),
+        ranks=(1, 2, 3, 4),
+        from_noise=True,
     ),
     "reconstruct": RECONSTRUCTIONS["fourier"],  # or another one: see `entry`
 }

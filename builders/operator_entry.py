@@ -25,6 +25,7 @@ class OperatorEntry:
     `zero_centered`: whether a user's mask is one of frequencies with zero in the center; the operator has it first.
     `as_data`: `(operator, y)` -> y, in the units of the data, as data [N, *shape], to look at and for the baseline;
     None where y [N, ...] is data itself, in the same units, such as entries or means of x.
+    `from_noise`: y is x with noise of `restore.noise_std`, and samples start where the SDE has that noise.
     """
 
     operator: Callable[[ConfigDict, Shape, Any], LinearOperator]
@@ -33,3 +34,4 @@ class OperatorEntry:
     default_mask: Callable[[ConfigDict, Shape], np.ndarray] | None = None
     zero_centered: bool = False
     as_data: Callable[[Any, Array], Array] | None = None
+    from_noise: bool = False

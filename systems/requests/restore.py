@@ -56,7 +56,7 @@ def restoration(system: "Diffusion", request: Restoration) -> SampleFn:
     known = known_of(system, request)
     operator = inverse.operator(config, task, shape, known[None])
     sampler = inverse.posterior_sampler(
-        config, system.sde, system.sampler, _variance(system), inverse.width(config, system.spec.num_levels)
+        config, system.sde, system.sampler, _variance(system), inverse.width(config, system.spec.num_levels), task
     )
     given = problem(system, request, operator, known)
     return functools.partial(_restored, system, request, given, sampler)

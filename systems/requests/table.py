@@ -1,6 +1,7 @@
 """What can be asked of a score model by `--mode=sample`, by the name of the task."""
 
 from builders import inverse
+from systems.requests.anomaly import Anomaly, anomaly
 from systems.requests.base import Input, RequestTask
 from systems.requests.conditioned import Conditioned, conditioned
 from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
@@ -16,6 +17,7 @@ REQUESTS: dict[str, RequestTask] = {
         task: RequestTask(MaskedRestoration if task in inverse.MASKED else Restoration, restoration)
         for task in inverse.OPERATORS
     },
+    "anomaly": RequestTask(Anomaly, anomaly),
     "interpolate": RequestTask(Interpolation, interpolation),
     "encode": RequestTask(Input, encoding),
     "decode": RequestTask(Decoding, decoding),

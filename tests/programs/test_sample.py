@@ -214,6 +214,40 @@ def test_tomography_takes_no_mask(plain):
         sample.prepare(run, asked(run, "reconstruct", input=TEST_IMAGES, mask="m.png"))
 
 
+def test_noise_is_removed_from_where_the_sde_has_it(plain, tmp_path):
+    """Given noisy examples and examples to which noise is added alike; fewer steps than from the prior."""
+    config = tiny()
+    config.restore.noise_std = 0.2
+    run = untrained(config, plain)
+    record, made = drawn(run, tmp_path, task="denoise", input=TEST_IMAGES, num_samples=2)
+    noise = made["measurement"] - (2 * made["input"] - 1)
+    assert noise.std() == pytest.approx(0.4, rel=0.15)  # 576 numbers, in the network's units
+    assert record["results"]["num_evals"] < 7 and made["samples"].shape == (3, 2, 8, 8, 3)
+    np.save(tmp_path / "noisy.npy", np.full((8, 8, 3), 100, np.uint8))
+    given = {"input": str(tmp_path / "noisy.npy"), "measured": True}
+    _, arrays = drawn(run, tmp_path, task="denoise", num_samples=2, **given)
+    assert "input" not in arrays and arrays["mean"].shape == (1, 8, 8, 3)
+    for noise_std, message in (
+        (0.0, "--task=denoise removes noise, but config.restore.noise_std = 0"),
+        (1e3, "of 2000, "),
+    ):
+        config.restore.noise_std = noise_std
+        with pytest.raises(ValueError, match=message):
+            sample.prepare(untrained(config, plain), asked(run, "denoise", input=TEST_IMAGES))
+
+
+def test_anomalies_are_what_samples_from_noise_do_not_explain(plain, tmp_path):
+    run = untrained(tiny(), plain)
+    record, arrays = drawn(run, tmp_path, task="anomaly", input=TEST_IMAGES, num_samples=3, noise_std=0.2)
+    np.testing.assert_allclose(arrays["map"], np.abs(arrays["input"] - arrays["healthy"]).mean(-1), atol=1e-6)
+    np.testing.assert_allclose(arrays["score"], arrays["map"].max((1, 2)), rtol=1e-6)  # one of 64 pixels
+    np.testing.assert_allclose(record["results"]["score"], arrays["score"], rtol=1e-6)
+    little = drawn(run, tmp_path, task="anomaly", input=TEST_IMAGES, num_samples=3, noise_std=0.02)[1]
+    assert little["map"].mean() < 0.3 * arrays["map"].mean()  # little noise hides little
+    with pytest.raises(ValueError, match="deviation of 0, as the network sees it, is not among those of the SDE"):
+        sample.prepare(run, asked(run, "anomaly", input=TEST_IMAGES, noise_std=0.0))
+
+
 def test_images_of_each_class_asked_for(by_class, tmp_path):
     config = tiny(num_labels=10)
     config.sampling.update(guidance="classifier_free", guidance_scale=20.0)  # the perceptron hardly heeds classes
