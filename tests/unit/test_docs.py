@@ -10,6 +10,7 @@ import pytest
 from absl import flags
 
 from configs import default
+from programs.flags import with_request
 from tests.support.documented import COMMANDS, PAGES, name
 from tests.support.flags import flags_of_main
 from tests.support.paths import ROOT
@@ -32,7 +33,7 @@ def parse(words):
     for word in words:
         key = word.lstrip("-").split("=")[0].removeprefix("no")
         assert not key.startswith("config.") or key.removeprefix("config.") in known, f"no setting {key}"
-    rest = own(["main.py", *words])
+    rest = own(with_request(["main.py", *words]))
     assert rest == ["main.py"], f"no flags: {rest[1:]}"
     return own.config
 
