@@ -79,7 +79,7 @@ def problem(error: BaseException, place: pathlib.Path) -> tuple[str, str] | None
 
 
 def work(name: str, folder: pathlib.Path, seed: int, first: int, seconds: float) -> None:
-    """Reads changed files of a format until the time is over; tells what happens by JSON lines."""
+    """Reads changed files of a format until the time is over; says what happens in JSON lines."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     from benchmarks.fuzz_changes import changed

@@ -24,7 +24,7 @@ ERRORS = (
     AssertionError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-MAX_PIXELS = 2**26  # 8192x8192; decoding takes at most about 16 bytes for each
+MAX_PIXELS = 2**26  # 8192x8192; decoding takes up to 12 bytes for each, and twice as many of WebP and of 16 bits
 _MAX_SCANS = 100  # of a JPEG: encoders write about ten, and each is a pass over the whole image
 _START_OF_SCAN = b"\xff\xda"
 _STRIP = 2**20  # pixels that are converted at once
@@ -33,7 +33,7 @@ _SHORT = 3  # the EXIF type of a number of 16 bits
 
 
 class _Decoder(NamedTuple):
-    """Whether the first 16 bytes of a file are of a format, and what opens it."""
+    """Whether the first bytes of a file are of a format, and what opens it."""
 
     accepts: Callable[[bytes], bool]
     open: Callable[[BinaryIO], ImageFile]
@@ -49,18 +49,24 @@ DECODERS = {
 def opened(raw: BinaryIO, max_pixels: int = MAX_PIXELS) -> ImageFile:
     """An image whose header is read, but no pixels. Errors: those of `ERRORS`."""
     raw.seek(0)
-    start = raw.read(16)
+    start = raw.read(32)
     decoder = next((decoder for decoder in DECODERS.values() if decoder.accepts(start)), None)
     if decoder is None:
         raise UnidentifiedImageError(f"it is no {', '.join(list(DECODERS)[:-1])} or {list(DECODERS)[-1]} image")
     raw.seek(0)
     file = decoder.open(raw)
     width, height = file.size
-    if width * height > max_pixels:
-        raise ValueError(f"it has {width}x{height} pixels, more than config.data.max_pixels = {max_pixels}")
+    if width * height * _weight(decoder, start) > max_pixels:
+        twice = ", where those of WebP and of 16 bits count twice" if _weight(decoder, start) > 1 else ""
+        raise ValueError(f"it has {width}x{height} pixels, more than config.data.max_pixels = {max_pixels}{twice}")
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels  # or Pillow would refuse to crop what is asked for here
     return file
+
+
+def _weight(decoder: _Decoder, start: bytes) -> int:
+    """How many pixels one counts as, by the memory that it takes."""
+    return 2 if decoder is DECODERS["WebP"] or (decoder is DECODERS["PNG"] and start[24:25] == b"\x10") else 1
 
 
 def check_scans(raw: BinaryIO) -> None:

@@ -85,20 +85,24 @@ def decode(raw: BinaryIO, target: Format, max_pixels: int = MAX_PIXELS) -> np.nd
     bicubic filter. Values of 8 bits and of 16 are mapped to each other, white to white.
     """
     check_scans(raw)
-    with opened(raw, max_pixels) as file:
-        if sixteen_bits.is_deep(file) and (target.dtype == "uint16" or sixteen_bits.is_gray(file)):
-            pixels = _resized(_deep(sixteen_bits.read(raw, max_pixels), orientation(file), target), target)
-        else:
-            upright = _opaque(_upright(file), "L" if target.channels == 1 else "RGB", target.background)
-            if target.resize is not None and upright.size != (target.width, target.height):
-                box = central_box(upright.height, upright.width, target.height, target.width, target.resize)
-                upright = upright.crop(box).resize((target.width, target.height), Image.Resampling.BICUBIC)
-            pixels = pixels_of(upright)
+    pixels = _decoded(raw, target, max_pixels)
     if pixels.shape[:2] != target[:2]:
         raise ValueError(f"it is {pixels.shape[0]}x{pixels.shape[1]}, not {target.height}x{target.width}")
     if pixels.dtype != target.dtype:
         pixels = np.multiply(pixels, 257, dtype=np.uint16) if target.dtype == "uint16" else _TO_UINT8[pixels]
     return pixels.reshape(target.height, target.width, target.channels)
+
+
+def _decoded(raw: BinaryIO, target: Format, max_pixels: int) -> np.ndarray:
+    """The pixels in the target's size, if it resizes, and with its channels, but perhaps of another dtype."""
+    with opened(raw, max_pixels) as file:
+        if sixteen_bits.is_deep(file) and (target.dtype == "uint16" or sixteen_bits.is_gray(file)):
+            return _resized(_deep(sixteen_bits.read(raw, max_pixels), orientation(file), target), target)
+        upright = _opaque(_upright(file), "L" if target.channels == 1 else "RGB", target.background)
+        if target.resize is not None and upright.size != (target.width, target.height):
+            box = central_box(upright.height, upright.width, target.height, target.width, target.resize)
+            upright = upright.crop(box).resize((target.width, target.height), Image.Resampling.BICUBIC)
+        return pixels_of(upright)
 
 
 def decode_color(raw: BinaryIO, max_pixels: int = MAX_PIXELS) -> np.ndarray:

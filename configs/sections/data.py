@@ -62,7 +62,7 @@ KEYS = {
     "max_pixels": Key(
         2**26,
         "Height times width up to which image files are read: of your own data, and what is given as `--input`, "
-        "`--mask`, `--samples` and `--reference`. Decoding takes at most about 16 bytes for each.",
+        "`--mask`, `--samples` and `--reference`. WebP and 16 bits count twice. Decoding takes 12 bytes for each.",
         POSITIVE,
         changes="nothing",
     ),

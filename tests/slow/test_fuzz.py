@@ -25,7 +25,7 @@ def test_every_changed_file_is_read_or_refused_as_documented(tmp_path):
 
 
 def test_a_fault_is_a_finding(tmp_path):
-    """A reader that fails, hangs, takes memory, starts a program or dies is told, with its file."""
+    """A reader that fails, hangs, takes memory, starts a program, or dies is reported, with its file."""
     (tmp_path / "readers.py").write_text(FAULTY)
     command = [sys.executable, str(tmp_path / "readers.py"), f"--folder={tmp_path / 'files'}", "--minutes=0.2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})

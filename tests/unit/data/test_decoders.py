@@ -115,6 +115,15 @@ def test_an_image_that_is_too_large_is_refused_with_its_size_and_what_to_set(rea
         READERS[reader](folder)
 
 
+def test_images_that_take_twice_the_memory_count_twice(tmp_path):
+    save(tmp_path / "a.webp", np.zeros((20, 10, 3), np.uint8))
+    save(tmp_path / "b.png", np.zeros((20, 10), np.uint16))
+    for name, channels in (("a.webp", 3), ("b.png", 1)):
+        with pytest.raises(ValueError, match=rf"{name} .* max_pixels = 399, where those of WebP and of 16 bits count"):
+            read_examples(tmp_path / name, (20, 10, channels), 256, max_pixels=399)
+        assert read_examples(tmp_path / name, (20, 10, channels), 256, max_pixels=400)[1].shape == (1, 20, 10, channels)
+
+
 def test_the_limit_can_be_raised_also_above_that_of_pillow(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     save(tmp_path / "a.png", np.zeros((20, 10, 3), np.uint8))
