@@ -119,7 +119,7 @@ def test_images_that_take_twice_the_memory_count_twice(tmp_path):
     save(tmp_path / "a.webp", np.zeros((20, 10, 3), np.uint8))
     save(tmp_path / "b.png", np.zeros((20, 10), np.uint16))
     for name, channels in (("a.webp", 3), ("b.png", 1)):
-        with pytest.raises(ValueError, match=rf"{name} .* max_pixels = 399, where those of WebP and of 16 bits count"):
+        with pytest.raises(ValueError, match=rf"{name} .*max_pixels = 399, where those of WebP and of 16 bits count"):
             read_examples(tmp_path / name, (20, 10, channels), 256, max_pixels=399)
         assert read_examples(tmp_path / name, (20, 10, channels), 256, max_pixels=400)[1].shape == (1, 20, 10, channels)
 
