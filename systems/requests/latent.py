@@ -4,16 +4,18 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from builders.guidance import GuidedPredictOf
 from core.arrays import Array
 from data.readers.inputs import read_array
 from sampling import latent
 from sampling.ode import ProbabilityFlow
+from sde.base import SDE
 from systems.requests.base import (
     Input,
     LabelsOf,
@@ -48,9 +50,16 @@ class Interpolation(Decoding):
     num_samples: int = 8
 
 
+class Target(NamedTuple):
+    """Another model than that of the system, for which an ODE is solved: its predictions and its SDE."""
+
+    predict_of: GuidedPredictOf
+    sde: SDE
+
+
 def encoding(system: "Diffusion", request: Input) -> SampleFn:
     """The latent codes of images, and their round-trip error. Errors: ValueError for input that does not fit."""
-    _flow(system, request)
+    flow_of(system, request)
     check_labels(system, request.labels)
     names, levels = images(system, request)
     return functools.partial(_encoded, system, request, names, to_network(system, levels))
@@ -59,8 +68,8 @@ def encoding(system: "Diffusion", request: Input) -> SampleFn:
 def _encoded(
     system: "Diffusion", request: Input, names: list[str], x: np.ndarray, variables: Variables, number: int
 ) -> SampleResult:
-    encoded = solve(system, _flow(system, request), latent.encode, variables, x, request.labels_of)
-    decoded = solve(system, _flow(system, request), latent.decode, variables, encoded["x"], request.labels_of)
+    encoded = solve(system, flow_of(system, request), latent.encode, variables, x, request.labels_of)
+    decoded = solve(system, flow_of(system, request), latent.decode, variables, encoded["x"], request.labels_of)
     error = np.asarray(latent.round_trip_error(jnp.asarray(x), jnp.asarray(decoded["x"])))
     shown = to_levels(system, decoded["x"])
     cells = np.stack([to_levels(system, x), shown], axis=1).reshape(-1, *system.spec.shape)
@@ -76,7 +85,7 @@ def _encoded(
 
 def decoding(system: "Diffusion", request: Decoding) -> SampleFn:
     """The images of latent codes at a temperature. Errors: ValueError for input that does not fit."""
-    _flow(system, request)
+    flow_of(system, request)
     check_labels(system, request.labels)
     path = pathlib.Path(input_of(request))
     codes = read_array(path, "latents")
@@ -91,7 +100,7 @@ def _decoded(
     system: "Diffusion", request: Decoding, codes: np.ndarray, variables: Variables, number: int
 ) -> SampleResult:
     tempered = np.asarray(latent.temper(jnp.asarray(codes), request.temperature))
-    decoded = solve(system, _flow(system, request), latent.decode, variables, tempered, request.labels_of)
+    decoded = solve(system, flow_of(system, request), latent.decode, variables, tempered, request.labels_of)
     levels = to_levels(system, decoded["x"])
     return SampleResult(
         system.picture(levels),
@@ -103,7 +112,7 @@ def _decoded(
 
 def interpolation(system: "Diffusion", request: Interpolation) -> SampleFn:
     """Images between consecutive images of the input. Errors: ValueError for input that does not fit."""
-    _flow(system, request)
+    flow_of(system, request)
     check_labels(system, request.labels)
     names, levels = images(system, request)
     if len(names) < 2:
@@ -118,10 +127,10 @@ def _interpolated(
 ) -> SampleResult:
     """`num_samples` images from each image to the next, both included."""
     frames = max(request.num_samples, 2)
-    encoded = solve(system, _flow(system, request), latent.encode, variables, x, request.labels_of)
+    encoded = solve(system, flow_of(system, request), latent.encode, variables, x, request.labels_of)
     codes = latent.interpolate(jnp.asarray(encoded["x"][:-1]), jnp.asarray(encoded["x"][1:]), frames)
     codes = latent.temper(jnp.moveaxis(codes, 0, 1).reshape(-1, *system.spec.shape), request.temperature)
-    decoded = solve(system, _flow(system, request), latent.decode, variables, np.asarray(codes), request.labels_of)
+    decoded = solve(system, flow_of(system, request), latent.decode, variables, np.asarray(codes), request.labels_of)
     levels = to_levels(system, decoded["x"])
     figures = {"names": names, "num_evals": encoded["num_evals"], "num_evals_back": decoded["num_evals"]}
     arrays = {"arr_0": levels, "latents": np.asarray(codes)}
@@ -135,18 +144,21 @@ def solve(
     variables: Variables,
     x: np.ndarray,
     labels_of: LabelsOf = without_labels,
+    target: Target | None = None,
 ) -> dict[str, Any]:
-    """`latent.encode` or `latent.decode` of x [N, ...], in batches: "x" and "num_evals"."""
+    """`latent.encode` or `latent.decode` of x [N, ...], by `target` if there is one: "x" and "num_evals"."""
     solver = {"eps": flow.eps, "rtol": flow.rtol, "atol": flow.atol}
+    sde = target.sde if target else system.sde
+    predict_of = target.predict_of if target else system.guide.predict_of
 
     @jax.jit
     def compiled(params: Any, guide: Any, x: Array, labels: Array | None) -> dict[str, Array]:
-        return direction(system.guide.predict_of(params, guide, labels), system.sde, x, **solver)._asdict()
+        return direction(predict_of(params, guide, labels), sde, x, **solver)._asdict()
 
     return in_batches(
         lambda rows: compiled(
             variables["params"],
-            system.guide.params,
+            None if target else system.guide.params,
             *system.devices.shard_rows((jnp.asarray(x[rows]), labels_of(rows))),
         ),
         len(x),
@@ -155,7 +167,7 @@ def solve(
     )
 
 
-def _flow(system: "Diffusion", request: Input) -> ProbabilityFlow:
+def flow_of(system: "Diffusion", request: Input) -> ProbabilityFlow:
     """The sampler, which has to be the ODE: no other is a bijection. Errors: ValueError."""
     if not isinstance(system.sampler, ProbabilityFlow):
         raise ValueError(

@@ -8,6 +8,7 @@ from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
 from systems.requests.latent import Decoding, Interpolation, decoding, encoding, interpolation
 from systems.requests.measurements import MaskedRestoration, Restoration
 from systems.requests.restore import restoration
+from systems.requests.translate import Translation, translation
 
 REQUESTS: dict[str, RequestTask] = {
     "unconditional": UNCONDITIONAL,
@@ -20,5 +21,6 @@ REQUESTS: dict[str, RequestTask] = {
     "anomaly": RequestTask(Anomaly, anomaly),
     "interpolate": RequestTask(Interpolation, interpolation),
     "encode": RequestTask(Input, encoding),
+    "translate": RequestTask(Translation, translation),
     "decode": RequestTask(Decoding, decoding),
 }

@@ -248,6 +248,40 @@ def test_anomalies_are_what_samples_from_noise_do_not_explain(plain, tmp_path):
         sample.prepare(run, asked(run, "anomaly", input=TEST_IMAGES, noise_std=0.0))
 
 
+def test_translation_encodes_by_one_model_and_decodes_by_another(plain, by_class, tmp_path):
+    """To itself it is the round trip of the codes; to another model the codes are the same, and the images are not."""
+    config = tiny()
+    config.sampling.update(method="ode", rtol=1e-3, atol=1e-3)
+    run = untrained(config, plain)
+    coded = drawn(run, tmp_path, task="encode", input=TEST_IMAGES)[1]
+    same = drawn(run, tmp_path, task="translate", input=TEST_IMAGES, target=str(plain))[1]
+    np.testing.assert_allclose(same["latents"], coded["latents"], atol=1e-5)
+    # Levels of the decoded values, which may lie at the border of two.
+    assert np.abs(same["arr_0"].astype(int) - np.floor(128 * (coded["decoded"] + 1)).clip(0, 255)).max() <= 1
+    other = drawn(run, tmp_path, task="translate", input=TEST_IMAGES, target=str(by_class))[1]
+    np.testing.assert_allclose(other["latents"], same["latents"], atol=1e-5)
+    assert np.abs(other["arr_0"].astype(int) - same["arr_0"]).mean() > 1
+
+
+def test_a_translation_that_makes_no_sense_is_refused(plain, tmp_path):
+    config = tiny()
+    with pytest.raises(ValueError, match="'pc' cannot be inverted; add --config.sampling.method=ode"):
+        sample.prepare(untrained(config, plain), asked(untrained(config, plain), "translate", input=TEST_IMAGES))
+    config.sampling.method = "ode"
+    run = untrained(config, plain)
+    other = tiny()
+    other.data.image_size = 4
+    untrained(other, tmp_path / "small")
+    for target, message in (
+        (None, "--task=translate needs --request.target=WORKDIR"),
+        (tmp_path / "none", "none"),
+        (tmp_path / "small", r"examples of shape \(4, 4, 3\), but those of this model have \(8, 8, 3\)"),
+    ):
+        given = {} if target is None else {"target": str(target)}
+        with pytest.raises(ValueError, match=message):
+            sample.prepare(run, asked(run, "translate", input=TEST_IMAGES, **given))
+
+
 def test_images_of_each_class_asked_for(by_class, tmp_path):
     config = tiny(num_labels=10)
     config.sampling.update(guidance="classifier_free", guidance_scale=20.0)  # the perceptron hardly heeds classes
