@@ -157,6 +157,9 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
             data_dir=data.data_dir,
             background=data.background,
             max_pixels=data.max_pixels,
+            horizon=data.horizon,
+            lags=data.lags,
+            test_share=data.test_share,
             classes_needed=bool(config.model.num_labels),
         ),
     )

@@ -56,6 +56,9 @@ class Reading:
     data_dir: str | None = None
     background: str = "white"
     max_pixels: int = MAX_PIXELS
+    horizon: int = 0
+    lags: str = "none"
+    test_share: float = 0.25
     classes_needed: bool = True  # whether a model uses class labels
 
 

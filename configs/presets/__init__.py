@@ -17,6 +17,7 @@ from configs.presets.datasets import (
     smoke,
     vectors,
     volumes,
+    windows,
 )
 from configs.presets.networks import (
     classifier,
@@ -74,4 +75,5 @@ __all__ = [
     "vectors",
     "volumes",
     "vp",
+    "windows",
 ]

@@ -1,15 +1,19 @@
 """Settings of the data: which, of what shape, how they are read, and how the network sees them."""
 
-from configs.checks import NON_NEGATIVE, POSITIVE, PROBABILITY, SIZES, one_of
+import re
+
+from configs.checks import NON_NEGATIVE, POSITIVE, PROBABILITY, SIZES, must, one_of
 from configs.keys import Key
+
+LAGS = r"none|frequency|\d+(,\d+)*"
 
 KEYS = {
     "dataset": Key(
         "CIFAR10",
         "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, "
-        "`npz:PATH`, `cifar10:PATH`, `hf:PATH` (Hugging Face), `wds:PATH` (WebDataset), `tfds:NAME`, `encoded:PATH` "
-        "(what `--mode=encode` wrote) or a function `package.module:function`. Empty: has to be given on the command "
-        "line.",
+        "`npz:PATH`, `cifar10:PATH`, `hf:PATH` (Hugging Face), `wds:PATH` (WebDataset), `series:PATH` (time series), "
+        "`tfds:NAME`, `encoded:PATH` (what `--mode=encode` wrote) or a function `package.module:function`. Empty: has "
+        "to be given on the command line.",
         changes="model",
         mismatch="given",
     ),
@@ -50,6 +54,25 @@ KEYS = {
         "Your own data without folders `train` and `test`: hold out every n-th example as test data; 0: both splits "
         "are all of the data.",
         NON_NEGATIVE,
+        changes="model",
+    ),
+    "horizon": Key(
+        0,
+        "Time series: how many values at the end of a window are forecast; those before them, its context, scale it.",
+        NON_NEGATIVE,
+        changes="model",
+    ),
+    "lags": Key(
+        "none",
+        "Time series: earlier values as further channels, `none`, by `frequency` (hourly: weeks, daily: months, weekly "
+        "and monthly: years), or numbers of steps, such as `12,24`.",
+        must("be none, frequency, or numbers such as 12,24", lambda lags: bool(re.fullmatch(LAGS, lags))),
+        changes="model",
+    ),
+    "test_share": Key(
+        0.25,
+        "Time series: the share at the end of each series that is held out.",
+        PROBABILITY,
         changes="model",
     ),
     "on_corrupt": Key(

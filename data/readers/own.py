@@ -20,6 +20,7 @@ from data.readers.folders import open_folder, open_zip
 from data.readers.hugging_face import open_hf
 from data.readers.prepared import open_tfds
 from data.readers.tars import open_wds
+from data.readers.windows import open_series
 from data.source import Examples, Reading, Source
 
 FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
@@ -31,6 +32,7 @@ FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
     "tfds": open_tfds,
     "hf": open_hf,
     "wds": open_wds,
+    "series": open_series,
     FORM: open_encoded,
 }
 

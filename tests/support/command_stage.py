@@ -23,6 +23,7 @@ OF_NETWORK = {
     "ncsnpp": CONVOLUTIONS,
     "ddpm": CONVOLUTIONS,
     "mlp": ["model.nf=8"],
+    "s4_residual": ["model.nf=4", "model.state_size=4", "model.num_res_blocks=1"],
     "token_transformer": ["model.nf=4", "model.num_heads=2", "model.num_res_blocks=1"],
     "wideresnet": ["model.channel_multiplier=1"],
 }
@@ -41,6 +42,7 @@ OF_DATA = {
     "folder:PATH": ["data.image_size=8"],
     FEW: ["data.image_size=8"],
     "my_data:waves": [],
+    **{f"series:{name}": [] for name in ("elnino", "co2", "sunspots", "FILE.csv")},
     **{name: ["data.data_dir={tfds}"] for name in EMBEDDED},
 }
 TRAINING = [
@@ -73,6 +75,7 @@ OF_BENCHMARK = {
     "memory": ["--config=configs/vp/smoke.py", "--batch_sizes", "16", "--steps", "2", "--", *SMALL_NETWORK],
     "overhead": ["--turns=1", *SMALL_NETWORK],
     "photo_crops": [],
+    "series_baselines": ["--samples=20"],
     "series_length": ["--lengths", "8", "16", "--repeats=1", "--width=8", "--state_size=8"],
     "series_oracle": ["--trials=2", "--samples=3"],
     "rank_baselines": ["--data_dir={tfds}"],
@@ -185,6 +188,9 @@ class Stage:
                 picture.convert("L" if folder == "FOLDER" else "RGB").save(self.inputs / folder / f"{index}.{ending}")
         Image.fromarray(draw.integers(0, 16, (8, 8), np.uint8)).save(self.inputs / "A.png")
         Image.fromarray((np.arange(64).reshape(8, 8) % 2 * 255).astype(np.uint8)).save(self.inputs / "M.png")
+        hours = np.datetime64("2024-01-01T00") + np.arange(2000)
+        rows = "".join(f"{hour},{value}\n" for hour, value in zip(hours, draw.uniform(1, 2, 2000), strict=True))
+        (self.inputs / "FILE.csv").write_text(f"time,value\n{rows}", encoding="utf-8")
         shutil.copy(CHECKPOINTS / "torch_ncsnpp_ve_cont" / "checkpoint_5.pth", self.inputs / "checkpoint_24.pth")
         np.savez(self.inputs / "random.npz", allow_pickle=False, **recipe.inception_state(recipe.inception_shapes()))
         for page in ("features", "data", "network", "system"):

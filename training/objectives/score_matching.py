@@ -39,17 +39,29 @@ def edm(sigma_data: float) -> Weighting:
 
 
 def denoising_score_matching(
-    predict: Predict, sde: SDE, x0: Array, t: Array, z: Array, *, weighting: Weighting = variance, reduce_mean: bool
+    predict: Predict,
+    sde: SDE,
+    x0: Array,
+    t: Array,
+    z: Array,
+    *,
+    weighting: Weighting = variance,
+    reduce_mean: bool,
+    known: Array | None = None,
 ) -> Array:
     """The loss of each example, [B]: `weight(t) || noise(x_t, t) - z ||^2` at x_t = mean_coeff(t) x0 + std(t) z.
 
     Data `x0` [B, ...], times `t` [B], Gaussian noise `z` [B, ...]. The squared norm is a mean over dimensions
-    (`reduce_mean`) or half their sum.
+    (`reduce_mean`) or half their sum, in either case over those that are `known` [B, ...], by default all.
     Source: Song et al. 2021, equation 7, with noise = -std score.
     """
     error = GaussianNoise(sde).error(predict(sde.perturb(x0, t, z), t), Gaussian(x0, z), t)
     squares = broadcast_to_rank(weighting(sde, t), x0) * error**2
     axes = tuple(range(1, x0.ndim))
+    if known is not None:
+        squares = jnp.where(known, squares, 0.0)
+        share = jnp.maximum(jnp.mean(known, axis=axes), 1 / x0[0].size)
+        return jnp.mean(squares, axis=axes) / share if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
     return jnp.mean(squares, axis=axes) if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
 
 
@@ -85,7 +97,7 @@ def score_matching(
     """The objective with the loss "score_matching"; the time and noise of an example come from its own key.
 
     With a dropout key, which means training, examples are transformed by `augment`, and the network finds the
-    labels of the transformations in `batch["augment"]`.
+    labels of the transformations in `batch["augment"]`. Values that are missing, 0 in `batch["x_mask"]`, do not count.
     """
 
     def objective(variables: Variables, keys: Array, batch: Batch, dropout_key: Array | None, step: Array) -> Terms:
@@ -96,7 +108,18 @@ def score_matching(
         t, weight = sample_times(fold_in(keys, ExampleKey.TIME))
         z = draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape)
         predict = predict_of(variables["params"], batch, dropout_key)
-        loss = denoising_score_matching(predict, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean)
+        known = _known(batch, x0)
+        loss = denoising_score_matching(
+            predict, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean, known=known
+        )
         return Terms({"score_matching": weight * loss})
 
     return objective
+
+
+def _known(batch: Batch, x0: Array) -> Array | None:
+    """Which values [B, ...] are not missing, by the mask of the batch; None without a mask."""
+    if (mask := batch.get("x_mask")) is None:
+        return None
+    known = jnp.asarray(mask) != 0
+    return jnp.broadcast_to(known.reshape(known.shape + (1,) * (x0.ndim - known.ndim)), x0.shape)

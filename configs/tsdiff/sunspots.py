@@ -1,0 +1,19 @@
+"""TSDiff on yearly numbers of sunspots, 1700 to 2008: six cycles of context, two of forecast.
+
+    python main.py --config=configs/tsdiff/sunspots.py --workdir=DIR --mode=train
+
+Sized for two CPU cores; the test split has three windows.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.vp(config)
+    presets.discrete(config)
+    presets.windows(config, context=66, horizon=22)
+    config.data.dataset = "series:sunspots"
+    return config
