@@ -136,8 +136,8 @@ def _windows(path: str, split: str, shape: tuple[int, int], horizon: int, lags_t
         longest, needed = max(len(each.values) for each in series), length + max(lags, default=0)
         raise ValueError(
             f"{path} has no {split} window of {length} values with lags up to {max(lags, default=0)}: its longest "
-            f"series has {longest} values, and the last {share:.0%} of them are held out; give at least {needed} before "
-            "them, or shorter windows by config.data.shape and config.data.horizon."
+            f"series has {longest} values, and the last {share:.0%} of them are held out; give at least {needed} "
+            "before those, or shorter windows by config.data.shape and config.data.horizon."
         )
     fetch = Windows(series, np.asarray(starts), length, horizon, lags)
     base = series[0].values.shape[1]

@@ -192,7 +192,7 @@ def test_lags_by_frequency_are_multiples_of_the_season(tmp_path):
         ({"shape": (8, 1), "horizon": 8}, "a horizon of 1 to LENGTH - 1"),
         ({"shape": (), "horizon": 2}, "set both"),
         ({"shape": (8, 2), "horizon": 2}, r"1 channels with 0 lags each: 1 in all; set config.data.shape = \(8, 1\)"),
-        ({"shape": (80, 1), "horizon": 2}, "no train window of 80 values .* has 40 values, .* last 25% of them are held"),
+        ({"shape": (80, 1), "horizon": 2}, "no train window of 80 values .* 40 values, .* last 25% of them are held"),
         ({"shape": (8, 1), "horizon": 2, "test_share": 1.0}, "test_share = 1.0 must be above 0 and below 1"),
     ],
 )  # fmt: skip
