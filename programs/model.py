@@ -2,10 +2,14 @@
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from configs import default
+from configs.keys import flatten, set_value, unknown_key
 from core.tables import nearest
 from programs import restore_run
 from programs.run import Run
@@ -16,14 +20,17 @@ from systems.density import Density
 from systems.requests.generate import check_labels, samples_for
 
 
-def load(workdir: str | pathlib.Path, checkpoint: int | None = None) -> "Model":
+def load(
+    workdir: str | pathlib.Path, checkpoint: int | None = None, settings: Mapping[str, Any] | None = None
+) -> "Model":
     """The model of a run's checkpoint, by default the newest, or of a folder that `--mode=export` wrote.
 
-    Neither the data nor anything else of the run need be there. Errors: CheckpointError where there is no such
-    checkpoint, or it is damaged; ValueError for one of another version, or for code that it names and the user does
-    not, see `core.imports.named_by_user`.
+    settings: of how it is used, which replace those of its config, such as `{"restore.method": "ddnm"}`. Neither the
+    data nor anything else of the run need be there. Errors: CheckpointError where there is no such checkpoint, or it is
+    damaged; ValueError for one of another version, for code that it names and the user does not, see
+    `core.imports.named_by_user`, and for settings that do not exist, or that the model was trained with.
     """
-    return Model(pathlib.Path(workdir), checkpoint)
+    return Model(pathlib.Path(workdir), checkpoint, settings or {})
 
 
 class Model:
@@ -32,8 +39,9 @@ class Model:
     An example depends only on the seed and its index, not on its batch.
     """
 
-    def __init__(self, workdir: pathlib.Path, checkpoint: int | None = None):
+    def __init__(self, workdir: pathlib.Path, checkpoint: int | None, settings: Mapping[str, Any]):
         self.checkpoint, self.config, self._spec = restore_run.about(workdir, checkpoint)
+        _change(self.config, settings)
         self._workdir = workdir
         _, self.step, self._variables = self._run(None, None, None).restore(self.checkpoint)
 
@@ -136,6 +144,20 @@ class Model:
             if seed is not None:
                 config.seed = seed
         return Run(config, self._workdir, spec=self._spec)
+
+
+def _change(config: ConfigDict, settings: Mapping[str, Any]) -> None:
+    """Changes settings of a config in place. Errors: ValueError for one that does not exist or belongs to the model."""
+    known = dict(flatten(config))
+    for key, value in settings.items():
+        if key not in known:
+            raise unknown_key(key, known)
+        if default.is_fixed(key) and value != known[key]:
+            raise ValueError(
+                f"config.{key} = {value!r} was given, but the model was trained with {known[key]!r}; leave it out."
+            )
+        set_value(config, key, value)
+    default.validate(config)
 
 
 def _sampler(name: str) -> dict[str, str]:

@@ -120,3 +120,23 @@ def test_a_system_without_a_density_says_so(tmp_path):
         classifier.encode(np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match="config.system = 'classifier' generates no samples"):
         classifier.sample(1)
+
+
+def test_settings_of_how_it_is_used_may_be_others(model, workdir):
+    others = {"restore.method": "projection", "sampling.num_steps": 3}
+    found = run_lib.load(workdir, settings=others)
+    assert (found.config.restore.method, found.config.sampling.num_steps) == ("projection", 3)
+    assert found.checkpoint == model.checkpoint and (found.sample(2) != model.sample(2)).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"restore.methd": "ddnm"}, "config.restore.methd is not a setting; the nearest is config.restore.method"),
+        ({"model.nf": 99}, "config.model.nf = 99 was given, but the model was trained with .*; leave it out"),
+        ({"restore.zeta": -1.0}, "config.restore.zeta = -1.0, but it must be positive"),
+    ],
+)
+def test_settings_that_it_cannot_have_are_one_sentence(workdir, settings, message):
+    with pytest.raises(ValueError, match=message):
+        run_lib.load(workdir, settings=settings)

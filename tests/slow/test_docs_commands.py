@@ -82,6 +82,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_model_of_tokens_is_one_of_the_data",
     "python main.py *--mode=encode*": "tests/programs/test_latent.py::"
     "test_an_encoded_data_set_is_data_for_another_model",
+    "python -m benchmarks.series_forecasts *": "tests/programs/test_series.py::"
+    "test_one_checkpoint_forecasts_and_imputes",
     "make demo": "tests/slow/test_docs_commands.py::test_the_commands_of_the_demo_run",
     "make setup": "tests/slow/test_docs_commands.py::test_setting_up_is_the_first_part_of_what_integration_runs",
     "until python main.py *": "tests/slow/test_docs_commands.py::test_the_loop_starts_again_what_was_killed",
