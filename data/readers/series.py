@@ -91,7 +91,7 @@ def _npz(path: pathlib.Path) -> list[Series]:
 
 
 def _json_lines(path: pathlib.Path) -> list[Series]:
-    found = []
+    found = list[Series]()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
