@@ -60,6 +60,7 @@ def good(shared: pathlib.Path, folder: pathlib.Path) -> dict[str, pathlib.Path]:
         "mask": ("a.npy", arrays.content(arrays.saved(np.ones((8, 8), bool)))),
         "samples": ("a.npz", arrays.content(arrays.archive(arr_0=arrays.IMAGES))),
         "stats": ("a.npz", arrays.content(arrays.archive(**arrays.VALID_STATS))),
+        "encoded": ("codes", arrays.encoded()),
     }
     found = {"folder": shared / PICTURES, "cache": shared / CACHE, "model": shared / MODEL, "workdir": shared / TRAINED}
     for use, (name, make) in makers.items():
@@ -119,7 +120,7 @@ def measure(names: list[str], folder: pathlib.Path, seed: int) -> Iterator[dict[
         usual[use] = run(use, path, shared, folder / "log", 5 * PATIENCE)
         if usual[use].code != 0:
             raise RuntimeError(f"a good file was refused ({use}): {usual[use].error[-2000:]}")
-    for use, other in (("import", "input"), ("inception", "samples"), ("tfds", "npy"), ("encoded", "npy")):
+    for use, other in (("import", "input"), ("inception", "samples"), ("tfds", "npy")):
         usual.setdefault(use, usual[other])  # the good files of these are large
     for name in names:
         kind = KINDS[name]

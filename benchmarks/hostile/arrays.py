@@ -81,6 +81,23 @@ IMAGES = np.arange(64 * 20, dtype=np.uint8).reshape(20, 8, 8, 1) % 17
 VALID_STATS = {"mu": np.zeros(64), "sigma": np.eye(64), "num": np.array(100)}
 
 
+def encoded(about: str = "", **files: bytes | None) -> Make:
+    """A folder that --mode=encode might have written, with other files; None: a pipe."""
+    found: dict[str, bytes | None] = {
+        "encoded.json": about.encode() or json.dumps({"shape": [6], "num_codes": 4, "num_classes": 0}).encode(),
+        **{f"{split}.npy": saved(np.zeros((9, 6), np.uint8)) for split in ("train", "test")},
+        **{f"{split}_labels.npy": saved(np.zeros(9, np.int32)) for split in ("train", "test")},
+        **{f"{name}.npy": data for name, data in files.items()},
+    }
+
+    def make(path: pathlib.Path, rng: random.Random) -> None:
+        path.mkdir()
+        for name, data in found.items():
+            os.mkfifo(path / name) if data is None else (path / name).write_bytes(data)
+
+    return make
+
+
 def _long_header(path: pathlib.Path, rng: random.Random) -> None:
     text = "{'descr': '<f4', 'fortran_order': False, 'shape': (40, 6), }" + " " * 2**23 + "\n"
     path.write_bytes(b"\x93NUMPY\x03\x00" + struct.pack("<I", len(text)) + text.encode() + X.tobytes())
@@ -187,4 +204,27 @@ KINDS = {
         "a.npz", "inception", zero_bomb("a.npy", 5 * 2**30, npy("|u1", (5 * 2**30,)))
     ),
     "inception: other arrays": Kind("a.npz", "inception", content(archive(x=X))),
+    "encoded: codes of petabytes": Kind("codes", "encoded", encoded(train=npy("|u1", (2**50, 6), bytes(54)))),
+    "encoded: codes beyond": Kind("codes", "encoded", encoded(train=saved(np.full((9, 6), 200, np.uint8)))),
+    "encoded: labels that are texts": Kind("codes", "encoded", encoded(train_labels=saved(np.array(["a"] * 9)))),
+    "encoded: labels of 2^40": Kind("codes", "encoded", encoded(train_labels=saved(np.full(9, 2**40)))),
+    "encoded: labels beyond the classes": Kind(
+        "codes",
+        "encoded",
+        encoded(
+            json.dumps({"shape": [6], "num_codes": 4, "num_classes": 3}),
+            test_labels=saved(np.arange(9, dtype=np.int32)),
+        ),
+    ),
+    "encoded: a pipe": Kind("codes", "encoded", encoded(test=None)),
+    "encoded: a description nested deep": Kind("codes", "encoded", encoded(DEEP)),
+    "encoded: a shape of a thousand axes": Kind(
+        "codes", "encoded", encoded(json.dumps({"shape": [2**62] * 1000, "num_codes": 4, "num_classes": 0}))
+    ),
+    "encoded: a negative number of codes": Kind(
+        "codes", "encoded", encoded(json.dumps({"shape": [6], "num_codes": -(10**300), "num_classes": 0}))
+    ),
+    "encoded: a text in place of a number of classes": Kind(
+        "codes", "encoded", encoded(json.dumps({"shape": [6], "num_codes": 4, "num_classes": "many"}))
+    ),
 }

@@ -54,6 +54,11 @@ def open_encoded(given: str, split: str, reading: Reading) -> Source:
     codes, labels = _array(folder / f"{split}.npy"), _array(folder / f"{split}_labels.npy")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(f"{folder / split}_labels.npy has {labels.dtype} {labels.shape}; encode the data again.")
+    if labels.size and not 0 <= labels.min() <= labels.max() < max(about["num_classes"], 1):
+        raise ValueError(
+            f"{folder / split}_labels.npy has labels from {labels.min()} to {labels.max()}, but {ABOUT} says "
+            f"{about['num_classes']} classes; encode the data again."
+        )
     x = field(about["num_codes"], about["shape"])
     if codes.shape != (len(labels), *x.shape) or codes.dtype != x.dtype or not len(codes):
         raise ValueError(

@@ -11,7 +11,7 @@ from data import stock
 from data.source import Reading
 from tests.support.own_data import everything, opened
 
-FORMS = ("npy", "npz", "zip", "folder", "wds", "hf", "cifar10")
+FORMS = ("npy", "npz", "zip", "folder", "wds", "hf", "cifar10", "encoded")
 SECONDS, MEMORY = 10.0, 2**30 // 1024  # that reading may take; KiB, as the system counts what a process held at most
 OPENED = [name for name, kind in KINDS.items() if kind.use in (*FORMS, "tfrecords")]
 
