@@ -19,6 +19,7 @@ import ast
 import json
 import pathlib
 import tempfile
+from typing import Any
 
 import numpy as np
 from sklearn.svm import SVC
@@ -54,7 +55,8 @@ def opened(workdir: pathlib.Path, changes: list[str]) -> Run:
     config = restore_run.about(workdir).config
     for change in changes:
         name, _, value = change.partition("=")
-        config.sampling[name] = type(config.sampling[name])(value if value.isalpha() else ast.literal_eval(value))
+        kind = type(config.sampling[name])
+        config.sampling[name] = value if kind is str else kind(ast.literal_eval(value))
     default.validate(config)
     return Run.of_checkpoint(config, workdir)
 
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=300, help="held-out digits, and as many samples")
     parser.add_argument("--samples", type=int, default=4, help="samples of each inpainted digit")
     parser.add_argument("--sampling", nargs="*", default=[], metavar="NAME=VALUE", help="settings of config.sampling")
+    parser.add_argument("--infer_class", action="store_true", help="inpaint with a class sampled by what is known")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     given = parser.parse_args()
     run = opened(pathlib.Path(given.workdir), given.sampling)
@@ -103,7 +106,9 @@ def main() -> None:
         mask = pathlib.Path(folder) / "bottom.npy"
         np.save(mask, np.arange(8)[:, None] >= np.full((1, 8), 4))
         indices = "test:" + ",".join(map(str, range(given.num)))
-        filled = ask(run, "inpaint", input=indices, mask=str(mask), num_samples=given.samples)["samples"]
+        options: dict[str, Any] = {"infer_class": True} if given.infer_class else {}
+        options |= {"input": indices, "mask": str(mask), "num_samples": given.samples}
+        filled = ask(run, "inpaint", **options)["samples"]
     top, repeated = np.arange(64) < 32, np.repeat(held_out, given.samples, axis=0)
     assert (flat(filled.reshape(-1, 8, 8, 1))[:, ~top] == repeated[:, ~top]).all()
     truth = np.repeat(labels, given.samples)

@@ -46,7 +46,8 @@ def make_predict_of(
 ) -> PredictCategoriesOf:
     """`(params, batch, dropout key or None) -> PredictCategories`; see `builders.score.make_predict_of`.
 
-    The network receives 999 noise(t), so it does not depend on the schedule.
+    The network receives 999 times the share of sites that have lost their data, as far as z tells, otherwise noise(t);
+    so it depends neither on the schedule nor, for masks, on how many sites are known from elsewhere.
     """
     module, process, condition = make_network(config, dtype), make_corruption(config), make_condition(config)
 
@@ -56,7 +57,7 @@ def make_predict_of(
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
         def predict(z: Array, t: Array) -> Categorical:
-            time, cond = TIME_SCALE * process.schedule.noise(t), condition(z, batch, dropout_key)
+            time, cond = TIME_SCALE * process.lost(z, t), condition(z, batch, dropout_key)
             logits: Any = module.apply({"params": params}, z, time, cond, train=train, rngs=rngs)
             return process.posterior(logits, z, t)
 

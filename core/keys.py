@@ -74,6 +74,7 @@ class RestorationKey(enum.IntEnum):
 
     MEASUREMENT = 0  # then the image
     POSTERIOR = 1  # then the image and the sample
+    CLASS = 2  # of a sample, given what is known; then the image and the sample
 
 
 class LikelihoodKey(enum.IntEnum):

@@ -65,6 +65,10 @@ class CategoricalNoise(abc.ABC):
     def clamp(self, keys: Array, x0: Array, t: Array) -> Array:
         """z at times t of sites whose data x0 are known, for a sampler of the others; consumes the keys."""
 
+    def lost(self, z: Array, t: Array) -> Array:
+        """The share of sites of z that have lost their data, [B]: here expected, `noise(t)`."""
+        return self.schedule.noise(t)
+
     def corrupt(self, keys: Array, x0: Array, t: Array) -> tuple[Array, Array]:
         """z at times t, and x0."""
         lost = _uniform(fold_in(keys, CategoryKey.WHETHER), x0.shape) < broadcast_to_rank(self.schedule.noise(t), x0)
@@ -189,6 +193,14 @@ class Absorbing(CategoricalNoise):
     def mask(self) -> int:
         """The state of a masked site, K."""
         return self.num_categories
+
+    def lost(self, z: Array, t: Array) -> Array:
+        """The share of masked sites, counted.
+
+        The data given z do not depend on t, and it would mislead a network where sites are known, in inpainting.
+        Source: Ou et al., ICLR 2025 (RADD), theorem 1.
+        """
+        return jnp.mean((z == self.mask).reshape(len(z), -1), axis=1)
 
     def prior(self, keys: Array, shape: Sequence[int]) -> Array:
         """Masks."""

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from core.arrays import Array
 from core.keys import BoundKey, fold_in
 from corruption.base import Process
+from corruption.categorical import Absorbing, certain
+from corruption.predictions import Categorical, PredictCategories
 from corruption.terms import Term
 from likelihood.bound import standard_error_of_strata
 
@@ -40,3 +42,17 @@ def elbo(predict: Any, process: Process, term: Term, x0: Array, keys: Array, *, 
     each = jax.lax.map(estimate, jnp.arange(num_times))  # [K, B]
     nats = process.prior_nats(x0) + jnp.mean(each, axis=0)
     return Elbo(nats, standard_error_of_strata(each), jnp.asarray(num_times, jnp.int32))
+
+
+def of_known(predict: PredictCategories, process: Absorbing, x0: Array, known: Array) -> PredictCategories:
+    """The predictions whose `elbo` bounds `-log p` of the sites of x0 [B, ...] where `known` alone.
+
+    The others are always masked, and predicted without error: they have no terms.
+    """
+    sure = certain(x0, process.num_categories).log_probs
+
+    def predict_known(z: Array, t: Array) -> Categorical:
+        found = predict(jnp.where(known, z, process.mask), t).log_probs
+        return Categorical(jnp.where(known[..., None], found, sure))
+
+    return predict_known

@@ -12,18 +12,20 @@ import numpy as np
 from builders import inverse
 from core.arrays import Array
 from core.keys import RestorationKey, RunKey, fold_in, keys_at
+from corruption import terms
+from corruption.categorical import Absorbing, choose_states
+from corruption.schedules import uniform_noise
 from data.readers.inputs import read_mask
 from data.spec import DataSpec
+from likelihood.elbo import elbo, of_known
 from sampling.categorical import complete
 from systems.requests.base import (
     Input,
-    LabelsOf,
     SampleFn,
     SampleResult,
     batch_size,
     images,
     in_batches,
-    without_labels,
 )
 from systems.requests.generate import check_labels
 from systems.requests.restore import quality, restored_table
@@ -33,22 +35,39 @@ if TYPE_CHECKING:  # systems have tables of their tasks
     from systems.base import System
     from systems.categorical import CategoricalDiffusion
 
+NUM_TIMES = 16  # terms of the bound of each class
+
 
 @dataclasses.dataclass(frozen=True)
 class Completion(Input):
     """`num_samples` of each input that agree with it where it is known.
 
     `mask`: a file with what is known, which is neither black nor zero; by default all but the middle.
+    `infer_class`: samples the class of each by what is known, `p(c | known)`, and the rest given both. Of a model of
+    masked categories, by class, of which no class is given.
     """
 
     num_samples: int = 8
     mask: str | None = None
+    infer_class: bool = False
 
 
 def completion(system: "CategoricalDiffusion", request: Completion) -> SampleFn:
     """Samples with known sites. Errors: ValueError for input that does not fit."""
     check_labels(system, request.labels)
+    check_inference(system, request)
     return functools.partial(_completed, system, request, *images(system, request), mask_of(system, request))
+
+
+def check_inference(system: "System", request: Completion) -> None:
+    """Errors: ValueError for `infer_class` of a model without masks or classes, or with classes that are given."""
+    model = system.config.model
+    fits = system.config.system == "categorical" and model.corruption == "absorbing" and model.num_labels
+    if request.infer_class and (not fits or request.labels):
+        raise ValueError(
+            "--request.infer_class samples the class by what is known, but "
+            + ("--labels gives it; leave out one of them." if fits else "the model has no masks or no classes.")
+        )
 
 
 def mask_of(system: "System", request: Completion) -> np.ndarray:
@@ -70,22 +89,22 @@ def _completed(
     number: int,
 ) -> SampleResult:
     x0 = np.asarray(system.to_model(jnp.asarray(levels)))
-    found = completions(system, known, x0, request.num_samples, variables, number, request.labels_of)
+    found = completions(system, request, known, x0, variables, number)
     return completed(system.spec, names, levels, known, found["samples"], found["num_evals"])
 
 
 def completions(
     system: "CategoricalDiffusion",
+    request: Completion,
     known: np.ndarray,
     x0: np.ndarray,
-    num: int,
     variables: Variables,
     number: int,
-    labels_of: LabelsOf = without_labels,
 ) -> dict[str, Any]:
     """ "samples" [N, num, ...] that agree with x0 [N, ...] where `known`, each with its own key, and "num_evals"."""
     key = fold_in(fold_in(fold_in(system.key, RunKey.RESTORE), number), RestorationKey.POSTERIOR)
-    total = len(x0) * num
+    num, total = request.num_samples, len(x0) * request.num_samples
+    classes = inferred(system, known, x0, num, variables, number) if request.infer_class else None
 
     @jax.jit
     def compiled(params: Any, guide: Any, keys: Array, labels: Array | None, x0: Array) -> dict[str, Array]:
@@ -95,11 +114,46 @@ def completions(
 
     def generate(rows: np.ndarray) -> dict[str, Array]:
         keys = jax.vmap(jax.random.fold_in)(keys_at(key, rows // num), rows % num)
-        given = system.devices.shard_rows((keys, labels_of(rows // num), x0[rows // num]))
+        labels = request.labels_of(rows // num) if classes is None else jnp.asarray(classes[rows])
+        given = system.devices.shard_rows((keys, labels, x0[rows // num]))
         return compiled(variables["params"], system.guide.params, *given)
 
     found = in_batches(generate, total, batch_size(system, total))
     return found | {"samples": found["samples"].reshape(len(x0), num, *system.spec.shape)}
+
+
+def inferred(
+    system: "CategoricalDiffusion", known: np.ndarray, x0: np.ndarray, num: int, variables: Variables, number: int
+) -> np.ndarray:
+    """Classes [N num] of `num` samples of each x0 [N, ...], from `p(c | known)`, proportional to exp(-bound of known).
+
+    All classes have the same prior probability, and the same noise in their bounds.
+    """
+    process, num_labels = system.process, system.num_labels
+    assert isinstance(process, Absorbing)  # see `check_inference`
+    term = terms.continuous(process, uniform_noise(process.schedule))
+    key = fold_in(fold_in(fold_in(system.key, RunKey.RESTORE), number), RestorationKey.CLASS)
+    own, of_bound = (fold_in(key, k) for k in range(2))
+
+    @jax.jit
+    def bounds(params: Any, keys: Array, x0: Array) -> dict[str, Array]:
+        where = jnp.broadcast_to(jnp.asarray(known)[None], x0.shape)
+
+        def nats(label: Array) -> Array:
+            predict = system.predict_of(params, {"label": jnp.full(len(x0), label)}, None)
+            one = of_known(predict, process, x0, where)
+            return elbo(one, process, term, x0, keys, num_times=NUM_TIMES).nats
+
+        found = jax.lax.map(nats, jnp.arange(num_labels))  # [C, B]
+        return {"nats": found.T, "num_evals": jnp.int32(NUM_TIMES * num_labels)}
+
+    def bounds_of(rows: np.ndarray) -> dict[str, Array]:
+        return bounds(variables["params"], *system.devices.shard_rows((keys_at(of_bound, rows), x0[rows])))
+
+    nats = in_batches(bounds_of, len(x0), batch_size(system, len(x0)), "inferring classes")["nats"]
+    rows, samples = np.divmod(np.arange(len(x0) * num), num)
+    keys = jax.vmap(jax.random.fold_in)(keys_at(own, rows), samples)
+    return np.asarray(choose_states(keys, jnp.asarray(-nats[rows])))
 
 
 def completed(

@@ -1,7 +1,7 @@
 """Examples of which a part is known, completed by a model of their codes: the task inpaint of the program sample."""
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ from sampling.inverse.operators.base import LinearOperator
 from systems.categorical import CategoricalDiffusion
 from systems.diffusion import Diffusion
 from systems.requests.base import SampleFn, SampleResult, images
-from systems.requests.complete import Completion, completed, completions, mask_of
+from systems.requests.complete import Completion, check_inference, completed, completions, mask_of
 from systems.requests.generate import check_labels
 from systems.requests.restore import posterior_samples
 from training.objectives.base import Variables
@@ -41,6 +41,7 @@ def code_completion(system: "Latent", request: Completion) -> SampleFn:
     Errors: ValueError for input or a mask that does not fit.
     """
     check_labels(system, request.labels)
+    check_inference(system, request)
     known, inner = mask_of(system, request), system.inner
     codes = known_codes(known, inner.spec.shape)
     if known.all() or not codes.any():
@@ -74,14 +75,14 @@ def _completed(
     """Encodes what is known, samples the other codes, decodes, and keeps what is known."""
     inner, S, shape = system.inner, request.num_samples, system.spec.shape
     x0 = np.asarray(system.encode(variables, jnp.asarray(filled(values, known))))
-    given: tuple[Any, ...] = (S, variables, number, request.labels_of)
     if restore is None:
         assert isinstance(inner, CategoricalDiffusion)  # tokens have no other models
-        found = completions(inner, codes, np.asarray(inner.to_model(jnp.asarray(x0))), *given)
+        found = completions(inner, request, codes, np.asarray(inner.to_model(jnp.asarray(x0))), variables, number)
     else:
         assert isinstance(inner, Diffusion)
         sampler, operator = restore
-        found = posterior_samples(inner, sampler, operator, operator.measure(jnp.asarray(x0)), *given)
+        y = operator.measure(jnp.asarray(x0))
+        found = posterior_samples(inner, sampler, operator, y, S, variables, number, request.labels_of)
     sampled = found["samples"].reshape(len(names) * S, *inner.spec.shape)
     decoded = np.asarray(system.decode(variables, jnp.asarray(sampled))).reshape(len(names), S, *shape)
     samples = np.where(known, values[:, None], decoded)

@@ -70,8 +70,9 @@ def test_two_workers_write_the_report_of_one_with_bits_and_their_error(trained, 
         [],
         ["--config.sampling.method=confidence", "--config.sampling.remasking=1.0", "--config.sampling.temperature=0.5"],
         ["--config.sampling.guidance=classifier_free", "--config.sampling.guidance_scale=2.0", "--labels=3"],
+        ["--config.sampling.guidance=classifier_free", "--request.infer_class"],
     ],
-    ids=["ancestral", "confidence", "guided"],
+    ids=["ancestral", "confidence", "guided", "inferred"],
 )
 def test_known_sites_stay_in_inpainted_digits(trained, command_line, tmp_path, words):
     Image.fromarray(BOTTOM.astype(np.uint8) * 255).save(tmp_path / "mask.png")
@@ -92,6 +93,10 @@ def test_what_cannot_be_asked_is_one_sentence(trained, command_line):
     for words, message in (
         (["--task=colorize"], "--task=colorize is not known to config.system = 'categorical'; .*inpaint"),
         (["--task=inpaint"], "--task=inpaint needs --input"),
+        (
+            ["--task=inpaint", "--request.infer_class", "--labels=3"],
+            "by what is known, but --labels gives it; leave out",
+        ),
         (["--task=class", "--labels=10"], "--labels has the class 10, but there are the classes 0 to 9"),
         (["--config.model.corruption=uniform"], "model.corruption"),
         (["--config.sampling.method=ode"], "config.sampling.method = 'ode' is not known"),

@@ -175,6 +175,12 @@ def test_corruption_has_the_enumerated_kernel(make):
     np.testing.assert_array_equal(target, x0)
 
 
+def test_a_network_is_told_how_many_sites_are_masked_and_otherwise_the_time():
+    z, t = jnp.array([[K, 0, K, K], [1, 2, 3, 0]]), jnp.array([0.5, 0.5])
+    np.testing.assert_allclose(Absorbing(K, Polynomial(2.0)).lost(z, t), [0.75, 0.0])
+    np.testing.assert_allclose(Uniform(K, Polynomial(2.0)).lost(z, t), [0.25, 0.25], rtol=1e-6)
+
+
 def test_remasking_keeps_the_marginals():
     """The marginal at t_next is q(z_s | x0) for any share, and zero of the sites is masked at the data."""
     for share in (0.0, 0.5, 1.0):

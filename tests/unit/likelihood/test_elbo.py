@@ -12,7 +12,7 @@ from corruption.gaussian import GaussianNoise
 from corruption.predictions import Gaussian
 from corruption.schedules import Cosine, Polynomial, uniform_noise
 from likelihood.bound import variational_bound
-from likelihood.elbo import elbo
+from likelihood.elbo import elbo, of_known
 from sampling import grids
 from sde.ve import VE
 from sde.vp import VP
@@ -40,6 +40,19 @@ def test_the_mean_is_the_likelihood_for_exact_predictions_and_the_error_is_the_d
     if name == "absorbing":  # exact for every x0, not only in the mean over the data
         assert nats.mean() == pytest.approx(-np.log(TABLE[X0]), abs=5 * deviation / np.sqrt(NUM))
     assert 0.7 * deviation < np.sqrt(np.mean(error**2)) < 1.6 * deviation  # somewhat too large, as the strata differ
+
+
+def test_the_bound_of_known_sites_is_their_marginal_likelihood():
+    """Of a masking process with exact predictions, for every example."""
+    process, known = PROCESSES["absorbing"], jnp.array([True, False, True])
+    x0 = jnp.broadcast_to(jnp.array(X0), (NUM, 3))
+    term = terms.continuous(process, uniform_noise(process.schedule))
+    predict = of_known(Joint(process, TABLE).predict, process, x0, jnp.broadcast_to(known, x0.shape))
+    nats = jax.jit(lambda keys: elbo(predict, process, term, x0, keys, num_times=8).nats)(
+        example_keys(jax.random.key(6), NUM)
+    )
+    expected = -np.log(TABLE.sum(axis=1)[X0[0], X0[2]])
+    assert float(nats.mean()) == pytest.approx(expected, abs=5 * float(nats.std()) / np.sqrt(NUM))
 
 
 def test_a_grid_of_few_steps_has_a_larger_bound():
