@@ -189,8 +189,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
         raise ValueError(
             f"TFDS has no data set {base!r}, and neither has {folder.parent}; did you mean {nearest(base, known)!r}?"
         )
-    if base not in known:
-        _refuse_foreign_code(folder)
+    _refuse_foreign_code(folder)  # which TFDS reads for a data set that it knows, too, if it has another config
     try:
         with _named(folder):
             return tfds.builder(name, data_dir=data_dir)

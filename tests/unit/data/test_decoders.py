@@ -285,14 +285,15 @@ def test_records_of_tfds_are_decoded_by_ours_and_their_texts_stay(tmp_path):
         assert record["label"] == 2 and record["inside"]["text"] == b"some"
 
 
-def test_features_of_tfds_that_are_python_of_others_are_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["own", "mnist/own", "mnist"])
+def test_features_of_tfds_that_are_python_of_others_are_refused(name, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "foreign.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()")
-    folder = tmp_path / "data" / "own" / "1.0.0"
+    folder = tmp_path / "data" / name / "1.0.0"
     folder.mkdir(parents=True)
     (folder / "features.json").write_text('{"featuresDict": {"features": {"x": {"pythonClassName": "foreign.Image"}}}}')
     with pytest.raises(ValueError, match="features.json names 'foreign.Image', which is not executed"):
-        opened("tfds:own", data_dir=str(tmp_path / "data"))
+        opened(f"tfds:{name}", data_dir=str(tmp_path / "data"))
     assert not (tmp_path / "executed").exists()
 
 
