@@ -59,6 +59,18 @@ def repeated(path: pathlib.Path, rng: random.Random) -> None:
     pq.write_table(pa.table({"image": image, "text": text}), path, compression="zstd", store_schema=False)
 
 
+def repeated_numbers(path: pathlib.Path, rng: random.Random) -> None:
+    """Forty million rows of one number, which are in the file once."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = pa.array(np.zeros(4 * 10**6))
+    with pq.ParquetWriter(path, pa.schema({"a": pa.float64()}), compression="zstd") as writer:
+        for _ in range(10):
+            writer.write_table(pa.table({"a": numbers}))
+
+
 def packed(path: pathlib.Path, rng: random.Random) -> None:
     """Images with zeros behind them that are compressed ten thousand times."""
     import pyarrow as pa

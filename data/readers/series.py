@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from core.array_files import read_npz
+from core.reading import MODEST, RATIO, UnreadableError, read_bytes, reading
+
 TIMES = ("time", "date", "datetime", "timestamp", "week", "month", "year", "start", "index", "")
 MISSING = ("", "nan", "na", "null", "none")
 SECONDS = {3600: "hourly", 86400: "daily", 7 * 86400: "weekly"}
@@ -55,7 +58,7 @@ def _csv(path: pathlib.Path) -> list[Series]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = csv.reader(file)
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read as a table ({error}); give UTF-8 text with a line of names.") from None
     rows = [row for row in rows if row]
     for number, row in enumerate(rows, start=2):
@@ -72,17 +75,20 @@ def _parquet(path: pathlib.Path) -> list[Series]:
     except ImportError:
         raise ValueError(f"{path} needs pyarrow to be read: `pip install pyarrow`, or give a .csv file.") from None
     try:
-        table = parquet.read_table(path)
-    except (OSError, ValueError) as error:
+        with reading():
+            about, size = parquet.read_metadata(path), path.stat().st_size
+            if (unpacked := 8 * about.num_rows * about.num_columns) > max(MODEST, RATIO * size):
+                raise UnreadableError(f"it has {size:,} bytes, and numbers of {unpacked:,}")
+            table = parquet.read_table(path)
+    except UnreadableError as error:
         raise ValueError(f"{path} cannot be read as a Parquet file ({error}); write it again.") from error
     return _of_table(path, {name: table.column(name).to_pylist() for name in table.column_names})
 
 
 def _npz(path: pathlib.Path) -> list[Series]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+        arrays = read_npz(path)
+    except UnreadableError as error:
         raise ValueError(f"{path} cannot be read as arrays ({error}); write it by numpy.savez.") from error
     for name, array in arrays.items():
         if array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
@@ -92,17 +98,22 @@ def _npz(path: pathlib.Path) -> list[Series]:
 
 def _json_lines(path: pathlib.Path) -> list[Series]:
     found = list[Series]()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = read_bytes(path).decode().splitlines()
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as text ({error}); give UTF-8 text.") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
-            item = json.loads(line)
+            with reading():
+                item = json.loads(line)
             target = item["target"]
             several = bool(target) and isinstance(target[0], list)  # channels, each with its times
             parts = [_numbers(f"{where}, target", each) for each in (target if several else [target])]
             values = np.stack(parts, axis=1)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, UnreadableError) as error:
             raise ValueError(
                 f"{where} is no series ({error}); give an object with a list of numbers `target`."
             ) from None

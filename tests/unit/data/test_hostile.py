@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from benchmarks.hostile import arrays, tables, zips
 from benchmarks.hostile.table import KINDS
 from data import stock
+from data.readers.series import read_series
 from data.source import Reading
 from tests.support.own_data import everything, opened
 
@@ -41,6 +43,26 @@ def test_a_hostile_data_set_is_read_within_bounds_or_refused_in_one_sentence_tha
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY
     assert [found.name for found in tmp_path.iterdir()] == ["given"]
     assert not {found.name for found in path.parent.iterdir()} - {kind.file}
+
+
+SERIES = {
+    "bomb.npz": zips.zero_bomb("x.npy", 5 * 2**30),
+    "text.npz": zips.zipped({"x.npy": b"words"}),
+    "nested.jsonl": arrays.content(b'{"target": ' + arrays.DEEP.encode() + b"}"),
+    "digits.jsonl": arrays.content(b'{"target": [' + b"9" * 10_000 + b"]}"),
+    "bytes.jsonl": arrays.content(b"\xff\xfe"),
+    "cell.csv": arrays.content(b"time,a\n2020," + b"x" * 2**20 + b"\n"),
+    "cut.parquet": tables.shortened,
+    "bomb.parquet": tables.repeated_numbers,
+}
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_a_hostile_file_of_series_is_one_sentence_that_names_it(name, tmp_path):
+    SERIES[name](tmp_path / name, random.Random(0))
+    with pytest.raises(ValueError, match=f"^(item 0 of )?{tmp_path}/{name}") as error:
+        read_series(tmp_path / name)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 1500
 
 
 @pytest.mark.parametrize("damage", ["emptied", "cut off", "zeros"])
