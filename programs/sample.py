@@ -1,8 +1,8 @@
 """The program sample, which answers a request by a task of the run's system; see `systems/requests/`.
 
 A task checks everything that the user gave and returns a function, before anything is compiled; `execute` restores the
-checkpoint, calls it, and writes `samples.png`, `samples.npz` and `record.json`, and with `--format=png` a folder with
-a file for each sample.
+checkpoint, calls it, and writes `samples.png`, `samples.npz` and `record.json`, the tables of tasks that have some, and
+with `--format=png` a folder with a file for each sample.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from configs import default
-from core.files import write_arrays, write_json, writing
+from core.files import write_arrays, write_json, write_text, writing
 from core.outputs import check_folder
 from core.tables import nearest
 from evaluation.sample_files import write_png_folder
@@ -99,6 +99,8 @@ def execute(
             _write_single(run, result, directory / SINGLE)
         write_png(directory / PICTURE, result.picture)
         write_arrays(directory / ARRAYS, result.arrays)
+        for name, text in result.tables.items():
+            write_text(directory / f"{name}.csv", text)
         write_json(directory / RECORD, record)
     figures = (f"{k} {v:.4g}" for k, v in result.figures.items() if isinstance(v, int | float))
     logging.info("%s: %s", request.task, ", ".join([*filter(None, [run.system.sampler_in_words]), *figures]))

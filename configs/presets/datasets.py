@@ -103,7 +103,7 @@ def series(config: ConfigDict) -> None:
 def windows(config: ConfigDict, context: int, horizon: int) -> None:
     """Windows of a time series, with TSDiff's noise schedule and network, sized for two CPU cores."""
     discrete_chain = {"num_scales": 100, "beta_min": 0.01, "beta_max": 10.0}  # betas from 1e-4 to 0.1
-    config.data.update(shape=(context + horizon, 1), horizon=horizon, random_flip=False, offset=1.0)
+    config.data.update(shape=(context + horizon, 1), num_channels=1, horizon=horizon, random_flip=False, offset=1.0)
     config.model.update(name="s4_residual", nf=32, num_res_blocks=2, state_size=32, dropout=0.0, **discrete_chain)
     config.model.ema_rate = 0.995
     config.optim.update(lr=1e-3, warmup=100, schedule="cosine", grad_clip=0.5)

@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     presets.vp(config)
     presets.discrete(config)
     presets.windows(config, context=336, horizon=24)
-    config.data.update(dataset="", shape=(360, 11), lags="frequency", offset=0.0)
+    config.data.update(dataset="", shape=(360, 11), num_channels=11, lags="frequency", offset=0.0)
     config.model.update(nf=64, num_res_blocks=3, state_size=128, ema_rate=0.9999)
     config.optim.update(schedule="constant", warmup=0)
     config.training.update(n_iters=128_000, snapshot_freq=32_000, snapshot_freq_for_preemption=2000, eval_freq=1000)

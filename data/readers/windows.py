@@ -77,6 +77,25 @@ class Windows:
         return Window(interpolated(stacked), np.isfinite(stacked), scale)
 
 
+def last(series: Series, length: int, horizon: int, lags: tuple[int, ...], ahead: int) -> Window:
+    """The window that ends `ahead` unknown values after the end of a series.
+
+    Errors: ValueError for a series that is too short, or whose context there has no known value.
+    """
+    unknown = np.full((ahead, series.values.shape[1]), np.nan, np.float32)
+    extended = dataclasses.replace(series, values=np.concatenate([series.values, unknown]))
+    start = len(extended.values) - length
+    if start < max(lags, default=0):
+        raise ValueError(
+            f"{series.name} has {len(series.values)} values, but the context of the model needs "
+            f"{length - ahead + max(lags, default=0)}; give a longer series, or train with shorter windows."
+        )
+    window = Windows([extended], np.array([[0, start]]), length, horizon, lags).window(0, start)
+    if not window.known[: length - horizon].any():
+        raise ValueError(f"{series.name} has no known value among the last {length - ahead}; give some of them.")
+    return window
+
+
 def interpolated(values: np.ndarray) -> np.ndarray:
     """Values [L, C] with linear interpolation over time where they are NaN; zeros where a channel has none."""
     filled, times = np.zeros_like(values), np.arange(len(values))

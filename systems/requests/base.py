@@ -2,7 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -42,12 +43,14 @@ class SampleResult(NamedTuple):
     """The outcome of a task: an image to look at, the arrays to keep, and figures for the record and the log.
 
     `samples`: each of them, [N, ...] in the data's units, for files of their own; None where there are none.
+    `tables`: the text of files NAME.csv, by their names.
     """
 
     picture: np.ndarray
     arrays: dict[str, np.ndarray]
     figures: dict[str, Any]
     samples: np.ndarray | None = None
+    tables: Mapping[str, str] = MappingProxyType({})
 
 
 LabelsOf = Callable[[np.ndarray], Array | None]  # the class labels of examples, by their rows

@@ -17,6 +17,7 @@ from evaluation.metrics.psnr import psnr_db
 from evaluation.metrics.table import measure
 from reports.sheets import sample_grid, with_headings
 from sampling.inverse.operators.base import LinearOperator
+from sampling.inverse.operators.mask import Mask
 from sampling.inverse.operators.weighted import Weighted
 from sampling.observation_guidance import quantile_levels
 from systems.requests.base import (
@@ -56,7 +57,7 @@ def restoration(system: "Diffusion", request: Restoration) -> SampleFn:
     known = known_of(system, request)
     operator = inverse.operator(config, task, shape, known[None])
     sampler = inverse.posterior_sampler(
-        config, system.sde, system.sampler, _variance(system), inverse.width(config, system.spec.num_levels), task
+        config, system.sde, system.sampler, data_variance(system), inverse.width(config, system.spec.num_levels), task
     )
     given = problem(system, request, operator, known)
     return functools.partial(_restored, system, request, given, sampler)
@@ -102,7 +103,7 @@ def posterior_samples(
         keys = jax.vmap(jax.random.fold_in)(keys_at(key, rows // num), rows % num)
         levels = quantile_levels(jnp.asarray(rows % num), num)
         keys, labels, given, levels = system.devices.shard_rows((keys, labels_of(rows // num), y[rows // num], levels))
-        own = operator.of_examples(rows // num) if isinstance(operator, Weighted) else operator
+        own = operator.of_examples(rows // num) if isinstance(operator, Weighted | Mask) else operator
         return compiled(variables["params"], system.guide.params, keys, labels, own, given, levels)
 
     found = in_batches(generate, total, batch_size(system, total))
@@ -201,8 +202,13 @@ def restored_table(
     return with_headings(picture, names) if len(shape) < 4 else with_headings(picture, names * len(samples), down=True)
 
 
-def _variance(system: "Diffusion") -> float:
-    """Variance of the data in the network's range: the setting, or that of a fixed part of the training split."""
+def data_variance(system: "Diffusion") -> float:
+    """Variance of the data in the network's range: the setting, or that of a fixed part of the training split.
+
+    1 for methods that do not use it.
+    """
+    if system.config.restore.method in ("projection", "self_guidance"):
+        return 1.0
     if (variance := inverse.prior_variance(system.config, system.spec.num_levels)) is not None:
         return variance
     try:

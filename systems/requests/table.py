@@ -8,6 +8,7 @@ from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
 from systems.requests.latent import Decoding, Interpolation, decoding, encoding, interpolation
 from systems.requests.measurements import MaskedRestoration, Restoration
 from systems.requests.restore import restoration
+from systems.requests.series import Filling, forecast, impute
 from systems.requests.translate import Translation, translation
 
 REQUESTS: dict[str, RequestTask] = {
@@ -19,6 +20,8 @@ REQUESTS: dict[str, RequestTask] = {
         for task in inverse.OPERATORS
     },
     "anomaly": RequestTask(Anomaly, anomaly),
+    "forecast": RequestTask(Filling, forecast),
+    "impute": RequestTask(Filling, impute),
     "interpolate": RequestTask(Interpolation, interpolation),
     "encode": RequestTask(Input, encoding),
     "translate": RequestTask(Translation, translation),

@@ -1,15 +1,20 @@
 """Time series through the programs: training, with gaps and lags, and forecasts of a checkpoint."""
 
+import csv
+import json
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import run_lib
 from benchmarks import series_forecasts
+from programs import sample
+from programs.run import Run
 from sampling.inverse.operators.mask import mask
 from tests.support.configs import load
-from tests.support.runs import untrained
+from tests.support.runs import asked, tiny, untrained
 
 SMALL = {"nf": 4, "num_res_blocks": 1, "state_size": 4, "num_scales": 6, "beta_max": 4.0}
 
@@ -68,3 +73,66 @@ def test_samples_of_a_forecast_follow_quantiles_of_their_own(elnino):
     x = model.restore(mask((60, 1), known[None, :, None]), y, num=9, prior_variance=1.0)[0, :, :48, 0]
     order = x.mean(axis=1)
     assert order[:3].mean() < order[-3:].mean()
+
+
+def executed(folder, config, task, output, **options):
+    run = Run.of_checkpoint(config, folder, 1)
+    request = asked(run, task, **options)
+    return sample.execute(run, request, sample.prepare(run, request), output=str(output))
+
+
+def months(values):
+    return "month,v\n" + "".join(f"{2000 + k // 12}-{k % 12 + 1:02d},{value}\n" for k, value in enumerate(values))
+
+
+def test_a_forecast_of_ones_own_series_is_a_table_arrays_and_a_fan_chart(elnino, tmp_path):
+    """In the units of each series; one with a gap in its context, beside one without."""
+    values = np.random.default_rng(0).uniform(1, 2, 60)
+    items = {"a": [*values[:50], None, *values[51:]], "b": list(1000 * values)}
+    lines = [json.dumps({"item_id": name, "target": target}) for name, target in items.items()]
+    (tmp_path / "own.jsonl").write_text("\n".join(lines))
+    given = {"input": str(tmp_path / "own.jsonl"), "num_samples": 3}
+    folder = executed(elnino, small("elnino"), "forecast", tmp_path / "out", **given)
+    rows = list(csv.DictReader((folder / "forecast.csv").open()))
+    steps = [str(step) for step in range(1, 13)]
+    assert [row["step"] for row in rows if row["item_id"] == "b"] == steps
+    assert [row["step"] for row in rows if row["item_id"] == "a"] == ["-9", *steps]
+    with np.load(folder / "samples.npz") as arrays:
+        assert arrays["samples"].shape == (2, 3, 60, 1) and arrays["quantiles"].shape == (2, 9, 60, 1)
+        last, known = arrays["samples"][1, :, -1, 0], arrays["values"][:, :48, 0]
+    assert float(rows[-1]["mean"]) == pytest.approx(last.mean(), rel=1e-5)
+    np.testing.assert_allclose(known[1], 1000 * values[12:], rtol=1e-5)
+    assert np.isnan(known[0]).sum() == 1
+    with Image.open(folder / "samples.png") as picture:
+        assert picture.size == (750, 720)  # two panels
+
+
+def test_missing_values_are_imputed_and_others_are_not(elnino, tmp_path):
+    values = np.random.default_rng(0).uniform(1, 2, 70).round(3).tolist()
+    (tmp_path / "own.csv").write_text(months([*values[:40], "", "", *values[42:]]))
+    given = {"input": str(tmp_path / "own.csv"), "num_samples": 2}
+    folder = executed(elnino, small("elnino"), "impute", tmp_path / "out", **given)
+    rows = list(csv.DictReader((folder / "impute.csv").open()))
+    assert [row["step"] for row in rows] == ["-29", "-28"]  # the last value is step 0
+
+
+CASES = {
+    "a short series": ("forecast", months(range(1, 40)), "own has 39 values, but the context of the model needs 48"),
+    "no known context": ("forecast", months([*range(1, 40), *[""] * 48]), "no known value among the last 48"),
+    "nothing to impute": ("impute", months(range(1, 80)), "no missing value among its last 60; nothing to impute"),
+    "two channels": ("forecast", "a,b\n" + "1,2\n" * 70, r"has 2 channels, but the model was trained on .*\(60, 1\)"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_series_that_do_not_fit_are_refused(elnino, tmp_path, name):
+    task, text, message = CASES[name]
+    (tmp_path / "own.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        executed(elnino, small("elnino"), task, tmp_path / "out", input=str(tmp_path / "own.csv"))
+
+
+def test_a_model_of_images_has_no_forecasts(tmp_path):
+    untrained(tiny(), tmp_path)
+    with pytest.raises(ValueError, match="--task=forecast needs a model of time series, .* was trained on synthetic"):
+        executed(tmp_path, tiny(), "forecast", tmp_path / "out")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from core.arrays import Array
@@ -17,6 +18,10 @@ class Mask(SpectralOperator):
     """Some entries of x: V = U = I, S = 1 where known; y is x with zeros for the unknown entries. See `mask`."""
 
     known: Array  # bool, [1 or B, ...], broadcastable to x
+
+    def of_examples(self, rows: np.ndarray) -> "Mask":
+        """The operator of examples `rows` [n]; the same where all have one mask."""
+        return self if len(self.known) == 1 else dataclasses.replace(self, known=self.known[rows])
 
     @property
     def singular_values(self) -> Array:

@@ -1,0 +1,129 @@
+"""Time series: the tasks forecast and impute of the program sample, by any method for inverse problems."""
+
+import csv
+import dataclasses
+import functools
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builders import inverse
+from data.readers import windows
+from data.readers.series import Series
+from data.readers.windows import Window
+from reports.fans import Fan, fan_chart
+from sampling.inverse.operators.mask import mask
+from systems.requests.base import Request, SampleFn, SampleResult, to_levels, to_network
+from systems.requests.restore import data_variance, posterior_samples
+from training.objectives.base import Variables
+
+if TYPE_CHECKING:  # the system has a table of its tasks
+    from systems.diffusion import Diffusion
+
+FORM = "series:"  # of `data.dataset`
+LEVELS = tuple(k / 10 for k in range(1, 10))  # of the quantiles that are written
+
+
+@dataclasses.dataclass(frozen=True)
+class Filling(Request):
+    """`num_samples` of what is not known of each series of `input`: a file, or by default the data set itself."""
+
+    input: str | None = None
+    num_samples: int = 100
+
+
+def forecast(system: "Diffusion", request: Filling) -> SampleFn:
+    """What follows the end of each series, `data.horizon` values. Errors: ValueError for series that do not fit."""
+    return _filling(system, request, _horizon(system, request))
+
+
+def impute(system: "Diffusion", request: Filling) -> SampleFn:
+    """The missing values at the end of each series, in a window as long as those of the model. Errors: as `forecast`,
+    and for series without missing values.
+    """
+    _horizon(system, request)
+    return _filling(system, request, 0)
+
+
+def _horizon(system: "Diffusion", request: Filling) -> int:
+    """Errors: ValueError for a model that is not one of series."""
+    data = system.config.data
+    if not data.horizon or not (request.input or data.dataset.startswith(FORM)):
+        raise ValueError(
+            f"--task={request.task} needs a model of time series, trained with config.data.horizon, but this one was "
+            f"trained on {data.dataset}; train one by configs/tsdiff/own.py."
+        )
+    return data.horizon
+
+
+def _filling(system: "Diffusion", request: Filling, ahead: int) -> SampleFn:
+    """The function that fills the last window of each series, which ends `ahead` values after its end."""
+    data, (length, _) = system.config.data, system.spec.shape
+    path = request.input or data.dataset.removeprefix(FORM)
+    series = windows.load(path)
+    lags = windows.lags_of(data.lags, series)
+    found = [windows.last(each, length, data.horizon, lags, ahead) for each in series]
+    for each, window in zip(series, found, strict=True):
+        if window.values.shape != system.spec.shape:
+            raise ValueError(
+                f"{each.name} of {path} has {each.values.shape[1]} channels, but the model was trained on windows of "
+                f"{system.spec.shape} with {len(lags)} lags; give series with as many channels."
+            )
+        if window.known.all():
+            raise ValueError(f"{each.name} of {path} has no missing value among its last {length}; nothing to impute.")
+    width = inverse.width(system.config, system.spec.num_levels)
+    sampler = inverse.posterior_sampler(system.config, system.sde, system.sampler, data_variance(system), width)
+    return functools.partial(_filled, system, request, sampler, series, found)
+
+
+def _filled(
+    system: "Diffusion",
+    request: Filling,
+    sampler: inverse.PosteriorSampler,
+    series: Sequence[Series],
+    found: Sequence[Window],
+    variables: Variables,
+    number: int,
+) -> SampleResult:
+    """Samples, quantiles and mean of the missing values, in the units of the series."""
+    known = np.stack([window.known for window in found])
+    y = np.where(known, to_network(system, np.stack([window.values for window in found])), 0.0)
+    operator = mask(system.spec.shape, known)
+    drawn = posterior_samples(system, sampler, operator, y, request.num_samples, variables, number)
+    scale = np.stack([window.scale for window in found])  # [N, C]
+    own = scale.shape[1]  # channels without their lags
+    samples = to_levels(system, drawn["samples"])[..., :own] * scale[:, None, None]
+    values = np.stack([window.values for window in found])[..., :own] * scale[:, None]
+    values, missing = np.where(known[..., :own], values, np.nan), ~known[..., :own]
+    quantiles = np.quantile(samples, LEVELS, axis=1).swapaxes(0, 1)
+    arrays = {
+        "samples": samples, "quantiles": quantiles, "levels": np.array(LEVELS), "values": values,
+        "names": np.array([each.name for each in series]),
+    }  # fmt: skip
+    figures: dict[str, Any] = {
+        "num_series": len(series), "num_samples": request.num_samples, "num_evals": drawn["num_evals"],
+        "num_missing": int(missing.sum()),
+    }  # fmt: skip
+    fans = [
+        Fan(each.name if own == 1 else f"{each.name}, channel {c}", values[n, :, c], samples[n, :, :, c])
+        for n, each in enumerate(series)
+        for c in range(own)
+        if missing[n, :, c].any()
+    ]
+    tables = {request.task: _table(series, missing, samples, quantiles)}
+    return SampleResult(fan_chart(fans), arrays, figures, tables=tables)
+
+
+def _table(series: Sequence[Series], missing: np.ndarray, samples: np.ndarray, quantiles: np.ndarray) -> str:
+    """A line of CSV for each missing value: mean and quantiles. `step` counts from 1 after the end of the series."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["item_id", "step", "channel", "mean", *(f"q{level:g}" for level in LEVELS)])
+    ahead = [int(gaps[::-1].all(axis=1).cumprod().sum()) for gaps in missing]
+    for n, t, c in np.argwhere(missing).tolist():
+        step = t - (missing.shape[1] - ahead[n]) + 1
+        numbers = [samples[n, :, t, c].mean(), *quantiles[n, :, t, c]]
+        writer.writerow([series[n].name, step, c, *(f"{value:.7g}" for value in numbers)])
+    return text.getvalue()
