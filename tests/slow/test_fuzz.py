@@ -15,7 +15,7 @@ NAMED = {
 
 def test_every_changed_file_is_read_or_refused_as_documented(tmp_path):
     assert FORMATS.keys() >= NAMED
-    command = [sys.executable, "-m", "benchmarks.fuzz", "--minutes=0.4", f"--folder={tmp_path}", "--seed=1"]
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--minutes=0.3", f"--folder={tmp_path}", "--seed=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     *formats, total = (json.loads(line) for line in done.stdout.splitlines())
@@ -27,7 +27,7 @@ def test_every_changed_file_is_read_or_refused_as_documented(tmp_path):
 def test_a_fault_is_a_finding(tmp_path):
     """A reader that fails, hangs, takes memory, starts a program, or dies is reported, with its file."""
     (tmp_path / "readers.py").write_text(FAULTY)
-    command = [sys.executable, str(tmp_path / "readers.py"), f"--folder={tmp_path / 'files'}", "--minutes=0.2"]
+    command = [sys.executable, str(tmp_path / "readers.py"), f"--folder={tmp_path / 'files'}", "--minutes=0.1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
     *formats, _ = (json.loads(line) for line in done.stdout.splitlines())
     kinds = {form["format"]: {finding["kind"] for finding in form["findings"]} for form in formats}
