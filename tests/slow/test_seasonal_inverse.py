@@ -36,10 +36,10 @@ def test_the_seasonal_gaussian_is_reconstructed(name):
 
 
 # By what is measured. Tomography of little noise, since products alone do not resolve singular values near zero.
-PROBLEMS = {"months": {}, "fourier": {}, "radon": {"noise_std": 0.1, "num_iterations": 40}}
+PROBLEMS = {"fourier": {}, "radon": {"noise_std": 0.1, "num_iterations": 40}}
 
 
-@pytest.mark.parametrize("measured", ["fourier", "radon"])
+@pytest.mark.parametrize("measured", PROBLEMS)
 def test_frequencies_and_tomography_are_inverted(measured):
     """Projection with four corrections within 0.12 of the posterior mean, Pi-GDM at the Monte Carlo floor."""
     sde, eps = benchmark.SDES["vp"]
@@ -49,12 +49,14 @@ def test_frequencies_and_tomography_are_inverted(measured):
     assert found["projection, 4 Langevin"].mean_error < 0.12, found
     assert found["pigdm, jacobian"].mean_error < 1.08 * laboratory.floor < 0.07, found
     assert found["pigdm, jacobian"].std == pytest.approx(laboratory.std, rel=0.06)
+    if measured == "radon":  # its conjugate gradients are too slow for the many series below
+        assert found["pigdm, jacobian"].coverage == pytest.approx(0.9, abs=0.02)
 
 
-@pytest.mark.parametrize("measured", PROBLEMS)
+@pytest.mark.parametrize("measured", ["months", "fourier"])
 def test_intervals_of_the_exact_posterior_are_calibrated(measured):
-    """90 +- 2 %, of which 0.9 % are the wider samples of 200 steps: 200 series have 11 or 12 directions each."""
+    """90 +- 2 %; samples of 200 steps are a little wide, which adds 0.9 %. 200 series have 12 directions each."""
     sde, eps = benchmark.SDES["vp"]
-    laboratory = benchmark.SeasonalProblem(num_series=200, num_samples=19, measured=measured, **PROBLEMS[measured])
+    laboratory = benchmark.SeasonalProblem(num_series=200, num_samples=19, measured=measured)
     found = laboratory.run(benchmark.VARIANTS["pigdm, jacobian"], sde, grids.uniform(200, eps))
     assert found.coverage == pytest.approx(0.9, abs=0.02)
