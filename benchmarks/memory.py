@@ -6,7 +6,7 @@
 
 Each batch size is a training run of its own process with a few steps; `peak_mib` is the largest resident size after the
 step was compiled, sampled every 20 ms, because the compiler itself may have held more. `growth` is the largest of the
-last fifth of the time relative to that of the second fifth. Prints JSON lines.
+last fifth of the steps' time relative to that of the second fifth. Prints JSON lines.
 """
 
 import argparse
@@ -33,16 +33,17 @@ def measure(config: str, batch_size: int, steps: int, overrides: list[str]) -> d
         command += [f"--config.training.snapshot_freq={steps}", "--noconfig.training.snapshot_sampling"]
         command += [f"--config.training.snapshot_freq_for_preemption={steps}", *overrides]
         run = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        resident, predicted = [], None
+        resident, after, predicted = [], [], None  # after the last step: a checkpoint is written
         while run.poll() is None:
             time.sleep(0.02)
+            said = (pathlib.Path(workdir) / "log").read_text()
             if predicted is None:
-                predicted = PREDICTED.search((pathlib.Path(workdir) / "log").read_text())
+                predicted = PREDICTED.search(said)
             else:
-                resident.append(_resident(run.pid))
+                (after if f"step {steps}/{steps}" in said else resident).append(_resident(run.pid))
         if run.returncode or predicted is None:
             raise SystemExit((pathlib.Path(workdir) / "log").read_text())
-        mib, needed, fifth = max(resident) / 2**20, float(predicted[1]), max(1, len(resident) // 5)
+        mib, needed, fifth = max(resident + after) / 2**20, float(predicted[1]), max(1, len(resident) // 5)
         growth = max(resident[-fifth:]) / max(resident[fifth : 2 * fifth] or resident) - 1
         sizes = {"predicted_mib": needed, "peak_mib": mib, "ratio": needed / mib}
         return {"batch_size": batch_size, **sizes, "growth": growth}
