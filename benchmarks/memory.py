@@ -32,8 +32,10 @@ def measure(config: str, batch_size: int, steps: int, overrides: list[str]) -> d
         command += [f"--config.training.log_freq={steps}", "--config.training.eval_freq=0"]
         command += [f"--config.training.snapshot_freq={steps}", "--noconfig.training.snapshot_sampling"]
         command += [f"--config.training.snapshot_freq_for_preemption={steps}", *overrides]
+        predicted = None
         run = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        resident, after, predicted = [], [], None  # after the last step: a checkpoint is written
+        resident: list[int] = []
+        after: list[int] = []  # the last step, when a checkpoint is written
         while run.poll() is None:
             time.sleep(0.02)
             said = (pathlib.Path(workdir) / "log").read_text()
