@@ -44,7 +44,7 @@ class Completion(Input):
 
     `mask`: a file with what is known, which is neither black nor zero; by default all but the middle.
     `infer_class`: samples the class of each by what is known, `p(c | known)`, and the rest given both. Of a model of
-    masked categories, by class, of which no class is given.
+    masked categories, by class, where no class is given.
     """
 
     num_samples: int = 8

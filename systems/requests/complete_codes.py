@@ -1,4 +1,4 @@
-"""Examples of which a part is known, completed by a model of their codes: the task inpaint of the program sample."""
+"""Examples with a known part, completed by a model of their codes: the task inpaint of the program sample."""
 
 import functools
 from typing import TYPE_CHECKING
