@@ -1,6 +1,11 @@
 """A run that is killed, wherever that is, ends as one that nobody touched; `benchmarks/kill.py` has the harness."""
 
+import pytest
+
 from benchmarks import kill
+
+# ml_collections reads a config file in a way that Python 3.12 will not have.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
 def test_killed_runs_end_like_one_that_was_left_alone_to_the_last_bit(tmp_path):

@@ -1,6 +1,11 @@
 """Tokenizers and models of their tokens that are killed end as those that nobody touched; see `benchmarks/kill.py`."""
 
+import pytest
+
 from benchmarks import kill
+
+# ml_collections reads a config file in a way that Python 3.12 will not have.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 SMALL = {"model.nf": 4, "training.batch_size": 16, "training.snapshot_num_samples": 4, "sampling.num_steps": 4}
 TOKENIZER = {
