@@ -203,7 +203,8 @@ def test_every_method_finds_the_posterior_mean_with_every_sde(name):
         assert error < (0.1 if method == "pigdm" else 0.6) * distance, method
         # The samples agree with the measurement: for the posterior the residual is 0.1 sqrt(2), for the prior 1.65.
         residual = np.sqrt(np.mean(np.sum((x @ MATRIX.T - np.asarray(y)) ** 2, axis=1)))
-        assert residual < (0.7 if method == "dps" else 0.3), method  # steps of constant length do not converge
+        # The steps of DPS have a constant length, and do not converge; self-guidance has a likelihood of unit noise.
+        assert residual < (0.7 if method in ("dps", "self_guidance") else 0.3), method
 
 
 @pytest.mark.parametrize(
