@@ -2,6 +2,7 @@
 
 import jax
 import optax
+import pytest
 
 import run_lib
 from programs import convert, restore_run
@@ -9,6 +10,11 @@ from programs.run import Run
 from tests.support import perceptron
 from tests.support.configs import load
 from training.checkpoint import Checkpoints
+
+
+@pytest.fixture(autouse=True)
+def _perceptron(monkeypatch):
+    perceptron.register(monkeypatch)
 
 
 def test_a_run_stores_its_averages_and_exports_one_of_a_width_chosen_afterwards(tmp_path):

@@ -54,6 +54,10 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_the_template_for_several_processes_saves_is_requeued_goes_on_and_can_be_cancelled",
     "python main.py *--distributed*": "tests/slow/test_distributed.py::"
     "test_processes_that_a_cluster_names_find_each_other_and_have_the_losses_of_one",
+    "python main.py *--task=impute --input=FILE.csv": "tests/programs/test_series.py::"  # of a file with gaps
+    "test_missing_values_are_imputed_and_others_are_not",
+    "python main.py --workdir=DIR --mode=sample --task=inpaint --input=test:0,1,2,3 --mask=M.png": "tests/programs/"
+    "test_latent.py::test_examples_are_completed_from_the_codes_of_what_is_known_alone",  # after a tokenizer
     "python -m benchmarks.digits_samples*": "tests/programs/test_categorical.py::test_the_benchmark_judges_samples",
     ".venv/bin/python -m configs.reference": "tests/slow/test_recipes.py::test_the_laws_hold_for_what_the_recipes_add",
     "python main.py *--mode=config*": "tests/programs/test_messages.py::"

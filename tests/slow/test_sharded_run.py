@@ -11,6 +11,11 @@ from tests.support import perceptron
 from tests.support.configs import load
 
 
+@pytest.fixture(autouse=True)
+def _perceptron(monkeypatch):
+    perceptron.register(monkeypatch)
+
+
 def report_of(run, folder):
     (path,) = run_lib.evaluate_run(run, folder)
     return json.loads(path.read_text())["results"], np.load(path.parent / "samples.npz")["arr_0"]
