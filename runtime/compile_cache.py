@@ -2,10 +2,11 @@
 
 import os
 import pathlib
-import uuid
 
 import jax
 from jax._src.lru_cache import LRUCache
+
+from core.files import write_atomically
 
 _PUT = LRUCache.put
 
@@ -31,10 +32,9 @@ def write_entries_atomically() -> None:
 
 
 def _put(cache: LRUCache, key: str, value: bytes) -> None:
-    path = cache.path / f"{key}-cache"
-    if cache.eviction_enabled or path.exists():  # with a limit of its size, JAX locks the folder
+    path = pathlib.Path(cache.path / f"{key}-cache")
+    if cache.eviction_enabled or not path.parent.is_dir():  # a limit, for which JAX locks the folder, or a bucket
         return _PUT(cache, key, value)
-    temporary = cache.path / f".{key[:100]}.{uuid.uuid4().hex}.tmp"
-    temporary.write_bytes(value)
-    temporary.replace(path)
+    if not path.exists():
+        write_atomically(path, lambda file: file.write(value))
     return None

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from etils import epath
 from jax.experimental.compilation_cache import compilation_cache
 
+from core import files
 from runtime.compile_cache import use_compile_cache
 
 
@@ -50,15 +50,11 @@ def compile_anew():
 
 
 def test_an_entry_whose_writing_is_interrupted_is_written_by_the_next_process(folder, monkeypatch):
-    kind = type(epath.Path(folder))  # as JAX's own
-    write = kind.write_bytes
-
-    def half(path, content):
-        write(path, content[: len(content) // 2])
-        raise OSError("killed here")
+    def killed(descriptor):
+        raise OSError("killed here")  # before it is on the disk
 
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="killed here"):
-        patch.setattr(kind, "write_bytes", half)
+        patch.setattr(files.os, "fsync", killed)
         compile_anew()
     assert not list(folder.glob("*-cache"))
     compile_anew()
