@@ -11,6 +11,8 @@ import pickletools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
+from core.text import first_line
+
 MAX_BYTES = 2**26  # a batch of CIFAR-10 has half of it, the pickle of the largest published network a fortieth
 MAX_OPERATIONS = 2**19  # two seconds, and four times as many as the largest published network has
 MAX_VALUES = 2**20  # in all, where a part that is used several times counts each time
@@ -76,8 +78,7 @@ def load(stream: BinaryIO, names: Names, persistent: Persistent | None = None) -
             machine.run(operation.name, argument)
         return machine.result()
     except (LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise PickleFormatError(f"it has a damaged pickle: {reason[:100]}") from error
+        raise PickleFormatError(f"it has a damaged pickle: {first_line(error)[:100]}") from error
 
 
 class _Item:

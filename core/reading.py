@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from core.files import UNREADABLE, size_of
 from core.memory import host_bytes, resident_bytes
+from core.text import first_line
 
 MODEST = 2**28  # bytes that anything may unpack to
 RATIO = 100  # beyond that, what an archive unpacks to by its size: more than deflate reaches for images or measurements
@@ -36,8 +37,7 @@ def reading() -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """The first line of what an error says."""
-    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:_LONGEST]
+    return (getattr(error, "strerror", None) or first_line(error))[:_LONGEST]
 
 
 def check_size(num_bytes: int) -> None:

@@ -16,6 +16,11 @@ def printable(text: str) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or without one the name of its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class OneLine(logging.Formatter):
     """The format of the log: each event is one line of printable characters, except for a traceback below it."""
 

@@ -154,11 +154,6 @@ def _upright(file: ImageFile) -> Image.Image:
     return file if turn is None else file.transpose(turn)
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 # Flips, crops and resizes -----------------------------------------------------------------------------------------
 
 

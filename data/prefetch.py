@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from core.errors import ExitCode, RunError
+from core.text import first_line
 
 Batch = dict[str, Any]
 # (batch on the host, whether it has a leading axis of steps) -> batch on the devices
@@ -29,7 +30,7 @@ class WorkerGoneError(DataError):
 
 def unreadable(what: str, error: Exception) -> DataError:
     """The error for data, such as the "test data of step 7", that cannot be read because of `error`."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     found: DataError
     if WORKER_GONE in reason:
         code = reason.split(WORKER_GONE)[1].strip().partition(".")[0]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from core.text import first_line
 from data import images, published
 from data.fields import Field, labeled
 from data.readers import own, prepared
@@ -203,7 +204,7 @@ def _folder(name: str, data_dir: str | None, size: int, recipe: Recipe, max_pixe
                 with files[index].open("rb") as raw:
                     x[i] = recipe.resize(images.decode_color(raw, max_pixels), size)
             except images.ERRORS as error:
-                reason = images.reason(error)
+                reason = first_line(error)
                 raise ValueError(f"{files[index]} cannot be read as an image ({reason}); replace it.") from error
         return {"x": x, "label": np.zeros(len(indices), np.int32)}
 

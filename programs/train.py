@@ -256,7 +256,7 @@ def _explaining(run: Run) -> Iterator[_Memory]:
         raise explained from error
 
 
-def _explained(error: BaseException, run: Run, memory_bytes: int) -> RunError | None:
+def _explained(error: Exception, run: Run, memory_bytes: int) -> RunError | None:
     """The error for another process that is gone, or a device without memory; None for any other `error`."""
     if (gone := peer_gone(error)) is not None:
         return gone

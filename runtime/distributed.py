@@ -5,6 +5,7 @@ import logging
 import jax
 
 from core.errors import PeerError
+from core.text import first_line
 
 # What collective operations and JAX's coordination service report when a process does not respond.
 _NO_RESPONSE = ("Gloo", "gloo/", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection ", "Barrier failed")
@@ -56,13 +57,11 @@ def connect(
         logging.getLogger().setLevel(logging.WARNING)
 
 
-def peer_gone(error: BaseException) -> PeerError | None:
+def peer_gone(error: Exception) -> PeerError | None:
     """The error for another process of this run that does not respond; None for any other `error`."""
-    message = str(error)
-    if jax.process_count() == 1 or not any(word in message for word in _NO_RESPONSE):
+    if jax.process_count() == 1 or not any(word in str(error) for word in _NO_RESPONSE):
         return None
-    reason = (message.strip().splitlines() or ["no response"])[0]
     return PeerError(
-        f"Another process of this run is gone, or cannot be reached ({reason}); "
+        f"Another process of this run is gone, or cannot be reached ({first_line(error)}); "
         "start all of them again: the run resumes from its newest checkpoint."
     )

@@ -17,6 +17,7 @@ from jax.sharding import Sharding, SingleDeviceSharding
 
 from core.errors import DamagedFileError, ExitCode, RunError
 from core.files import FULL, read_json, writing
+from core.text import first_line
 from runtime.abandoned import ignore_abandoned_reads
 from runtime.distributed import peer_gone
 from training.checksums import checksum_of_json, checksums, damaged, unreadable_part
@@ -180,11 +181,10 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns once everything is on disk. Errors: CheckpointError."""
-        if "_manager" not in vars(self):
-            return
-        with _failures(lambda error: self._unwritten("A checkpoint", error)):
-            self._manager.wait_until_finished()
-            self._manager.check_for_errors()
+        if "_manager" in vars(self):
+            with _failures(lambda error: self._unwritten("A checkpoint", error)):
+                self._manager.wait_until_finished()
+                self._manager.check_for_errors()
 
     def close(self) -> None:
         """Waits until everything is on disk. Errors: CheckpointError."""
@@ -296,5 +296,5 @@ def not_found(directory: pathlib.Path, number: int | None, available: list[int])
 
 def _reason(error: Exception) -> str:
     """The first line of an error message, without TensorStore's specification, or the name of its class."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(" [tensorstore_spec")[0]
+    line = first_line(error).partition(" [tensorstore_spec")[0]
     return line if len(line) <= 300 else f"{line[:300]} ..."

@@ -20,7 +20,8 @@ from tensorboardX.record_writer import RecordWriter
 
 from core.errors import DiskError
 from core.files import parse_object, write_atomically, writing
-from data.images import ERRORS, decode_color, reason
+from core.text import first_line
+from data.images import ERRORS, decode_color
 from reports.records import METRICS, Checkpoint
 from training.tracking import Tracking
 
@@ -195,7 +196,7 @@ def write_evaluation(folder: pathlib.Path, checkpoints: Sequence[Checkpoint]) ->
             try:
                 pixels = decode_color(io.BytesIO(checkpoint.grid))
             except ERRORS as error:
-                logging.warning("the grid of samples of step %d in %s is left out: %s", step, folder, reason(error))
+                logging.warning("the grid of samples of step %d in %s is left out: %s", step, folder, first_line(error))
                 continue
             board.add(step, summary.image("samples", pixels, dataformats="HWC"))
     board.close()

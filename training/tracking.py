@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.files import read_json, write_json
+from core.text import first_line
 from training.trackers import Tracker, find
 
 STATE = "tracker.json"  # in the workdir: of each tracker the id of the run, and how much of the log it has
@@ -82,9 +83,8 @@ class Tracking:
             call(self._tracker)
         except Exception as error:
             if not self._failed:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 message = "--tracker=%s failed (%s); training goes on, and what is missing is sent later"
-                logging.warning(message, self.name, reason)
+                logging.warning(message, self.name, first_line(error))
             self._failed = True
             return False
         self._failed = False

@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 
 from core.progress import each
+from core.text import first_line
 from data import images
 from data.fields import Field
 from data.images import Format, Header
@@ -83,7 +84,7 @@ class ImageFiles:
                 with self.files.open(names[position]) as raw:
                     return position, images.decode(raw, self.index.format, self.max_pixels)
             except images.ERRORS as error:
-                failure = _broken(self.files, names[position], images.reason(error))
+                failure = _broken(self.files, names[position], first_line(error))
                 if not self.skip:
                     raise failure from error
                 warn_once(
@@ -119,7 +120,7 @@ def read_headers(files: Files, names: tuple[str, ...], origin: tuple, skip: bool
             with files.open(name) as raw:
                 headers[name] = images.read_header(raw, max_pixels)
         except images.ERRORS as error:
-            broken[name] = images.reason(error)
+            broken[name] = first_line(error)
             if not skip:
                 raise _broken(files, name, broken[name]) from error
     return Found(headers, broken)

@@ -7,8 +7,9 @@ import numpy as np
 
 from core.array_files import is_npz, read_npy, read_npz
 from core.reading import UnreadableError
+from core.text import first_line
 from data.decoders import ERRORS, MAX_PIXELS, SUFFIXES
-from data.images import ARRAY_SUFFIXES, BACKGROUND, Format, central_box, decode, read_header, reason
+from data.images import ARRAY_SUFFIXES, BACKGROUND, Format, central_box, decode, read_header
 from data.notices import some_of, warn_once
 
 Rule = str | Callable[[np.ndarray, int], np.ndarray] | None  # "crop", "stretch", or (image, size) -> resized
@@ -158,7 +159,7 @@ def _pixels(
             dtype = "uint16" if num_levels > 2**8 else header.dtype
             return decode(raw, Format(height, width, channels, dtype, rule, background), max_pixels)
     except ERRORS as error:
-        raise ValueError(f"{path} cannot be read as an image: {reason(error)}") from error
+        raise ValueError(f"{path} cannot be read as an image: {first_line(error)}") from error
 
 
 def _levels(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:

@@ -20,10 +20,11 @@ from google.protobuf import json_format
 from core.files import UNREADABLE, read_json
 from core.reading import UnreadableError, reading
 from core.tables import nearest
+from core.text import first_line
 from data import sixteen_bits
 from data.decoders import ERRORS, check_scans, opened, pixels_of
 from data.fields import Field, labeled
-from data.images import reason, resize_by
+from data.images import resize_by
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, in_split
 
 _OWN = "tensorflow_datasets.core.features."
@@ -92,7 +93,7 @@ class Picture:
                 pixels = sixteen_bits.read(raw, self.max_pixels) if is_deep else pixels_of(file)
         except ERRORS as error:
             raise ValueError(
-                f"{self.name} has an image that cannot be read ({reason(error)}); prepare it anew."
+                f"{self.name} has an image that cannot be read ({first_line(error)}); prepare it anew."
             ) from error
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         if pixels.shape[-1] == 1:
@@ -209,7 +210,7 @@ def _named(folder: pathlib.Path) -> Iterator[None]:
     except (AssertionError, AttributeError, json_format.Error, *UNREADABLE) as error:
         if not folder.is_dir():  # it is the name that is wrong
             raise
-        raise ValueError(f"{folder} cannot be read ({reason(error)}); prepare the data set again.") from error
+        raise ValueError(f"{folder} cannot be read ({first_line(error)}); prepare the data set again.") from error
 
 
 def _features(given: str, features: Any, reading: Reading) -> dict[str, Feature]:

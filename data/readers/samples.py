@@ -11,8 +11,9 @@ import numpy as np
 
 from core import array_files
 from core.reading import UnreadableError, open_member, open_zip, reading
+from core.text import first_line
 from data.decoders import ERRORS, MAX_PIXELS, SUFFIXES
-from data.images import Format, Header, decode, is_image, read_header, reason
+from data.images import Format, Header, decode, is_image, read_header
 from data.notices import some_of, warn_once
 from data.readers.containers import Folder
 
@@ -81,7 +82,7 @@ def _header(file: pathlib.Path, max_pixels: int) -> Header:
         with file.open("rb") as raw:
             return read_header(raw, max_pixels)
     except ERRORS as error:
-        raise ValueError(f"{file} cannot be read as an image ({reason(error)}).") from error
+        raise ValueError(f"{file} cannot be read as an image ({first_line(error)}).") from error
 
 
 def _image(file: pathlib.Path, first: Header, of: pathlib.Path, max_pixels: int) -> np.ndarray:
@@ -91,7 +92,7 @@ def _image(file: pathlib.Path, first: Header, of: pathlib.Path, max_pixels: int)
         with file.open("rb") as raw:
             return decode(raw, Format(*first, None), max_pixels)
     except ERRORS as error:
-        raise ValueError(f"{file} is damaged ({reason(error)}).") from error
+        raise ValueError(f"{file} is damaged ({first_line(error)}).") from error
 
 
 def _same_format(file: pathlib.Path, header: Header, first: Header, of: pathlib.Path) -> None:

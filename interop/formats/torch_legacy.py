@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from core.pickles import Constructor, load
+from core.text import first_line
 from interop.base import CheckpointFormatError
 from interop.formats import torch_pickle
 
@@ -38,10 +39,9 @@ def read(path: pathlib.Path) -> Any:
     except CheckpointFormatError:
         raise
     except torch_pickle.UNREADABLE as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise CheckpointFormatError(
-            f"is not a checkpoint of PyTorch before 1.6, or is damaged or truncated ({reason[:150]}); nothing in it "
-            "was executed."
+            f"is not a checkpoint of PyTorch before 1.6, or is damaged or truncated ({first_line(error)[:150]}); "
+            "nothing in it was executed."
         ) from error
 
 

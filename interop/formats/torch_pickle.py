@@ -19,6 +19,7 @@ from core import pickled_arrays
 from core.pickled_arrays import is_sizes
 from core.pickles import Constructor, loads, pairs
 from core.reading import open_zip, read_member
+from core.text import first_line
 from interop.base import CheckpointFormatError
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before PyTorch 1.6
@@ -44,9 +45,9 @@ def read(path: pathlib.Path) -> Any:
     except CheckpointFormatError:
         raise
     except UNREADABLE as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise CheckpointFormatError(
-            f"is not a PyTorch checkpoint, or is damaged or truncated ({reason[:150]}); nothing in it was executed."
+            f"is not a PyTorch checkpoint, or is damaged or truncated ({first_line(error)[:150]}); "
+            "nothing in it was executed."
         ) from error
 
 
