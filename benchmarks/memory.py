@@ -11,7 +11,6 @@ last fifth of the steps' time relative to that of the second fifth. Prints JSON 
 
 import argparse
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -19,9 +18,10 @@ import sys
 import tempfile
 import time
 
+from core.memory import resident_bytes
+
 ROOT = pathlib.Path(__file__).parent.parent
 PREDICTED = re.compile(r"training needs about (\d+) MiB")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def measure(config: str, batch_size: int, steps: int, overrides: list[str]) -> dict[str, float]:
@@ -42,20 +42,13 @@ def measure(config: str, batch_size: int, steps: int, overrides: list[str]) -> d
             if predicted is None:
                 predicted = PREDICTED.search(said)
             else:
-                (after if f"step {steps}/{steps}" in said else resident).append(_resident(run.pid))
+                (after if f"step {steps}/{steps}" in said else resident).append(resident_bytes(run.pid))
         if run.returncode or predicted is None:
             raise SystemExit((pathlib.Path(workdir) / "log").read_text())
         mib, needed, fifth = max(resident + after) / 2**20, float(predicted[1]), max(1, len(resident) // 5)
         growth = max(resident[-fifth:]) / max(resident[fifth : 2 * fifth] or resident) - 1
         sizes = {"predicted_mib": needed, "peak_mib": mib, "ratio": needed / mib}
         return {"batch_size": batch_size, **sizes, "growth": growth}
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
-    except (OSError, IndexError):
-        return 0
 
 
 def main() -> None:

@@ -129,6 +129,11 @@ def fold_in(keys: Array, data: int | Array) -> Array:
     return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
 
 
+def restoration_key(run: Array, number: int, purpose: RestorationKey) -> Array:
+    """The key of a task that restores examples by checkpoint `number`, from that of the run."""
+    return fold_in(fold_in(fold_in(run, RunKey.RESTORE), number), purpose)
+
+
 def keys_at(key: Array, indices: ArrayLike) -> Array:
     """The keys of the examples `indices` [B]: `fold_in(key, i)`, so an example never depends on its batch."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(indices))

@@ -6,10 +6,10 @@ PAGE = 4096  # bytes; the unit of /proc/self/statm on the systems that JAX runs 
 CGROUP = pathlib.Path("/sys/fs/cgroup/memory.max")  # the limit of a container or a Slurm job
 
 
-def resident_bytes() -> int:
-    """Bytes of memory that this process holds; 0: unknown."""
+def resident_bytes(process: int | str = "self") -> int:
+    """Bytes of memory that this process, or the one of a number, holds; 0: unknown."""
     try:
-        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * PAGE
+        return int(pathlib.Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE
     except (OSError, ValueError, IndexError):
         return 0
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from builders import inverse
 from core.arrays import Array
-from core.keys import RestorationKey, RunKey, fold_in, keys_at
+from core.keys import RestorationKey, fold_in, keys_at, restoration_key
 from corruption import terms
 from corruption.categorical import Absorbing, choose_states
 from corruption.schedules import uniform_noise
@@ -102,7 +102,7 @@ def completions(
     number: int,
 ) -> dict[str, Any]:
     """ "samples" [N, num, ...] that agree with x0 [N, ...] where `known`, each with its own key, and "num_evals"."""
-    key = fold_in(fold_in(fold_in(system.key, RunKey.RESTORE), number), RestorationKey.POSTERIOR)
+    key = restoration_key(system.key, number, RestorationKey.POSTERIOR)
     num, total = request.num_samples, len(x0) * request.num_samples
     classes = inferred(system, known, x0, num, variables, number) if request.infer_class else None
 
@@ -132,7 +132,7 @@ def inferred(
     process, num_labels = system.process, system.num_labels
     assert isinstance(process, Absorbing)  # see `check_inference`
     term = terms.continuous(process, uniform_noise(process.schedule))
-    key = fold_in(fold_in(fold_in(system.key, RunKey.RESTORE), number), RestorationKey.CLASS)
+    key = restoration_key(system.key, number, RestorationKey.CLASS)
     own, of_bound = (fold_in(key, k) for k in range(2))
 
     @jax.jit

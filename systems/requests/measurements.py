@@ -9,7 +9,7 @@ import numpy as np
 
 from builders import inverse
 from core.arrays import Array
-from core.keys import RestorationKey, RunKey, fold_in, keys_at
+from core.keys import RestorationKey, keys_at, restoration_key
 from data.readers.inputs import read_array, read_examples, read_mask
 from sampling.inverse.operators.base import LinearOperator, is_complex, observe
 from sampling.inverse.operators.weighted import Weighted, from_counts, photon_counts
@@ -93,7 +93,7 @@ def measured(system: "Diffusion", request: Restoration, given: Problem, number: 
     """Measures the examples, with the noise of the config, or takes what was measured."""
     config, num_levels = system.config, system.spec.num_levels
     operator = inverse.operator(config, request.task, system.spec.shape, given.known[None])
-    keys = keys_at(fold_in(_key(system, number), RestorationKey.MEASUREMENT), np.arange(len(given.names)))
+    keys = keys_at(restoration_key(system.key, number, RestorationKey.MEASUREMENT), np.arange(len(given.names)))
     is_data = inverse.entry(config, request.task).as_data is None
     if is_data:
         noise_std = config.restore.noise_std * inverse.width(config, num_levels)
@@ -144,7 +144,3 @@ def _numbers(path: pathlib.Path, operator: LinearOperator, counts: bool) -> np.n
             "config.restore.photons = 0."
         )
     return y.astype(dtype)
-
-
-def _key(system: "Diffusion", number: int) -> Array:
-    return fold_in(fold_in(system.key, RunKey.RESTORE), number)

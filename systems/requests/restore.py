@@ -9,16 +9,14 @@ import numpy as np
 
 from builders import inverse
 from core.arrays import Array
-from core.keys import RestorationKey, RunKey, fold_in, keys_at
+from core.keys import RestorationKey, keys_at, restoration_key
 from data.spec import DataSpec
 from evaluation.metrics.base import Ensembles, Pairs
 from evaluation.metrics.intervals import interval
 from evaluation.metrics.psnr import psnr_db
 from evaluation.metrics.table import measure
 from reports.sheets import sample_grid, with_headings
-from sampling.inverse.operators.base import LinearOperator
-from sampling.inverse.operators.mask import Mask
-from sampling.inverse.operators.weighted import Weighted
+from sampling.inverse.operators.base import LinearOperator, of_examples
 from sampling.observation_guidance import quantile_levels
 from systems.requests.base import (
     LabelsOf,
@@ -89,7 +87,7 @@ def posterior_samples(
     labels_of: LabelsOf = without_labels,
 ) -> dict[str, Any]:
     """ "samples" [N, num, ...], as the network sees them, given each measurement y [N, ...], and "num_evals"."""
-    key = fold_in(fold_in(fold_in(system.key, RunKey.RESTORE), number), RestorationKey.POSTERIOR)
+    key = restoration_key(system.key, number, RestorationKey.POSTERIOR)
     y, total = jnp.asarray(y), len(y) * num
 
     @jax.jit
@@ -103,7 +101,7 @@ def posterior_samples(
         keys = jax.vmap(jax.random.fold_in)(keys_at(key, rows // num), rows % num)
         levels = quantile_levels(jnp.asarray(rows % num), num)
         keys, labels, given, levels = system.devices.shard_rows((keys, labels_of(rows // num), y[rows // num], levels))
-        own = operator.of_examples(rows // num) if isinstance(operator, Weighted | Mask) else operator
+        own = of_examples(operator, rows // num)
         return compiled(variables["params"], system.guide.params, keys, labels, own, given, levels)
 
     found = in_batches(generate, total, batch_size(system, total))
@@ -159,7 +157,7 @@ def _residual(found: Measured, samples: np.ndarray, width: float) -> dict[str, f
     """How far samples [N, S, ...] are from the measurement, in its units; in deviations of the noise for counts."""
     N, S = samples.shape[:2]
     x, rows = jnp.asarray(samples.reshape(N * S, *samples.shape[2:])), np.repeat(np.arange(N), S)
-    operator = found.operator.of_examples(rows) if isinstance(found.operator, Weighted) else found.operator
+    operator = of_examples(found.operator, rows)
     residual = np.abs(np.asarray(operator.measure(x) - found.seen[rows])) / width
     return {"residual_rms": float(np.sqrt(np.mean(residual**2))), "residual_max": float(residual.max())}
 

@@ -147,6 +147,12 @@ class SpectralOperator(abc.ABC):
         return x
 
 
+def of_examples(operator: LinearOperator, rows: np.ndarray) -> LinearOperator:
+    """The operator of the examples `rows` [n]: its method of this name, where each may have one of its own."""
+    chosen = getattr(operator, "of_examples", None)
+    return operator if chosen is None else chosen(rows)
+
+
 def largest_singular_value(operator: LinearOperator, num_iterations: int = 20) -> Array:
     """max(S): exact for a `SpectralOperator`; for others from below, [1 or B], by power iterations with A^T A.
 
