@@ -16,11 +16,11 @@ DEMO_CONFIG := configs/subvp/digits_ddpmpp_continuous.py
 # $(call install,FILE): installs a file of requirements, and says every ten seconds how much there is. An environment
 # that is new and could not be completed is removed.
 define install
-new=; [ -x $(BIN)/pip ] || new=.venv; beat=; \
-trap 'kill $$beat 2>/dev/null; rm -rf $$new; exit 130' INT TERM; \
-[ -z "$$new" ] || $(PYTHON) -m venv .venv || { rm -rf $$new; \
-	echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }; \
+new=; [ -x $(BIN)/pip ] || new=.venv; \
 ( while sleep 10 >/dev/null 2>&1; do echo "   ... `du -sm .venv | cut -f1` MB are in .venv"; done ) & beat=$$!; \
+trap 'kill $$beat 2>/dev/null; rm -rf $$new; exit 130' INT TERM; \
+[ -z "$$new" ] || $(PYTHON) -m venv .venv || { kill $$beat; rm -rf $$new; \
+	echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }; \
 $(BIN)/pip install --quiet --disable-pip-version-check -r $(1); code=$$?; kill $$beat; \
 [ $$code = 0 ] || { rm -rf $$new; echo "error: pip could not install $(1); its reason is above" >&2; exit 2; }
 endef

@@ -139,3 +139,25 @@ def test_a_setup_that_fails_says_why_and_leaves_no_environment(tmp_path, python,
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2 and len(errors) == 1 and errors[0].endswith(sentence)
     assert not (tmp_path / ".venv").exists()
+
+
+def test_what_says_how_much_is_installed_ends_with_the_installation(tmp_path):
+    """Also where pip fails at once, while the shell that says it is just being forked: one in fourteen went on."""
+    for name in ("Makefile", "requirements.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / "python").write_text(WITHOUT_NETWORK)
+    (tmp_path / "python").chmod(0o755)
+    for _ in range(40):
+        with subprocess.Popen(
+            ["make", "setup", "PYTHON=./python"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process:
+            try:
+                process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        assert process.returncode == 2
