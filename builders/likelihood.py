@@ -208,6 +208,11 @@ def _ode(config: ConfigDict, process: SDE) -> Measure:
 
 def _bound(config: ConfigDict, process: SDE) -> Measure:
     settings = config.eval
+    if config.training.coupling != "independent":
+        raise ValueError(
+            f"config.eval.bpd_method = 'bound' needs noise that is independent of the data, but "
+            f"config.training.coupling = {config.training.coupling!r}; use 'ode'."
+        )
     if process.is_discrete:
         raise ValueError(
             "config.eval.bpd_method = 'bound' integrates over continuous time; use config.training.continuous = True."

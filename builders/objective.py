@@ -3,23 +3,27 @@
 from ml_collections import ConfigDict
 
 from builders.data import augmentation, prepare
-from builders.process import make_sde
+from builders.process import make_sde, time_shift
 from builders.score import GatherParams, identity, log_class_probability, make_predict_of
 from core.tables import choose
 from sde import times
 from sde.base import SDE
 from training.objectives.base import Objective, Weight, constant, ramp
 from training.objectives.classification import cross_entropy
+from training.objectives.coupling import Couple, optimal_transport
 from training.objectives.score_matching import (
     SampleTimes,
     Weighting,
     edm,
+    flow,
     independent,
     likelihood,
     score_matching,
     stratified,
     variance,
 )
+
+COUPLINGS: dict[str, Couple | None] = {"independent": None, "optimal_transport": optimal_transport}
 
 
 def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> Objective:
@@ -36,6 +40,7 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
         weighting=_weighting(config),
         reduce_mean=config.training.reduce_mean,
         augment=augmentation(config),
+        couple=_couple(config),
     )
 
 
@@ -71,13 +76,30 @@ def _sample_times(config: ConfigDict, process: SDE) -> SampleTimes:
         "uniform": lambda: times.uniform(training.eps),
         "log_snr": lambda: times.log_snr(process, training.eps),
         "log_normal": lambda: times.log_normal(process, training.eps, mean=training.p_mean, std=training.p_std),
+        "logit_normal": lambda: times.logit_normal(training.eps, mean=training.logit_mean, std=training.logit_std),
+        "mode": lambda: times.mode(training.eps, scale=training.mode_scale),
     }
     quantile = choose("training.time_sampling", training.time_sampling, quantiles)
     draw = stratified if training.stratified else independent
-    return draw(times.levels(process) if process.is_discrete else quantile())
+    if process.is_discrete:
+        return draw(times.levels(process))
+    alpha = time_shift(config)
+    return draw(quantile() if alpha == 1 else times.shifted(quantile(), alpha))
+
+
+def _couple(config: ConfigDict) -> Couple | None:
+    """How noise is paired with data. Errors: ValueError for a network with conditions."""
+    couple = choose("training.coupling", config.training.coupling, COUPLINGS)
+    if couple is not None and (config.model.num_labels or config.model.conditions):
+        raise ValueError(
+            f"config.training.coupling = {config.training.coupling!r} makes the noise depend on what the network is "
+            "conditioned on, but samples start from independent noise; use 'independent', or model.num_labels = 0 and "
+            "no model.conditions."
+        )
+    return couple
 
 
 def _weighting(config: ConfigDict) -> Weighting:
     name = config.training.weighting or ("likelihood" if config.training.likelihood_weighting else "variance")
-    table = {"variance": variance, "likelihood": likelihood, "edm": edm(config.model.sigma_data)}
+    table = {"variance": variance, "likelihood": likelihood, "edm": edm(config.model.sigma_data), "flow": flow}
     return choose("training.weighting", name, table)

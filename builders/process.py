@@ -1,11 +1,13 @@
 """The process of a config: one table for SDEs, by `training.sde`, and one for categories, by `model.corruption`."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Literal
 
 from ml_collections import ConfigDict
 
+from builders.shape import data_shape
 from core.tables import choose
 from corruption import schedules
 from corruption.categorical import Absorbing, CategoricalNoise, Uniform
@@ -14,7 +16,9 @@ from sde.base import SDE
 from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
+from sde.linear import Linear
 from sde.subvp import SubVP
+from sde.times import resolution_shift
 from sde.ve import VE
 from sde.vp import VP
 
@@ -82,6 +86,7 @@ SDE_FAMILIES: dict[str, SDEFamily] = {
         last_time=lambda model: 0.002 / model.sigma_max,  # sigma = 0.002
     ),
     "cosine": SDEFamily(make=lambda model: Cosine(model.log_snr_min, model.log_snr_max)),
+    "linear": SDEFamily(make=lambda model: Linear(), parameterization="flow"),
 }
 
 
@@ -129,6 +134,12 @@ def network_time(config: ConfigDict) -> TimeFn:
     """`(sde, t [B]) -> [B]`: what the network receives as the time."""
     family = sde_family(config)
     return family.network_time if config.training.continuous else _chain(config).network_time(config.model)
+
+
+def time_shift(config: ConfigDict) -> float:
+    """alpha of `sde.times.shift` for the size of the data; 1 without `training.time_shift_base`."""
+    base = config.training.time_shift_base
+    return 1.0 if base is None else resolution_shift(math.prod(data_shape(config)), base)
 
 
 def _chain(config: ConfigDict) -> Chain:

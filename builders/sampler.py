@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from builders.process import make_sde, sde_family
+from builders.process import make_sde, sde_family, time_shift
 from core.tables import choose
 from sampling import grids
 from sampling.base import Sampler
@@ -14,12 +14,14 @@ from sampling.loop import FixedStep
 from sampling.multistep import multistep
 from sampling.ode import ProbabilityFlow
 from sampling.pc import pc
-from sampling.steps import table
+from sampling.steps import euler_maruyama, table
 from sampling.steps.heun import Churn
 from sde.base import SDE
 from sde.flow import SOLVERS
+from sde.times import shift
 
 DEFAULT_SOLVER_STEPS = 20  # of method `solver`
+CHURNED = ("heun", "straight_heun")  # predictors with churn
 
 
 def make_sampler(config: ConfigDict) -> Sampler:
@@ -29,7 +31,14 @@ def make_sampler(config: ConfigDict) -> Sampler:
     """
     for key, choices in CHOICES.items():  # also of methods that are not used
         choose(f"sampling.{key}", config.sampling[key], choices)
-    return choose("sampling.method", config.sampling.method, SAMPLERS)(config, make_sde(config))
+    make = choose("sampling.method", config.sampling.method, SAMPLERS)
+    if config.training.coupling != "independent" and _adds_noise(config):
+        raise ValueError(
+            f"config.training.coupling = {config.training.coupling!r} leaves no score, which a sampler that adds noise "
+            f"needs; use one that follows the ODE, such as config.sampling.method = 'solver', instead of "
+            f"{describe(config)}."
+        )
+    return make(config, make_sde(config))
 
 
 def describe(config: ConfigDict) -> str:
@@ -41,6 +50,21 @@ def describe(config: ConfigDict) -> str:
         return f"{sampling.solver}, {sampling.num_steps or DEFAULT_SOLVER_STEPS} steps"
     names = [sampling.predictor, *([sampling.corrector] if sampling.corrector != "none" else [])]
     return f"{' and '.join(names)}, {_num_steps(config, make_sde(config))} steps"
+
+
+def _adds_noise(config: ConfigDict) -> bool:
+    """Whether the sampler of a config adds noise, instead of following the probability-flow ODE."""
+    sampling = config.sampling
+    if sampling.method != "pc":
+        return sampling.method == "solver" and METHODS[sampling.solver].noisy
+    amount = {
+        "euler_maruyama": not sampling.probability_flow and sampling.diffusion_scale,
+        "reverse_diffusion": not sampling.probability_flow,
+        "ancestral_sampling": True,
+        "ddim": sampling.eta,
+        **dict.fromkeys(CHURNED, sampling.churn),
+    }
+    return bool(amount.get(sampling.predictor)) or sampling.corrector != "none"
 
 
 def _num_steps(config: ConfigDict, process: SDE) -> int:
@@ -67,7 +91,11 @@ def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...
             f"config.sampling.num_steps = {num_steps}, but a discrete model has only model.num_scales = "
             f"{process.num_scales} levels; use at most as many, or leave num_steps unset."
         )
-    return grids.GRIDS[sampling.grid](process, num_steps, _eps(config))
+    eps, alpha = _eps(config), time_shift(config)
+    if alpha == 1 or process.is_discrete or sampling.grid not in grids.IN_TIME:
+        return grids.GRIDS[sampling.grid](process, num_steps, eps)
+    times = grids.GRIDS[sampling.grid](process, num_steps, shift(eps, 1 / alpha))
+    return (1.0, *(shift(t, alpha) for t in times[1:-1]), eps)
 
 
 def _predictor_corrector(config: ConfigDict, process: SDE) -> FixedStep:
@@ -87,7 +115,11 @@ def _predictor_corrector(config: ConfigDict, process: SDE) -> FixedStep:
         process,
         predictor=make_predictor(
             table.PredictorSettings(
-                probability_flow=sampling.probability_flow, variance=variance, eta=sampling.eta, churn=churn
+                probability_flow=sampling.probability_flow,
+                variance=variance,
+                eta=sampling.eta,
+                churn=churn,
+                diffusion=euler_maruyama.DIFFUSIONS[sampling.diffusion](sampling.diffusion_scale),
             )
         ),
         corrector=make_corrector(table.CorrectorSettings(snr=sampling.snr, norm=sampling.langevin_norm)),
@@ -115,10 +147,10 @@ def _check_predictor(config: ConfigDict, process: SDE) -> None:
             f"config.sampling.eta = {sampling.eta} is a setting of predictor 'ddim', not of "
             f"{sampling.predictor!r}; set config.sampling.predictor = 'ddim', or eta = 0."
         )
-    if sampling.churn and sampling.predictor != "heun":
+    if sampling.churn and sampling.predictor not in CHURNED:
         raise ValueError(
             f"config.sampling.churn = {sampling.churn} is a setting of predictor 'heun', not of "
-            f"{sampling.predictor!r}; set config.sampling.predictor = 'heun', or churn = 0."
+            f"{sampling.predictor!r}; set config.sampling.predictor = 'heun' or 'straight_heun', or churn = 0."
         )
 
 
@@ -159,6 +191,7 @@ CHOICES: dict[str, dict] = {
     "solver": METHODS,
     "grid": grids.GRIDS,
     "ode_solver": SOLVERS,
+    "diffusion": euler_maruyama.DIFFUSIONS,
 }
 SAMPLERS: dict[str, Callable[[ConfigDict, SDE], Sampler]] = {
     "pc": _predictor_corrector,

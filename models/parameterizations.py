@@ -101,6 +101,18 @@ def velocity(sde: SDE, x: Array, t: Array, out: Array) -> Gaussian:
     return Gaussian(c * y - d * out, c * out + d * y)
 
 
+def flow(sde: SDE, x: Array, t: Array, out: Array) -> Gaussian:
+    """The network predicts u = z - x_0, the velocity of the straight line from data to noise (flow matching).
+
+    x0 = (x - std u) / (mean_coeff + std),   noise = (x + mean_coeff u) / (mean_coeff + std)
+
+    `velocity` is the same on a circle, with coefficients c and d: u = (c + d) v - (c - d) x / a.
+    Source: Lipman et al., ICLR 2023, for mean_coeff + std = 1; dividing by the sum extends it to every SDE.
+    """
+    mean, std = _coefficients(sde, x, t)
+    return Gaussian((x - std * out) / (mean + std), (x + mean * out) / (mean + std))
+
+
 def preconditioned(sigma_data: float) -> Parameterization:
     """EDM's: input and output of the network have unit variance; it predicts a mixture of data and noise.
 
@@ -145,11 +157,12 @@ def _coefficients(sde: SDE, x: Array, t: Array) -> tuple[Array, Array]:
     return broadcast_to_rank(sde.mean_coeff(t), x), broadcast_to_rank(sde.std(t), x)
 
 
-NOISE, SCORE, DATA, VELOCITY = map(Parameterization, (noise, score, data, velocity))
+NOISE, SCORE, DATA, VELOCITY, FLOW = map(Parameterization, (noise, score, data, velocity, flow))
 PARAMETERIZATIONS: dict[str, Callable[[float], Parameterization]] = {
     "noise": lambda sigma_data: NOISE,
     "score": lambda sigma_data: SCORE,
     "data": lambda sigma_data: DATA,
     "velocity": lambda sigma_data: VELOCITY,
+    "flow": lambda sigma_data: FLOW,
     "edm": preconditioned,
 }

@@ -145,3 +145,4 @@ GRIDS: dict[str, Callable[[SDE, int, float], tuple[float, ...]]] = {
     "log_snr": log_snr,
     "polynomial": polynomial,
 }
+IN_TIME = ("uniform", "quadratic")  # defined by the time itself, not by the noise level

@@ -108,6 +108,10 @@ class SDE(abc.ABC):
         drift = broadcast_to_rank(self.drift_coeff(t), x) * x
         return drift + broadcast_to_rank(0.5 * self.diffusion(t) ** 2, x) * (noise / broadcast_to_rank(self.std(t), x))
 
+    def dense_times(self, eps: float) -> Array:
+        """Times from 1 down to eps, so dense that the log-SNR is nearly linear between them: [K]."""
+        return jnp.geomspace(eps, 1.0, 4096)[::-1]
+
     def prior_sample(self, keys: Array, shape: Sequence[int]) -> Array:
         """A sample of `N(0, prior_std^2 I)` of `shape` [B, ...]; `keys` is one key, or one per example [B]."""
         return self.prior_std * draw_normal(keys, shape)

@@ -35,7 +35,7 @@ from configs.presets.networks import (
     technique_124,
     tokenizer,
 )
-from configs.presets.processes import categorical, discrete, edm, subvp, ve, vp
+from configs.presets.processes import categorical, discrete, edm, flow, subvp, ve, vp
 from configs.presets.sizes import large_images, minutes, small_images
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "discrete",
     "edm",
     "ffhq",
+    "flow",
     "large_images",
     "lsun",
     "minutes",

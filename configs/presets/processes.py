@@ -39,6 +39,15 @@ def edm(config: ConfigDict, sigma_data: float, p_mean: float) -> None:
     config.training.update(weighting="edm", time_sampling="log_normal", p_mean=p_mean, p_std=1.6)
 
 
+def flow(config: ConfigDict) -> None:
+    """Flow matching on [-1, 1]: logit-normal times, 20 steps of a solver. After the presets of the data."""
+    config.training.update(sde="linear", continuous=True, reduce_mean=True, weighting="flow")
+    config.training.update(time_sampling="logit_normal", stratified=True)
+    config.data.centered = True
+    config.sampling.update(method="solver", solver="unipc_2", grid="log_snr", num_steps=20)
+    config.model.update(parameterization="flow", scale_by_sigma=False, embedding_type="positional")
+
+
 def categorical(config: ConfigDict) -> None:
     """Categories instead of numbers: a bidirectional transformer, trained on the bound, sampled site by site."""
     config.system = "categorical"

@@ -77,18 +77,20 @@ KEYS = {
         needs=CATEGORIES,
     ),
     "sigma_min": Key(
-        0.01, "VE: smallest noise level.", POSITIVE, changes="model", needs="training.sde!=vpsde|subvpsde|cosine"
+        0.01, "VE: smallest noise level.", POSITIVE, changes="model", needs="training.sde!=vpsde|subvpsde|cosine|linear"
     ),
     "sigma_max": Key(
         50.0,
         "VE and EDM: largest noise level, about the largest distance between two training images.",
         changes="model",
-        needs="training.sde!=vpsde|subvpsde|cosine",
+        needs="training.sde!=vpsde|subvpsde|cosine|linear",
     ),
     "beta_min": Key(
-        0.1, "VP and sub-VP: beta at t = 0.", POSITIVE, changes="model", needs="training.sde!=vesde|edm|cosine"
+        0.1, "VP and sub-VP: beta at t = 0.", POSITIVE, changes="model", needs="training.sde!=vesde|edm|cosine|linear"
     ),
-    "beta_max": Key(20.0, "VP and sub-VP: beta at t = 1.", changes="model", needs="training.sde!=vesde|edm|cosine"),
+    "beta_max": Key(
+        20.0, "VP and sub-VP: beta at t = 1.", changes="model", needs="training.sde!=vesde|edm|cosine|linear"
+    ),
     "log_snr_min": Key(
         -15.0, "Cosine: log signal-to-noise ratio at t = 1.", changes="model", needs="training.sde=cosine"
     ),
@@ -97,7 +99,8 @@ KEYS = {
     ),
     "parameterization": Key(
         str,
-        "What the network predicts: `noise`, `score`, `data`, `velocity` or `edm`; unset: as published for the SDE.",
+        "What the network predicts: `noise`, `score`, `data`, `velocity` (along a circle), `flow` (along a line: "
+        "noise minus data) or `edm`; unset: as published for the SDE.",
         changes="model",
     ),
     "sigma_data": Key(

@@ -12,8 +12,8 @@ KEYS = {
     ),
     "predictor": Key(
         "euler_maruyama",
-        "Of method `pc`: `euler_maruyama`, `reverse_diffusion`, `ancestral_sampling` or `none`; in few steps `ddim` or "
-        "`heun`.",
+        "Of method `pc`: `euler_maruyama`, `reverse_diffusion`, `ancestral_sampling` or `none`; in few steps `ddim`, "
+        "`heun` (in sigma) or `straight_heun` (along a line, for flow matching).",
         changes="evaluation",
         needs="sampling.method=pc",
     ),
@@ -22,6 +22,20 @@ KEYS = {
     ),
     "probability_flow": Key(
         False, "The predictor follows the probability-flow ODE.", changes="evaluation", needs="sampling.predictor"
+    ),
+    "diffusion": Key(
+        "sde",
+        "Noise w of predictor `euler_maruyama`, which leaves the marginals as they are: that of the SDE (`sde`), "
+        "`std` (w = std(t)) or `constant` (w = 1), times `diffusion_scale`.",
+        changes="evaluation",
+        needs="sampling.predictor=euler_maruyama",
+    ),
+    "diffusion_scale": Key(
+        1.0,
+        "Factor of that noise; 0 follows the ODE.",
+        NON_NEGATIVE,
+        changes="evaluation",
+        needs="sampling.predictor=euler_maruyama",
     ),
     "num_steps": Key(
         int,
@@ -51,10 +65,10 @@ KEYS = {
     ),
     "churn": Key(
         0.0,
-        "S_churn of predictor `heun`: 0 follows the ODE (Karras et al. 2022, algorithm 2).",
+        "S_churn of predictors `heun` and `straight_heun`: 0 follows the ODE (Karras et al. 2022, algorithm 2).",
         NON_NEGATIVE,
         changes="evaluation",
-        needs="sampling.predictor=heun",
+        needs="sampling.predictor=heun|straight_heun",
     ),
     "churn_min": Key(
         0.0,

@@ -1,10 +1,12 @@
 """Settings of training: the SDE, the objective, the schedule of a run, and its faults."""
 
-from configs.checks import LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, one_of
+from configs.checks import LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, must, one_of
 from configs.keys import Key
 
 KEYS = {
-    "sde": Key("subvpsde", "`vpsde`, `subvpsde`, `vesde`, `edm` or `cosine`.", changes="model"),
+    "sde": Key(
+        "subvpsde", "`vpsde`, `subvpsde`, `vesde`, `edm`, `cosine`, or `linear` (flow matching).", changes="model"
+    ),
     "continuous": Key(
         True,
         "False: the discrete objective of DDPM or SMLD on `model.num_scales` levels; of system `categorical` the sum "
@@ -59,7 +61,9 @@ KEYS = {
         False, "Weight the loss by `diffusion(t)^2` instead of `std(t)^2`.", changes="evaluation"
     ),
     "weighting": Key(
-        str, "`variance`, `likelihood` or `edm`; unset: as `likelihood_weighting` says.", changes="evaluation"
+        str,
+        "`variance`, `likelihood`, `edm` or `flow` (the error of the velocity); unset: as `likelihood_weighting` says.",
+        changes="evaluation",
     ),
     "loss_weights": Key(
         (),
@@ -76,7 +80,8 @@ KEYS = {
     ),
     "time_sampling": Key(
         "uniform",
-        "Distribution of training times: `uniform`, `log_snr` (for likelihood training) or `log_normal` (EDM); of "
+        "Distribution of training times: `uniform`, `log_snr` (for likelihood training), `log_normal` (EDM), "
+        "`logit_normal` or `mode` (flow matching); of "
         "system `categorical` `uniform` or `importance` (uniform in the share of lost sites).",
         changes="evaluation",
     ),
@@ -89,6 +94,40 @@ KEYS = {
         "`log_normal`: standard deviation of ln sigma.",
         changes="evaluation",
         needs="training.time_sampling=log_normal",
+    ),
+    "logit_mean": Key(
+        0.0,
+        "`logit_normal`: mean of ln(t / (1 - t)); below 0 there is less noise.",
+        changes="evaluation",
+        needs="training.time_sampling=logit_normal",
+    ),
+    "logit_std": Key(
+        1.0,
+        "`logit_normal`: its standard deviation.",
+        POSITIVE,
+        changes="evaluation",
+        needs="training.time_sampling=logit_normal",
+    ),
+    "mode_scale": Key(
+        0.8,
+        "`mode`: from -1 (more times near both ends) over 0 (uniform) to 1.75 (more in the middle).",
+        must("be in [-1, 1.75]", lambda scale: -1 <= scale <= 1.75),
+        changes="evaluation",
+        needs="training.time_sampling=mode",
+    ),
+    "time_shift_base": Key(
+        int,
+        "Shift times toward noise for data of more numbers n than this, and toward data for fewer: t to "
+        "alpha t / (1 + (alpha - 1) t), alpha = sqrt(n / time_shift_base), in training and on the sampling grids "
+        "`uniform` and `quadratic`; unset: no shift.",
+        POSITIVE,
+        changes="evaluation",
+    ),
+    "coupling": Key(
+        "independent",
+        "How noise is paired with the data of a batch (or of a part of it, with `grad_accumulation`): `independent` or "
+        "`optimal_transport`, which makes the paths of flow matching straighter; samplers then follow the ODE.",
+        changes="evaluation",
     ),
     "reduce_mean": Key(
         True, "Average the loss over dimensions; False: half of the sum over dimensions.", changes="evaluation"

@@ -79,6 +79,34 @@ def heun(*, churn: Churn | None = None) -> Step:
     return step
 
 
+def straight_heun(*, churn: Churn | None = None) -> Step:
+    """Heun's method along the straight line from data to noise, after `churn` has added noise, if it is given.
+
+        y = x / (m + std),  tau = std / (m + std),  dy/dtau = u = noise - x0
+        y_e = y + (tau' - tau) u(x, t),    y' = y + (tau' - tau) (u(x, t) + u(x_e, t_next)) / 2
+
+    On the linear path y = x and tau = t: this is the rule of flow matching, of order two up to both ends of time, where
+    steps of `heun` in sigma are infinitely long. Every SDE is the linear path in these variables. Predicts twice; where
+    std' = 0 the result is x_e. Source: Karras et al. 2022, algorithm 2, in other variables; Lipman et al., ICLR 2023.
+    """
+
+    def step(z: Array, predict: Predict, sde: SDE, x: Array, t: Array, t_next: Array) -> Sample:
+        if churn is not None and churn.s_churn > 0:
+            x, t = churn(z, sde, x, t)
+        m, std, m_next, std_next = sde.mean_coeff(t), sde.std(t), sde.mean_coeff(t_next), sde.std(t_next)
+        total = broadcast_to_rank(m_next + std_next, x)
+        y, dtau = x / broadcast_to_rank(m + std, x), std_next / (m_next + std_next) - std / (m + std)
+        x0, noise = predict(x, t)
+        euler = total * (y + broadcast_to_rank(dtau, x) * (noise - x0))
+        x0_next, noise_next = predict(euler, jnp.maximum(t_next, 0.0))
+        slope = 0.5 * (noise - x0 + noise_next - x0_next)
+        trapezoid = total * (y + broadcast_to_rank(dtau, x) * slope)
+        mean = jnp.where(broadcast_to_rank(std_next > 0, x), trapezoid, euler)
+        return Sample(mean, mean)
+
+    return step
+
+
 def time_at(sde: SDE, sigma: Array) -> Array:
     """The time in [0, 1] at which `std / mean_coeff` is `sigma` [B], by bisection: [B].
 

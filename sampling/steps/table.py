@@ -1,7 +1,7 @@
 """The steps of samplers by their published names: predictors go from t down to t_next, correctors stay at t.
 
 Every step is called as `(z, predict, sde, x, t, t_next) -> Sample` with x [B, ...], t and t_next [B], t_next < t, and
-standard normal noise z [B, ...]. `heun` predicts twice, `none` not at all, every other step once.
+standard normal noise z [B, ...]. `heun` and `straight_heun` predict twice, `none` not at all, every other step once.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from typing import Literal
 from sampling.base import Step
 from sampling.steps.ancestral import ancestral
 from sampling.steps.ddim import ddim
-from sampling.steps.euler_maruyama import euler_maruyama
-from sampling.steps.heun import Churn, heun
+from sampling.steps.euler_maruyama import Diffusion, euler_maruyama
+from sampling.steps.heun import Churn, heun, straight_heun
 from sampling.steps.langevin import annealed_langevin, langevin
 from sampling.steps.none import none
 from sampling.steps.reverse_diffusion import reverse_diffusion
@@ -26,6 +26,7 @@ class PredictorSettings:
     variance: Literal["posterior", "transition"] = "posterior"
     eta: float = 0.0
     churn: Churn | None = None
+    diffusion: Diffusion | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +38,14 @@ class CorrectorSettings:
 
 
 PREDICTORS: dict[str, Callable[[PredictorSettings], Step]] = {
-    "euler_maruyama": lambda settings: euler_maruyama(probability_flow=settings.probability_flow),
+    "euler_maruyama": lambda settings: euler_maruyama(
+        probability_flow=settings.probability_flow, diffusion=settings.diffusion
+    ),
     "reverse_diffusion": lambda settings: reverse_diffusion(probability_flow=settings.probability_flow),
     "ancestral_sampling": lambda settings: ancestral(variance=settings.variance),
     "ddim": lambda settings: ddim(eta=settings.eta),
     "heun": lambda settings: heun(churn=settings.churn),
+    "straight_heun": lambda settings: straight_heun(churn=settings.churn),
     "none": lambda settings: none(),
 }
 CORRECTORS: dict[str, Callable[[CorrectorSettings], Step]] = {

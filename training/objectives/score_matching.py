@@ -12,6 +12,7 @@ from corruption.predictions import Gaussian, Predict
 from sde.base import SDE
 from sde.times import Quantile
 from training.objectives.base import Batch, Objective, Params, Prepare, Terms, Variables
+from training.objectives.coupling import Couple
 
 PredictOf = Callable[[Params, Batch, Array | None], Predict]  # (params, batch, dropout key or None) -> Predict
 Augment = Callable[[Array, Array], tuple[Array, Array]]  # (keys [B], x0 [B, ...]) -> transformed x0, labels [B, D]
@@ -36,6 +37,15 @@ def edm(sigma_data: float) -> Weighting:
     Source: Karras et al., NeurIPS 2022, table 1; Salimans and Ho, ICLR 2022, section 4 ("SNR + 1").
     """
     return lambda sde, t: 1 + (sde.std(t) / (sde.mean_coeff(t) * sigma_data)) ** 2
+
+
+def flow(sde: SDE, t: Array) -> Array:
+    """((mean_coeff + std) / mean_coeff)^2: the mean squared error of the velocity z - x0 (flow matching).
+
+    Source: Lipman et al., ICLR 2023, equation 14, for the error of the noise: at a known x it is that of the velocity
+    times mean_coeff / (mean_coeff + std).
+    """
+    return (1 + sde.std(t) / sde.mean_coeff(t)) ** 2
 
 
 def denoising_score_matching(
@@ -93,11 +103,13 @@ def score_matching(
     weighting: Weighting = variance,
     reduce_mean: bool,
     augment: Augment | None = None,
+    couple: Couple | None = None,
 ) -> Objective:
     """The objective with the loss "score_matching"; the time and noise of an example come from its own key.
 
     With a dropout key, which means training, examples are transformed by `augment`, and the network finds the
     labels of the transformations in `batch["augment"]`. Values that are missing, 0 in `batch["x_mask"]`, do not count.
+    `couple` reorders the noise within the batch; an example then depends on the others.
     """
 
     def objective(variables: Variables, keys: Array, batch: Batch, dropout_key: Array | None, step: Array) -> Terms:
@@ -107,6 +119,7 @@ def score_matching(
             batch = {**batch, "augment": labels}
         t, weight = sample_times(fold_in(keys, ExampleKey.TIME))
         z = draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape)
+        z = z if couple is None else couple(x0, z)
         predict = predict_of(variables["params"], batch, dropout_key)
         known = _known(batch, x0)
         loss = denoising_score_matching(

@@ -32,7 +32,8 @@ def test_published_samplers_stop_where_they_did():
 def test_published_parameterizations_and_variances(name):
     family = SDE_FAMILIES[name]
     adds_noise_only = name in ("vesde", "edm")
-    assert family.parameterization == ("score" if adds_noise_only else "noise")
+    expected = {"linear": "flow"}.get(name, "score" if adds_noise_only else "noise")
+    assert family.parameterization == expected
     assert family.ancestral_variance == ("posterior" if adds_noise_only else "transition")
 
 

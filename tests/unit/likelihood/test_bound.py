@@ -15,12 +15,13 @@ from likelihood.bound import entropy_nats, variational_bound
 from likelihood.decoder import decode
 from likelihood.divergence import Exact
 from likelihood.ode import log_likelihood
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Gaussian, Mixture, correlated, jit_for_each
 
-CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
+CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "linear": Linear()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
 KEYS = example_keys(jax.random.key(0), 16)
 SHIFTED = correlated(4, shift=0.7)

@@ -15,13 +15,14 @@ from likelihood.dequantize import bits_per_dim
 from likelihood.divergence import sample_probes
 from likelihood.ode import drift_and_divergence, log_likelihood
 from sde.flow import SOLVERS, FlowCoordinates
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Gaussian, Mixture, correlated, jit_for_each
 from tests.support.tracing import CountingJit
 
-CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
+CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "linear": Linear()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
 # Four orthogonal probes of signs: the mean of epsilon epsilon^T over them is exactly the identity.
 HADAMARD = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float32)
@@ -55,6 +56,12 @@ def test_bits_per_dimension_are_those_of_the_closed_form(name):
     # Solver's tolerance 1e-5, and the prior: a variance off by 1 / sigma_max^2 = 4e-4 (VE) or exp(-10) = 4e-5 (VP).
     np.testing.assert_allclose(ours, closed, atol=1e-3)
     assert np.all(np.std(per_probe, axis=0) > 0.01)  # correlated: a single probe would not suffice
+
+
+@pytest.mark.parametrize(("solve", "data"), [(SOLVE_CENTERED, CENTERED), (SOLVE_SHIFTED, SHIFTED)])
+def test_the_linear_path_takes_no_more_evaluations_than_sub_vp(solve, data):
+    x = data.sample(0, SHAPE)
+    assert int(solve("linear", x)[0].num_evals) <= int(solve("subvp", x)[0].num_evals)
 
 
 @each

@@ -14,6 +14,7 @@ from sampling.steps.ddim import ddim
 from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
@@ -41,7 +42,15 @@ def test_the_condition_reaches_the_network():
     np.testing.assert_array_equal(predict(x, t).noise, 2 * x)
 
 
-SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine(), "chain": ddpm_chain(0.1, 20.0, 100)}
+SDES = {
+    "vp": VP(),
+    "subvp": SubVP(),
+    "ve": VE(),
+    "edm": EDM(),
+    "cosine": Cosine(),
+    "linear": Linear(),
+    "chain": ddpm_chain(0.1, 20.0, 100),
+}
 
 
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
@@ -58,6 +67,7 @@ def test_every_parameterization_of_the_exact_answer_is_the_exact_prediction(name
         "score": -z / s,
         "data": x0,
         "velocity": (m * z - s * x0) / a,
+        "flow": z - x0,
         "edm": (x0 - sd**2 / (sigma**2 + sd**2) * x / m) * jnp.sqrt(sigma**2 + sd**2) / (sigma * sd),
     }[name]
     predict = make_predict(lambda x, time, cond: out, sde, scaled_time(1.0), PARAMETERIZATIONS[name](sd))
@@ -73,6 +83,7 @@ NOISY = {  # mean_coeff^2 / (mean_coeff^2 + std^2) is 1e-10 at t = 1
     "cosine": Cosine(log_snr_min=math.log(1e-10)),
     "chain": ddpm_chain(0.1, 45.5, 1000),
     "own cosine": Cosine(),
+    "linear": Linear(end=1e-5),
 }
 
 
@@ -96,6 +107,7 @@ def test_both_fields_have_the_digits_that_the_output_of_the_network_allows(sde):
         "score": -z / std,
         "data": x0,
         "velocity": (m * z - std * x0) / a,
+        "flow": z - x0,
         "edm": (x0 - s**2 / (sigma**2 + s**2) * x / m) * np.sqrt(sigma**2 + s**2) / (sigma * s),
     }
     of_data, of_noise = (np.abs(x) + std * np.abs(z)) / m, (np.abs(x) + m * np.abs(x0)) / std

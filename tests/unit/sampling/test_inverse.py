@@ -31,6 +31,7 @@ from sampling.steps.none import none
 from sde.chain import ddpm_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
@@ -38,7 +39,7 @@ from tests.support.operators import products
 from tests.support.oracles import Gaussian, correlated
 from tests.support.tracing import CountingJit
 
-SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine()}
+SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine(), "linear": Linear()}
 each = pytest.mark.parametrize("name", SDES)
 DATA = correlated(4, shift=0.5)
 MATRIX = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)

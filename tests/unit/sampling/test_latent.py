@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from sampling.latent import decode, encode, interpolate, round_trip_error, temper
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Mixture, correlated, jit_for_each
 
-CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
+CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "linear": Linear()}
 DATA = Mixture((0.5, 0.5), (correlated(4, shift=0.5), correlated(4, shift=0.5, seed=2)))
 
 

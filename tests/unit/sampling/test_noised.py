@@ -13,12 +13,13 @@ from sampling.steps.none import none
 from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import correlated
 
-SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine()}
+SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine(), "linear": Linear()}
 CHAINS = {"ddpm": ddpm_chain(0.1, 20.0, 100), "smld": smld_chain(0.01, 50.0, 100)}
 
 

@@ -12,13 +12,14 @@ from corruption.predictions import from_score
 from sampling.base import Sample
 from sampling.ode import ProbabilityFlow
 from sde.flow import SOLVERS
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Mixture, correlated, jit_for_each
 from tests.support.tracing import CountingJit
 
-CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
+CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "linear": Linear()}
 each = pytest.mark.parametrize("name", CONTINUOUS)
 DATA = correlated(4, shift=0.5)
 KEY = jax.random.key(3)

@@ -25,6 +25,7 @@ from sampling.steps.none import none
 from sampling.steps.reverse_diffusion import reverse_diffusion
 from sde.chain import ddpm_chain, smld_chain
 from sde.edm import EDM
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
@@ -34,7 +35,7 @@ from tests.support.oracles import correlated
 SHAPE = (8, 8, 3)
 KEY = jax.random.key(11)
 LANGEVIN = langevin(snr=0.16)
-SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM()}
+SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "linear": Linear()}
 
 
 def published(name, num_scales, beta_max=20.0):

@@ -22,13 +22,14 @@ from sampling.steps.none import none
 from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.oracles import Mixture, correlated, propagate
 from tests.support.tracing import CountingJit
 
-CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine()}
+CONTINUOUS = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "edm": EDM(), "cosine": Cosine(), "linear": Linear()}
 CHAINS = {"ddpm": ddpm_chain(0.1, 20.0, 1000), "smld": smld_chain(0.01, 50.0, 1000)}
 # The predictor of UniPC-p has order p, and order p + 1 with its corrector (Zhao et al. 2023, theorem 3.1).
 ORDERS = {
@@ -57,7 +58,7 @@ def solution(sde, x, t):
     return mean + (np.asarray(x) - mean_1) @ np.linalg.inv(root(cov_1)) @ root(cov)
 
 
-@pytest.mark.parametrize("name", ["vp", "subvp", "ve"])
+@pytest.mark.parametrize("name", ["vp", "subvp", "ve", "linear"])
 def test_solvers_have_the_order_that_their_papers_state(name):
     """On a mixture, with equal steps in log-SNR, in double precision, against a solution to 1e-10."""
     sde, eps = CONTINUOUS[name], 1e-2

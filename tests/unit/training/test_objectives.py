@@ -11,6 +11,7 @@ from sde import times
 from sde.chain import ddpm_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
+from sde.linear import Linear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
@@ -54,7 +55,9 @@ def test_levels_are_sampled_evenly_and_named_exactly():
     np.testing.assert_array_equal(ddpm_chain(0.1, 20.0, 1000).index(ddpm_chain(0.1, 20.0, 1000).time(levels)), levels)
 
 
-@pytest.mark.parametrize("sde", [VP(), SubVP(), VE(), EDM(), Cosine()], ids=["vp", "subvp", "ve", "edm", "cosine"])
+@pytest.mark.parametrize(
+    "sde", [VP(), SubVP(), VE(), EDM(), Cosine(), Linear()], ids=["vp", "subvp", "ve", "edm", "cosine", "linear"]
+)
 def test_times_uniform_in_log_snr_make_the_likelihood_weighting_constant_and_stay_unbiased(sde):
     keys = example_keys(jax.random.key(0), 4096)
     t, weight = independent(times.log_snr(sde, 1e-3))(keys)

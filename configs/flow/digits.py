@@ -1,0 +1,18 @@
+"""Small DDPM++ on scikit-learn's digits by flow matching.
+
+    python main.py --config=configs/flow/digits.py --workdir=DIR --mode=train
+
+Sized for two CPU cores; results are in docs/flow_matching.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.ddpmpp(config)
+    presets.digits(config)
+    presets.flow(config)
+    return config
