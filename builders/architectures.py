@@ -11,6 +11,7 @@ from builders.shape import check_halvings, data_shape
 from core.tables import choose
 from corruption.categorical import CategoricalNoise
 from models.blocks.activations import ACTIVATIONS
+from models.blocks.remat import POLICIES, Remat
 from models.classifier import WideResnet
 from models.networks import ncsnpp, ncsnv2
 from models.networks.ddpm import DDPM
@@ -93,7 +94,7 @@ def make_token_transformer(config: ConfigDict, process: CategoricalNoise) -> Tok
         embedding=embedding(config),
         output=model.output,
         nonlinearity=model.nonlinearity,
-        remat=model.remat,
+        remat=_remat(config),
     )
 
 
@@ -131,8 +132,14 @@ def make_wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
         blocks_per_group=model.blocks_per_group,
         channel_multiplier=model.channel_multiplier,
         num_channels=data_shape(config)[-1],
-        remat=model.remat,
+        remat=_remat(config),
     )
+
+
+def _remat(config: ConfigDict) -> Remat:
+    """The policy of rematerialization, or False. Errors: ValueError for an unknown name."""
+    choose("model.remat_policy", config.model.remat_policy, POLICIES)
+    return config.model.remat and config.model.remat_policy
 
 
 def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, Any]:
@@ -146,7 +153,7 @@ def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, 
         "attn_resolutions": tuple(model.attn_resolutions),
         "dropout": model.dropout,
         "resamp_with_conv": model.resamp_with_conv,
-        "remat": model.remat,
+        "remat": _remat(config),
     }
 
 
@@ -154,7 +161,7 @@ def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]
     """The fields that NCSN and NCSNv2 share."""
     check_halvings(config, ncsnv2.VARIANTS[size].halvings)
     common = _common(config, process, normalization="InstanceNorm++", takes_sigma=True)
-    return {**common, "remat": config.model.remat}
+    return {**common, "remat": _remat(config)}
 
 
 def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:

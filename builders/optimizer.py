@@ -1,38 +1,67 @@
 """The optimizer of a config, its learning rate, and the averages of the parameters."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import optax
 from ml_collections import ConfigDict
 
 from core.tables import choose
+from training import optim
 from training.ema import EMA, Average, PowerEMA
-from training.optim import OPTIMIZERS, learning_rate, trained_mask
 from training.step import Mask
+
+SCHEDULES: dict[str, Callable[[ConfigDict], optim.Shape]] = {
+    "constant": lambda config: optim.constant,
+    "cosine": lambda config: optim.cosine(config.training.n_iters),
+    "wsd": lambda config: optim.warmup_stable_decay(
+        config.training.n_iters, config.optim.decay_steps or max(config.training.n_iters // 5, 1)
+    ),
+    "inverse_sqrt": lambda config: optim.inverse_sqrt(config.optim.decay_steps or max(config.optim.warmup, 1)),
+}
 
 
 def make_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimizer, and its learning rate as a function of the step."""
-    optim = config.optim
-    decay = choose("optim.schedule", optim.schedule, {"constant": None, "cosine": config.training.n_iters})
-    schedule = learning_rate(optim.lr, warmup=optim.warmup, decay_steps=decay)
-    make = choose("optim.optimizer", optim.optimizer, OPTIMIZERS)
-    tx = make(
+    """The optimizer, and its learning rate as a function of the step.
+
+    Errors: ValueError for an unknown name, and for a schedule-free optimizer without its average.
+    """
+    settings = config.optim
+    shape = choose("optim.schedule", settings.schedule, SCHEDULES)(config)
+    schedule = optim.learning_rate(settings.lr, warmup=settings.warmup, shape=shape)
+    choose("optim.optimizer", settings.optimizer, optim.DIRECTIONS)
+    if settings.optimizer in optim.SCHEDULE_FREE and not 0 < settings.beta1 < 1:
+        raise ValueError(
+            f"config.optim.beta1 = {settings.beta1} is the weight of the average of a schedule-free optimizer and must "
+            "be between 0 and 1; use 0.9."
+        )
+    spared = tuple(settings.no_decay)
+    tx = optim.optimizer(
+        settings.optimizer,
         schedule,
-        beta1=optim.beta1,
-        beta2=optim.beta2,
-        eps=optim.eps,
-        weight_decay=optim.weight_decay,
-        grad_clip=optim.grad_clip,
+        beta1=settings.beta1,
+        beta2=settings.beta2,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        decayed=functools.partial(optim.trained_mask, spared, key="optim.no_decay") if spared else None,
+        grad_clip=settings.grad_clip,
     )
     trained = make_mask(config)
     return (tx if trained is None else optax.masked(tx, trained)), schedule
 
 
+def make_averaged(config: ConfigDict) -> Callable[[Any, Any], Any] | None:
+    """`(state of the optimizer, params) -> params` to be evaluated and averaged; None if those are `params`."""
+    if config.optim.optimizer not in optim.SCHEDULE_FREE:
+        return None
+    return functools.partial(optim.averaged, beta1=config.optim.beta1)
+
+
 def make_mask(config: ConfigDict) -> Mask | None:
     """Which parameters `optim.frozen` leaves to be trained; None for all."""
     patterns = tuple(config.optim.frozen)
-    return functools.partial(trained_mask, patterns) if patterns else None
+    return functools.partial(optim.trained_mask, patterns) if patterns else None
 
 
 def make_ema(config: ConfigDict) -> EMA:

@@ -10,7 +10,7 @@ from core.arrays import Array
 from models import interface
 from models.blocks import embeddings
 from models.blocks.normalization import GroupNorm
-from models.blocks.remat import block
+from models.blocks.remat import Remat, block
 
 EMBEDDING = 128  # frequencies of the noise level's embedding
 HIDDEN = 512  # width of the layers after it
@@ -63,7 +63,7 @@ class WideResnetGroup(nn.Module):
     stride: int = 1
     first: bool = False
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = False
 
     @nn.compact
     def __call__(self, x: Array, temb: Array) -> Array:
@@ -90,7 +90,7 @@ class WideResnet(nn.Module):
     channel_multiplier: int = 10
     num_channels: int = 3
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = False
 
     @nn.compact
     def __call__(

@@ -37,6 +37,7 @@ from reports.records import REPORT, read_checkpoint
 from training import model_folder
 from training.checkpoint import CheckpointError, Checkpoints
 from training.frozen import FROZEN
+from training.optim import WITH_ADAMS_MOMENTS
 from training.state import TrainState, with_averages
 
 
@@ -186,7 +187,7 @@ def _state(config: ConfigDict, imported: Imported) -> TrainState:
     tx, _ = make_optimizer(config)
     params = jax.tree.map(jnp.asarray, nest(imported.params))
     opt_state = optax.tree_utils.tree_set(jax.jit(tx.init)(params), _counts_steps, count=jnp.int32(imported.step))
-    if imported.adam is not None:
+    if imported.adam is not None and config.optim.optimizer in WITH_ADAMS_MOMENTS:
         adam = imported.adam
         opt_state = optax.tree_utils.tree_set(opt_state, _counts_moments, count=jnp.int32(adam.count))
         mu, nu = (_trained(config, nest(moments)) for moments in (adam.mu, adam.nu))
@@ -217,6 +218,8 @@ def _log_contents(config: ConfigDict, imported: Imported, path: pathlib.Path) ->
     logging.info("%s: %s, %s parameters, step %d", path, imported.kind, f"{size:,}", imported.step)
     if imported.adam is None:
         logging.warning("the file has no optimizer state; Adam's moments start at zero")
+    elif config.optim.optimizer not in WITH_ADAMS_MOMENTS:
+        logging.warning("the file has Adam's moments, which the optimizer %r does not use", config.optim.optimizer)
     settings = dict(default.flatten(config))
     for key, value in imported.settings.items():
         if not np.isclose(value, settings[key], rtol=1e-6):  # the file may store float32

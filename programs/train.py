@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from builders.objective import loss_weights
-from builders.optimizer import make_averages, make_ema, make_mask
+from builders.optimizer import make_averaged, make_averages, make_ema, make_mask
 from configs import default
 from core.arrays import Array
 from core.errors import RunError
@@ -161,6 +161,7 @@ def make_step(run: Run, settings: TrainSettings) -> TrainStep:
         skip_nonfinite=settings.on_nonfinite == "skip",
         num_parts=settings.grad_accumulation,
         trained=make_mask(run.config),
+        averaged=make_averaged(run.config),
     )
 
 

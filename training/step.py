@@ -34,6 +34,7 @@ def make_train_step(
     skip_nonfinite: bool = False,
     num_parts: int = 1,
     trained: Mask | None = None,
+    averaged: Callable[[Any, Any], Any] | None = None,
 ) -> TrainStep:
     """`step(state, batch, frozen) -> (state, metrics)`; all random numbers of step k come from `fold_in(key, k)`.
 
@@ -43,6 +44,7 @@ def make_train_step(
     only `step` changes and the metric `skipped` is 1, else 0; the optimizer's own count, and with it the learning rate,
     then lags behind `step`. num_parts: gradient accumulation, see `training.accumulation`. trained: which parameters
     are; the others, their averages and their part of `grad_norm` stay exactly as they are, and `tx` must be masked.
+    averaged: the parameters that are averaged, from the state of the optimizer and those it trains; by default these.
     """
     gradients_of = gradients(loss_fn if trained is None else _stopped(loss_fn, trained), num_parts)
 
@@ -52,14 +54,15 @@ def make_train_step(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.tree.norm(grads)
+        latest = params if averaged is None else averaged(opt_state, params)
         metrics = {**metrics, "grad_norm": norm, "learning_rate": schedule(state.step)}
         advanced = dataclasses.replace(
             state,
             step=state.step + 1,
             params=params,
-            ema_params=ema.update(state.ema_params, params, state.step + 1),
+            ema_params=ema.update(state.ema_params, latest, state.step + 1),
             opt_state=opt_state,
-            averages=update_all(averages, state.averages, params, state.step + 1),
+            averages=update_all(averages, state.averages, latest, state.step + 1),
             collections={**state.collections, **collections},
         )
         if trained is not None:

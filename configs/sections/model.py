@@ -44,6 +44,13 @@ KEYS = {
         "Recompute residual and attention blocks in the backward pass, which saves memory.",
         changes="nothing",
     ),
+    "remat_policy": Key(
+        "nothing",
+        "What `remat` stores beside the inputs of blocks: `nothing`, `dots` (products of matrices) or "
+        "`dots_without_batch` (products with parameters).",
+        changes="nothing",
+        needs="model.remat",
+    ),
     "corruption": Key(
         "absorbing",
         "System `categorical`: what a site becomes that loses its data, a mask (`absorbing`) or a random category "

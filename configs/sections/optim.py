@@ -4,14 +4,45 @@ from configs.checks import NAMES, POSITIVE
 from configs.keys import Key
 
 KEYS = {
-    "optimizer": Key("Adam", "`Adam`, with decoupled weight decay.", changes="model", mismatch="stored"),
+    "optimizer": Key(
+        "Adam",
+        "`Adam` (or `adamw`, the same), `nadamw`, `radam`, `adabelief`, `lion`, `muon` (for kernels; Adam for the "
+        "rest), `rmsprop`, `sgd`, `schedule_free_adamw` or `schedule_free_sgd`; each with decoupled weight decay.",
+        changes="model",
+        mismatch="stored",
+    ),
     "lr": Key(2e-4, "Learning rate.", POSITIVE, changes="nothing"),
-    "beta1": Key(0.9, "Decay rate of the first moment.", changes="nothing"),
+    "beta1": Key(
+        0.9,
+        "Decay rate of the first moment, or the momentum; of schedule-free optimizers the weight of the average.",
+        changes="nothing",
+    ),
     "beta2": Key(0.999, "Decay rate of the second moment.", changes="nothing"),
-    "eps": Key(1e-8, "Added to the denominator of Adam.", POSITIVE, changes="nothing"),
+    "eps": Key(1e-8, "Added to the denominator of Adam and its relatives.", POSITIVE, changes="nothing"),
     "weight_decay": Key(0.0, "Decoupled weight decay.", changes="nothing"),
+    "no_decay": Key(
+        (),
+        "Parameters without weight decay: patterns of their paths, such as `('*/bias', '*/scale')`.",
+        NAMES,
+        changes="model",
+        mismatch="stored",
+        needs="optim.weight_decay",
+    ),
     "warmup": Key(5000, "Steps of linear warmup; 0: none.", changes="nothing"),
-    "schedule": Key("constant", "`constant`, or `cosine` decay to zero at `training.n_iters`.", changes="nothing"),
+    "schedule": Key(
+        "constant",
+        "`constant`, `cosine` decay to zero at `training.n_iters`, `wsd` (constant, then linear to zero there) or "
+        "`inverse_sqrt` (of the step).",
+        changes="nothing",
+    ),
+    "decay_steps": Key(
+        int,
+        "`wsd`: steps of the decay; unset: a fifth of `training.n_iters`. `inverse_sqrt`: the step at which the decay "
+        "begins; unset: `warmup`.",
+        POSITIVE,
+        changes="nothing",
+        needs="optim.schedule=wsd|inverse_sqrt",
+    ),
     "frozen": Key(
         (),
         "Parameters that are not trained: patterns of their paths, such as `('Conv_0/*', '*/bias')`.",

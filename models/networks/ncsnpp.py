@@ -15,7 +15,7 @@ from models.blocks.attention import AttnBlockpp, CrossAttention
 from models.blocks.conditioning import Conditions, Embedding
 from models.blocks.convolution import conv, spatial_rank
 from models.blocks.normalization import GroupNorm
-from models.blocks.remat import block
+from models.blocks.remat import Remat, block
 from models.blocks.resample import Downsample, Upsample
 from models.blocks.residual import Combine, ResnetBlockBigGANpp, ResnetBlockDDPMpp
 
@@ -74,7 +74,7 @@ class NCSNpp(nn.Module):
     centered: bool = False
     sigmas: Sequence[float] | None = None
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = False
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:

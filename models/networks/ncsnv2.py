@@ -10,7 +10,7 @@ from core.arrays import Array
 from models import interface
 from models.blocks import refinenet
 from models.blocks.activations import ACTIVATIONS
-from models.blocks.remat import block
+from models.blocks.remat import Remat, block
 
 
 class Stage(NamedTuple):
@@ -60,7 +60,7 @@ class NCSNv2(nn.Module):
     centered: bool = False
     sigmas: Sequence[float] | None = None
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = False
 
     @nn.compact
     def __call__(self, x: Array, time: Array, cond: Mapping[str, Any] | None = None, *, train: bool = False) -> Array:

@@ -13,7 +13,7 @@ from models.blocks import rotary
 from models.blocks.activations import ACTIVATIONS, Activation
 from models.blocks.conditioning import ZEROS, Embedding, Entry
 from models.blocks.convolution import dense
-from models.blocks.remat import block
+from models.blocks.remat import Remat, block
 from models.heads.ordered import HEADS, logistic
 
 ENTRIES: tuple[Entry, ...] = ("add",)  # ways in for signals
@@ -46,7 +46,7 @@ class TokenTransformer(nn.Module):
     embedding: Embedding = Embedding()
     output: str = "categories"
     nonlinearity: str = "swish"
-    remat: bool = False
+    remat: Remat = False
     dtype: Any = jnp.float32
 
     @nn.compact
