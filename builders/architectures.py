@@ -15,6 +15,7 @@ from models.blocks.remat import POLICIES, Remat
 from models.classifier import WideResnet
 from models.networks import ncsnpp, ncsnv2
 from models.networks.ddpm import DDPM
+from models.networks.dit import POSITIONS, DiT
 from models.networks.mlp import MLP
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
@@ -74,15 +75,43 @@ def make_s4_residual(config: ConfigDict, process: SDE) -> S4Residual:
     )
 
 
+def make_dit(config: ConfigDict, process: SDE) -> DiT:
+    """The diffusion transformer. Errors: ValueError for patches, heads or a scaling that it cannot have."""
+    model, shape = config.model, data_shape(config)
+    choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
+    choose("model.positions", model.positions, dict.fromkeys(POSITIONS))
+    _check_heads(config)
+    if any(side % model.patch_size for side in shape[:-1]):
+        raise ValueError(
+            f"config.model.patch_size = {model.patch_size} does not divide the sides of examples of the shape {shape}; "
+            "use a common divisor of them."
+        )
+    if model.scale_by_sigma:
+        raise ValueError(
+            "config.model.scale_by_sigma = True divides the output by a noise level, which the network 'dit' does not "
+            "do; set it to False."
+        )
+    return DiT(
+        nf=model.nf,
+        num_blocks=model.num_res_blocks,
+        num_heads=model.num_heads,
+        patch_size=model.patch_size,
+        positions=model.positions,
+        qk_norm=model.qk_norm,
+        dropout=model.dropout,
+        embedding=embedding(config),
+        nonlinearity=model.nonlinearity,
+        num_channels=shape[-1],
+        centered=config.data.centered,
+        remat=_remat(config),
+    )
+
+
 def make_token_transformer(config: ConfigDict, process: CategoricalNoise) -> TokenTransformer:
     """The transformer of categories. Errors: ValueError for heads that do not divide its width."""
     model = config.model
     choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
-    if 4 * model.nf % model.num_heads:
-        raise ValueError(
-            f"config.model.num_heads = {model.num_heads} does not divide the width, 4 config.model.nf = "
-            f"{4 * model.nf}; use a divisor."
-        )
+    _check_heads(config)
     return TokenTransformer(
         num_categories=process.num_categories,
         num_states=process.num_states,
@@ -134,6 +163,16 @@ def make_wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
         num_channels=data_shape(config)[-1],
         remat=_remat(config),
     )
+
+
+def _check_heads(config: ConfigDict) -> None:
+    """Errors: ValueError for heads that do not divide the width of a transformer."""
+    model = config.model
+    if 4 * model.nf % model.num_heads:
+        raise ValueError(
+            f"config.model.num_heads = {model.num_heads} does not divide the width, 4 config.model.nf = "
+            f"{4 * model.nf}; use a divisor."
+        )
 
 
 def _remat(config: ConfigDict) -> Remat:

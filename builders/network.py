@@ -19,7 +19,7 @@ from core.imports import is_import_path
 from core.tables import choose
 from data.shapes import KINDS
 from models.blocks.conditioning import ENTRIES
-from models.networks import mlp, s4_residual, token_transformer
+from models.networks import dit, mlp, s4_residual, token_transformer
 
 DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -151,6 +151,7 @@ NETWORKS: dict[str, NetworkEntry] = {
     "s4_residual": NetworkEntry(
         architectures.make_s4_residual, (2,), classes=True, augmentation=True, signals=s4_residual.ENTRIES, remat=False
     ),
+    "dit": NetworkEntry(architectures.make_dit, ANY_GRID, classes=True, augmentation=True, signals=dit.ENTRIES),
     "token_transformer": NetworkEntry(
         architectures.make_token_transformer,
         (1, 2, 3, 4),

@@ -86,7 +86,7 @@ SDE_FAMILIES: dict[str, SDEFamily] = {
         last_time=lambda model: 0.002 / model.sigma_max,  # sigma = 0.002
     ),
     "cosine": SDEFamily(make=lambda model: Cosine(model.log_snr_min, model.log_snr_max)),
-    "linear": SDEFamily(make=lambda model: Linear(), parameterization="flow"),
+    "linear": SDEFamily(make=lambda model: Linear(), parameterization="flow", ancestral_variance="posterior"),
 }
 
 

@@ -36,14 +36,11 @@ def inverse_sqrt(start: int) -> Shape:
     return lambda step: jnp.sqrt(start / jnp.maximum(step, start))
 
 
-def learning_rate(
-    lr: float, *, warmup: int = 0, decay_steps: int | None = None, shape: Shape = constant
-) -> optax.Schedule:
-    """`lr min(k / warmup, 1) shape(k)` at step k = 0, 1, ...; `decay_steps` is short for the shape `cosine`.
+def learning_rate(lr: float, *, warmup: int = 0, shape: Shape = constant) -> optax.Schedule:
+    """`lr min(k / warmup, 1) shape(k)` at step k = 0, 1, ...
 
     The first step of a warmup therefore has a learning rate of 0 and only fills Adam's moments, as published.
     """
-    shape = shape if decay_steps is None else cosine(decay_steps)
 
     def schedule(step: Array) -> Array:
         step = jnp.asarray(step, jnp.float32)
@@ -80,9 +77,9 @@ class Moments(NamedTuple):
 
 
 def muon(moments: Moments) -> optax.GradientTransformation:
-    """Orthogonalized momentum for kernels, as matrices from all inputs to the outputs; Adam's rule for the rest.
+    """Orthogonalized momentum for kernels, as matrices from all inputs to the outputs; `nadamw` for the rest.
 
-    Scaled to the root mean square of Adam's updates, 0.2, so that learning rates mean the same. Source: Jordan et al.,
+    Scaled to the root mean square of Adam's updates, 0.2, so that rates mean the same. Source: Jordan et al.,
     "Muon", 2024; the scale: Liu et al., "Muon is Scalable for LLM Training", 2025.
     """
 

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/flow/digits.py --workdir=DIR --mode=train
 
-Sized for two CPU cores; results are in docs/flow_matching.md.
+Sized for two CPU cores; docs/recipes.md explains it.
 """
 
 from ml_collections import ConfigDict

@@ -11,6 +11,13 @@ def ddpmpp(config: ConfigDict) -> None:
     config.model.update(progressive="none", progressive_input="none")
 
 
+def dit(config: ConfigDict, size: str, patch_size: int) -> None:
+    """A diffusion transformer of a published size, "S", "B", "L" or "XL", such as DiT-S/2."""
+    width, num_blocks, num_heads = _TRANSFORMERS[size]
+    config.model.update(name="dit", nf=width // 4, num_res_blocks=num_blocks, num_heads=num_heads, dropout=0.0)
+    config.model.update(patch_size=patch_size, positions="sincos", qk_norm=False)
+
+
 def mlp(config: ConfigDict) -> None:
     """A residual perceptron, for vectors."""
     config.model.name = "mlp"
@@ -114,5 +121,7 @@ def _refinenet(config: ConfigDict) -> None:
     config.optim.update(warmup=0, grad_clip=-1.0)
 
 
+# Width, blocks, heads; source: Peebles and Xie, ICCV 2023, table 1.
+_TRANSFORMERS = {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
 # Largest sigma, number of levels, Langevin steps per level, their signal-to-noise ratio.
 _LADDERS = {"CIFAR10": (50.0, 232, 5, 0.176), "CELEBA": (90.0, 500, 5, 0.128), "LSUN": (190.0, 1086, 3, 0.095)}

@@ -21,7 +21,7 @@ CATEGORIES = "system!=diffusion|classifier"  # a system of a user's own may use 
 KEYS = {
     "name": Key(
         "ncsnpp",
-        "Network: `ncsnpp` or `ddpm` (data of any rank but vectors), `mlp` (vectors), `s4_residual` (time series), "
+        "Network: `ncsnpp`, `ddpm` or `dit` (data of any rank but vectors), `mlp` (vectors), `s4_residual` (series), "
         "`ncsn`, `ncsnv2_64`, `ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, `token_transformer` "
         "(categories), or your own, `package.module:name`.",
         changes="model",
@@ -156,8 +156,7 @@ KEYS = {
     "nonlinearity": Key("swish", "Activation function: `swish`, `elu`, `relu` or `lrelu`.", changes="model"),
     "nf": Key(
         128,
-        "Channels at full resolution; of `mlp` and `token_transformer` a quarter of the width, of `s4_residual` all of "
-        "it.",
+        "Channels at full resolution; of `mlp` and transformers a quarter of the width, of `s4_residual` all of it.",
         POSITIVE,
         changes="model",
     ),
@@ -169,7 +168,7 @@ KEYS = {
     ),
     "num_res_blocks": Key(
         4,
-        "Residual blocks per resolution; of `mlp`, `s4_residual` and `token_transformer` all blocks.",
+        "Residual blocks per resolution; of `mlp`, `s4_residual`, `dit` and `token_transformer` all blocks.",
         POSITIVE,
         changes="model",
     ),
@@ -180,7 +179,22 @@ KEYS = {
         changes="model",
         needs="model.name=s4_residual",
     ),
-    "num_heads": Key(4, "`token_transformer`: heads of attention.", POSITIVE, changes="model"),
+    "num_heads": Key(4, "`token_transformer` and `dit`: heads of attention.", POSITIVE, changes="model"),
+    "patch_size": Key(
+        2, "`dit`: the side of a patch, which is a token.", POSITIVE, changes="model", needs="model.name=dit"
+    ),
+    "positions": Key(
+        "sincos",
+        "`dit`: positions as fixed vectors that are added (`sincos`), or as rotations of queries and keys (`rotary`).",
+        changes="model",
+        needs="model.name=dit",
+    ),
+    "qk_norm": Key(
+        False,
+        "`dit`: normalize queries and keys, which keeps training stable.",
+        changes="model",
+        needs="model.name=dit",
+    ),
     "output": Key(
         "categories",
         "`token_transformer`: a logit for each category (`categories`), or a `logistic` distribution over ordered "

@@ -90,15 +90,22 @@ class Embedding:
         return self.kind == "fourier"
 
     def __call__(
-        self, time: Array, cond: Mapping[str, Any] | None, *, nf: int, act: Activation, dtype: Any = jnp.float32
+        self,
+        time: Array,
+        cond: Mapping[str, Any] | None,
+        *,
+        nf: int,
+        act: Activation,
+        dtype: Any = jnp.float32,
+        num_frequencies: int | None = None,
     ) -> Conditions:
-        """The vectors of width 4 nf that blocks receive.
+        """The vectors of width 4 nf that blocks receive; `num_frequencies`: of the time, by default nf.
 
         Errors: ValueError for an unknown kind, missing labels or signals, or an augmentation of another size.
         """
         interface.check_choice("embedding_type", self.kind, EMBEDDINGS)
         width = 4 * nf
-        terms = self._time(time, nf, act, dtype) + self._labels(cond, width, dtype)
+        terms = self._time(time, nf, num_frequencies or nf, act, dtype) + self._labels(cond, width, dtype)
         terms += self._augmentation(cond, len(time), width, dtype) + self._encoded("add", cond, width, dtype)
         modulation = self._encoded("norm", cond, width, dtype)
         return Conditions(_total(terms), _total(modulation), self._tokens(cond, width, dtype))
@@ -117,11 +124,11 @@ class Embedding:
     def _entering(self, entry: Entry) -> list[Signal]:
         return [signal for signal in self.signals if signal.entry == entry]
 
-    def _time(self, time: Array, nf: int, act: Activation, dtype: Any) -> list[Array]:
+    def _time(self, time: Array, nf: int, num: int, act: Activation, dtype: Any) -> list[Array]:
         if self.takes_sigma:
-            embedding = embeddings.GaussianFourierProjection(nf, self.fourier_scale)(jnp.log(time))
+            embedding = embeddings.GaussianFourierProjection(num, self.fourier_scale)(jnp.log(time))
         else:
-            embedding = embeddings.sinusoidal(time, nf)
+            embedding = embeddings.sinusoidal(time, num)
         if not self.conditional:
             return []
         temb = dense(4 * nf, dtype=dtype)(embedding)

@@ -24,6 +24,7 @@ OF_NETWORK = {
     "ddpm": CONVOLUTIONS,
     "mlp": ["model.nf=8"],
     "s4_residual": ["model.nf=4", "model.state_size=4", "model.num_res_blocks=1"],
+    "dit": ["model.nf=4", "model.num_heads=2", "model.num_res_blocks=1"],
     "token_transformer": ["model.nf=4", "model.num_heads=2", "model.num_res_blocks=1"],
     "wideresnet": ["model.channel_multiplier=1"],
 }

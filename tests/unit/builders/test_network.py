@@ -23,7 +23,8 @@ def test_a_network_without_classes_names_those_that_have_them(name):
     config = config_of(name)
     config.model.num_labels = 10
     with pytest.raises(
-        ValueError, match=f"{name}' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or wideresnet"
+        ValueError,
+        match=f"{name}' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or dit or wideresnet",
     ):
         make_network(config)
 
@@ -33,7 +34,8 @@ def test_a_network_without_augmentation_names_those_that_have_it(name):
     config = config_of(name)
     config.model.augment_dim = 9
     with pytest.raises(
-        ValueError, match=f"{name}' cannot be conditioned on an augmentation; use ncsnpp or mlp or s4_residual, or"
+        ValueError,
+        match=f"{name}' cannot be conditioned on an augmentation; use ncsnpp or mlp or s4_residual or dit, or",
     ):
         make_network(config)
 

@@ -34,7 +34,7 @@ def test_published_parameterizations_and_variances(name):
     adds_noise_only = name in ("vesde", "edm")
     expected = {"linear": "flow"}.get(name, "score" if adds_noise_only else "noise")
     assert family.parameterization == expected
-    assert family.ancestral_variance == ("posterior" if adds_noise_only else "transition")
+    assert family.ancestral_variance == ("posterior" if adds_noise_only or name == "linear" else "transition")
 
 
 @pytest.mark.parametrize("name", SDE_FAMILIES)

@@ -12,7 +12,7 @@ from tests.support.linear import make_linear_loss
 from training.checksums import checksums
 from training.ema import EMA
 from training.objectives.base import make_loss_fn
-from training.optim import adam, learning_rate
+from training.optim import adam, cosine, learning_rate
 from training.state import initial_state
 from training.step import fuse, make_train_step
 
@@ -54,7 +54,7 @@ def test_state_is_donated():
 
 
 def test_learning_rate_warms_up_from_zero_and_decays_to_zero():
-    rate = learning_rate(0.1, warmup=10, decay_steps=100)
+    rate = learning_rate(0.1, warmup=10, shape=cosine(100))
     np.testing.assert_allclose([rate(0), rate(100), rate(200)], 0, atol=1e-8)
     assert float(rate(5)) == pytest.approx(0.05 * 0.5 * (1 + np.cos(np.pi * 0.05)), rel=1e-5)
     assert float(learning_rate(0.1)(0)) == pytest.approx(0.1)

@@ -1,0 +1,71 @@
+"""The block of transformers: attention on a grid of any rank, and a perceptron, modulated by a condition."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from core.arrays import Array
+from models.blocks import rotary
+from models.blocks.activations import Activation
+from models.blocks.conditioning import ZEROS
+from models.blocks.convolution import dense
+
+
+class Block(nn.Module):
+    """Attention and a perceptron, each modulated and gated.
+
+        h <- h + gate_1 attention(modulated_1(h)),   h <- h + gate_2 W_2 act(W_1 modulated_2(h)),
+        modulated(h) = (1 + scale) norm(h) + shift,   gate, scale, shift = W modulation
+
+    h: tokens [B, L, D] of a grid with `sides`. modulation [B, D]: of the condition; None: plain layer norms, no gates.
+    W starts at zero, so that a block starts as the identity. rotated: queries and keys are turned by their positions
+    (`blocks.rotary`). qk_norm: they are divided by their root mean square first, which bounds the logits.
+    Source: Vaswani et al. 2017; the modulation: Peebles and Xie, ICCV 2023, section 3.2 (adaLN-Zero); the norms of
+    queries and keys: Dehghani et al., ICML 2023, section 2.2, here by root mean squares.
+    """
+
+    num_heads: int
+    dropout: float
+    act: Activation
+    dtype: Any
+    rotated: bool = True
+    qk_norm: bool = False
+
+    @nn.compact
+    def __call__(self, h: Array, sides: tuple[int, ...], modulation: Array | None, train: bool) -> Array:
+        D = h.shape[-1]
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        r, *gate = modulated(h, modulation, 3, self.dtype, "modulation_1")
+        r = self._attention(*jnp.split(dense(3 * D, dtype=self.dtype)(r), 3, axis=-1), sides)
+        h = h + _gated(drop(dense(D, dtype=self.dtype)(r)), gate)
+        r, *gate = modulated(h, modulation, 3, self.dtype, "modulation_2")
+        r = dense(D, dtype=self.dtype)(self.act(dense(4 * D, dtype=self.dtype)(r)))
+        return h + _gated(drop(r), gate)
+
+    def _attention(self, q: Array, k: Array, v: Array, sides: tuple[int, ...]) -> Array:
+        """Attention of queries to keys [B, L, D], in heads: [B, L, D]."""
+        B, L, D = q.shape
+        q, k, v = (a.reshape(B, L, self.num_heads, -1) for a in (q, k, v))
+        if self.qk_norm:
+            q, k = (nn.RMSNorm(dtype=self.dtype, name=name)(a) for a, name in ((q, "norm_q"), (k, "norm_k")))
+        if self.rotated:
+            theta = rotary.angles(sides, D // self.num_heads)
+            q, k = rotary.rotate(q, theta), rotary.rotate(k, theta)
+        return jax.nn.dot_product_attention(q, k, v).reshape(B, L, D)
+
+
+def modulated(h: Array, modulation: Array | None, num: int, dtype: Any, name: str) -> list[Array]:
+    """The normalized h [B, L, D], scaled and shifted, and with `num` = 3 also the gate [B, 1, D]."""
+    h = nn.LayerNorm(use_bias=modulation is None, use_scale=modulation is None, dtype=dtype)(h)
+    if modulation is None:
+        return [h]
+    parts = nn.Dense(num * h.shape[-1], kernel_init=ZEROS, dtype=dtype, name=name)(modulation)[:, None]
+    scale, shift, *gate = jnp.split(parts, num, axis=-1)
+    return [(1 + scale) * h + shift, *gate]
+
+
+def _gated(r: Array, gate: list[Array]) -> Array:
+    """r, times its gate if there is one."""
+    return gate[0] * r if gate else r
