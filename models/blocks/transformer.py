@@ -38,7 +38,8 @@ class Block(nn.Module):
         D = h.shape[-1]
         drop = nn.Dropout(self.dropout, deterministic=not train)
         r, *gate = modulated(h, modulation, 3, self.dtype, "modulation_1")
-        r = self._attention(*jnp.split(dense(3 * D, dtype=self.dtype)(r), 3, axis=-1), sides)
+        q, k, v = jnp.split(dense(3 * D, dtype=self.dtype)(r), 3, axis=-1)
+        r = self._attention(q, k, v, sides)
         h = h + _gated(drop(dense(D, dtype=self.dtype)(r)), gate)
         r, *gate = modulated(h, modulation, 3, self.dtype, "modulation_2")
         r = dense(D, dtype=self.dtype)(self.act(dense(4 * D, dtype=self.dtype)(r)))
