@@ -155,3 +155,13 @@ def in_split(num: int, split: str, test_every: int) -> np.ndarray:
     """
     indices = np.arange(num)
     return indices[(indices % test_every == 0) == (split == "test")] if test_every else indices
+
+
+def of_subjects(subjects: np.ndarray, split: str, test_every: int) -> np.ndarray:
+    """The indices [n] of a split of examples of `subjects` [N]: all examples of a subject are in the same split.
+
+    Every `test_every`-th subject, in ascending order, is a test subject, starting with the first. With `test_every` = 0
+    both splits contain all examples.
+    """
+    known, number = np.unique(subjects, return_inverse=True)
+    return np.flatnonzero(np.isin(number, in_split(len(known), split, test_every)))

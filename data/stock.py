@@ -242,6 +242,7 @@ EMBEDDED: dict[str, Callable[[str], Source]] = {
     "phantoms": phantoms.images,
     "phantoms_complex": phantoms.complex_images,
     "phantoms_lesions": phantoms.lesions,
+    "phantoms_segmentation": phantoms.segmentation,
     "phantoms_16": functools.partial(phantoms.volumes, 16),
     "phantoms_32": functools.partial(phantoms.volumes, 32),
     "tumors": tumors.source,

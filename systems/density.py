@@ -14,7 +14,7 @@ from sampling.inverse.operators.base import LinearOperator
 from sampling.ode import ProbabilityFlow
 from systems.requests.base import batch_size, in_batches, to_levels, to_network
 from systems.requests.latent import solve
-from systems.requests.restore import posterior_samples
+from systems.requests.posterior import posterior_samples
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has this as a part

@@ -22,6 +22,9 @@ from evaluation.rounds import Task
 from evaluation.tasks.per_example import per_example_task
 from systems.base import Context, Evaluation
 from systems.density import Density, density_of
+from systems.evaluations.anomaly import anomaly
+from systems.evaluations.reconstruction import reconstruction
+from systems.evaluations.segmentation import segmentation
 from systems.generative import Generative
 from systems.requests.base import RequestTask
 from systems.requests.table import REQUESTS
@@ -46,8 +49,15 @@ class Diffusion(Generative):
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:
-        """Loss, bits (or nats) per dimension, samples."""
-        return {"loss": self.loss_task, "bits_per_dim": self.bits_per_dim_task, "samples": self.samples_task}
+        """Loss, bits (or nats) per dimension, samples; restorations and anomalies of test examples."""
+        return {
+            "loss": self.loss_task,
+            "bits_per_dim": self.bits_per_dim_task,
+            "samples": self.samples_task,
+            "reconstruction": functools.partial(reconstruction, self),
+            "anomaly": functools.partial(anomaly, self),
+            **({"segmentation": functools.partial(segmentation, self)} if self.config.model.conditions else {}),
+        }
 
     @property
     def subject(self) -> tuple[str, ...]:

@@ -126,6 +126,18 @@ def volumes(config: ConfigDict) -> None:
     config.eval.update(batch_size=40, num_samples=16)
 
 
+def phantoms(config: ConfigDict, dataset: str = "phantoms") -> None:
+    """Slices of random heads, 64x64, sized for two CPU cores: `phantoms`, or `phantoms_complex` in two channels."""
+    config.data.update(dataset=dataset, image_size=64, num_channels=2 if dataset == "phantoms_complex" else 1)
+    config.data.random_flip = True  # a mirrored head is as likely
+    config.model.update(nf=8, ch_mult=(1, 2, 4, 8), num_res_blocks=1, attn_resolutions=(8,), dropout=0.0)
+    config.model.update(ema_rate=0.999, sigma_max=25.0)  # the largest distance between two of 300 slices is 23
+    config.optim.update(lr=2e-3, warmup=100, schedule="cosine")
+    minutes(config, batch_size=8, n_iters=4000)
+    config.training.update(snapshot_freq_for_preemption=250, snapshot_num_samples=16)
+    config.eval.update(enable_bpd=False, batch_size=20)
+
+
 def vectors(config: ConfigDict) -> None:
     """30 measurements of each of 474 tumors, values without levels, sized for two CPU cores."""
     config.data.update(dataset="tumours", shape=(30,), random_flip=False)

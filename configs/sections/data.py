@@ -12,8 +12,8 @@ KEYS = {
         "CIFAR10",
         "A name (`CIFAR10`, `digits`, `LSUN`, ...) or your own data: `folder:PATH`, `zip:PATH`, `npy:PATH`, "
         "`npz:PATH`, `cifar10:PATH`, `hf:PATH` (Hugging Face), `wds:PATH` (WebDataset), `series:PATH` (time series), "
-        "`tfds:NAME`, `encoded:PATH` (what `--mode=encode` wrote) or a function `package.module:function`. Empty: has "
-        "to be given on the command line.",
+        "`scans:PATH` (NIfTI, DICOM, HDF5), `tfds:NAME`, `encoded:PATH` (what `--mode=encode` wrote) or a function "
+        "`package.module:function`. Empty: has to be given on the command line.",
         changes="model",
         mismatch="given",
     ),

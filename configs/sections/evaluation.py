@@ -1,6 +1,6 @@
 """Settings of `--mode=eval`: which checkpoints, which tasks, and how each of them measures."""
 
-from configs.checks import DTYPE, NAMES, POSITIVE, SPLIT, one_of
+from configs.checks import DTYPE, NAMES, NON_NEGATIVE, POSITIVE, SPLIT, one_of
 from configs.keys import Key
 
 # An evaluation is done where its switch is on, or `tasks` names it; systems of a user's own have no switches.
@@ -148,5 +148,47 @@ KEYS = {
     ),
     "rtol": Key(1e-5, "Relative tolerance of that ODE.", POSITIVE, changes="evaluation", needs="eval.bpd_method=ode"),
     "atol": Key(1e-5, "Absolute tolerance of that ODE.", POSITIVE, changes="evaluation", needs="eval.bpd_method=ode"),
+    "restoration": Key(
+        "reconstruct",
+        "Task `reconstruction`: what it restores, by the settings of `restore`: `reconstruct`, `inpaint`, "
+        "`superresolve`, `colorize`, `deblur` or `denoise`.",
+        changes="evaluation",
+        needs="eval.tasks",
+    ),
+    "baselines": Key(
+        (),
+        "Task `reconstruction` of `reconstruct`: further methods beside the direct one, `total_variation` (needs "
+        "scikit-image) and `pca_lmmse`.",
+        NAMES,
+        changes="evaluation",
+        needs="eval.tasks",
+    ),
+    "posterior_samples": Key(
+        16,
+        "Tasks `reconstruction`, `anomaly` and `segmentation`: samples of each example.",
+        POSITIVE,
+        changes="evaluation",
+        needs="eval.tasks",
+    ),
+    "num_examples": Key(
+        0,
+        "Tasks `reconstruction`, `anomaly` and `segmentation`: how many of the first test examples are used; 0: all.",
+        NON_NEGATIVE,
+        changes="evaluation",
+        needs="eval.tasks",
+    ),
+    "anomaly_dataset": Key(
+        "phantoms_lesions",
+        "Task `anomaly`: data whose test split has anomalies, with a field `lesion` that says where.",
+        changes="evaluation",
+        needs="eval.tasks",
+    ),
+    "anomaly_noise_std": Key(
+        0.3,
+        "Task `anomaly`: standard deviation of the noise added to examples in [0, 1], which hides anomalies.",
+        POSITIVE,
+        changes="evaluation",
+        needs="eval.tasks",
+    ),
     "wait_seconds": Key(3600.0, "How long to wait for a checkpoint of a run in progress.", changes="nothing"),
 }

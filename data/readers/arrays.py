@@ -20,9 +20,10 @@ import numpy as np
 from core.array_files import is_npz, read_npy, read_npz
 from core.reading import UnreadableError
 from data.fields import Field, as_float32, fields_of, labeled, without_missing
-from data.source import Examples, Reading, Source, if_needed, in_split
+from data.source import Examples, Reading, Source, if_needed, in_split, of_subjects
 
 EXAMPLES, LABELS = ("x", "arr_0", "images"), ("y", "labels", "label")
+SUBJECT = "subject"  # whose an example is; no subject is in both splits
 
 
 class Arrays(NamedTuple):
@@ -164,7 +165,7 @@ def _source(name: str, file: str, arrays: Arrays, split: str, reading: Reading) 
     num_classes, labels = if_needed(
         reading, lambda: _classes(file, arrays.labels, len(array)), (0, np.zeros(len(array), np.int32))
     )
-    chosen = in_split(len(array), split, reading.test_every)
+    chosen = _chosen_rows(arrays, len(array), split, reading.test_every)
     if not len(chosen):
         raise ValueError(
             f"{file} has {len(array)} example(s), none of them in the {split} split; give more, or set "
@@ -174,6 +175,14 @@ def _source(name: str, file: str, arrays: Arrays, split: str, reading: Reading) 
     fields, others = fields_of(file, arrays.others, len(array), lambda row: f"row {row} of {file}")
     fetch = Rows(file, array, {"label": labels, **others}, chosen, x)
     return Source(name, len(chosen), labeled(x, num_classes) | fields, fetch)
+
+
+def _chosen_rows(arrays: Arrays, num: int, split: str, test_every: int) -> np.ndarray:
+    """The rows of a split: of some of the subjects, where the array `subject` says whose an example is."""
+    subjects = arrays.others.get(SUBJECT)
+    if subjects is None or subjects.shape != (num,):
+        return in_split(num, split, test_every)
+    return of_subjects(subjects, split, test_every)
 
 
 def _levels(file: str, dtype: np.dtype, asked: int | None) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from core.text import first_line
 from data.decoders import ERRORS, MAX_PIXELS, SUFFIXES
 from data.images import ARRAY_SUFFIXES, BACKGROUND, Format, central_box, decode, read_header
 from data.notices import some_of, warn_once
+from data.readers.scans import SCANS, is_hdf5, is_scan, read_hdf5, read_scan, scaled
 
 Rule = str | Callable[[np.ndarray, int], np.ndarray] | None  # "crop", "stretch", or (image, size) -> resized
 
@@ -32,8 +33,9 @@ def read_examples(
     """
     names, examples = [], []
     for file in _files(path):
-        is_array = file.suffix.lower() in ARRAY_SUFFIXES
-        if is_array:
+        if is_scan(file):
+            found = _scan(file, shape, num_levels)
+        elif file.suffix.lower() in ARRAY_SUFFIXES:
             found = _levels(file, shape, num_levels)
         else:
             found = _image(file, shape, num_levels, resize, background, max_pixels)
@@ -43,7 +45,12 @@ def read_examples(
 
 
 def read_array(path: pathlib.Path, name: str = "arr_0") -> np.ndarray:
-    """The array of an .npy file, or the only one, or the one called `name`, of an .npz file. Errors: ValueError."""
+    """The array of an .npy file, or the only one, or the one called `name`, of an .npz or HDF5 file.
+
+    Errors: ValueError.
+    """
+    if is_hdf5(path):
+        return read_hdf5(path, name)
     try:
         if not is_npz(path):
             return read_npy(path)
@@ -92,9 +99,10 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
     if not path.is_dir():
         raise ValueError(f"the input {path} {_absent(path)}; give an image, an .npy or .npz file, or a folder of them.")
     shown = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    files = [file for file in shown if file.suffix.lower() in SUFFIXES + ARRAY_SUFFIXES and file.is_file()]
+    endings = SUFFIXES + ARRAY_SUFFIXES + SCANS
+    files = [file for file in shown if file.name.lower().endswith(endings) and file.is_file()]
     if not files:
-        raise ValueError(f"the folder {path} has no {', '.join(SUFFIXES + ARRAY_SUFFIXES)} file.")
+        raise ValueError(f"the folder {path} has no {', '.join(endings)} file.")
     if others := [file.name for file in shown if file not in files]:
         warn_once(f"{some_of(others)} of {path} are no images or arrays (left out)")
     return files
@@ -178,6 +186,21 @@ def _levels(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.nda
             f"{path} has levels from {values.min()} to {values.max()}, but the data have 0 to {num_levels - 1}."
         )
     return values.astype(_dtype(num_levels))
+
+
+def _scan(path: pathlib.Path, shape: Sequence[int], num_levels: int) -> np.ndarray:
+    """Slices [N, H, W, 1], or a volume [1, D, H, W, 1], of a NIfTI or DICOM file; see `data.readers.scans`."""
+    values = read_scan(path)
+    found = values[..., None] if values.ndim == 3 else values[None, ..., None]
+    found = found[None] if len(shape) == 4 else found
+    if found.shape[1:] != tuple(shape):
+        wanted = "x".join(map(str, shape[:-1]))
+        raise ValueError(
+            f"{path} is {'x'.join(map(str, values.shape))}, but "
+            f"{'volumes' if len(shape) == 4 else 'slices'} of {wanted} with {shape[-1]} channel(s) are needed; crop or "
+            "resample it first."
+        )
+    return scaled(path, found, num_levels) if num_levels else found
 
 
 def _dtype(num_levels: int) -> type:

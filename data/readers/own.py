@@ -19,6 +19,7 @@ from data.readers.encoded import FORM, open_encoded
 from data.readers.folders import open_folder, open_zip
 from data.readers.hugging_face import open_hf
 from data.readers.prepared import open_tfds
+from data.readers.scan_folders import open_scans
 from data.readers.tars import open_wds
 from data.readers.windows import open_series
 from data.source import Examples, Reading, Source
@@ -33,6 +34,7 @@ FORMS: dict[str, Callable[[str, str, Reading], Source]] = {
     "hf": open_hf,
     "wds": open_wds,
     "series": open_series,
+    "scans": open_scans,
     FORM: open_encoded,
 }
 

@@ -48,6 +48,18 @@ def lesions(split: str) -> Source:
     return _source("phantoms_lesions", split, fields, NUM_SLICES, _with_lesion, ("dark", "bright"))
 
 
+def segmentation(split: str) -> Source:
+    """The masks of `phantoms_lesions` [64, 64, 1] of levels 0 and 1; the slice itself is the field `image`."""
+    side = (SIZE, SIZE, 1)
+    fields = {"x": Field(side, "uint8", 2), "image": Field(side, "uint8", NUM_LEVELS)}
+
+    def make(stream: int, subject: int, number: int) -> Examples:
+        found = _with_lesion(stream, subject, number)
+        return {"x": found["lesion"], "image": found["x"]}
+
+    return _source("phantoms_segmentation", split, fields, NUM_SLICES, make)
+
+
 def volumes(size: int, split: str) -> Source:
     """Whole heads [size, size, size, 1] of levels 0 to 255, one of each subject: 750 in the train split, 50 in test."""
 

@@ -11,6 +11,7 @@ from evaluation.features.files import Rows
 from evaluation.metrics import (
     accuracy,
     auroc,
+    average_precision,
     codebook,
     crps,
     forecasts,
@@ -20,6 +21,7 @@ from evaluation.metrics import (
     kernel_distance,
     moments,
     neighbors,
+    nmse,
     psnr,
     ssim,
 )
@@ -165,6 +167,7 @@ METRICS: dict[str, Metric] = {
     "coverage": neighbors.COVERAGE,
     "psnr": psnr.PSNR,
     "ssim": ssim.SSIM,
+    "nmse": nmse.NMSE,
     "crps": crps.CRPS,
     "interval_coverage": intervals.INTERVAL_COVERAGE,
     "energy_score": forecasts.ENERGY_SCORE,
@@ -172,6 +175,7 @@ METRICS: dict[str, Metric] = {
     "interval_50": forecasts.INTERVAL_50,
     "accuracy": accuracy.ACCURACY,
     "auroc": auroc.AUROC,
+    "average_precision": average_precision.AVERAGE_PRECISION,
     "usage": codebook.USAGE,
     "perplexity": codebook.PERPLEXITY,
 }

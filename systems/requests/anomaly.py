@@ -11,7 +11,7 @@ from reports.sheets import sample_grid, with_headings
 from systems.requests.base import Input, SampleFn, SampleResult, images, to_network
 from systems.requests.generate import check_labels
 from systems.requests.measurements import values_of
-from systems.requests.restore import posterior_samples
+from systems.requests.posterior import posterior_samples
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its tasks
@@ -54,12 +54,17 @@ def _compared(
     found = posterior_samples(system, sampler, operator, x, request.num_samples, variables, number, request.labels_of)
     given, samples = values_of(system, x), values_of(system, found["samples"])
     healthy = samples.mean(1)
-    maps = np.abs(given - healthy).mean(-1) if x.ndim > 2 else np.abs(given - healthy)
+    maps = difference(given, healthy)
     scores = score(maps)
     figures = {"names": names, "score": scores, "score_over_images": float(scores.mean())}
     figures |= {"num_samples": request.num_samples, "num_evals": found["num_evals"]}
     arrays = {"input": given, "healthy": healthy, "map": maps, "score": scores}
     return SampleResult(_picture(system, given, healthy, maps), arrays, figures)
+
+
+def difference(x: np.ndarray, healthy: np.ndarray) -> np.ndarray:
+    """|x - healthy|, the mean over channels: [N, *sides], or [N, D] of vectors."""
+    return np.abs(x - healthy).mean(-1) if x.ndim > 2 else np.abs(x - healthy)
 
 
 def score(maps: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from core.arrays import Array
 from core.progress import phase
 from data.readers.inputs import read_array, read_examples
+from data.readers.scans import is_scan
 from data.stock import resize_of
 from training.objectives.base import Variables
 
@@ -116,7 +117,9 @@ def images(system: "System", request: Input) -> tuple[list[str], np.ndarray]:
 
 
 def _values(system: "System", path: pathlib.Path) -> tuple[list[str], np.ndarray]:
-    """Names and values [N, ...] float32 of an array file. Errors: ValueError for another shape or type."""
+    """Names and values [N, ...] float32 of an array file or a scan. Errors: ValueError for another shape or type."""
+    if is_scan(path):
+        return read_examples(path, system.spec.shape, 0)
     values = read_array(path)
     values = values[None] if values.ndim == len(system.spec.shape) else values
     if values.shape[1:] != system.spec.shape or not len(values) or not np.issubdtype(values.dtype, np.floating):

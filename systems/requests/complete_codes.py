@@ -13,7 +13,7 @@ from systems.diffusion import Diffusion
 from systems.requests.base import SampleFn, SampleResult, images
 from systems.requests.complete import Completion, check_inference, completed, completions, mask_of
 from systems.requests.generate import check_labels
-from systems.requests.restore import posterior_samples
+from systems.requests.posterior import posterior_samples
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its tasks

@@ -3,31 +3,16 @@
 import functools
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from builders import inverse
-from core.arrays import Array
-from core.keys import RestorationKey, keys_at, restoration_key
 from data.spec import DataSpec
 from evaluation.metrics.base import Ensembles, Pairs
 from evaluation.metrics.intervals import interval
 from evaluation.metrics.psnr import psnr_db
 from evaluation.metrics.table import measure
 from reports.sheets import sample_grid, with_headings
-from sampling.inverse.operators.base import LinearOperator, of_examples
-from sampling.observation_guidance import quantile_levels
-from systems.requests.base import (
-    LabelsOf,
-    SampleFn,
-    SampleResult,
-    batch_size,
-    in_batches,
-    to_levels,
-    to_network,
-    without_labels,
-)
+from systems.requests.base import SampleFn, SampleResult, to_levels, to_network
 from systems.requests.generate import check_labels
 from systems.requests.measurements import (
     Measured,
@@ -36,8 +21,10 @@ from systems.requests.measurements import (
     known_of,
     measured,
     problem,
+    residuals,
     values_of,
 )
+from systems.requests.posterior import posterior_samples
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its tasks
@@ -76,38 +63,6 @@ def _restored(
     return _assessed(system, request, given, found, sampled["samples"], sampled["num_evals"])
 
 
-def posterior_samples(
-    system: "Diffusion",
-    sampler: inverse.PosteriorSampler,
-    operator: LinearOperator,
-    y: Any,
-    num: int,
-    variables: Variables,
-    number: int,
-    labels_of: LabelsOf = without_labels,
-) -> dict[str, Any]:
-    """ "samples" [N, num, ...], as the network sees them, given each measurement y [N, ...], and "num_evals"."""
-    key = restoration_key(system.key, number, RestorationKey.POSTERIOR)
-    y, total = jnp.asarray(y), len(y) * num
-
-    @jax.jit
-    def compiled(
-        params: Any, guide: Any, keys: Array, labels: Array | None, operator: Any, y: Array, levels: Array
-    ) -> dict:
-        found = sampler(keys, system.guide.predict_of(params, guide, labels), operator, y, levels)
-        return {"samples": found.x, "num_evals": found.num_evals}
-
-    def generate(rows: np.ndarray) -> dict[str, Array]:
-        keys = jax.vmap(jax.random.fold_in)(keys_at(key, rows // num), rows % num)
-        levels = quantile_levels(jnp.asarray(rows % num), num)
-        keys, labels, given, levels = system.devices.shard_rows((keys, labels_of(rows // num), y[rows // num], levels))
-        own = of_examples(operator, rows // num)
-        return compiled(variables["params"], system.guide.params, keys, labels, own, given, levels)
-
-    found = in_batches(generate, total, batch_size(system, total))
-    return found | {"samples": found["samples"].reshape(len(y), num, *system.spec.shape)}
-
-
 def _assessed(
     system: "Diffusion", request: Restoration, given: Problem, found: Measured, samples: np.ndarray, num_evals: Any
 ) -> SampleResult:
@@ -117,7 +72,8 @@ def _assessed(
     values = values_of(system, samples)
     mean, deviation = values.mean(1), values.std(1)
     figures: dict[str, Any] = {"num_images": N, "num_samples": S, "num_evals": num_evals}
-    figures |= _residual(found, samples, 1.0 if entry.as_data is None else _width(system))
+    residual = residuals(found, samples, 1.0 if entry.as_data is None else _width(system))
+    figures |= {"residual_rms": float(np.sqrt(np.mean(residual**2))), "residual_max": float(residual.max())}
     if entry.as_data is None:
         shown = values_of(system, np.asarray(found.y))
     else:
@@ -151,15 +107,6 @@ def quality(samples: np.ndarray, truth: np.ndarray, span: float | None) -> dict[
     names = ("psnr", *(("ssim",) if truth.ndim > 2 else ()), *several)
     estimates = measure(pairs=pairs, ensembles=ensembles, names=names)
     return {name: estimate.to_dict() for name, estimate in estimates.items()}
-
-
-def _residual(found: Measured, samples: np.ndarray, width: float) -> dict[str, float]:
-    """How far samples [N, S, ...] are from the measurement, in its units; in deviations of the noise for counts."""
-    N, S = samples.shape[:2]
-    x, rows = jnp.asarray(samples.reshape(N * S, *samples.shape[2:])), np.repeat(np.arange(N), S)
-    operator = of_examples(found.operator, rows)
-    residual = np.abs(np.asarray(operator.measure(x) - found.seen[rows])) / width
-    return {"residual_rms": float(np.sqrt(np.mean(residual**2))), "residual_max": float(residual.max())}
 
 
 def _width(system: "Diffusion") -> float:

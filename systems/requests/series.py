@@ -16,7 +16,8 @@ from data.readers.windows import Window
 from reports.fans import Fan, fan_chart
 from sampling.inverse.operators.mask import mask
 from systems.requests.base import Request, SampleFn, SampleResult, to_levels, to_network
-from systems.requests.restore import data_variance, posterior_samples
+from systems.requests.posterior import posterior_samples
+from systems.requests.restore import data_variance
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its tasks

@@ -124,7 +124,7 @@ def document_row(path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_the_documentation_lists_the_config(path):
-    given = "series:FILE.csv" if load(path).data.horizon else "folder:PATH"
+    given = "series:FILE.csv" if load(path).data.horizon else "scans:PATH" if "medical" in path else "folder:PATH"
     row, data = document_row(path), "" if load(path).data.dataset else f" --config.data.dataset={given}"
     assert f"`python main.py --config={path} --workdir=DIR --mode=train{data}`" in row
     assert row in DOCS.splitlines()

@@ -27,6 +27,9 @@ from training.checkpoint import Checkpoints
 def diffusion():
     config = tiny()
     config.eval.update(bpd_method="bound", num_samples=8, batch_size=64, enable_bpd=True, enable_sampling=True)
+    config.eval.update(num_examples=8, posterior_samples=2, baselines=("pca_lmmse",))
+    config.eval.anomaly_dataset = "tests.support.lesions:source"
+    config.restore.method = "ddnm"
     return config
 
 

@@ -1,0 +1,161 @@
+"""Reconstruction, anomalies and segmentation as evaluations, and measurements in files of scanners."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import run_lib
+from evaluation.rounds import run_task
+from programs import sample, train
+from programs.run import Run
+from tests.support.configs import PATHS, load
+from tests.support.runs import asked, tiny, untrained
+
+RNG = np.random.default_rng(0)
+
+
+def complex_config(folder):
+    """A tiny network on complex images of twelve subjects, three of each."""
+    x = RNG.normal(size=(36, 8, 8, 2)).astype(np.float32)
+    np.savez(folder / "data.npz", x=x, subject=np.arange(36) // 3)
+    config = tiny()
+    config.data.update(dataset=f"npz:{folder / 'data.npz'}", test_every=3)
+    config.restore.update(operator="complex_fourier", pattern="random_lines", kept=0.5, method="ddnm")
+    config.eval.update(tasks=("reconstruction",), end_ckpt=1, posterior_samples=3, baselines=("pca_lmmse",))
+    config.eval.enable_metrics = False
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("medical")
+    return untrained(complex_config(folder), folder / "run")
+
+
+def test_an_evaluation_reconstructs_as_a_request_does_and_can_be_resumed(run, tmp_path):
+    (report,) = run_lib.evaluate_run(run, "eval")
+    results = json.loads(report.read_text())["results"]["reconstruction"]
+    assert results["psnr"]["num_examples"] == 12  # of the subjects 0, 3, 6 and 9
+    assert results["residual_max"]["value"] < 2e-5  # float32, for values up to 4 and sums of 64
+    baselines = {"zeros_where_nothing_is_known", "pca_lmmse"}
+    assert baselines <= set(results) and all(0 < results[name]["phase_error"]["value"] < 3 for name in baselines)
+    assert "psnr, pca lmmse" in report.with_name("report.json").read_text().lower().replace("psnr / db", "psnr")
+    request = asked(run, "reconstruct", input="test:8,9,10,11", num_samples=3)
+    directory = sample.execute(run, request, sample.prepare(run, request), output=str(tmp_path / "out"))
+    mean = np.load(directory / "samples.npz")["mean"]
+    whole = report.read_bytes()
+    (rounds,) = [path for path in report.parent.iterdir() if path.name == "reconstruction"]
+    last = np.load(rounds / "round_00001.npz")
+    truth = run.test.fetch(np.arange(8, 12))["x"]
+    error = ((mean - truth) ** 2).sum((1, 2, 3)) / (truth**2).sum((1, 2, 3))
+    # Those of examples 8 to 11 have other random numbers than the first four of a request.
+    assert not np.allclose(last["nmse"], error, rtol=1e-3)
+    (rounds / "round_00001.npz").unlink()
+    (again,) = run_lib.evaluate_run(run, "eval")
+    assert again.read_bytes() == whole
+
+
+def test_the_first_examples_are_those_of_a_request(run, tmp_path):
+    config = run.config.copy_and_resolve_references()
+    config.eval.update(num_examples=3, baselines=())
+    few = Run.of_checkpoint(config, run.workdir, 1, jax.devices()[:1])
+    variables = few.restore(1).variables
+    task = few.system.evaluations["reconstruction"](1, variables)
+    found = task.run(0)
+    request = asked(few, "reconstruct", input="test:0,1,2", num_samples=3)
+    directory = sample.execute(few, request, sample.prepare(few, request), output=str(tmp_path / "out"))
+    mean, truth = np.load(directory / "samples.npz")["mean"], few.test.fetch(np.arange(3))["x"]
+    error = ((mean - truth) ** 2).sum((1, 2, 3)) / (truth**2).sum((1, 2, 3))
+    np.testing.assert_allclose(found["nmse"], error, rtol=1e-4)  # the batch has another size
+
+
+def test_k_space_in_a_file_is_reconstructed_from_the_lines_that_it_has(run, tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is an extra")
+    images = RNG.normal(size=(2, 8, 8)) + 1j * RNG.normal(size=(2, 8, 8))
+    lines = np.array([1, 0, 0, 1, 1, 1, 0, 0])
+    k = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(images, (1, 2)), norm="ortho"), (1, 2)) * lines
+    with h5py.File(tmp_path / "k.h5", "w") as file:
+        file["kspace"], file["mask"] = k.astype(np.complex64), lines
+    request = asked(run, "reconstruct", input=str(tmp_path / "k.h5"), measured=True, num_samples=2)
+    directory = sample.execute(run, request, sample.prepare(run, request), output=str(tmp_path / "out"))
+    found = np.load(directory / "samples.npz")["samples"]
+    assert json.loads((directory / "record.json").read_text())["results"]["residual_max"] < 2e-5
+    again = np.fft.fft2(np.fft.ifftshift(found[..., 0] + 1j * found[..., 1], (2, 3)), norm="ortho")
+    again = np.fft.fftshift(again, (2, 3)) * lines
+    np.testing.assert_allclose(again, np.repeat(k[:, None], 2, 1), atol=1e-4)  # in the order of the file
+    with h5py.File(tmp_path / "small.h5", "w") as file:
+        file["kspace"], file["mask"] = k[:, :4, :4].astype(np.complex64), lines[:4]
+    request = asked(run, "reconstruct", input=str(tmp_path / "small.h5"), measured=True)
+    with pytest.raises(ValueError, match=r"has a mask of shape \(4,\), but images of 8x8 have 8 lines; give --mask"):
+        sample.prepare(run, request)
+    with h5py.File(tmp_path / "bare.h5", "w") as file:
+        file["kspace"] = k[:, :4, :4].astype(np.complex64)
+    request = asked(run, "reconstruct", input=str(tmp_path / "bare.h5"), measured=True)
+    with pytest.raises(ValueError, match=r"holds complex64 \(2, 4, 4, 1\), but complex \[N, 8, 8, 1\] is needed"):
+        sample.prepare(run, request)
+
+
+@pytest.mark.parametrize("path", sorted(path for path in PATHS if path.startswith("configs/medical/")))
+def test_every_config_has_a_training_step(path, tmp_path):
+    """Its data are opened where they are built in, and the step is traced, with one level of the network."""
+    config = load(path)
+    config.model.update(nf=8, ch_mult=(1,), num_res_blocks=1, attn_resolutions=())
+    if not config.data.dataset:  # that of a user
+        np.save(tmp_path / "k.npy", RNG.normal(size=(20, 32, 32, 2)).astype(np.float32))
+        config.data.update(dataset=f"npy:{tmp_path / 'k.npy'}", image_size=32)
+    shrunk = Run(config, str(tmp_path / "run"), jax.devices()[:1])
+    step, state = train.make_step(shrunk, train.settings_of(config.training)), shrunk.abstract_state()
+    batch = shrunk.spec.zeros(8)
+    _, metrics = jax.eval_shape(step, state, batch)
+    assert metrics["loss"].shape == ()
+    assert shrunk.system.enabled and all(name in shrunk.system.evaluations for name in shrunk.system.enabled)
+
+
+REFUSED = {
+    "a baseline": ({"baselines": ("tv",)}, "config.eval.baselines = 'tv' is not known; .*nearest: total_variation"),
+    "a restoration": ({"restoration": "inpant"}, "config.eval.restoration = 'inpant' is not .*nearest: inpaint"),
+    "a baseline of another": (
+        {"restoration": "inpaint", "baselines": ("pca_lmmse",)},
+        "pca_lmmse, which inverts .* but config.eval.restoration = 'inpaint'; leave it out",
+    ),
+    "anomalies of other shape": ({"tasks": ("anomaly",)}, r"'phantoms_lesions' has examples of \(64, 64, 1\)"),
+    "no anomalies": ({"tasks": ("anomaly",), "anomaly_dataset": "SAME"}, "has no field 'lesion' of the shape"),
+    "segmentation": ({"tasks": ("segmentation",)}, "config.eval.tasks = 'segmentation' is not known"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_an_evaluation_that_does_not_fit_is_refused_before_it_starts(run, what):
+    settings, said = REFUSED[what]
+    config = run.config.copy_and_resolve_references()
+    config.eval.update(settings)
+    if config.eval.anomaly_dataset == "SAME":
+        config.eval.anomaly_dataset = config.data.dataset
+    with pytest.raises(ValueError, match=said) as error:
+        other = Run.of_checkpoint(config, run.workdir, 1, jax.devices()[:1])
+        other.system.evaluations[config.eval.tasks[0]](0, None)
+    assert "\n" not in str(error.value)
+
+
+def test_an_ensemble_of_masks_is_compared_with_a_pixelwise_baseline(tmp_path):
+    image = RNG.integers(0, 256, (60, 8, 8, 1), np.uint8)
+    mask = image > 200
+    np.savez(tmp_path / "data.npz", x=mask, image=image)
+    config = load("configs/vp/smoke.py")
+    config.data.update(dataset=f"npz:{tmp_path / 'data.npz'}", random_flip=False, test_every=4)
+    config.model.conditions = ("image:concat",)
+    config.eval.update(tasks=("segmentation",), posterior_samples=5, batch_size=8)
+    segmenting = Run(config, str(tmp_path / "run"), jax.devices()[:1])
+
+    def generate(variables, keys, asked):  # in place of the network: the mask with some noise
+        noise = jax.vmap(lambda key: jax.random.normal(key, (8, 8, 1)))(keys)
+        found = (np.asarray(asked["image"]) + 20 * noise > 200).astype(np.uint8)
+        return {"samples": found, "num_evals": np.int32(1)}
+
+    segmenting.system.generate = generate
+    found = run_task(segmenting.system.evaluations["segmentation"](1, {}), tmp_path / "eval")
+    assert found["dice"]["num_examples"] == 15 and 0.7 < found["dice"]["value"] < 1
+    assert found["logistic_pixels"]["dice"]["value"] > 0.9  # a threshold is all it takes
+    assert found["spread_auroc"]["value"] > 0.9
