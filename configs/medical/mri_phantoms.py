@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     presets.ddpmpp(config)
     presets.phantoms(config, "phantoms_complex")
     presets.edm(config, sigma_data=0.23, p_mean=-2.3)
-    config.sampling.update(method="solver", solver="dpmpp_2m", num_steps=20, grid="log_snr")
-    config.restore.update(operator="complex_fourier", pattern="random_lines", kept=0.25)
+    config.sampling.update(predictor="ddim", eta=1.0, num_steps=40, grid="log_snr")
+    config.restore.operator = "complex_fourier"
     return config

@@ -16,5 +16,5 @@ def get_config() -> ConfigDict:
     presets.ddpmpp(config)
     presets.phantoms(config)
     presets.edm(config, sigma_data=0.53, p_mean=-1.6)
-    config.sampling.update(method="solver", solver="dpmpp_2m", num_steps=20, grid="log_snr")
+    config.sampling.update(predictor="ddim", eta=1.0, num_steps=40, grid="log_snr")
     return config

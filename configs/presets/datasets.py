@@ -136,6 +136,7 @@ def phantoms(config: ConfigDict, dataset: str = "phantoms") -> None:
     minutes(config, batch_size=8, n_iters=4000)
     config.training.update(snapshot_freq_for_preemption=250, snapshot_num_samples=16)
     config.eval.update(enable_bpd=False, batch_size=20)
+    config.restore.update(method="ddnm", pattern="random_lines", kept=0.25)
 
 
 def vectors(config: ConfigDict) -> None:

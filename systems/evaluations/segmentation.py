@@ -4,16 +4,12 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
-from builders.condition import conditions
-from core.keys import RunKey, fold_in, keys_at
-from data.source import Examples
 from evaluation.rounds import Task
 from evaluation.tasks.segmentation import Segmented, segmentation_task
 from systems.evaluations.reconstruction import first_of
-from systems.requests.base import batch_size, in_batches
+from systems.requests.segment import ensemble, image_of
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its evaluations
@@ -26,16 +22,8 @@ REACH = 2  # it sees the square of 5 pixels around each
 
 def segmentation(system: "Diffusion", number: int, variables: Variables | None) -> Task:
     """Masks of two levels given the fields of `model.conditions`. Errors: ValueError for data that do not fit."""
-    config, settings, spec = system.config, system.config.eval, system.spec
-    names = [c.name for c in conditions(config) if c.entry == "concat"]
-    if spec.num_levels != 2 or len(names) != 1 or len(spec.shape) != 3:
-        raise ValueError(
-            "config.eval.tasks has segmentation, which is for images of two levels, conditioned on one image, as in "
-            f"--config.model.conditions=\"('image:concat',)\", but {config.data.dataset} has examples of {spec.shape} "
-            f"with {spec.num_levels} levels, and config.model.conditions = {tuple(config.model.conditions)}; leave it "
-            "out."
-        )
-    image, S = names[0], settings.posterior_samples
+    settings = system.config.eval
+    image, S = image_of(system, "config.eval.tasks has segmentation, which").name, settings.posterior_samples
     test = first_of(system.context.splits.test, settings.num_examples)
     baseline = functools.cache(lambda: _logistic(system, image))  # not where all rounds are done
 
@@ -46,22 +34,6 @@ def segmentation(system: "Diffusion", number: int, variables: Variables | None) 
         return Segmented(np.asarray(batch["x"])[..., 0] > 0, agreement, {BASELINE: baseline()(batch[image])})
 
     return segmentation_task(*system.batches(test), segment, (BASELINE,))
-
-
-def ensemble(
-    system: "Diffusion", variables: Variables, number: int, given: Examples, num: int, index: np.ndarray
-) -> np.ndarray:
-    """`num` samples of each example [N, num, ...], in levels, given values of fields; index: as of `Posterior`."""
-    N = len(index)
-    key = fold_in(fold_in(system.key, RunKey.SAMPLE), number)
-
-    def generate(rows: np.ndarray) -> dict[str, Any]:
-        keys = jax.vmap(jax.random.fold_in)(keys_at(key, index[rows // num]), rows % num)
-        keys, asked = system.devices.shard_rows((keys, {name: values[rows // num] for name, values in given.items()}))
-        return system.generate(variables, keys, asked)
-
-    found = in_batches(generate, N * num, batch_size(system, N * num))["samples"]
-    return np.asarray(found).reshape(N, num, *system.spec.shape)
 
 
 def _logistic(system: "Diffusion", image: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -107,13 +107,19 @@ def images(system: "System", request: Input) -> tuple[list[str], np.ndarray]:
         rule = data.resize or resize_of(data.dataset)
         shape, num_levels = system.spec.shape, system.spec.num_levels
         return read_examples(pathlib.Path(given), shape, num_levels, rule, data.background, data.max_pixels)
+    indices = indices_of(system, given)
+    return [f"test {index}" for index in indices], system.context.splits.test.fetch(indices)["x"]
+
+
+def indices_of(system: "System", given: str) -> np.ndarray:
+    """The indices [N] of an input such as "test:0,1,2". Errors: ValueError for others than those of the test split."""
     try:
         indices = np.array([int(index) for index in given.removeprefix(TEST).split(",")])
     except ValueError:
         raise ValueError(f"--input={given}: give indices of test images, such as --input=test:0,1,2.") from None
     if indices.min() < 0 or indices.max() >= len(system.context.splits.test):
         raise ValueError(f"--input={given}: test images are numbered from 0 to {len(system.context.splits.test) - 1}.")
-    return [f"test {index}" for index in indices], system.context.splits.test.fetch(indices)["x"]
+    return indices
 
 
 def _values(system: "System", path: pathlib.Path) -> tuple[list[str], np.ndarray]:

@@ -8,6 +8,7 @@ from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
 from systems.requests.latent import Decoding, Interpolation, decoding, encoding, interpolation
 from systems.requests.measurements import MaskedRestoration, Restoration
 from systems.requests.restore import restoration
+from systems.requests.segment import Segment, segment
 from systems.requests.series import Filling, forecast, impute
 from systems.requests.translate import Translation, translation
 
@@ -20,6 +21,7 @@ REQUESTS: dict[str, RequestTask] = {
         for task in inverse.OPERATORS
     },
     "anomaly": RequestTask(Anomaly, anomaly),
+    "segment": RequestTask(Segment, segment),
     "forecast": RequestTask(Filling, forecast),
     "impute": RequestTask(Filling, impute),
     "interpolate": RequestTask(Interpolation, interpolation),

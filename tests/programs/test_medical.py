@@ -5,11 +5,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import run_lib
 from evaluation.rounds import run_task
 from programs import sample, train
 from programs.run import Run
+from reports.sheets import GAP, LINE
 from tests.support.configs import PATHS, load
 from tests.support.runs import asked, tiny, untrained
 
@@ -41,7 +43,8 @@ def test_an_evaluation_reconstructs_as_a_request_does_and_can_be_resumed(run, tm
     assert results["residual_max"]["value"] < 2e-5  # float32, for values up to 4 and sums of 64
     baselines = {"zeros_where_nothing_is_known", "pca_lmmse"}
     assert baselines <= set(results) and all(0 < results[name]["phase_error"]["value"] < 3 for name in baselines)
-    assert "psnr, pca lmmse" in report.with_name("report.json").read_text().lower().replace("psnr / db", "psnr")
+    headings = [column["heading"] for column in json.loads(report.read_text())["columns"]]
+    assert "PSNR / dB, pca lmmse" in headings and "phase error / rad" in headings
     request = asked(run, "reconstruct", input="test:8,9,10,11", num_samples=3)
     directory = sample.execute(run, request, sample.prepare(run, request), output=str(tmp_path / "out"))
     mean = np.load(directory / "samples.npz")["mean"]
@@ -159,3 +162,23 @@ def test_an_ensemble_of_masks_is_compared_with_a_pixelwise_baseline(tmp_path):
     assert found["dice"]["num_examples"] == 15 and 0.7 < found["dice"]["value"] < 1
     assert found["logistic_pixels"]["dice"]["value"] > 0.9  # a threshold is all it takes
     assert found["spread_auroc"]["value"] > 0.9
+    request = asked(segmenting, "segment", input="test:0,2,4", num_samples=5)
+    result = sample.prepare(segmenting, request)({}, 1)
+    chosen = segmenting.test.fetch(np.array([0, 2, 4]))
+    np.testing.assert_array_equal(result.arrays["input"], chosen["image"])
+    assert result.arrays["samples"].shape == (3, 5, 8, 8, 1)
+    first = np.load(tmp_path / "eval" / "segmentation" / "round_00000.npz")
+    np.testing.assert_allclose(result.arrays["agreement"][0, ..., 0], first["agreement"][0])  # as the evaluation
+    with Image.open(picture_of(result, tmp_path)) as picture:
+        assert picture.size == ((1 + 4 + 2) * (64 + GAP) + GAP, 3 * (64 + GAP) + GAP + LINE)
+
+
+def picture_of(result, folder):
+    Image.fromarray(result.picture[..., 0] if result.picture.shape[-1] == 1 else result.picture).save(folder / "p.png")
+    return folder / "p.png"
+
+
+def test_only_a_model_of_masks_segments(run):
+    request = asked(run, "segment", input="test:0")
+    with pytest.raises(ValueError, match="--task=segment is for images of two levels that are conditioned on one"):
+        sample.prepare(run, request)

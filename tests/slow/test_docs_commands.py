@@ -86,6 +86,16 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_model_of_tokens_is_one_of_the_data",
     "python main.py *--mode=encode*": "tests/programs/test_latent.py::"
     "test_an_encoded_data_set_is_data_for_another_model",
+    "python main.py --config=configs/medical/*.py *": "tests/programs/test_medical.py::"
+    "test_every_config_has_a_training_step",
+    "python main.py --workdir=runs/heads* --mode=eval *reconstruction*": "tests/programs/test_medical.py::"
+    "test_an_evaluation_reconstructs_as_a_request_does_and_can_be_resumed",
+    "python main.py --workdir=runs/heads* --mode=eval *anomaly*": "tests/unit/systems/test_contract.py::"
+    "test_every_evaluation_summarizes_and_every_column_is_shown",
+    "python main.py --workdir=runs/heads* --mode=sample *": "tests/programs/test_medical.py::"
+    "test_k_space_in_a_file_is_reconstructed_from_the_lines_that_it_has",
+    "python main.py --workdir=runs/masks *": "tests/programs/test_medical.py::"
+    "test_an_ensemble_of_masks_is_compared_with_a_pixelwise_baseline",
     "python -m benchmarks.series_forecasts *": "tests/programs/test_series.py::"
     "test_one_checkpoint_forecasts_and_imputes",
     "make demo": "tests/slow/test_docs_commands.py::test_the_commands_of_the_demo_run",
@@ -102,6 +112,7 @@ NOT_EXECUTED = {
     "pip install tensorflow-cpu": "TensorFlow is no requirement, and downloading it is most of what the command does",
     "make tensorboard*": "serves pages until it is stopped",
     "pip install wandb": "a tracker, which is no requirement",
+    "pip install h5py nibabel pydicom": "for files of scanners, which is no requirement",
     "tfds build *": "needs TensorFlow, and downloads a data set",
     "gcloud *": "needs a TPU pod",
     "make test-all": "is `make test` and `make test-slow`",
