@@ -24,7 +24,7 @@ class Segmented(NamedTuple):
 
 
 def spread(agreement: np.ndarray) -> np.ndarray:
-    """The deviation `sqrt(p (1 - p))` of a mask within an ensemble of which the share p has it."""
+    """The deviation `sqrt(p (1 - p))` of a pixel that a share p of the masks of an ensemble has."""
     return np.sqrt(agreement * (1 - agreement))
 
 

@@ -34,17 +34,15 @@ from training.objectives.base import Variables
 if TYPE_CHECKING:  # the system has a table of its evaluations
     from systems.diffusion import Diffusion
 
-HELD_OUT, FEW = 40, 8  # training examples by which the settings of the baselines are chosen; of the slower one
-NUM_TRAIN = 3000  # training examples that the baselines know, at most
+NUM_TRAIN, FEWEST = 3000, 8  # training examples that the baselines know, at most and at least
+HELD_OUT, FEW = 40, 8  # of these, at most a quarter, by which their settings are chosen; for the slower one
 NUM_FOR_RANGE = 1000  # test examples whose range of values is that of data without levels
 COMPLEX = ("complex_fourier", "sense")  # what measures complex images in two channels
 
 Classical = Callable[[LinearOperator, Array], np.ndarray]
-CLASSICAL: dict[str, Callable[[LinearOperator, np.ndarray], Classical]] = {  # from the operator and training examples
-    "total_variation": lambda operator, train: best_total_variation(operator, train[-FEW:]),
-    "pca_lmmse": lambda operator, train: best_lmmse(
-        operator, principal_components(train[:-HELD_OUT]), train[-HELD_OUT:]
-    ),
+CLASSICAL: dict[str, Callable[[LinearOperator, np.ndarray, np.ndarray], Classical]] = {  # from known and held out ones
+    "total_variation": lambda operator, train, held_out: best_total_variation(operator, held_out[:FEW]),
+    "pca_lmmse": lambda operator, train, held_out: best_lmmse(operator, principal_components(train), held_out),
 }
 
 
@@ -111,6 +109,11 @@ def _check_baselines(system: "Diffusion") -> None:
             raise ValueError(
                 "config.eval.baselines has total_variation, which needs scikit-image: `pip install scikit-image`."
             )
+        if (num := len(system.context.splits.train)) < FEWEST:
+            raise ValueError(
+                f"config.eval.baselines has {name}, whose settings are chosen by training examples, at least {FEWEST} "
+                f"of them, but {system.config.data.dataset} has {num}; leave it out."
+            )
 
 
 def _classical(system: "Diffusion", operator: LinearOperator) -> Mapping[str, Classical]:
@@ -119,8 +122,9 @@ def _classical(system: "Diffusion", operator: LinearOperator) -> Mapping[str, Cl
     if not names:
         return {}
     train = system.context.splits.train
-    x = values_of(system, to_network(system, train.fetch(np.arange(min(len(train), NUM_TRAIN)))["x"]))
-    return {name: CLASSICAL[name](operator, np.asarray(x)) for name in names}
+    x = np.asarray(values_of(system, to_network(system, train.fetch(np.arange(min(len(train), NUM_TRAIN)))["x"])))
+    known, held_out = np.split(x, [-min(HELD_OUT, len(x) // 4)])
+    return {name: CLASSICAL[name](operator, known, held_out) for name in names}
 
 
 def _range(test: Source, is_complex: bool) -> float:

@@ -86,8 +86,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_model_of_tokens_is_one_of_the_data",
     "python main.py *--mode=encode*": "tests/programs/test_latent.py::"
     "test_an_encoded_data_set_is_data_for_another_model",
-    "python main.py --config=configs/medical/*.py *": "tests/programs/test_medical.py::"
-    "test_every_config_has_a_training_step",
+    "python main.py --config=configs/medical/*.py *": "tests/unit/configs/test_configs.py::"
+    "test_every_config_is_locked_and_valid_and_builds",  # and traced in tests/programs/test_medical.py
     "python main.py --workdir=runs/heads* --mode=eval *reconstruction*": "tests/programs/test_medical.py::"
     "test_an_evaluation_reconstructs_as_a_request_does_and_can_be_resumed",
     "python main.py --workdir=runs/heads* --mode=eval *anomaly*": "tests/unit/systems/test_contract.py::"
