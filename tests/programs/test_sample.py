@@ -21,7 +21,7 @@ from evaluation.metrics.restoration import Baseline, as_measured
 from programs import restore_run, sample
 from programs.run import Run
 from reports.sheets import GAP, LINE
-from systems.requests import generate, latent, restore
+from systems.requests import generate, latent, posterior, restore
 from systems.requests.base import RequestTask, in_batches
 from systems.requests.measurements import MaskedRestoration, Restoration
 from systems.requests.table import REQUESTS
@@ -297,7 +297,7 @@ def test_images_of_each_class_asked_for(by_class, tmp_path):
     ("module", "asked"),
     [
         (generate, {"task": "unconditional", "num_samples": 5}),
-        (restore, {"task": "superresolve", "num_samples": 2, "input": TEST_IMAGES}),
+        (posterior, {"task": "superresolve", "num_samples": 2, "input": TEST_IMAGES}),
         (latent, {"task": "encode", "input": TEST_IMAGES}),
     ],
 )

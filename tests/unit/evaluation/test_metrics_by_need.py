@@ -62,7 +62,7 @@ def test_structural_similarity_is_that_of_series_small_images_and_volumes(shape)
 
 def test_pairs_have_a_mean_with_its_standard_error():
     figures = measure(pairs=Pairs(NOISY, IMAGES))
-    assert list(figures) == ["psnr", "ssim"]
+    assert list(figures) == ["psnr", "ssim", "nmse"]
     each = -10 * np.log10(((NOISY - IMAGES) ** 2).mean(axis=(1, 2, 3)))
     assert figures["psnr"].value == pytest.approx(each.mean())
     assert figures["psnr"].error == pytest.approx(each.std(ddof=1) / np.sqrt(6))
