@@ -18,7 +18,7 @@ from data.notices import some_of
 HDF5, NIFTI, DICOM = (".h5", ".hdf5"), (".nii", ".nii.gz"), (".dcm", ".dicom")
 SCANS = (*NIFTI, *DICOM)  # files of slices and volumes
 KSPACE = "kspace"
-PACKAGES = {HDF5: "h5py", NIFTI: "nibabel", DICOM: "pydicom"}
+PACKAGES: dict[tuple[str, ...], str] = {HDF5: "h5py", NIFTI: "nibabel", DICOM: "pydicom"}
 
 
 def is_scan(path: pathlib.Path) -> bool:
