@@ -152,6 +152,7 @@ MEASUREMENTS = {
     "ve": grayscale((4, 4, 3)),
     "subvp": downsample((4, 4, 3), 2),
     "edm": fourier((4, 4, 3), np.eye(4)[..., None]),
+    "linear": downsample((4, 4, 3), 4),
 }
 
 
