@@ -20,10 +20,11 @@ class Linear(SDE):
     ICLR 2023; as an SDE: Albergo et al., "Stochastic Interpolants", 2023.
     Notes: drift and diffusion are infinite at t = 1, and so is std / mean_coeff. In the last `end` of time the mean
     stays `end` x0 and only noise is added: drift_coeff 0, diffusion^2 = 2 t. Every method is then finite at t = 1 as it
-    is, and the prior differs from the marginal of data with variance v by about `end`^2 v / 2 nats per dimension.
+    is. For data with mean square v the prior differs from the marginal by less than `end`^2 v / 2 nats per dimension,
+    and the likelihood takes as many evaluations as that of VP, whose mean coefficient is 0.0066 at t = 1.
     """
 
-    end: float = 1e-3
+    end: float = 5e-3
 
     def drift_coeff(self, t: Array) -> Array:
         return jnp.where(1 - t > self.end, -1 / self.mean_coeff(t), 0.0)

@@ -35,8 +35,8 @@ KEY = jax.random.key(3)
 
 
 def test_the_path_is_a_straight_line_and_everything_about_it_is_finite():
-    sde, t = Linear(), jnp.array([0.0, 0.25, 0.5, 0.999, 1.0])
-    np.testing.assert_allclose(sde.mean_coeff(t), [1.0, 0.75, 0.5, 1e-3, 1e-3], rtol=1e-4)  # 1 - t in float32
+    sde, t = Linear(), jnp.array([0.0, 0.25, 0.5, 0.99, 1.0])
+    np.testing.assert_allclose(sde.mean_coeff(t), [1.0, 0.75, 0.5, 0.01, 5e-3], rtol=1e-4)  # 1 - t in float32
     np.testing.assert_array_equal(sde.std(t), t)
     for value in (sde.drift_coeff(t), sde.diffusion(t), *sde.transition(t[:-1], t[1:])):
         assert np.all(np.isfinite(value))
@@ -110,7 +110,7 @@ def test_orders_of_convergence_hold_between_the_very_ends():
 
 def test_every_diffusion_has_the_marginals_of_the_path():
     """Mean and covariance, propagated exactly from t = 1: errors are those of a method of first order."""
-    sde, eps = Linear(), 0.02
+    sde, eps = Linear(end=1e-9), 0.02
     exact = DATA.moments(sde, eps)
     with jax.enable_x64(True):
         start = (jnp.zeros(4), jnp.eye(4))
@@ -124,7 +124,8 @@ def test_every_diffusion_has_the_marginals_of_the_path():
         run = jax.jit(lambda: {name: (error(step, 200), error(step, 400)) for name, step in steps.items()})
         for name, (coarse, fine) in run().items():
             assert np.all(fine < 0.03), (name, coarse, fine)
-            assert np.all(fine < 0.7 * coarse), (name, coarse, fine)
+            # The mean is a straight line, which Euler's steps follow up to `end`.
+            assert np.all(fine < 0.7 * coarse + 1e-6), (name, coarse, fine)
 
 
 def test_times_have_the_distributions_that_their_names_say():
