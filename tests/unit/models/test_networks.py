@@ -1,7 +1,4 @@
-"""Networks: published sizes, shapes of every kind, behavior in training."""
-
-import json
-import math
+"""Networks: shapes of every kind, behavior in training."""
 
 import jax
 import jax.numpy as jnp
@@ -12,36 +9,7 @@ from models.networks.ddpm import DDPM
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
 from models.networks.ncsnv2 import NCSNv2
-from tests.support.networks import TINY, abstract, network_of, shapes
-from tests.support.paths import GOLDEN
-
-EXPERIMENTS = json.loads((GOLDEN / "experiments.json").read_text())
-COUNTS = json.loads((GOLDEN / "parameter_counts.json").read_text())
-SETTINGS_WITHOUT_SIZE = ("sigma_min", "sigma_max", "dropout", "beta_min", "beta_max", "sigma_begin")
-
-
-@pytest.fixture(scope="module")
-def sizes():
-    """(parameters, tensors) of a published network; equal networks are traced once."""
-    known = {}
-
-    def size(config):
-        data = config["data"]
-        visible = {k: v for k, v in config["model"].items() if k not in SETTINGS_WITHOUT_SIZE}
-        key = json.dumps([visible, data["image_size"]], sort_keys=True)
-        if key not in known:
-            model = network_of(config["model"], num_channels=data["num_channels"], centered=data["centered"])
-            x = jax.ShapeDtypeStruct((1, data["image_size"], data["image_size"], data["num_channels"]), jnp.float32)
-            leaves = jax.tree.leaves(abstract(model, x))
-            known[key] = {"parameters": sum(math.prod(leaf.shape) for leaf in leaves), "tensors": len(leaves)}
-        return known[key]
-
-    return size
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_published_networks_have_their_published_size(name, sizes):
-    assert sizes(EXPERIMENTS[name]) == COUNTS[name]
+from tests.support.networks import TINY, abstract, shapes
 
 
 @pytest.mark.parametrize("progressive", ["none", "output_skip", "residual"])
