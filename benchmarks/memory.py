@@ -29,7 +29,7 @@ def measure(config: str, batch_size: int, steps: int, overrides: list[str]) -> d
     with tempfile.TemporaryDirectory() as workdir, open(pathlib.Path(workdir) / "log", "w+") as log:
         command = [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}/run", "--mode=train"]
         command += [f"--config.training.batch_size={batch_size}", f"--config.training.n_iters={steps}"]
-        command += [f"--config.training.log_freq={steps}", "--config.training.eval_freq=0"]
+        command += [f"--config.training.log_freq={min(steps, 100)}", "--config.training.eval_freq=0"]
         command += [f"--config.training.snapshot_freq={steps}", "--noconfig.training.snapshot_sampling"]
         command += [f"--config.training.snapshot_freq_for_preemption={steps}", *overrides]
         predicted = None

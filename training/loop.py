@@ -137,6 +137,7 @@ class Trainer:
             progress.pending.append((progress.step, metrics))
             # Dispatching does not wait. Without a limit, batches would fill the devices, and a signal be noticed late.
             jax.block_until_ready([metrics for _, metrics in progress.pending[-in_flight:][:1]])
+            progress.fetch_old()
             at_line = progress.step % settings.log_freq == 0 or progress.step == settings.n_iters
             if at_line:
                 self.check_workdir()

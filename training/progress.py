@@ -16,6 +16,7 @@ from training.log import MetricsLog
 from training.settings import TrainSettings
 from training.state import TrainState
 
+FETCHED = 100  # steps whose metrics are copied from the device together, if they are not logged before
 SPIKE_WINDOW = 100  # losses in the running median
 MIN_SPIKE_LOSSES = 20  # losses that it needs before it means anything
 
@@ -40,6 +41,11 @@ class Progress:
     pending: list[tuple[int, dict[str, Any]]] = dataclasses.field(default_factory=list)  # metrics not yet logged
     bad: set[int] = dataclasses.field(default_factory=set)  # steps, counted from 1, whose batch was left out
     losses: collections.deque[float] = dataclasses.field(default_factory=lambda: collections.deque(maxlen=SPIKE_WINDOW))
+
+    def fetch_old(self) -> None:
+        """Every `FETCHED` steps, replaces pending metrics by their values: arrays on a device take 10 KB a step."""
+        if len(self.pending) % FETCHED == 0:
+            self.pending[-FETCHED:] = fetched(self.pending[-FETCHED:])
 
     def notes(self) -> dict[str, Any]:
         """What a checkpoint stores as JSON, from which float32 values are recovered exactly."""

@@ -147,6 +147,29 @@ def whole(tmp_path_factory):
     return types.SimpleNamespace(path=path, snapshots=snapshots)
 
 
+class Watching(StopRequest):
+    """Counts the numbers that are on the device after each step."""
+
+    def __init__(self):
+        self.held = []
+
+    @property
+    def signal(self):
+        self.held.append(sum(x.shape == () for x in jax.live_arrays()))
+
+
+def test_metrics_of_many_steps_between_two_lines_do_not_stay_on_the_device(tmp_path, monkeypatch):
+    """They would take 10 KB for each step."""
+    held = {}
+    for fetched in (100, 4):
+        monkeypatch.setattr("training.progress.FETCHED", fetched)
+        watching = Watching()
+        train(tmp_path / f"{fetched}", stop=watching, log_freq=30, n_iters=30)
+        held[fetched] = watching.held
+    assert held[100][-2] >= held[100][0] + 28 and max(held[4]) <= held[4][0] + 16
+    assert metrics(tmp_path / "100") == metrics(tmp_path / "4")
+
+
 def test_lines_checkpoints_and_snapshots_come_when_they_are_due(whole):
     assert [(line["step"], "test_loss" in line) for line in metrics(whole.path)] == [
         (step, is_test) for step in (5, 10, 15) for is_test in (False, True)
