@@ -317,7 +317,7 @@ def test_too_few_examples_are_told_before_anything_is_drawn(name):
 def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, monkeypatch):
     """Three workers, each killed after every second round that it writes; begun again until one comes through."""
     config = compared(enable_sampling=True, enable_metrics=True, num_samples=40)
-    config.eval.update(batch_size=8, enable_loss=True, end_ckpt=1)
+    config.eval.update(batch_size=16, enable_loss=True, end_ckpt=1)
     run = untrained(config, tmp_path / "run")
     (whole,) = run_lib.evaluate_run(run, "alone")
     report = json.loads(whole.read_text())["results"]
@@ -340,7 +340,7 @@ def test_workers_that_are_killed_leave_the_report_of_one_that_was_not(tmp_path, 
             reports = run_lib.evaluate_run(run, "shared", Worker(starts % 3, 3))
         except KeyboardInterrupt:
             starts += 1
-    assert starts > 10 and len(written) == len(set(written))  # none twice
+    assert starts > 5 and len(written) == len(set(written))  # none twice
     assert reports[0].read_bytes() == whole.read_bytes()
     (again,) = run_lib.evaluate_run(run, "shared", Worker(2, 3))
     assert again.read_bytes() == whole.read_bytes() and len(written) == len(set(written))
