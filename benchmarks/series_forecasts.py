@@ -15,8 +15,8 @@ import numpy as np
 
 import run_lib
 from benchmarks.series_baselines import HEADINGS, PROBLEMS, Windows, row, windows
-from data.readers.windows import INCLUDED, interpolated
-from evaluation.forecast_baselines import Forecaster, all_forecasts
+from data.readers.windows import INCLUDED
+from evaluation.forecast_baselines import Forecaster, all_forecasts, imputations
 from sampling.inverse.operators.mask import mask
 
 # Changes of a config, as `section.key`.
@@ -27,7 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {
             "restore.observation_loss": loss,
             "restore.observation_scale": scale,
         }
-        for loss, scales in (("mean_square", (0.25, 0.5)), ("quantile", (2.0, 4.0, 8.0)))
+        for loss, scales in (("mean_square", (0.5, 1.0, 2.0)), ("quantile", (2.0, 4.0, 8.0)))
         for scale in scales
     },
     "replacement": {"restore.method": "projection"},
@@ -67,17 +67,6 @@ def samples_of(workdir: str, way: dict[str, Any], found: np.ndarray, known: np.n
     return x[..., ~known] * scale[:, None]
 
 
-def imputations(found: np.ndarray, known: np.ndarray, season: int) -> dict[str, np.ndarray]:
-    """Baselines [N, 1, missing] of missing values."""
-    gaps = np.where(known, found, np.nan)
-    linear = interpolated(gaps.T).T
-    padded = np.pad(gaps, ((0, 0), (season, season)), constant_values=np.nan)
-    around = np.stack([padded[:, : gaps.shape[1]], padded[:, 2 * season :]])
-    counts = np.isfinite(around).sum(axis=0)
-    naive = np.where(counts > 0, np.nansum(around, axis=0) / np.maximum(counts, 1), linear)
-    return {"linear interpolation": linear[:, None, ~known], "seasonal naive": naive[:, None, ~known]}
-
-
 def table(workdir: str, name: str, task: str, ways: list[str], num: int, write: Callable[[str], None]) -> None:
     """Writes the lines of the table."""
     problem, split = PROBLEMS[name], windows(name)
@@ -96,7 +85,8 @@ def _baselines(
 ) -> dict[str, np.ndarray]:
     problem = PROBLEMS[name]
     if task != "forecast":
-        return imputations(found, known, problem.season)
+        filled = imputations(np.where(known, found, np.nan), problem.season)
+        return {label.replace("_", " "): values[:, None, ~known] for label, values in filled.items()}
     return all_forecasts(Forecaster(split.train, problem.horizon, problem.season), split.context, num)
 
 

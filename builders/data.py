@@ -8,8 +8,10 @@ from ml_collections import ConfigDict
 
 from builders import condition
 from builders.shape import data_shape
+from configs.conditions import parse
 from core.arrays import Array
 from data.readers.own import FORMS, is_own
+from data.readers.windows import CONTEXT
 from data.shapes import check_images
 from data.spec import DataSpec
 from data.stock import EMBEDDED, Reading, Source, eval_split, load
@@ -160,9 +162,15 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
             horizon=data.horizon,
             lags=data.lags,
             test_share=data.test_share,
+            context_units=(data.offset, data.scale) if _has_context(config) else None,
             classes_needed=bool(config.model.num_labels),
         ),
     )
+
+
+def _has_context(config: ConfigDict) -> bool:
+    """Whether the network is conditioned on the observed part of a window."""
+    return any(parse(text).name == CONTEXT for text in config.model.conditions)
 
 
 def prepare(config: ConfigDict, num_levels: int) -> Prepare:

@@ -55,7 +55,7 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
     _check_divergence(config)
     make_dequantize = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
     dequantize_levels = make_dequantize(config, process, num_levels) if num_levels else _scaled_floats(config)
-    measure = choose("eval.bpd_method", settings.bpd_method, METHODS)(config, process)
+    measure = log_density(config, process)
     num = settings.num_dequantizations
 
     def sample(predict: Predict, keys: Array, levels: Array, learned: Any) -> tuple[LogDensity, Array]:
@@ -80,6 +80,11 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
         return result
 
     return fn
+
+
+def log_density(config: ConfigDict, process: SDE) -> Measure:
+    """The log-density of x, as the network sees it, by the method `eval.bpd_method`; differentiable in x."""
+    return choose("eval.bpd_method", config.eval.bpd_method, METHODS)(config, process)
 
 
 def quantity(num_levels: int) -> str:

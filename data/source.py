@@ -59,6 +59,7 @@ class Reading:
     horizon: int = 0
     lags: str = "none"
     test_share: float = 0.25
+    context_units: tuple[float, float] | None = None  # offset and scale of a field `context`; None: there is none
     classes_needed: bool = True  # whether a model uses class labels
 
 

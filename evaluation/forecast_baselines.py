@@ -72,3 +72,21 @@ def all_forecasts(forecaster: Forecaster, context: np.ndarray, num: int, seed: i
         "ridge": forecaster.ridge(context)[:, None],
         "ridge, bootstrap": forecaster.bootstrapped("ridge", context, num, rng),
     }
+
+
+def imputations(values: np.ndarray, season: int) -> dict[str, np.ndarray]:
+    """Values [N, L] with those that are NaN replaced, by the name of how.
+
+    "linear_interpolation" repeats the nearest value at the ends; "seasonal_naive" is the mean of the values one season
+    before and after, and interpolates where both are missing. 0 where a series has no value.
+    """
+    linear, times = np.zeros_like(values), np.arange(values.shape[1])
+    for row, each in zip(linear, values, strict=True):
+        if (known := np.isfinite(each)).any():
+            row[:] = np.interp(times, times[known], each[known])
+    padded = np.pad(values, ((0, 0), (season, season)), constant_values=np.nan)
+    around = np.stack([padded[:, : values.shape[1]], padded[:, 2 * season :]])
+    counts = np.isfinite(around).sum(axis=0)
+    naive = np.where(counts > 0, np.nansum(around, axis=0) / np.maximum(counts, 1), linear)
+    return {name: np.where(np.isnan(values), filled, values) for name, filled in
+            (("linear_interpolation", linear), ("seasonal_naive", naive))}  # fmt: skip

@@ -22,6 +22,7 @@ from evaluation.rounds import Task
 from evaluation.tasks.per_example import per_example_task
 from systems.base import Context, Evaluation
 from systems.density import Density, density_of
+from systems.evaluations import series
 from systems.evaluations.anomaly import anomaly
 from systems.evaluations.reconstruction import reconstruction
 from systems.evaluations.segmentation import segmentation
@@ -49,13 +50,15 @@ class Diffusion(Generative):
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:
-        """Loss, bits (or nats) per dimension, samples; restorations and anomalies of test examples."""
+        """Loss, bits (or nats) per dimension, samples; restorations and anomalies of test examples; tasks of series."""
+        of_series = series.EVALUATIONS if self.config.data.horizon else {}
         return {
             "loss": self.loss_task,
             "bits_per_dim": self.bits_per_dim_task,
             "samples": self.samples_task,
             "reconstruction": functools.partial(reconstruction, self),
             "anomaly": functools.partial(anomaly, self),
+            **({name: functools.partial(make, self) for name, make in of_series.items()}),
             **({"segmentation": functools.partial(segmentation, self)} if self.config.model.conditions else {}),
         }
 

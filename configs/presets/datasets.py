@@ -109,7 +109,8 @@ def windows(config: ConfigDict, context: int, horizon: int) -> None:
     config.optim.update(lr=1e-3, warmup=100, schedule="cosine", grad_clip=0.5)
     minutes(config, batch_size=64, n_iters=4000)
     config.sampling.update(predictor="ancestral_sampling", corrector="none", num_steps=100)
-    config.eval.update(enable_metrics=False, batch_size=256)
+    config.eval.update(batch_size=100, num_samples=500, posterior_samples=100)
+    config.eval.tasks = ("loss", "bits_per_dim", "forecast", "imputation", "synthesis")
     config.restore.update(method="self_guidance", observation_loss="quantile", observation_scale=4.0)
 
 

@@ -60,6 +60,13 @@ KEYS = {
         needs="eval.enable_metrics",
     ),
     "num_samples": Key(50_000, "Number of samples.", POSITIVE, changes="evaluation", needs=SAMPLES),
+    "season": Key(
+        0,
+        "Time series: after how many steps they repeat themselves, for the baselines; 0: what their frequency says.",
+        NON_NEGATIVE,
+        changes="evaluation",
+        needs="data.horizon!=0",
+    ),
     "sample_format": Key(
         "npz",
         "Format in which samples are exported: `npz` (`arr_0`, integer levels), `png` (a folder of 8-bit images) or "
@@ -165,7 +172,7 @@ KEYS = {
     ),
     "posterior_samples": Key(
         16,
-        "Tasks `reconstruction`, `anomaly` and `segmentation`: samples of each example.",
+        "Tasks `reconstruction`, `anomaly`, `segmentation`, `forecast` and `imputation`: samples of each example.",
         POSITIVE,
         changes="evaluation",
         needs="eval.tasks",

@@ -6,7 +6,8 @@ from configs.keys import Key
 KEYS = {
     "method": Key(
         "pigdm",
-        "How samples are conditioned on a measurement: `projection`, `ddnm`, `pigdm`, `dps` or `self_guidance`.",
+        "How samples are conditioned on a measurement: `projection`, `ddnm`, `pigdm`, `dps` or `self_guidance`; `none` "
+        "for a network that is conditioned on it.",
         changes="evaluation",
     ),
     "noise_std": Key(

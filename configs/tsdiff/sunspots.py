@@ -16,4 +16,5 @@ def get_config() -> ConfigDict:
     presets.discrete(config)
     presets.windows(config, context=66, horizon=22)
     config.data.dataset = "series:sunspots"
+    config.eval.season = 11
     return config

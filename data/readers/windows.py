@@ -20,6 +20,7 @@ from data.notices import warn_once
 from data.readers.series import Series, read_series
 from data.source import Examples, Reading, Source
 
+CONTEXT = "context"  # the field with what is observed, for a network that is conditioned on it
 INCLUDED = ("elnino", "co2", "sunspots", "nile")
 SMALLEST_SCALE = 1e-8  # of a context; below it, a window is not scaled
 # Lags by frequency. Source of the first two: Kollovieh et al., NeurIPS 2023, appendix B.
@@ -54,16 +55,17 @@ class Windows:
     length: int
     horizon: int
     lags: tuple[int, ...]
+    units: tuple[float, float] | None = None  # of the field `context`, if there is one
 
     def __call__(self, indices: np.ndarray) -> Examples:
-        """The windows `indices` [n]: x [n, L, C] float32, x_mask uint8, scale [n, C], label 0."""
+        """The windows `indices` [n]: x [n, L, C] float32, x_mask uint8, scale [n, C], label 0, perhaps the context."""
         found = [self.window(*map(int, self.starts[index])) for index in indices]
-        return {
-            "x": np.stack([window.values for window in found]),
-            "x_mask": np.stack([window.known for window in found]).astype(np.uint8),
-            "scale": np.stack([window.scale for window in found]),
-            "label": np.zeros(len(found), np.int32),
-        }
+        x, known = (np.stack([window[k] for window in found]) for k in (0, 1))
+        scale, label = np.stack([window.scale for window in found]), np.zeros(len(found), np.int32)
+        batch = {"x": x, "x_mask": known.astype(np.uint8), "scale": scale, "label": label}
+        if self.units is not None:
+            batch[CONTEXT] = context((x - self.units[0]) / self.units[1], known, self.horizon)
+        return batch
 
     def window(self, number: int, start: int) -> Window:
         """The window of series `number` from value `start` on."""
@@ -75,6 +77,12 @@ class Windows:
         scale = np.where(scale < SMALLEST_SCALE, 1.0, scale).astype(np.float32)
         stacked = np.concatenate([part / scale for part in parts], axis=1)
         return Window(interpolated(stacked), np.isfinite(stacked), scale)
+
+
+def context(x: np.ndarray, known: np.ndarray, horizon: int) -> np.ndarray:
+    """What a network is conditioned on, [n, L, 2 C] float32: the known part of the context of x, else 0, and where."""
+    seen = known & (np.arange(x.shape[1]) < x.shape[1] - horizon)[:, None]
+    return np.concatenate([np.where(seen, x, 0), seen], axis=-1).astype(np.float32)
 
 
 def last(series: Series, length: int, horizon: int, lags: tuple[int, ...], ahead: int) -> Window:
@@ -115,7 +123,8 @@ def open_series(path: str, split: str, reading: Reading) -> Source:
         )
     if not 0 < reading.test_share < 1:
         raise ValueError(f"config.data.test_share = {reading.test_share} must be above 0 and below 1 for series.")
-    return _windows(path, split, tuple(reading.shape), reading.horizon, reading.lags, reading.test_share)
+    shape, units = tuple(reading.shape), reading.context_units
+    return _windows(path, split, shape, reading.horizon, reading.lags, reading.test_share, units)
 
 
 def load(path: str) -> list[Series]:
@@ -138,7 +147,15 @@ def lags_of(text: str, series: Sequence[Series]) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=4)  # the shape of the data is asked for before the data
-def _windows(path: str, split: str, shape: tuple[int, int], horizon: int, lags_text: str, share: float) -> Source:
+def _windows(
+    path: str,
+    split: str,
+    shape: tuple[int, int],
+    horizon: int,
+    lags_text: str,
+    share: float,
+    units: tuple[float, float] | None,
+) -> Source:
     series = load(path)
     lags, (length, channels) = lags_of(lags_text, series), shape
     for each in series:
@@ -158,9 +175,11 @@ def _windows(path: str, split: str, shape: tuple[int, int], horizon: int, lags_t
             f"series has {longest} values, and the last {share:.0%} of them are held out; give at least {needed} "
             "before those, or shorter windows by config.data.shape and config.data.horizon."
         )
-    fetch = Windows(series, np.asarray(starts), length, horizon, lags)
+    fetch = Windows(series, np.asarray(starts), length, horizon, lags, units)
     base = series[0].values.shape[1]
     others = {"x_mask": Field(shape, "uint8", 2), "scale": Field((base,))}
+    if units is not None:
+        others[CONTEXT] = Field((length, 2 * channels))
     return Source(f"series:{path}", len(starts), labeled(Field(shape)) | others, fetch)
 
 

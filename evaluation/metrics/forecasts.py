@@ -45,14 +45,15 @@ def root_mean_square(samples: np.ndarray, truth: np.ndarray) -> float:
 def scaled_error(samples: np.ndarray, truth: np.ndarray, context: np.ndarray, season: int) -> np.ndarray:
     """MASE of each example, [N]: `mean |median - y| / mean |x_t - x_(t - season)|` of its context x [N, T, ...].
 
-    NaN where the context repeats itself, or is shorter than a season. Source: Hyndman and Koehler, "Another Look at
-    Measures of Forecast Accuracy", 2006.
+    NaN where the context repeats itself, is shorter than a season, or has no two values a season apart. Source: Hyndman
+    and Koehler, "Another Look at Measures of Forecast Accuracy", 2006.
     """
     error = np.abs(np.median(samples, axis=1) - truth).reshape(len(truth), -1)
     naive = np.abs(context[:, season:] - context[:, :-season]).reshape(len(truth), -1)
     if not naive.size:
         return np.full(len(truth), np.nan)
-    usual = np.nanmean(naive, axis=1)
+    counts = np.isfinite(naive).sum(axis=1)
+    usual = np.nansum(naive, axis=1) / np.maximum(counts, 1)
     return np.where(usual > 0, np.nanmean(error, axis=1) / np.where(usual > 0, usual, 1.0), np.nan)
 
 
@@ -64,8 +65,13 @@ def energy_score(samples: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     from scoringrules import es_ensemble  # slow to import
 
-    N, S = samples.shape[:2]
-    return np.asarray(es_ensemble(truth.reshape(N, -1).astype(float), samples.reshape(N, S, -1).astype(float)))
+    num = samples.shape[1]
+    return np.array(  # one at a time: each takes an array of S x S x D
+        [
+            es_ensemble(y.reshape(-1).astype(float), x.reshape(num, -1).astype(float))
+            for x, y in zip(samples, truth, strict=True)
+        ]
+    )
 
 
 def _share(values: np.ndarray, truth: np.ndarray) -> np.ndarray:

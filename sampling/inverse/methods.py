@@ -33,6 +33,7 @@ class MethodSettings:
 
 Method = Callable[[SDE, LinearOperator, Array, float, MethodSettings], Conditioned]
 METHODS: dict[str, Method] = {  # (sde, operator, y [B, *measurement_shape], noise_std, settings)
+    "none": lambda sde, operator, y, noise_std, settings: Conditioned(),  # for networks that are conditioned on y
     "projection": lambda sde, operator, y, noise_std, settings: projection(
         sde, operator, y, noise_std, num_iterations=settings.num_iterations
     ),

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from builders.guidance import Asked
 from core.arrays import Array
 from core.progress import phase
 from data.readers.inputs import read_array, read_examples
@@ -54,7 +55,7 @@ class SampleResult(NamedTuple):
     tables: Mapping[str, str] = MappingProxyType({})
 
 
-LabelsOf = Callable[[np.ndarray], Array | None]  # the class labels of examples, by their rows
+LabelsOf = Callable[[np.ndarray], Asked]  # what is asked of examples, such as their class labels, by their rows
 
 
 def without_labels(rows: np.ndarray) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from builders import inverse
+from builders.guidance import Asked
 from core.arrays import Array
 from core.keys import RestorationKey, keys_at, restoration_key
 from sampling.inverse.operators.base import LinearOperator, of_examples
@@ -33,7 +34,7 @@ class Posterior:
         """`(params, guide, keys [B], labels, operator, y [B, ...], levels [B]) -> {"samples", "num_evals"}`."""
 
         def fn(
-            params: Any, guide: Any, keys: Array, labels: Array | None, operator: Any, y: Array, levels: Array
+            params: Any, guide: Any, keys: Array, labels: Asked, operator: Any, y: Array, levels: Array
         ) -> dict[str, Array]:
             found = self.sampler(keys, self.system.guide.predict_of(params, guide, labels), operator, y, levels)
             return {"samples": found.x, "num_evals": found.num_evals}

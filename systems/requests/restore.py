@@ -152,7 +152,7 @@ def data_variance(system: "Diffusion") -> float:
 
     1 for methods that do not use it.
     """
-    if system.config.restore.method in ("projection", "self_guidance"):
+    if system.config.restore.method in ("none", "projection", "self_guidance"):
         return 1.0
     if (variance := inverse.prior_variance(system.config, system.spec.num_levels)) is not None:
         return variance

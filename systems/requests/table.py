@@ -7,9 +7,11 @@ from systems.requests.conditioned import Conditioned, conditioned
 from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
 from systems.requests.latent import Decoding, Interpolation, decoding, encoding, interpolation
 from systems.requests.measurements import MaskedRestoration, Restoration
+from systems.requests.refine import Refinement, refinement
 from systems.requests.restore import restoration
 from systems.requests.segment import Segment, segment
 from systems.requests.series import Filling, forecast, impute
+from systems.requests.synthesize import Synthesis, synthesis
 from systems.requests.translate import Translation, translation
 
 REQUESTS: dict[str, RequestTask] = {
@@ -24,6 +26,8 @@ REQUESTS: dict[str, RequestTask] = {
     "segment": RequestTask(Segment, segment),
     "forecast": RequestTask(Filling, forecast),
     "impute": RequestTask(Filling, impute),
+    "refine": RequestTask(Refinement, refinement),
+    "synthesize": RequestTask(Synthesis, synthesis),
     "interpolate": RequestTask(Interpolation, interpolation),
     "encode": RequestTask(Input, encoding),
     "translate": RequestTask(Translation, translation),

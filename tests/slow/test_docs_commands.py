@@ -96,6 +96,11 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_k_space_in_a_file_is_reconstructed_from_the_lines_that_it_has",
     "python main.py --workdir=runs/masks *": "tests/programs/test_medical.py::"
     "test_an_ensemble_of_masks_is_compared_with_a_pixelwise_baseline",
+    "python main.py *--task=refine *": "tests/programs/test_series.py::test_a_forecast_is_refined",
+    "python main.py *--task=synthesize *": "tests/programs/test_series.py::"
+    "test_synthetic_series_are_a_table_to_train_on",
+    "python main.py --config=configs/tsdiff/*.py * --mode=eval": "tests/programs/test_series.py::"
+    "test_an_evaluation_has_forecasts_and_imputations_beside_baselines",
     "python -m benchmarks.series_forecasts *": "tests/programs/test_series.py::"
     "test_one_checkpoint_forecasts_and_imputes",
     "make demo": "tests/slow/test_docs_commands.py::test_the_commands_of_the_demo_run",

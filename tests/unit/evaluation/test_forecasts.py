@@ -5,11 +5,13 @@ import pytest
 from scipy.stats import norm
 
 from benchmarks import series_baselines
-from evaluation.forecast_baselines import Forecaster, all_forecasts
+from evaluation.forecast_baselines import Forecaster, all_forecasts, imputations
 from evaluation.metrics import forecasts
 from evaluation.metrics.base import Ensembles
 from evaluation.metrics.crps import crps
 from evaluation.metrics.table import measure
+from evaluation.tasks import filled
+from evaluation.tasks.synthetic import predictive_scores
 
 RNG = np.random.default_rng(0)
 
@@ -120,3 +122,34 @@ def test_the_baselines_of_sea_surface_temperatures_are_those_of_the_documentatio
 def test_the_baselines_of_carbon_dioxide_leave_its_gaps_out():
     found = series_baselines.windows("co2")
     assert len(found.future) == 10 and np.isfinite(found.context).all() and np.isfinite(found.train).all()
+
+
+def test_missing_values_are_interpolated_or_taken_from_other_seasons():
+    values = np.array([[1.0, np.nan, 3.0, np.nan, 5.0, 7.0, np.nan]])
+    found = imputations(values, 3)
+    np.testing.assert_allclose(found["linear_interpolation"], [[1, 2, 3, 4, 5, 7, 7]])
+    np.testing.assert_allclose(found["seasonal_naive"], [[1, 5, 3, 1, 5, 7, 7]])  # the last has a gap one season before
+
+
+def test_of_what_is_asked_only_what_is_known_counts():
+    """Scores of windows with gaps are those of the values without, each by its definition."""
+    samples, truth = RNG.normal(size=(6, 20, 4, 1)), RNG.normal(size=(6, 4, 1))
+    seen = np.where(np.arange(4)[:, None] < 2, truth, np.nan)
+    asked = np.where(np.arange(4)[:, None] == 3, truth, np.nan)
+    found = filled.scores(samples, asked, seen, 1)
+    assert found["crps"]["value"] == pytest.approx(crps(samples[:, :, 3, 0], truth[:, 3, 0])[0].mean())
+    assert found["energy_score"]["value"] == pytest.approx(found["crps"]["value"])  # of one value
+    point = filled.scores(truth[:, None] + 1, asked, seen, 1)
+    assert point["crps"]["value"] == pytest.approx(1) and "interval_50" not in point
+    assert point["mase"]["value"] == pytest.approx(np.mean(1 / np.abs(truth[:, 1] - truth[:, 0])))
+    one_missing = np.where(np.arange(6)[:, None, None] == 0, np.nan, asked)
+    assert filled.scores(samples, one_missing, np.full_like(seen, np.nan), 1)["crps"]["num_examples"] == 5
+    assert filled.scores(samples, np.full_like(asked, np.nan), seen, 1) == {}
+
+
+def test_a_regression_on_the_same_windows_scores_as_on_real_ones():
+    windows = 20 + np.random.default_rng(0).normal(size=(40, 1, 2)) * np.arange(8)[:, None]  # straight lines
+    found = predictive_scores(windows[::-1], windows, windows[:, :6], windows[:, 6:])
+    assert found["predictive_ratio"] == pytest.approx(1)
+    constant = predictive_scores(np.full((40, 8, 2), 20.0), windows, windows[:, :6], windows[:, 6:])
+    assert constant["predictive_ratio"] > 2

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import series_oracle as oracle
 from core.arrays import broadcast_to_rank
-from corruption.predictions import score_of
+from corruption.predictions import Gaussian, score_of
 from sampling import grids
 from sampling.coefficients import METHODS as SOLVERS
 from sampling.inverse.operators.dense import dense
@@ -103,6 +103,33 @@ def test_every_sampler_is_drawn_to_what_is_observed(sampler):
 
     free, guided = (np.sqrt(((run(scale) - y) ** 2)[:, [0, 1, 3]].mean()) for scale in (0.0, 4.0))
     assert guided < 0.6 * free
+
+
+def saturating(sde):
+    """36 values that are all equal, N(0, 1), by a network that predicts noise of at most four, whatever x is."""
+
+    def predict(x, t):
+        m, std = (broadcast_to_rank(part, x) for part in (sde.mean_coeff(t), sde.std(t)))
+        x0 = m * 36 * x.mean(1, keepdims=True) / (36 * m**2 + std**2)
+        noise = jnp.clip((x - m * x0) / std, -4, 4)
+        return Gaussian((x - std * noise) / m, noise)
+
+    return predict
+
+
+def test_large_scales_of_squares_do_not_leave_the_data():
+    """Steps that overshoot do so by more each time, because beyond the data x0 is x / m; bounded slopes end that."""
+    chain, operator = ddpm_chain(0.01, 10.0, 100), mask((36,), np.arange(36) < 24)
+    y = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (64, 1)), (64, 36))
+
+    @jax.jit
+    def error(limit):
+        part = observation_guidance(chain, operator, y, scale=8.0, limit=limit)
+        sampler = pc(chain, ancestral(), none(), grids.log_snr(chain, 100, 0.0))
+        return jnp.abs(sampler(jax.random.key(0), part.wrap_predict(saturating(chain)), y.shape).x - y).max()
+
+    assert error(12.0) < 1.0
+    assert not error(1e9) < 100.0  # or NaN
 
 
 def test_invalid_settings_are_refused():
