@@ -136,8 +136,9 @@ def best_lmmse(operator: LinearOperator, prior: Prior, held_out: np.ndarray) -> 
 
 
 def _error(found: np.ndarray, truth: np.ndarray) -> float:
-    """The mean over examples of the logarithm of the mean square error, as PSNR has it."""
-    squares = ((found - truth).astype(np.float64) ** 2).reshape(len(truth), -1).mean(axis=1)
+    """The mean over examples of the logarithm of the mean square error within the range of the truth, as in PSNR."""
+    error = np.clip(found, truth.min(), truth.max()) - truth
+    squares = (error.astype(np.float64) ** 2).reshape(len(truth), -1).mean(axis=1)
     return float(np.log(np.maximum(squares, 1e-10)).mean())
 
 

@@ -130,6 +130,12 @@ def test_examples_of_every_rank_are_inpainted_from_the_command_line(kind, tmp_pa
         psnr = [results[key] for key in results if key.startswith("psnr")]
         assert len(psnr) == 6 and np.isfinite(np.hstack(psnr)).all()
         assert ("value_range" in results) == (run.test.num_levels == 0)
+    if kind == "volumes":  # some of its frequencies
+        words = ["--task=reconstruct" if word.startswith("--task") else word for word in asked]
+        done = command_line(*words, "--num_samples=2", "--input=test:0", "--config.restore.pattern=random_points")
+        assert done.code == 0, done.error
+        found = json.loads((tmp_path / "out" / "record.json").read_text())["results"]
+        assert found["num_images"] == 1 and found["residual_rms"] < 1e-5
     known = known if kind == "vectors" else known[..., None]
     np.testing.assert_allclose(np.where(known, arrays["mean"] - arrays["input"], 0), 0, atol=1e-4)
     assert np.where(known, 0, arrays["deviation"]).max() > 0.01
