@@ -118,4 +118,4 @@ def test_every_setting_that_an_evaluation_is_built_from_invalidates_rounds(time_
     make_objective(recorded, 17), make_predict_of(recorded, "float32"), make_sampler(recorded)
     bits_per_dim(recorded, sde, 17), fit_dequantization(recorded, sde, 17)
     assert {"training.sde", "training.eps", "sampling.method", "eval.bpd_eps", "data.centered", "model.nf"} <= read
-    assert {key for key in read if not default.changes_evaluation(key)} == {"model.remat"}
+    assert {key for key in read if not default.changes_evaluation(key)} == {"model.remat", "model.remat_policy"}
