@@ -21,7 +21,7 @@ from evaluation.sample_files import write_png_folder
 from programs.flags import source_of
 from programs.run import Run
 from reports.provenance import provenance
-from reports.sheets import to_uint8, write_png
+from reports.sheets import to_uint8, write_gif, write_png
 from runtime.signals import report_on_signal
 from systems.base import System
 from systems.requests import options
@@ -29,6 +29,7 @@ from systems.requests.base import Request, RequestTask, SampleFn, SampleResult
 
 PICTURE, ARRAYS, RECORD = FILES = ("samples.png", "samples.npz", "record.json")  # in the order of writing, each whole
 SINGLE = "samples_png"  # with --format=png: a folder with each sample, as an evaluation calls it
+FRAMES = "samples.gif"  # with sampling.trajectory: states along the way
 FORMATS = ("npz", "png")
 OPTION_FLAGS = ("labels", "input", "mask", "num_samples", "measured", "temperature")  # flags that are options of tasks
 
@@ -95,10 +96,13 @@ def execute(
     with writing(directory):
         if (directory / SINGLE).exists():  # of another command
             shutil.rmtree(directory / SINGLE)
+        (directory / FRAMES).unlink(missing_ok=True)
         if form == "png":
             _write_single(run, result, directory / SINGLE)
         write_png(directory / PICTURE, result.picture)
         write_arrays(directory / ARRAYS, result.arrays)
+        if result.frames:
+            write_gif(directory / FRAMES, result.frames)
         for name, text in result.tables.items():
             write_text(directory / f"{name}.csv", text)
         write_json(directory / RECORD, record)
@@ -126,7 +130,7 @@ def check_format(system: System, form: str) -> None:
 
 def refuse_earlier(directory: pathlib.Path) -> None:
     """Errors: ValueError where a folder has samples, which would be replaced."""
-    if there := [name for name in (*FILES, SINGLE) if (directory / name).exists()]:
+    if there := [name for name in (*FILES, FRAMES, SINGLE) if (directory / name).exists()]:
         raise ValueError(
             f"{directory} has {there[0]} of an earlier command; give another folder with --output=DIR, or --overwrite."
         )

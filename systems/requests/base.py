@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,7 +45,7 @@ class SampleResult(NamedTuple):
     """The outcome of a task: an image to look at, the arrays to keep, and figures for the record and the log.
 
     `samples`: each of them, [N, ...] in the data's units, for files of their own; None where there are none.
-    `tables`: the text of files NAME.csv, by their names.
+    `tables`: the text of files NAME.csv, by their names. `frames`: images of the states along the way, for a GIF.
     """
 
     picture: np.ndarray
@@ -53,6 +53,7 @@ class SampleResult(NamedTuple):
     figures: dict[str, Any]
     samples: np.ndarray | None = None
     tables: Mapping[str, str] = MappingProxyType({})
+    frames: Sequence[np.ndarray] = ()
 
 
 LabelsOf = Callable[[np.ndarray], Asked]  # what is asked of examples, such as their class labels, by their rows

@@ -62,9 +62,13 @@ def generated(
     """`num` samples for the values `asked` [num, ...] of fields, if any; keys are those of an evaluation's samples."""
     found = samples_for(system, asked, num, variables, number)
     arrays = {"arr_0": found["samples"]} | {"labels" if name == "label" else name: a for name, a in asked.items()}
-    shown = found["samples"][:GRID] if columns is None else found["samples"]
-    figures = {"num_samples": num, "num_evals": found["num_evals"]}
-    return SampleResult(system.picture(shown, columns), arrays, figures, found["samples"])
+    limit = GRID if columns is None else num
+    figures, frames = {"num_samples": num, "num_evals": found["num_evals"]}, []
+    if "states" in found:
+        arrays["states"] = found["states"]
+        frames = [system.picture(states, columns) for states in np.moveaxis(found["states"][:limit], 1, 0)]
+    picture = system.picture(found["samples"][:limit], columns)
+    return SampleResult(picture, arrays, figures, found["samples"], frames=frames)
 
 
 def samples_for(

@@ -567,6 +567,17 @@ def test_each_sample_is_a_file_of_its_own_on_demand(plain, tmp_path, command_lin
         assert not (out / "samples_png").exists()  # it was of the command before
 
 
+def test_states_along_the_way_are_a_gif_on_demand(plain, tmp_path, command_line):
+    words = [f"--workdir={plain}", "--mode=sample", "--num_samples=3", f"--output={tmp_path / 'out'}"]
+    assert command_line(*words, "--config.sampling.trajectory=2").code == 0
+    arrays = np.load(tmp_path / "out" / "samples.npz")
+    assert arrays["states"].shape == (3, 2, *arrays["arr_0"].shape[1:])
+    np.testing.assert_array_equal(arrays["states"][:, -1], arrays["arr_0"])
+    assert Image.open(tmp_path / "out" / "samples.gif").n_frames == 2
+    assert command_line(*words, "--overwrite").code == 0
+    assert not (tmp_path / "out" / "samples.gif").exists()  # it was of the command before
+
+
 def test_files_of_images_are_refused_for_what_is_none(plain, tmp_path, monkeypatch, command_line):
     monkeypatch.setattr("systems.base.System.has_images", False)
     done = command_line(f"--workdir={plain}", "--mode=sample", "--format=png", f"--output={tmp_path}")

@@ -58,6 +58,10 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_missing_values_are_imputed_and_others_are_not",
     "python main.py --workdir=DIR --mode=sample --task=inpaint --input=test:0,1,2,3 --mask=M.png": "tests/programs/"
     "test_latent.py::test_examples_are_completed_from_the_codes_of_what_is_known_alone",  # after a tokenizer
+    "python main.py *--request.infer_class*": "tests/programs/test_categorical.py::"
+    "test_known_sites_stay_in_inpainted_digits",
+    "python main.py *--config.sampling.trajectory=8 *": "tests/programs/test_sample.py::"
+    "test_states_along_the_way_are_a_gif_on_demand",
     "python -m benchmarks.digits_samples*": "tests/programs/test_categorical.py::test_the_benchmark_judges_samples",
     ".venv/bin/python -m configs.reference": "tests/slow/test_recipes.py::test_the_laws_hold_for_what_the_recipes_add",
     "python main.py *--mode=config*": "tests/programs/test_messages.py::"
