@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import run_lib
-from benchmarks import series_forecasts
+from benchmarks import series_forecasts, series_likelihood, series_refine
 from core.files import read_json
 from data.readers.series import read_series
 from programs import sample
@@ -86,6 +86,17 @@ def test_one_checkpoint_forecasts_and_imputes(elnino, monkeypatch, capsys, way):
         series_forecasts.main()
         rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
         assert any(row.startswith(f"| {way} |") for row in rows) and "nan" not in "".join(rows)
+
+
+@pytest.mark.parametrize("module", [series_refine, series_likelihood])
+def test_benchmarks_of_a_run_print_their_tables(elnino, monkeypatch, capsys, module):
+    if module is series_likelihood:
+        pytest.importorskip("statsmodels")
+    options = ["--samples=2"] if module is series_refine else ["--time=0.1"]
+    monkeypatch.setattr(sys, "argv", [module.__name__, str(elnino), *options])
+    module.main()
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(rows) in (5, 6) and "nan" not in "".join(rows)
 
 
 def test_samples_of_a_forecast_follow_quantiles_of_their_own(elnino):

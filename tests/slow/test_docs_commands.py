@@ -105,6 +105,10 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_synthetic_series_are_a_table_to_train_on",
     "python main.py --config=configs/tsdiff/*.py * --mode=eval": "tests/programs/test_series.py::"
     "test_an_evaluation_has_forecasts_and_imputations_beside_baselines",
+    "python -m benchmarks.series_refine *": "tests/programs/test_series.py::"
+    "test_benchmarks_of_a_run_print_their_tables",
+    "python -m benchmarks.series_likelihood *": "tests/programs/test_series.py::"
+    "test_benchmarks_of_a_run_print_their_tables",
     "python -m benchmarks.series_forecasts *": "tests/programs/test_series.py::"
     "test_one_checkpoint_forecasts_and_imputes",
     "make demo": "tests/slow/test_docs_commands.py::test_the_commands_of_the_demo_run",
