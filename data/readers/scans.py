@@ -45,17 +45,23 @@ def read_scan(path: pathlib.Path) -> np.ndarray:
 def read_hdf5(path: pathlib.Path, name: str) -> np.ndarray:
     """The dataset `name` of an HDF5 file, or its only one.
 
-    Errors: ValueError for a file that cannot be read, and for one of several datasets without this name.
+    Errors: ValueError for a file that cannot be read, for one of several datasets without this name, and for values
+    that are in other files: a stranger's file would name one of ours.
     """
     h5py = _package(path, HDF5)
     with _readable(path), h5py.File(path, "r") as file:
-        found = {key: item for key, item in file.items() if isinstance(item, h5py.Dataset)}
+        own = [key for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink)]
+        found = {key: file[key] for key in own if isinstance(file[key], h5py.Dataset)}
         if name not in found and len(found) != 1:
             what = some_of(sorted(found)) or "no datasets"
             raise UnreadableError(f"it contains {what}; give a dataset called {name}")
         dataset = found[name] if name in found else next(iter(found.values()))
         if dataset.dtype.kind not in "biufc":
             raise UnreadableError(f"its dataset {dataset.name} is {dataset.dtype}; give numbers")
+        if dataset.external or dataset.is_virtual:
+            raise UnreadableError(
+                f"the values of its dataset {dataset.name} are in other files; give one that has them"
+            )
         check_size(dataset.size * dataset.dtype.itemsize)
         return np.asarray(dataset[()])
 
@@ -64,7 +70,7 @@ def has_dataset(path: pathlib.Path, name: str) -> bool:
     """Whether an HDF5 file has a dataset of this name. Errors: ValueError for a file that cannot be read."""
     h5py = _package(path, HDF5)
     with _readable(path), h5py.File(path, "r") as file:
-        return isinstance(file.get(name), h5py.Dataset)
+        return isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset)
 
 
 def read_kspace(path: pathlib.Path) -> np.ndarray:
@@ -117,9 +123,15 @@ def _nifti(path: pathlib.Path) -> np.ndarray:
 
 def _dicom(path: pathlib.Path) -> np.ndarray:
     pydicom = _package(path, DICOM)
-    from pydicom.pixels import apply_rescale  # beside pydicom itself
+    from pydicom.filereader import read_file_meta_info  # beside pydicom itself
+    from pydicom.pixels import apply_rescale
 
     with _readable(path):
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+        if (
+            syntax is not None and syntax.is_deflated
+        ):  # unpacked as a whole, to any size, before it says how large it is
+            raise UnreadableError("it is deflated DICOM; give it with another transfer syntax")
         file = pydicom.dcmread(path)
         if "PixelData" not in file:
             raise UnreadableError("it is DICOM without pixels; give files of images")

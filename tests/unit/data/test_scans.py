@@ -186,3 +186,35 @@ def test_a_folder_without_scans_and_a_split_without_subjects_are_refused(tmp_pat
     nifti(tmp_path / "only.nii", VOLUME.T)
     with pytest.raises(ValueError, match=r"has 1 subject\(s\), none of them in the train split"):
         opened(f"scans:{tmp_path}", image_size=8)
+
+
+def test_values_of_other_files_are_not_read(tmp_path):
+    """A stranger's file may name any file of ours: by a link, as storage, or as a part of a virtual dataset."""
+    h5py = pytest.importorskip("h5py", reason="h5py is an extra")
+    secret = hdf5(tmp_path / "secret.h5", a=np.arange(4.0))
+    (tmp_path / "raw").write_bytes(np.arange(4.0).tobytes())
+    layout = h5py.VirtualLayout((4,), "f8")
+    layout[:] = h5py.VirtualSource(secret, "a", (4,))
+    for name, make in {
+        "link": lambda file: file.__setitem__("a", h5py.ExternalLink(secret.name, "/a")),
+        "soft": lambda file: file.__setitem__("a", h5py.SoftLink("/b")),
+        "storage": lambda file: file.create_dataset("a", (4,), "f8", external=[(str(tmp_path / "raw"), 0, 32)]),
+        "virtual": lambda file: file.create_virtual_dataset("a", layout),
+    }.items():
+        path = tmp_path / f"{name}.h5"
+        with h5py.File(path, "w") as file:
+            make(file)
+        with pytest.raises(ValueError, match="are in other files|contains no datasets"):
+            read_hdf5(path, "a")
+    assert read_hdf5(secret, "a").sum() == 6
+
+
+def test_deflated_dicom_is_refused_before_it_is_unpacked(tmp_path):
+    path = dicom(tmp_path / "a.dcm", np.arange(12).reshape(3, 4))
+    read_scan(path)
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is an extra")
+    file = pydicom.dcmread(path)
+    file.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    file.save_as(path, enforce_file_format=True)
+    with pytest.raises(ValueError, match="deflated DICOM; give it with another transfer syntax"):
+        read_scan(path)
