@@ -15,6 +15,7 @@ from types import TracebackType
 import grain
 import numpy as np
 
+from data.by_reference import ByReference
 from data.images import flip
 from data.source import Source
 
@@ -137,7 +138,8 @@ def train_batches(
         raise ValueError(f"random_flip mirrors images [H, W, C], but {source.name} has {source.shape}; set it to False")
     share = batch_size // process_count
     rows = slice(process_index * share, (process_index + 1) * share)
-    batches = _indices(source, seed, batch_size).map_with_index(_rows(source, seed, batch_size, random_flip, rows))
+    fetch = _rows(source, seed, batch_size, random_flip, rows)
+    batches = _indices(source, seed, batch_size).map_with_index(ByReference(fetch) if num_workers else fetch)
     return Batches(batches[start_step:], num_threads, num_workers)
 
 

@@ -2,9 +2,11 @@
 
 import os
 import pathlib
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import absl.flags
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 
 from core.errors import ExitCode
+from data.pipeline import train_batches
+from data.source import from_arrays
 from tests.support.own_data import PIXELS, batches_of, forms, save
 from tests.support.paths import ROOT
 
@@ -114,3 +118,32 @@ def test_signals_are_left_to_the_trainer(reader, number):
         os.kill(worker, number)
     time.sleep(1)
     assert all(map(is_alive, workers_of(reader))) and len(workers_of(reader)) == 2 and reader.poll() is None
+
+
+def _children():
+    """The processes that this one has started for data."""
+    listed = pathlib.Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    numbers = {int(n) for path in listed for n in path.read_text().split()}
+    return {n for n in numbers if b"spawn_main" in pathlib.Path(f"/proc/{n}/cmdline").read_bytes()}
+
+
+def test_a_worker_that_is_killed_before_it_has_read_what_it_does_is_noticed():
+    """What it does is more than a pipe holds: who started it would wait for ever until it is read."""
+    absl.flags.FLAGS.mark_as_parsed()
+    values = np.zeros((1000, 200), np.float32)
+    source = from_arrays("large", values, np.zeros(1000, np.int64), num_levels=0, num_classes=1)
+    before, found = _children(), queue.Queue()
+
+    def read():
+        with train_batches(source, seed=0, batch_size=8, num_workers=1) as batches:
+            try:
+                next(batches)
+            except RuntimeError as error:
+                found.put(str(error))
+
+    threading.Thread(target=read, daemon=True).start()
+    end = time.monotonic() + 60
+    while not (new := _children() - before) and time.monotonic() < end:
+        time.sleep(0.001)
+    os.kill(new.pop(), signal.SIGKILL)
+    assert "exit code -9" in found.get(timeout=60)
