@@ -383,7 +383,11 @@ def test_a_classifier_guides_and_a_weaker_model_does(plain, by_class, tmp_path):
     [
         ("inpant", {}, "--task=inpant is not known to config.system = 'diffusion'; .*nearest: inpaint"),
         ("colorize", {"mask": "a.png"}, "--mask has no meaning for --task=colorize; it belongs to inpaint, reconstr"),
-        ("class", {"temperature": "2"}, "--temperature has no meaning for --task=class; it belongs to interpolate, d"),
+        (
+            "class",
+            {"temperature": "2"},
+            "--temperature has no meaning for --task=class; it belongs to refine, interpolate, d",
+        ),
         ("class", {"request.label": "3"}, r"--request.label=3 is not .*=class, which has .*\(nearest: labels\)"),
         ("class", {"request.labels": "3,x"}, "--request.labels=3,x was given, but whole numbers, separated by commas"),
         ("class", {"num_samples": "many"}, "--num_samples=many was given, but a whole number is needed"),
