@@ -1,5 +1,6 @@
 """Runs `main.py` with its command line in processes forked from one that has imported it: hundreds in minutes."""
 
+import contextlib
 import os
 import pathlib
 import resource
@@ -31,8 +32,11 @@ class Done(NamedTuple):
 
 
 def prepare() -> None:
-    """Imports the program, before any fork."""
+    """Imports the program, before any fork, and h5py, which TFDS imports if it is there, and which starts `uname`."""
     import main  # noqa: F401
+
+    with contextlib.suppress(ImportError):
+        import h5py  # noqa: F401
 
 
 def apart(function: Callable[[], object]) -> None:
