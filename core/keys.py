@@ -139,6 +139,11 @@ def keys_at(key: Array, indices: ArrayLike) -> Array:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.asarray(indices))
 
 
+def sample_keys(key: Array, examples: ArrayLike, samples: ArrayLike) -> Array:
+    """The keys of the sample `samples` [B] of each of the examples `examples` [B]: `fold_in(fold_in(key, i), s)`."""
+    return jax.vmap(jax.random.fold_in)(keys_at(key, examples), jnp.asarray(samples))
+
+
 def example_keys(key: Array, num: int, start: int = 0) -> Array:
     """The keys of examples `start ... start + num - 1`."""
     return keys_at(key, jnp.arange(start, start + num))

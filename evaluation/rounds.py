@@ -124,6 +124,12 @@ def run_task(task: Task, directory: str | os.PathLike, worker: Worker = Worker()
     return task.summarize(Rounds(task, directory))
 
 
+def join(rounds: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    """The arrays of all rounds, joined along the first axis."""
+    parts = list(rounds)
+    return {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
+
+
 def check_coverage(name: str, index: np.ndarray, size: int) -> None:
     """Raises ValueError unless `index`, of the examples in all rounds, is 0 ... `size` - 1, each once and in order."""
     if not np.array_equal(index, np.arange(size)):

@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.metrics.auroc import auroc
 from evaluation.metrics.average_precision import average_precision
-from evaluation.rounds import Arrays, Task, check_coverage
+from evaluation.rounds import Arrays, Task, check_coverage, join
 from evaluation.tasks.per_example import Fetch
 from reports.records import Column
 
@@ -51,8 +51,7 @@ def anomaly_task(
         return {key: values[counted] for key, values in arrays.items()}
 
     def summarize(rounds: Sequence[Arrays]) -> dict[str, Any]:
-        parts = list(rounds)
-        joined = {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
+        joined = join(rounds)
         check_coverage("anomaly", joined["index"], num_examples)
         mask = joined["mask"]
         has_one = np.any(mask.reshape(len(mask), -1), axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 from evaluation.metrics import forecasts
 from evaluation.metrics.base import mean_over_examples
 from evaluation.metrics.crps import crps
-from evaluation.rounds import Arrays, Task, check_coverage
+from evaluation.rounds import Arrays, Task, check_coverage, join
 from reports.records import Column, Estimate
 
 MODEL = "model"
@@ -51,8 +51,7 @@ def filled_task(
         return {key: value[counted] for key, value in arrays.items()}
 
     def summarize(rounds: Sequence[Arrays]) -> dict[str, Any]:
-        parts = list(rounds)
-        joined = {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
+        joined = join(rounds)
         check_coverage(name, joined["index"], num_windows)
         summary: dict[str, Any] = {"num_windows": num_windows}
         for kind in kinds:

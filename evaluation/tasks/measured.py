@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.metrics.base import Codes, Ensembles, Masks, Pairs
 from evaluation.metrics.table import METRICS, measure
-from evaluation.rounds import Arrays, Task, check_coverage
+from evaluation.rounds import Arrays, Task, check_coverage, join
 from evaluation.tasks.per_example import Fetch
 from reports.records import Column
 
@@ -42,8 +42,7 @@ def measured_task(
         return arrays | {"index": np.asarray(batch["index"])[counted]}
 
     def summarize(rounds: Sequence[Arrays]) -> dict[str, Any]:
-        parts = list(rounds)
-        joined = {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
+        joined = join(rounds)
         check_coverage(name, joined.pop("index"), num_examples)
         estimates = measure(**_inputs(joined, value_range, num_codes), names=metrics)
         return {key: estimate.to_dict() for key, estimate in estimates.items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.rounds import Arrays, Task, check_coverage
+from evaluation.rounds import Arrays, Task, check_coverage, join
 from reports.records import Column
 
 Fetch = Callable[[int], Mapping[str, Any]]  # round -> batch with "index" [B] and "counted" [B], 0 for padding
@@ -51,7 +51,7 @@ def per_example_task(
         return result | {"index": np.asarray(batch["index"])[real]}
 
     def summarize(rounds: Sequence[Arrays]) -> dict[str, float]:
-        joined = _joined(rounds)
+        joined = join(rounds)
         check_coverage(name, joined.pop("index"), num_examples)
         return _statistics(joined.pop(quantity)) | {f"{key}_mean": float(v.mean()) for key, v in joined.items()}
 
@@ -83,12 +83,6 @@ def _per_example(key: str, value: Any, size: int) -> np.ndarray:
     if array.shape not in ((), (size,)):
         raise ValueError(f"quantity {key} has shape {array.shape}; expected one value for each of {size} examples")
     return np.broadcast_to(array, (size,))
-
-
-def _joined(rounds: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    """The arrays of all rounds, joined along the first axis."""
-    parts = list(rounds)
-    return {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:

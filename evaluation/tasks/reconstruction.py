@@ -11,7 +11,7 @@ from evaluation.metrics.nmse import nmse
 from evaluation.metrics.phase import magnitude, phase_error
 from evaluation.metrics.psnr import psnr_db
 from evaluation.metrics.ssim import ssim
-from evaluation.rounds import Arrays, Task, check_coverage
+from evaluation.rounds import Arrays, Task, check_coverage, join
 from evaluation.tasks.per_example import Fetch
 from reports.records import Better, Column
 
@@ -81,8 +81,7 @@ def reconstruction_task(
         return {"index": np.asarray(batch["index"])[counted]} | {key: v[counted] for key, v in arrays.items()}
 
     def summarize(rounds: Sequence[Arrays]) -> dict[str, Any]:
-        parts = list(rounds)
-        joined = {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
+        joined = join(rounds)
         check_coverage("reconstruction", joined.pop("index"), num_examples)
         found: dict[str, Any] = {}
         for key, values in joined.items():

@@ -8,7 +8,7 @@ import numpy as np
 from evaluation.metrics.auroc import auroc
 from evaluation.metrics.base import mean_over_examples
 from evaluation.metrics.dice import dice
-from evaluation.rounds import Arrays, Task, check_coverage
+from evaluation.rounds import Arrays, Task, check_coverage, join
 from evaluation.tasks.per_example import Fetch
 from reports.records import Column
 
@@ -50,8 +50,7 @@ def segmentation_task(
         return {key: values[counted] for key, values in arrays.items()}
 
     def summarize(rounds: Sequence[Arrays]) -> dict[str, Any]:
-        parts = list(rounds)
-        joined = {key: np.concatenate([arrays[key] for arrays in parts]) for key in parts[0]}
+        joined = join(rounds)
         check_coverage("segmentation", joined["index"], num_examples)
         truth, agreement = joined["truth"], joined["agreement"]
         majority = agreement > 0.5

@@ -11,7 +11,7 @@ import numpy as np
 
 from builders import inverse
 from core.arrays import Array
-from core.keys import RestorationKey, fold_in, keys_at, restoration_key
+from core.keys import RestorationKey, fold_in, keys_at, restoration_key, sample_keys
 from corruption import terms
 from corruption.categorical import Absorbing, choose_states
 from corruption.schedules import uniform_noise
@@ -113,7 +113,7 @@ def completions(
         return {"samples": system.to_data(found.x), "num_evals": found.num_evals}
 
     def generate(rows: np.ndarray) -> dict[str, Array]:
-        keys = jax.vmap(jax.random.fold_in)(keys_at(key, rows // num), rows % num)
+        keys = sample_keys(key, rows // num, rows % num)
         labels = request.labels_of(rows // num) if classes is None else jnp.asarray(classes[rows])
         given = system.devices.shard_rows((keys, labels, x0[rows // num]))
         return compiled(variables["params"], system.guide.params, *given)
@@ -152,7 +152,7 @@ def inferred(
 
     nats = in_batches(bounds_of, len(x0), batch_size(system, len(x0)), "inferring classes")["nats"]
     rows, samples = np.divmod(np.arange(len(x0) * num), num)
-    keys = jax.vmap(jax.random.fold_in)(keys_at(own, rows), samples)
+    keys = sample_keys(own, rows, samples)
     return np.asarray(choose_states(keys, jnp.asarray(-nats[rows])))
 
 

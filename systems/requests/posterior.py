@@ -12,7 +12,7 @@ import numpy as np
 from builders import inverse
 from builders.guidance import Asked
 from core.arrays import Array
-from core.keys import RestorationKey, keys_at, restoration_key
+from core.keys import RestorationKey, restoration_key, sample_keys
 from sampling.inverse.operators.base import LinearOperator, of_examples
 from sampling.observation_guidance import quantile_levels
 from systems.requests.base import LabelsOf, batch_size, in_batches, without_labels
@@ -61,7 +61,7 @@ class Posterior:
         examples = np.arange(len(y)) if index is None else np.asarray(index)
 
         def generate(rows: np.ndarray) -> dict[str, Array]:
-            keys = jax.vmap(jax.random.fold_in)(keys_at(key, examples[rows // num]), rows % num)
+            keys = sample_keys(key, examples[rows // num], rows % num)
             levels = quantile_levels(jnp.asarray(rows % num), num)
             of_rows = (keys, labels_of(rows // num), y[rows // num], levels)
             keys, labels, given, levels = system.devices.shard_rows(of_rows)

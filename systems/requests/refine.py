@@ -12,7 +12,7 @@ import numpy as np
 
 from builders import likelihood
 from core.arrays import Array
-from core.keys import RestorationKey, keys_at, restoration_key
+from core.keys import RestorationKey, restoration_key, sample_keys
 from core.tables import choose
 from corruption.predictions import Predict
 from data.readers import windows
@@ -124,7 +124,7 @@ def refined(
         )  # fmt: skip
 
     def generate(rows: np.ndarray) -> dict[str, Any]:
-        keys = jax.vmap(jax.random.fold_in)(keys_at(key, rows // num), rows % num)
+        keys = sample_keys(key, rows // num, rows % num)
         level = quantile_levels(jnp.asarray(rows % num), num)
         given = system.devices.shard_rows((keys, flat[rows], ~known[rows // num], level))
         samples = compiled(variables["params"], system.guide.params, *given)

@@ -5,12 +5,11 @@ import functools
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from builders.condition import conditions
 from configs.conditions import Condition
-from core.keys import RestorationKey, keys_at, restoration_key
+from core.keys import RestorationKey, restoration_key, sample_keys
 from data.readers.inputs import read_examples
 from data.source import Examples
 from evaluation.tasks.segmentation import spread
@@ -71,7 +70,7 @@ def ensemble(
     draw = system.generate
 
     def generate(rows: np.ndarray) -> dict[str, Any]:
-        keys = jax.vmap(jax.random.fold_in)(keys_at(key, index[rows // num]), rows % num)
+        keys = sample_keys(key, index[rows // num], rows % num)
         keys, asked = system.devices.shard_rows((keys, {name: values[rows // num] for name, values in given.items()}))
         return draw(variables, keys, asked)
 
