@@ -32,7 +32,7 @@ class Problem(NamedTuple):
 PROBLEMS = {
     "elnino": Problem(48, 12, 12),
     "co2": Problem(208, 52, 52),
-    "sunspots": Problem(66, 22, 11),
+    "sunspots": Problem(22, 22, 11),
     "nile": Problem(24, 6, 1),
 }
 

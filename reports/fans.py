@@ -16,11 +16,12 @@ WIDTH, HEIGHT = 5.0, 2.4  # of a panel, in inches
 
 
 class Fan(NamedTuple):
-    """A panel: values [L], NaN where they are sampled, and samples [S, L] of all of them."""
+    """A panel: values [L], NaN where they are sampled, samples [S, L] of all of them, and the steps [L] of both."""
 
     title: str
     values: np.ndarray
     samples: np.ndarray
+    steps: np.ndarray
 
 
 def fan_chart(fans: Sequence[Fan]) -> np.ndarray:
@@ -30,7 +31,7 @@ def fan_chart(fans: Sequence[Fan]) -> np.ndarray:
         figure = Figure(figsize=(WIDTH, HEIGHT * len(shown)), dpi=150, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         for axes, fan in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
-            steps, missing = np.arange(len(fan.values)), np.isnan(fan.values)
+            steps, missing = fan.steps, np.isnan(fan.values)
             near = missing | np.append(missing[1:], False) | np.append(False, missing[:-1])  # joined to what is known
             filled = np.where(missing[None], fan.samples, fan.values[None])
             for share, opacity in SHARES:
@@ -39,8 +40,11 @@ def fan_chart(fans: Sequence[Fan]) -> np.ndarray:
                 axes.fill_between(steps, low, high, where=near, color=LINE, alpha=opacity, linewidth=0, label=label)
             axes.plot(steps, np.where(near, np.median(filled, axis=0), np.nan), color=LINE, label="median")
             axes.plot(steps, fan.values, color=TEXT, label="known")
+            alone = ~missing & np.append(True, missing[:-1]) & np.append(missing[1:], True)  # no line goes through them
+            axes.plot(steps[alone], fan.values[alone], ".", color=TEXT)
             axes.set_title(fan.title, loc="left", fontsize=10)
             axes.spines[["top", "right"]].set_visible(False)
+        figure.axes[-1].set_xlabel("step")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, frameon=False, fontsize=8, ncols=4, loc="outside lower center")
         canvas.draw()

@@ -70,8 +70,7 @@ def observation_guidance(
         """`scale` times the derivative of log p(y | x0) with respect to A x0, for the residual e [B, ...]."""
         if loss == "mean_square":
             return _bounded(2 * scale * e, limit)
-        at = jnp.asarray(level)
-        q = broadcast_to_rank(at, e) if at.ndim else at
+        q = broadcast_to_rank(jnp.asarray(level), e)
         return scale * jnp.where(e > 0, q, jnp.where(e < 0, q - 1, 0.0))
 
     def wrap_predict(predict: Predict) -> Predict:

@@ -61,8 +61,7 @@ def refine(
     """
     if pull not in PULLS:
         raise ValueError(f"pull = {pull!r} is not one of {', '.join(map(repr, PULLS))}.")
-    at = jnp.asarray(level)
-    q = broadcast_to_rank(at, base) if at.ndim else at
+    q = broadcast_to_rank(jnp.asarray(level), base)
 
     def total(x: Array, keys: Array) -> Array:
         e = base - x

@@ -100,14 +100,14 @@ def series(config: ConfigDict) -> None:
     config.eval.batch_size = 171
 
 
-def windows(config: ConfigDict, context: int, horizon: int) -> None:
+def windows(config: ConfigDict, context: int, horizon: int, n_iters: int = 4000) -> None:
     """Windows of a time series, with TSDiff's noise schedule and network, sized for two CPU cores."""
     discrete_chain = {"num_scales": 100, "beta_min": 0.01, "beta_max": 10.0}  # betas from 1e-4 to 0.1
     config.data.update(shape=(context + horizon, 1), num_channels=1, horizon=horizon, random_flip=False, offset=1.0)
     config.model.update(name="s4_residual", nf=32, num_res_blocks=2, state_size=32, dropout=0.0, **discrete_chain)
     config.model.ema_rate = 0.995
     config.optim.update(lr=1e-3, warmup=100, schedule="cosine", grad_clip=0.5)
-    minutes(config, batch_size=64, n_iters=4000)
+    minutes(config, batch_size=64, n_iters=n_iters)
     config.sampling.update(predictor="ancestral_sampling", corrector="none", num_steps=100)
     config.eval.update(batch_size=100, num_samples=500, posterior_samples=100)
     config.eval.tasks = ("loss", "bits_per_dim", "forecast", "imputation", "synthesis")

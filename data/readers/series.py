@@ -2,7 +2,8 @@
 
 A table has a row per time: its first column may be the time, a date or a year or a number, all in equal steps; every
 other column is a channel. With a column `item_id`, each item is a series of its own. A missing value is an empty cell,
-NaN or null. In an .npz file every array [T] or [T, C] is a series.
+NaN or null. In an .npz file every array [T] or [T, C] is a series. What pandas writes of itself is understood: the
+number of a row in a first column without a name, and times that are the index of a .parquet file.
 """
 
 import csv
@@ -22,8 +23,17 @@ TIMES = ("time", "date", "datetime", "timestamp", "week", "month", "year", "star
 MISSING = ("", "nan", "na", "null", "none")
 SECONDS = {3600: "hourly", 86400: "daily", 7 * 86400: "weekly"}
 MONTHS = {1: "monthly", 3: "quarterly", 12: "yearly"}
-PANDAS = {"h": "hourly", "d": "daily", "b": "daily", "w": "weekly", "m": "monthly", "q": "quarterly", "y": "yearly",
-          "a": "yearly"}  # fmt: skip
+MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+# The frequencies of pandas: S is for the start of a month or more, E for its end, B for business days.
+PANDAS = {
+    "H": "hourly", "D": "daily", "B": "daily", "W": "weekly", "ms": "",  # milliseconds
+    **{
+        before + letter + after: name
+        for letter, name in {"M": "monthly", "Q": "quarterly", "Y": "yearly", "A": "yearly"}.items()
+        for before in ("", "B")
+        for after in ("", "S", "E")
+    },
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +92,9 @@ def _parquet(path: pathlib.Path) -> list[Series]:
             table = parquet.read_table(path)
     except UnreadableError as error:
         raise ValueError(f"{path} cannot be read as a Parquet file ({error}); write it again.") from error
-    return _of_table(path, {name: table.column(name).to_pylist() for name in table.column_names})
+    index = [name for name in (table.schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
+    names = sorted(table.column_names, key=lambda name: name not in index)
+    return _of_table(path, {name: table.column(name).to_pylist() for name in names})
 
 
 def _npz(path: pathlib.Path) -> list[Series]:
@@ -117,9 +129,15 @@ def _json_lines(path: pathlib.Path) -> list[Series]:
             raise ValueError(
                 f"{where} is no series ({error}); give an object with a list of numbers `target`."
             ) from None
-        frequency = PANDAS.get(str(item.get("freq", "")).lstrip("0123456789")[:1].lower(), "")
-        found.append(Series(str(item.get("item_id", len(found))), values, str(item.get("start", "")), frequency))
+        name, start = str(item.get("item_id", len(found))), str(item.get("start", ""))
+        found.append(Series(name, values, start, _of_pandas(str(item.get("freq", "")))))
     return found
+
+
+def _of_pandas(text: str) -> str:
+    """The frequency that a text such as "M", "1D", "W-SUN" or "QS-OCT" means; empty for multiples, and for others."""
+    unit = text.split("-")[0].removeprefix("1")
+    return PANDAS.get(unit, PANDAS.get(unit.upper(), ""))
 
 
 def _of_table(path: pathlib.Path, columns: dict[str, list[Any]]) -> list[Series]:
@@ -137,6 +155,8 @@ def _of_table(path: pathlib.Path, columns: dict[str, list[Any]]) -> list[Series]
 def _of_columns(path: pathlib.Path, name: str, columns: dict[str, list[Any]], first: int) -> Series:
     """One series; `first` is the line of its first value."""
     names, (start, frequency) = list(columns), ("", "")
+    if names[0] == "" and len(names) > 2 and (names[1].lower() in TIMES or not _is_numeric(columns[names[1]])):
+        del columns[names.pop(0)]  # the numbers of the rows
     if names[0].lower() in TIMES or not _is_numeric(columns[names[0]]):
         times = columns.pop(names[0])
         start, frequency = str(times[0]), _frequency(f"the column {names[0]!r} of {name} in {path}", times)
@@ -197,16 +217,29 @@ def _frequency(where: str, times: Sequence[Any]) -> str:
 
 
 def _moments(where: str, times: Sequence[Any]) -> np.ndarray:
-    """Dates, years of four digits among them, or numbers. Errors: ValueError for anything else."""
+    """Dates, years, quarters and months with their names among them, or numbers. Errors: ValueError for others."""
     texts = [str(time).strip().replace("/", "-").removesuffix("Z").removesuffix("+00:00") for time in times]
     if all(re.fullmatch(r"\d{8}", text) for text in texts):
         texts = [f"{text[:4]}-{text[4:6]}-{text[6:]}" for text in texts]
+    texts = [_dated(text) for text in texts]
     try:
         if all(re.fullmatch(r"\d{4}|\d{4}-.*", text) for text in texts):
             return np.array([np.datetime64(text) for text in texts])
         return np.array([float(text) for text in texts])
     except ValueError:
         raise ValueError(f"{where} has times that are neither dates such as 2024-01-31 nor numbers.") from None
+
+
+def _dated(text: str) -> str:
+    """Quarters such as 2024Q1 or 2024-Q1, and months such as 2024 Jan or Jan 2024, as 2024-01; others as they are."""
+    if found := re.fullmatch(r"(\d{4})[- ]?[qQ]([1-4])", text):
+        return f"{found[1]}-{3 * int(found[2]) - 2:02d}"
+    found = re.fullmatch(r"(?P<year>\d{4})[- ](?P<month>[a-zA-Z]{3})", text) or re.fullmatch(
+        r"(?P<month>[a-zA-Z]{3})[- ](?P<year>\d{4})", text
+    )
+    if not found or found["month"].lower() not in MONTH_NAMES:
+        return text
+    return f"{found['year']}-{MONTH_NAMES.index(found['month'].lower()) + 1:02d}"
 
 
 def _irregular(where: str, times: Sequence[Any], steps: np.ndarray) -> None:

@@ -1,9 +1,10 @@
 """Windows of time series as examples: scaled by their context, with lagged copies, and masks of missing values.
 
 `series:PATH` is a file (see `data.readers.series`), `series:NAME` one of the series that are included: elnino, co2,
-sunspots, nile. The last share of each series is held out: no value of a train window is in it, and the values that a
-test window forecasts all are. Test windows follow one another without overlap, so that each value is forecast once;
-their contexts may reach back before the border, since they are known when the forecast is made.
+sunspots, nile; `series:aeon:NAME` one that the package aeon has (see `data.sets.aeon`). The last share of each series
+is held out: no value of a train window is in it, and the values that a test window forecasts all are. Test windows
+follow one another without overlap, so that each value is forecast once; their contexts may reach back before the
+border, since they are known when the forecast is made.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from data import sets
 from data.fields import Field, labeled
 from data.notices import warn_once
 from data.readers.series import Series, read_series
+from data.sets import aeon
 from data.source import Examples, Reading, Source
 
 CONTEXT = "context"  # the field with what is observed, for a network that is conditioned on it
@@ -128,7 +130,9 @@ def open_series(path: str, split: str, reading: Reading) -> Source:
 
 
 def load(path: str) -> list[Series]:
-    """The series of a file, or the included one of that name."""
+    """The series of a file, or the included one of that name, or one of the package aeon."""
+    if path.startswith(aeon.FORM):
+        return read_series(aeon.path_of(path.removeprefix(aeon.FORM)))
     return read_series(pathlib.Path(sets.__path__[0]) / f"{path}.csv" if path in INCLUDED else pathlib.Path(path))
 
 

@@ -156,24 +156,31 @@ def filled(
         "num_series": len(series), "num_samples": request.num_samples, "num_evals": drawn["num_evals"],
         "num_missing": int(missing.sum()),
     }  # fmt: skip
+    steps = _steps(missing)
     fans = [
-        Fan(each.name if own == 1 else f"{each.name}, channel {c}", values[n, :, c], samples[n, :, :, c])
+        Fan(each.name if own == 1 else f"{each.name}, channel {c}", values[n, :, c], samples[n, :, :, c], steps[n])
         for n, each in enumerate(series)
         for c in range(own)
         if missing[n, :, c].any()
     ]
-    tables = {request.task: _table(series, missing, samples, quantiles)}
+    tables = {request.task: _table(series, steps, missing, samples, quantiles)}
     return SampleResult(fan_chart(fans), arrays, figures, tables=tables)
 
 
-def _table(series: Sequence[Series], missing: np.ndarray, samples: np.ndarray, quantiles: np.ndarray) -> str:
-    """A line of CSV for each missing value: mean and quantiles. `step` counts from 1 after the end of the series."""
+def _steps(missing: np.ndarray) -> np.ndarray:
+    """The steps [N, L] of windows, of which 1 is the first after the last known value, for `missing` [N, L, C]."""
+    ahead = missing[:, ::-1].all(axis=2).cumprod(axis=1).sum(axis=1)
+    return np.arange(1 - missing.shape[1], 1) + ahead[:, None]
+
+
+def _table(
+    series: Sequence[Series], steps: np.ndarray, missing: np.ndarray, samples: np.ndarray, quantiles: np.ndarray
+) -> str:
+    """A line of CSV for each missing value: mean and quantiles."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["item_id", "step", "channel", "mean", *(f"q{level:g}" for level in LEVELS)])
-    ahead = [int(gaps[::-1].all(axis=1).cumprod().sum()) for gaps in missing]
     for n, t, c in np.argwhere(missing).tolist():
-        step = t - (missing.shape[1] - ahead[n]) + 1
         numbers = [samples[n, :, t, c].mean(), *quantiles[n, :, t, c]]
-        writer.writerow([series[n].name, step, c, *(f"{value:.7g}" for value in numbers)])
+        writer.writerow([series[n].name, steps[n, t], c, *(f"{value:.7g}" for value in numbers)])
     return text.getvalue()

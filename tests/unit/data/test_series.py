@@ -1,6 +1,8 @@
 """Time series: every form of file, windows and their scale, and one sentence for what is wrong."""
 
+import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -67,12 +69,62 @@ def test_every_form_of_file_gives_the_same_series(tmp_path):
         (["2024/01/15", "2024/02/15", "2024/03/15"], "monthly"),
         (["2024-03-31", "2024-06-30", "2024-09-30"], "quarterly"),
         (["1999", "2000", "2001"], "yearly"),
+        (["2023Q3", "2023Q4", "2024Q1"], "quarterly"),
+        (["2023 Nov", "2023 Dec", "2024 Jan"], "monthly"),
+        (["Nov-2023", "Dec-2023", "Jan-2024"], "monthly"),
         (["0", "1", "2"], ""),
         (["2024-01-01 00:00", "2024-01-01 00:05", "2024-01-01 00:10"], ""),
     ],
 )
 def test_the_frequency_is_that_of_the_times(tmp_path, times, frequency):
     assert read_series(write(tmp_path / "a.csv", table(times, [1, 2, 3])))[0].frequency == frequency
+
+
+@pytest.mark.parametrize(
+    ("of_pandas", "frequency"),
+    [
+        ("h", "hourly"), ("1D", "daily"), ("B", "daily"), ("W-SUN", "weekly"), ("MS", "monthly"), ("ME", "monthly"),
+        ("BME", "monthly"), ("QS-OCT", "quarterly"), ("A-DEC", "yearly"), ("15min", ""), ("min", ""), ("ms", ""),
+        ("2h", ""), ("10D", ""), ("s", ""),
+    ],
+)  # fmt: skip
+def test_the_frequency_is_that_of_pandas(tmp_path, of_pandas, frequency):
+    line = write(tmp_path / "a.jsonl", json.dumps({"target": [1, 2], "freq": of_pandas}))
+    assert read_series(line)[0].frequency == frequency
+
+
+def test_what_pandas_writes_of_itself_is_no_channel(tmp_path):
+    """The number of the row in a .csv file, and times that are the index in a .parquet file."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"date": months(3), "v": [1.0, 2.0, 3.0]})
+    frame.to_csv(tmp_path / "a.csv")
+    frame.to_csv(tmp_path / "b.csv", index=False)
+    pytest.importorskip("pyarrow")
+    for name, times in (("c", months(3)), ("d", pandas.to_datetime(months(3)))):
+        frame[["v"]].set_index(pandas.Index(times)).to_parquet(tmp_path / f"{name}.parquet")
+    frame.set_index("date").to_parquet(tmp_path / "e.parquet")
+    frame.to_parquet(tmp_path / "f.parquet")
+    paths = sorted(tmp_path.iterdir())
+    assert len(paths) == 6
+    for path in paths:
+        (series,) = read_series(path)
+        assert (series.values.tolist(), series.frequency) == ([[1], [2], [3]], "monthly")
+
+
+def test_series_of_aeon_are_read_from_its_folder(tmp_path, monkeypatch):
+    """As it has them: the number of the row first, and quarters."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(ValueError, match="series:aeon:uschange needs the files of .* `pip install --no-deps aeon=="):
+        load("aeon:uschange")
+    with pytest.raises(ValueError, match=r"'series:aeon:airlines' is not known; .*nearest: series:aeon:airline\)"):
+        load("aeon:airlines")
+    folder = tmp_path / "aeon" / "datasets" / "data" / "Uschange"
+    folder.mkdir(parents=True)
+    (tmp_path / "aeon" / "__init__.py").write_text("raise AssertionError('it need not be imported')")
+    write(folder / "Uschange.csv", ",Quarter,a,b\n0,1970 Q1,0.5,-1\n1,1970 Q2,0.25,2\n")
+    importlib.invalidate_caches()
+    (series,) = load("aeon:uschange")
+    assert series.values.tolist() == [[0.5, -1], [0.25, 2]] and series.frequency == "quarterly"
 
 
 def test_columns_are_channels_and_items_are_series(tmp_path):
