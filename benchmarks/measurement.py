@@ -166,7 +166,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
+        "preloaded": os.environ.get("LD_PRELOAD", ""),
     }
 
 

@@ -1,7 +1,7 @@
 """The memory of training: what is predicted before the first step, and what the process holds at its peak.
 
     python -m benchmarks.memory --batch_sizes 128 512 1000 2000 5000
-    python -m benchmarks.memory --config=configs/subvp/pictures_ddpmpp_continuous.py --batch_sizes 16 64 256
+    python -m benchmarks.memory --config=configs/subvp/photos_ddpmpp_continuous.py --batch_sizes 16 64 256
     python -m benchmarks.memory --batch_sizes 128 --steps=2000
 
 Each batch size is a training run of its own process with a few steps; `peak_mib` is the largest resident size after the

@@ -2,8 +2,8 @@
 
 import json
 import os
-import pathlib
 import platform
+import resource
 import subprocess
 import sys
 
@@ -25,31 +25,55 @@ LARGE_BLOCK = """
 import json
 import os
 import resource
+import time
 from core import memory
 from runtime import malloc
 malloc.configure()
 def used():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt, memory.resident_bytes()
-faults, resident = used()
-block = b"x" * 2**28
-faults_after, resident_after = used()
-del block
-found = {"faults": faults_after - faults, "held": resident_after - resident, "left": used()[1] - resident}
-print(json.dumps({**found, "process": os.getpid(), "tunables": os.environ["GLIBC_TUNABLES"]}))
+def faults():
+    before = used()[0]
+    block = b"x" * 2**28
+    return used()[0] - before
+resident = used()[1]
+found = {"first": faults(), "second": faults(), "kept": used()[1] - resident}
+time.sleep(0.3)
+small = b"x" * 2**20
+del small
+found["left"] = used()[1] - resident
+faults()
+malloc.release_memory()
+found["released"] = used()[1] - resident
+print(json.dumps({**found, "process": os.getpid(), "preloaded": os.environ.get("LD_PRELOAD", "")}))
 """
-THP = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+PAGES = 2**28 // resource.getpagesize()
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's")
-@pytest.mark.parametrize("tunables", ["", "glibc.malloc.perturb=7", "glibc.malloc.hugetlb=1"])
-def test_a_large_block_is_of_huge_pages_and_goes_back_when_it_is_freed(tunables):
-    environment = {**os.environ, "GLIBC_TUNABLES": tunables}
+def run_large_block(**environment):
     process = subprocess.Popen(
-        [sys.executable, "-c", LARGE_BLOCK], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", LARGE_BLOCK],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     found = json.loads(process.communicate()[0])
     assert process.returncode == 0 and found["process"] == process.pid
-    assert found["tunables"] == ":".join(dict.fromkeys(filter(None, (tunables, "glibc.malloc.hugetlb=1"))))
-    assert found["held"] == pytest.approx(2**28, rel=0.05) and abs(found["left"]) < 2**22
-    if THP.is_file() and "[never]" not in THP.read_text():
-        assert found["faults"] < 2**28 // 2**12 / 8  # 65,536 ordinary pages
+    return found
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@pytest.mark.parametrize("preloaded", ["", "libm.so.6"])
+def test_a_freed_block_is_used_again_at_once_and_goes_back_when_it_is_not(preloaded):
+    found = run_large_block(LD_PRELOAD=preloaded)
+    library, *others = found["preloaded"].split(":")
+    assert "libmimalloc.so" in library and others == [preloaded] * bool(preloaded)
+    assert found["second"] < PAGES / 1000 and found["kept"] == pytest.approx(2**28, rel=0.05)
+    assert found["left"] < 2**22 and found["released"] < 2**22
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_another_allocator_stays_where_it_was_chosen():
+    found = run_large_block(LD_PRELOAD="libtcmalloc_missing.so")
+    assert found["preloaded"] == "libtcmalloc_missing.so" and found["second"] >= PAGES / 1000
