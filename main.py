@@ -264,4 +264,5 @@ def fail(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
+    del __file__  # else multiprocessing would import it in every data worker, which needs nothing of it
     app.run(launch, flags_parser=parse)

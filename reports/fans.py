@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from reports.plots import LINE, STYLE, TEXT
 
@@ -26,6 +23,10 @@ class Fan(NamedTuple):
 
 def fan_chart(fans: Sequence[Fan]) -> np.ndarray:
     """The first `SHOWN` panels, one below the other, as an RGB image [H, W, 3] uint8."""
+    import matplotlib as mpl  # slow to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     shown = fans[:SHOWN]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, HEIGHT * len(shown)), dpi=150, layout="constrained")

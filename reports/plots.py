@@ -4,14 +4,13 @@ import io
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reports.kinds import is_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LINE, BASELINE, TEXT, RULE = "#1f5fa8", "#8a8f98", "#3c4149", "#dfe2e7"
 # Paul Tol's "muted" scheme, which color-blind readers can tell apart.
@@ -84,6 +83,9 @@ def thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float
 
 def draw(panels: Sequence[Panel], *forms: str, width: float = 3.7, height: float = 2.7) -> list[bytes]:
     """The panels as files of the formats `forms`, png or svg; `width` and `height` of one panel in inches."""
+    import matplotlib as mpl  # slow to import
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(STYLE):
         columns = min(COLUMNS, max(1, len(panels)))
         rows = -(-max(1, len(panels)) // columns)
@@ -99,13 +101,15 @@ def draw(panels: Sequence[Panel], *forms: str, width: float = 3.7, height: float
         return [_saved(figure, form) for form in forms]
 
 
-def _saved(figure: Figure, form: str) -> bytes:
+def _saved(figure: "Figure", form: str) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format=form, metadata=dict.fromkeys(METADATA[form]))
     return content.getvalue()
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
+def _draw_panel(axes: "Axes", panel: Panel) -> None:
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
     for curve in panel.curves:
         line: Any = {"color": curve.color, "linestyle": curve.dash, "linewidth": curve.width, "marker": curve.marker}
         axes.errorbar(curve.steps, curve.values, curve.errors, markersize=4, capsize=3, **line)

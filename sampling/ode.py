@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import equinox
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
@@ -101,6 +100,8 @@ class ProbabilityFlow:
 
 def _of_each_example(velocity: Callable[[Array, Array], Array], t: Array, x: Array) -> Field:
     """`velocity` of a batch (t [B], x [B, ...]) for single examples; `vmap` calls it once for the whole batch."""
+    import equinox  # slow to import
+
     # Arrays that the velocity closes over become arguments: a batching rule must not close over traced values.
     closed = equinox.filter_closure_convert(velocity, t, x)
     arrays, rest = equinox.partition(closed, equinox.is_array)

@@ -21,7 +21,6 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -90,13 +89,13 @@ class FlowCoordinates:
 
 
 class Solver(NamedTuple):
-    """An adaptive Runge-Kutta method: its constructor, and how often it evaluates the field.
+    """An adaptive Runge-Kutta method: its class in diffrax, and how often it evaluates the field.
 
     `evals_per_step`: evaluations in each attempted step, accepted or rejected. `evals_before_first`: 1 for methods
     whose last evaluation in a step is the first of the next, else 0.
     """
 
-    make: Callable[[], diffrax.AbstractSolver]
+    name: str
     evals_per_step: int
     evals_before_first: int
 
@@ -105,11 +104,11 @@ class Solver(NamedTuple):
 # and cosines. This favors methods with small, positive weights: their squares sum to 0.36 for bosh3, 0.76 for dopri5
 # and 18 for tsit5.
 SOLVERS: dict[str, Solver] = {
-    "bosh3": Solver(diffrax.Bosh3, 3, 1),
-    "dopri5": Solver(diffrax.Dopri5, 6, 1),
-    "tsit5": Solver(diffrax.Tsit5, 6, 1),
-    "dopri8": Solver(diffrax.Dopri8, 13, 1),
-    "heun": Solver(diffrax.Heun, 2, 0),
+    "bosh3": Solver("Bosh3", 3, 1),
+    "dopri5": Solver("Dopri5", 6, 1),
+    "tsit5": Solver("Tsit5", 6, 1),
+    "dopri8": Solver("Dopri8", 13, 1),
+    "heun": Solver("Heun", 2, 0),
 }
 
 
@@ -132,10 +131,12 @@ def integrate(
     the state at `t1` if it is None), and the number of evaluations of the field (int32, exact).
     Errors are values: every state is NaN if the solve fails (too many steps, non-finite values).
     """
+    import diffrax  # slow to import
+
     method = SOLVERS[solver]
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: field(t, y)),
-        method.make(),
+        getattr(diffrax, method.name)(),
         t0=t0,
         t1=t1,
         dt0=None,

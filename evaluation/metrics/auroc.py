@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import rankdata
 
 from evaluation.metrics.base import Inputs, Metric, column
 from reports.records import Estimate
@@ -47,6 +46,8 @@ def jackknifed(
 
 def _area(scores: np.ndarray, mask: np.ndarray) -> float:
     """The area; NaN without anything inside or outside the mask."""
+    from scipy.stats import rankdata  # slow to import
+
     inside, outside = int(mask.sum()), int((~mask).sum())
     if not inside or not outside:
         return float("nan")
