@@ -37,6 +37,10 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
 
 
+# The files of tests/slow that compute for longer than they compile.
+COMPUTING = ("precision", "seasonal_inverse", "series_oracle")
+
+
 class Golden:
     """Numbers of the published implementation: `golden(file)[key]`; `check` takes the tolerance from the index."""
 
@@ -111,7 +115,8 @@ def _quick_to_compile(request):
     start too, which have one device.
     """
     tier, room, *_ = request.path.relative_to(TESTS).parts
-    if tier not in ("programs", "slow") and room != "systems":
+    computes = request.path.stem.removeprefix("test_") in COMPUTING
+    if computes or (tier not in ("programs", "slow") and room != "systems"):
         yield
         return
     assert jax.device_count() == 8  # created when first used, which must be before the flags change

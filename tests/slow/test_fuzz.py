@@ -28,13 +28,17 @@ def test_every_changed_file_is_read_or_refused_as_documented(tmp_path):
 def test_a_fault_is_a_finding(tmp_path):
     """A reader that fails, hangs, takes memory, starts a program, or dies is reported, with its file."""
     (tmp_path / "readers.py").write_text(FAULTY)
-    command = [sys.executable, str(tmp_path / "readers.py"), f"--folder={tmp_path / 'files'}", "--minutes=0.1"]
-    command += ["--seconds=30"]  # on a busy machine, allocating may take ten
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)})
-    *formats, _ = (json.loads(line) for line in done.stdout.splitlines())
-    kinds = {form["format"]: {finding["kind"] for finding in form["findings"]} for form in formats}
-    assert done.returncode == 1 and kinds == {name: {name} for name in kinds}, done.stdout + done.stderr
-    assert set(kinds) == {"error", "sentence", "memory", "time", "crash", "program"}
+    others = ["error", "sentence", "memory", "crash", "program"]
+    # What hangs is waited for one second; on a busy machine, allocating may take ten.
+    for number, (names, seconds) in enumerate(((["time"], 1), (others, 30))):
+        command = [sys.executable, str(tmp_path / "readers.py"), f"--folder={tmp_path / str(number)}", "--minutes=0.1"]
+        command += [f"--formats={','.join(names)}", f"--seconds={seconds}"]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)}
+        )
+        *formats, _ = (json.loads(line) for line in done.stdout.splitlines())
+        kinds = {form["format"]: {finding["kind"] for finding in form["findings"]} for form in formats}
+        assert done.returncode == 1 and kinds == {name: {name} for name in names}, done.stdout + done.stderr
 
 
 FAULTY = '''

@@ -64,7 +64,7 @@ OF_MODE = {
     "inspect": [],
     "export": [],
 }
-SMALL_NETWORK = ["--config.model.nf=8", "--config.model.num_res_blocks=1", "--config.training.batch_size=8"]
+SMALL_NETWORK = [f"--config.{flag}" for flag in (*CONVOLUTIONS, "training.batch_size=8")]
 OF_BENCHMARK = {
     "categories_against_torch": ["--calls", "2", "--batch=8", "--repeats=1"],
     "classes": ["--data_dir={tfds}"],
