@@ -59,7 +59,7 @@ from core.errors import ExitCode, RunError, Stopped
 from core.files import writing
 from core.progress import LogHandler, hide
 from core.text import OneLine, printable
-from programs import command_line, compare, convert, encode, evaluate, inspect, metrics, sample, settings, train
+from programs import command_line, compare, convert, encode, evaluate, inspect, metrics, plan, sample, settings, train
 from programs.command_line import Program
 from programs.flags import STORED, stored_config, value_of, with_request
 from runtime.compile_cache import use_compile_cache
@@ -73,6 +73,7 @@ PROGRAMS = {
     "sample": Program(sample.command, "generate or restore samples; --task=NAME says how"),
     "encode": Program(encode.command, "write the tokens or latents of a data set"),
     "inspect": Program(inspect.command, "read the data, and describe them"),
+    "plan": Program(plan.command, "compile for devices that are not here: what they need"),
     "config": Program(settings.command, "show the settings of a command, and where they come from"),
     "stats": Program(metrics.stats_command, "write statistics of features of the data"),
     "metrics": Program(compare.command, "compare samples from files with data"),
@@ -82,8 +83,7 @@ PROGRAMS = {
         "write the parameters of a checkpoint to a file, or a model to a folder that needs nothing else",
     ),
 }
-NEED_NO_WORKDIR = ("inspect", "config")
-NEED_NO_DEVICE = ("inspect", "config")
+NEED_NO_WORKDIR = NEED_NO_DEVICE = ("inspect", "config", "plan")
 REMAINS = "checkpoints and finished rounds are kept; start the same command again."
 FLAGS = flags.FLAGS
 parsers.register()
@@ -93,6 +93,9 @@ flags.DEFINE_string("model", None, "eval, sample, export: a model that stands al
 flags.DEFINE_enum("mode", None, list(PROGRAMS), "What to do.")
 flags.DEFINE_bool("dry_run", False, "Only check the command: build what it needs, but compute and write nothing.")
 flags.DEFINE_bool("version", False, "Print the version.")
+flags.DEFINE_string("topology", None, "plan: devices to compile for, such as v5e:2x2, v5p-256, h100x8 or h200x1.")
+flags.DEFINE_list("programs", ["train"], "plan: what to compile: train, sample, likelihood.")
+flags.DEFINE_bool("fit", False, "plan: try what makes training fit, and search for the largest batch.")
 flags.DEFINE_string("eval_folder", "eval", "The folder in workdir for evaluations.")
 flags.DEFINE_integer("eval_worker", None, "eval: index of this worker; by default that of a Slurm array, else 0.")
 flags.DEFINE_integer("eval_workers", None, "eval: number of workers; by default that of a Slurm array, else 1.")

@@ -58,7 +58,8 @@ def make_predict_of(
 
         def predict(z: Array, t: Array) -> Categorical:
             time, cond = TIME_SCALE * process.lost(z, t), condition(z, batch, dropout_key)
-            logits: Any = module.apply({"params": params}, z, time, cond, train=train, rngs=rngs)
+            with network.products(module):
+                logits: Any = module.apply({"params": params}, z, time, cond, train=train, rngs=rngs)
             return process.posterior(logits, z, t)
 
         return predict

@@ -1,5 +1,6 @@
 """The network of a config: one table has the networks by name, with what each of them can do."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -17,6 +18,7 @@ from builders.shape import data_shape
 from core.arrays import Array
 from core.imports import is_import_path
 from core.tables import choose
+from core.target import float32_products
 from data.shapes import KINDS
 from models.blocks.conditioning import ENTRIES
 from models.networks import dit, mlp, s4_residual, token_transformer
@@ -93,6 +95,11 @@ def example_inputs(config: ConfigDict) -> tuple[np.ndarray, np.ndarray, Any]:
 def computes_in(module: nn.Module) -> Any:
     """The type in which a network computes: its field `dtype`, or float32 if it has none."""
     return getattr(module, "dtype", jnp.float32)
+
+
+def products(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Inside, a network that computes in float32 does so on accelerators, too; see `core.target.float32_products`."""
+    return float32_products("high") if computes_in(module) == jnp.float32 else contextlib.nullcontext()
 
 
 def _check_capabilities(config: ConfigDict, entry: NetworkEntry) -> None:

@@ -47,7 +47,10 @@ def make_predict_of(config: ConfigDict, dtype: str | None = None, gather_params:
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
         def apply(x: Array, time: Array, cond: Any = None) -> Any:
-            return module.apply({"params": params}, x, time, condition(x, batch, dropout_key), train=train, rngs=rngs)
+            with network.products(module):
+                return module.apply(
+                    {"params": params}, x, time, condition(x, batch, dropout_key), train=train, rngs=rngs
+                )
 
         return parameterizations.make_predict(apply, process, time, parameterization)
 
@@ -68,7 +71,8 @@ def log_class_probability(config: ConfigDict, process: SDE, gather_params: Gathe
 
         def log_prob(x: Array, t: Array) -> Array:
             sigma = process.std(t) / process.mean_coeff(t)
-            logits: Any = module.apply({"params": params}, x, sigma, train=dropout_key is not None, rngs=rngs)
+            with network.products(module):
+                logits: Any = module.apply({"params": params}, x, sigma, train=dropout_key is not None, rngs=rngs)
             return jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
 
         return log_prob

@@ -57,6 +57,12 @@ PROBABILITY = must("be in [0, 1]", lambda value: 0 <= value <= 1)
 BELOW_ONE = must("be in [0, 1)", lambda value: 0 <= value < 1)
 DTYPE = one_of("float32", "bfloat16")
 SPLIT = one_of("train", "test")
+STEPS = must(
+    "be empty or (FIRST, LAST) with integers 1 <= FIRST <= LAST",
+    lambda value: (
+        not len(value) or (len(value) == 2 and all(type(step) is int for step in value) and 1 <= value[0] <= value[1])
+    ),
+)
 NAMES = each("an entry", "be a name", bool)
 SIZES = each("an entry", "be a positive integer", lambda size: size > 0, int)
 _NUMBER = r"-?\d+(\.\d*)?([eE][-+]?\d+)?"

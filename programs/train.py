@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,15 +16,17 @@ from builders.objective import loss_weights
 from builders.optimizer import make_averaged, make_averages, make_ema, make_mask
 from configs import default
 from core.arrays import Array
-from core.errors import RunError
 from core.files import write_json, writing
 from core.keys import RunKey, fold_in
+from core.target import platform
 from data.pipeline import Batches, examples_of_step, train_batches
 from programs import start
+from programs.device_errors import explaining
 from programs.run import Run
 from runtime.barrier import barrier
+from runtime.compile_effort import compile_effort
 from runtime.devices import announce
-from runtime.distributed import connect, peer_gone
+from runtime.distributed import connect
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
 from systems.base import Generate
@@ -88,7 +90,7 @@ def train(
     with (
         workdir_lock(run.workdir) if is_first else contextlib.nullcontext() as lock,
         open_workdir(run.workdir) as workdir,
-        _explaining(run) as memory,
+        explaining(run) as memory,
     ):
         progress = _resume(run, workdir, allow_config_change)
         if progress.step >= settings.n_iters:
@@ -98,7 +100,8 @@ def train(
                 with writing(run.workdir / FINISHED):
                     (run.workdir / FINISHED).unlink(missing_ok=True)
             tracking = _tracking(run, tracker)
-            compiled = compile_all(run, settings, progress.state, run.frozen_variables())
+            with compile_effort(run.config.training.compile_effort):
+                compiled = compile_all(run, settings, progress.state, run.frozen_variables())
             memory.bytes = compiled.steps.memory_bytes
             barrier("compiled the training step")
             trainer = Trainer(
@@ -116,7 +119,8 @@ def train(
                 check_workdir=lock.check if lock is not None else lambda: None,
                 tracking=tracking,
             )
-            trainer.train()
+            with compile_effort(run.config.training.compile_effort):
+                trainer.train()
         if is_first:  # also where nothing was left to do, and the file is gone or damaged
             write_json(run.workdir / FINISHED, {"step": max(progress.step, settings.n_iters)})
 
@@ -146,7 +150,7 @@ def rehearse(run: Run, allow_config_change: bool = False) -> None:
 def settings_of(training: ConfigDict) -> TrainSettings:
     """The settings of the loop. A CPU takes single steps: XLA runs convolutions inside a loop slowly there."""
     settings = TrainSettings(**{field.name: training[field.name] for field in dataclasses.fields(TrainSettings)})
-    return dataclasses.replace(settings, n_jitted_steps=1) if jax.default_backend() == "cpu" else settings
+    return dataclasses.replace(settings, n_jitted_steps=1) if platform() == "cpu" else settings
 
 
 def make_step(run: Run, settings: TrainSettings) -> TrainStep:
@@ -233,43 +237,6 @@ def _resume(run: Run, workdir: Workdir, allow_config_change: bool) -> Progress:
     changes = functools.partial(config_changes, run.workdir, current=current, allow=allow_config_change)
     check_notes = functools.partial(run.stages.check, allow=allow_config_change)
     return resume(workdir.newest, first_state, run.abstract_state, changes, check_notes)
-
-
-@dataclasses.dataclass
-class _Memory:
-    """The memory that training needs, once it is known."""
-
-    bytes: int = 0
-
-
-@contextlib.contextmanager
-def _explaining(run: Run) -> Iterator[_Memory]:
-    """Turns what JAX says of other processes and of the devices into one sentence. Errors: PeerError, RunError."""
-    memory = _Memory()
-    try:
-        yield memory
-    except RunError:
-        raise
-    except (RuntimeError, ValueError) as error:
-        explained = _explained(error, run, memory.bytes)
-        if explained is None:
-            raise
-        raise explained from error
-
-
-def _explained(error: Exception, run: Run, memory_bytes: int) -> RunError | None:
-    """The error for another process that is gone, or a device without memory; None for any other `error`."""
-    if (gone := peer_gone(error)) is not None:
-        return gone
-    message = str(error)
-    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in message:
-        return RunError(
-            f"The device ran out of memory (a training step of {run.config.training.batch_size} images on "
-            f"{run.devices.count} device(s) needs about {memory_bytes / 2**20:.0f} MiB of each); "
-            "set config.model.remat, raise config.training.grad_accumulation, lower config.training.batch_size, "
-            "config.training.snapshot_num_samples or config.model.nf, or use more devices, and start again."
-        )
-    return None
 
 
 def command(given: Any) -> Callable[[], None]:

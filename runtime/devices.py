@@ -5,13 +5,14 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+MAX_SHARDS_OF_AN_AXIS = 8  # axes of arrays that the shards of one host do not divide are rare
 MIN_SHARDED_SIZE = 2**12  # smaller arrays are replicated: gathering them takes longer than their memory is worth
 
 
@@ -23,6 +24,9 @@ class Devices:
     With more, each device keeps its shard of the parameters, their averages and the optimizer's moments, and a compiled
     function gathers the parameters when it starts (`gather_params`). Source: Rajbhandari et al., "ZeRO", 2020 (stage
     3); Zhao et al., "PyTorch FSDP", 2023.
+
+    Beyond `MAX_SHARDS_OF_AN_AXIS` shards, `fsdp` is several axes of the mesh, one for each prime factor, so that an
+    array none of whose axes divides by all shards is sharded along several axes.
     """
 
     mesh: Mesh
@@ -37,6 +41,16 @@ class Devices:
         return -(-size // self.count) * self.count
 
     @functools.cached_property
+    def shard_axes(self) -> tuple[str, ...]:
+        """The axes of the mesh over which the state is sharded."""
+        return tuple(name for name in self.mesh.axis_names if name != "data")
+
+    @property
+    def num_shards(self) -> int:
+        """The devices over which the state is sharded."""
+        return math.prod(self.mesh.shape[name] for name in self.shard_axes)
+
+    @functools.cached_property
     def replicated(self) -> NamedSharding:
         """The whole array on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
@@ -44,27 +58,39 @@ class Devices:
     @functools.cached_property
     def batch_sharding(self) -> NamedSharding:
         """The first axis sharded over all devices."""
-        return NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
+        return NamedSharding(self.mesh, PartitionSpec(("data", *self.shard_axes)))
 
     @functools.cached_property
     def stacked_batch_sharding(self) -> NamedSharding:
         """The second axis sharded over all devices: batches with a leading axis of steps."""
-        return NamedSharding(self.mesh, PartitionSpec(None, ("data", "fsdp")))
+        return NamedSharding(self.mesh, PartitionSpec(None, ("data", *self.shard_axes)))
 
     def state_shardings(self, tree: Any) -> Any:
         """The sharding over `fsdp` of each array (or shape) in a tree: along its largest axis that divides evenly.
 
-        Arrays of fewer than `MIN_SHARDED_SIZE` elements, or without such an axis, are replicated.
+        Along several axes where none does and `fsdp` has several. Arrays of fewer than `MIN_SHARDED_SIZE` elements, or
+        that cannot be divided, are replicated.
         """
         return jax.tree.map(lambda leaf: self._state_sharding(leaf.shape), tree)
 
     def _state_sharding(self, shape: tuple[int, ...]) -> NamedSharding:
-        num_shards = self.mesh.shape["fsdp"]
-        axes = [axis for axis, size in enumerate(shape) if size % num_shards == 0]
-        if num_shards == 1 or math.prod(shape) < MIN_SHARDED_SIZE or not axes:
+        num_shards = self.num_shards
+        if num_shards == 1 or math.prod(shape) < MIN_SHARDED_SIZE:
             return self.replicated
-        longest = max(axes, key=lambda axis: shape[axis])
-        return NamedSharding(self.mesh, PartitionSpec(*(None,) * longest, "fsdp"))
+        whole = [axis for axis, size in enumerate(shape) if size % num_shards == 0]
+        if whole:
+            longest = max(whole, key=lambda axis: shape[axis])
+            names = self.shard_axes if len(self.shard_axes) > 1 else self.shard_axes[0]
+            return NamedSharding(self.mesh, PartitionSpec(*(None,) * longest, names))
+        left = list(shape)  # each device's part
+        assigned: list[tuple[str, ...]] = [()] * len(shape)
+        for name in self.shard_axes:
+            factor = self.mesh.shape[name]
+            longest = max(range(len(shape)), key=lambda axis: left[axis] if left[axis] % factor == 0 else 0)
+            if left[longest] % factor == 0:
+                left[longest] //= factor
+                assigned[longest] += (name,)
+        return NamedSharding(self.mesh, PartitionSpec(*(names or None for names in assigned)))
 
     def bytes_per_device(self, tree: Any) -> int:
         """Bytes that each device holds of a tree of arrays (or shapes) that is sharded by `state_shardings`."""
@@ -76,25 +102,26 @@ class Devices:
     def gather_params(self, params: Any) -> Any:
         """Inside a compiled function: sharded parameters, gathered on every device.
 
-        Their gradient is sharded again, so that each device sums only its own shard.
+        Their gradient is sharded again, so that each device sums only its own shard. Both are in the type of `params`:
+        without the first constraint, a conversion before it would be computed after the parameters were gathered.
         """
-        if self.mesh.shape["fsdp"] == 1:
+        if self.num_shards == 1:
             return params
         constrain = jax.lax.with_sharding_constraint
 
         @jax.custom_vjp
         def gather(tree: Any) -> Any:
-            return constrain(tree, self.replicated)
+            return constrain(constrain(tree, self.state_shardings(tree)), self.replicated)
 
         gather.defvjp(
-            lambda tree: (constrain(tree, self.replicated), None),
+            lambda tree: (gather(tree), None),
             lambda _, gradient: (constrain(gradient, self.state_shardings(gradient)),),
         )
         return gather(params)
 
     def replicate_params(self, params: Any) -> Any:
         """Outside of compiled functions: the parameters of a state, all of them on every device."""
-        if self.mesh.shape["fsdp"] == 1:
+        if self.num_shards == 1:
             return params
         return jax.jit(lambda params: params, out_shardings=self.replicated)(params)
 
@@ -123,10 +150,20 @@ class Devices:
 def make_devices(devices: Sequence[jax.Device] | None = None, num_shards: int = 1) -> Devices:
     """The mesh over the given devices, by default all; `num_shards` of them, a divisor, share one training state."""
     devices = list(devices) if devices is not None else jax.devices()
-    mesh = jax.make_mesh(
-        (len(devices) // num_shards, num_shards), ("data", "fsdp"), devices=devices, axis_types=(AxisType.Auto,) * 2
-    )
+    shards = (num_shards,) if num_shards <= MAX_SHARDS_OF_AN_AXIS else tuple(_prime_factors(num_shards))
+    names = ("fsdp", *(f"fsdp_{k}" for k in range(1, len(shards))))
+    sizes = (len(devices) // num_shards, *shards)
+    mesh = jax.make_mesh(sizes, ("data", *names), devices=devices, axis_types=(AxisType.Auto,) * len(sizes))
     return Devices(mesh)
+
+
+def _prime_factors(number: int) -> Iterator[int]:
+    factor = 2
+    while number > 1:
+        while number % factor == 0:
+            yield factor
+            number //= factor
+        factor += 1
 
 
 def announce(what: str) -> None:

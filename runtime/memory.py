@@ -64,12 +64,20 @@ def step_memory(compiled: jax.stages.Compiled, device: jax.Device) -> Memory:
 
 def limit_bytes(device: jax.Device) -> int:
     """Bytes that a device has; 0: unknown, as for a CPU."""
-    return int((device.memory_stats() or {}).get("bytes_limit", 0))
+    return int(_stats(device).get("bytes_limit", 0))
 
 
 def free_bytes(device: jax.Device) -> int:
     """Bytes of a device that are not in use; 0: unknown."""
-    return max(0, limit_bytes(device) - int((device.memory_stats() or {}).get("bytes_in_use", 0)))
+    return max(0, limit_bytes(device) - int(_stats(device).get("bytes_in_use", 0)))
+
+
+def _stats(device: jax.Device) -> Mapping[str, int]:
+    """What a device says of its memory: nothing where it only compiles, see `runtime.topology`."""
+    try:
+        return device.memory_stats() or {}
+    except jax.errors.JaxRuntimeError:
+        return {}
 
 
 def largest_batch(requested: int, multiple: int, needed: Callable[[int], int], limit: int) -> int:

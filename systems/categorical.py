@@ -12,6 +12,7 @@ from builders.network import check_outputs
 from builders.process import make_corruption
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
+from core.target import float32_products
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import per_example_task
 from sampling.loop import FixedStep
@@ -105,5 +106,9 @@ class CategoricalDiffusion(Generative):
     @functools.cached_property
     def bits_per_dim(self) -> Callable[[Any, Array, Batch], dict[str, Array]]:
         """`(params, keys [B], batch) -> {"bits_per_dim" [B], ...}`, compiled; see `builders.categorical`."""
-        measure = self.measure_bits_per_dim
-        return jax.jit(lambda params, keys, batch: measure(self.predict_of(params, batch, None), keys, batch["x"]))
+
+        def measure(params: Any, keys: Array, batch: Batch) -> dict[str, Array]:
+            with float32_products("highest"):
+                return self.measure_bits_per_dim(self.predict_of(params, batch, None), keys, batch["x"])
+
+        return jax.jit(measure)

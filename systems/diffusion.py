@@ -18,6 +18,7 @@ from builders.score import make_predict_of
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
 from core.tables import choose
+from core.target import float32_products
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import per_example_task
 from systems.base import Context, Evaluation
@@ -107,12 +108,12 @@ class Diffusion(Generative):
         "nats_per_dim" instead for values without levels. `learned`: parameters of the dequantization, or None. With
         several probes also "probe_standard_error" [B], in bits/dim; see `builders.likelihood.bits_per_dim`.
         """
-        measure = self.measure_bits_per_dim
-        return jax.jit(
-            lambda params, keys, batch, learned: measure(
-                self.predict_of(params, batch, None), keys, batch["x"], learned
-            )
-        )
+
+        def measure(params: Any, keys: Array, batch: Batch, learned: Any) -> dict[str, Array]:
+            with float32_products("highest"):
+                return self.measure_bits_per_dim(self.predict_of(params, batch, None), keys, batch["x"], learned)
+
+        return jax.jit(measure)
 
     def learned_dequantization(self, params: Any) -> Any:
         """Parameters of the dequantization that suits a model best, or None; learned on training images, each time."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from core.arrays import Array
+from core.target import platform
 from training.objectives.base import ROW, Aux, Batch, LossFn, Params, Variables
 
 Value = tuple[tuple[Array, Aux], Params]  # ((loss, (metrics, collections)), gradients)
@@ -46,7 +47,7 @@ def gradients(loss_fn: LossFn, num_parts: int = 1) -> Gradients:
         shapes = jax.eval_shape(gradients_of_part, variables, key, jax.tree.map(lambda a: a[0], parts), step)
         zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
         # XLA's CPU backend runs convolutions inside a loop an order of magnitude slower.
-        total, _ = jax.lax.scan(add, zeros, parts, unroll=jax.default_backend() == "cpu")
+        total, _ = jax.lax.scan(add, zeros, parts, unroll=platform() == "cpu")
         (loss, (metrics, collections)), grads = total
         loss, metrics, grads = jax.tree.map(lambda a: a / num_parts, (loss, metrics, grads))
         combined = {

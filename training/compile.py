@@ -27,6 +27,7 @@ from runtime.memory import Memory, step_memory
 from training.log import MetricsLog
 from training.objectives.base import (
     UNWEIGHTED,
+    Batch,
     Objective,
     Variables,
     Weight,
@@ -70,9 +71,8 @@ def compile_steps(
     """
     began = time.perf_counter()
     shardings = devices.state_shardings(state)
-    jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
     with phase("compiling the training step"):
-        lowered = jitted.lower(state, devices.shard_batch(batch), frozen)
+        lowered = lower_step(train_step, state, devices.shard_batch(batch), devices, frozen)
         flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
         single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
@@ -100,6 +100,14 @@ def compile_steps(
         return state, metrics, taken
 
     return Steps(advance, flops, memory.needed)
+
+
+def lower_step(
+    train_step: TrainStep, state: TrainState, batch: Batch, devices: Devices, frozen: Variables = NOTHING
+) -> jax.stages.Lowered:
+    """The training step for a state, which is donated, and a batch, before it is compiled; each may be abstract."""
+    jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(devices.state_shardings(state), None))
+    return jitted.lower(state, batch, frozen)
 
 
 def _check_memory(memory: Memory, device: jax.Device, settings: TrainSettings) -> None:

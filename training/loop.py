@@ -22,6 +22,7 @@ from runtime.signals import StopRequest
 from training.checkpoint import CheckpointError, Checkpoints
 from training.compile import Snapshot, Steps, TestLoss
 from training.log import MetricsLog, SilentLog
+from training.profile import Profile
 from training.progress import ExamplesOf, NonFiniteLossError, Progress, check_finite, log_metrics, read_metrics
 from training.settings import TrainSettings
 from training.tracking import Tracking
@@ -84,12 +85,16 @@ class Trainer:
     log: MetricsLog = dataclasses.field(default_factory=SilentLog)
     tracking: Tracking | None = None  # of the first process
 
+    def __post_init__(self) -> None:
+        self.profile = Profile(self.workdir.path, self.settings.profile_steps)
+
     def train(self) -> None:
         """Trains to step `n_iters`. Errors: NonFiniteLossError, DataError, CheckpointError, Stopped."""
         try:
             while (bad := self._attempt()) is not None:
                 self._roll_back(bad)
         finally:
+            self.profile.close()
             if self.tracking is not None:
                 self.tracking.close()
 
@@ -131,9 +136,11 @@ class Trainer:
         began, began_step = time.perf_counter(), progress.step
         in_flight = max_in_flight(jax.local_devices()[0])
         while progress.step < settings.n_iters:
+            self.profile.before(progress.step)
             progress.state, metrics, taken = self.steps.advance(progress.state, batches, progress.step, progress.bad)
             progress.step += taken
             shown.advance(taken)
+            self.profile.after(progress.step, metrics)
             progress.pending.append((progress.step, metrics))
             # Dispatching does not wait. Without a limit, batches would fill the devices, and a signal be noticed late.
             jax.block_until_ready([metrics for _, metrics in progress.pending[-in_flight:][:1]])

@@ -18,3 +18,4 @@ class TrainSettings:
     on_nonfinite: str  # stop | skip | rollback
     max_nonfinite: int  # batches that may be left out
     spike_factor: float  # warn of a loss above this multiple of its running median; 0: never
+    profile_steps: tuple[int, ...] = ()  # the first and the last step that are traced

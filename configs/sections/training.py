@@ -1,6 +1,6 @@
 """Settings of training: the SDE, the objective, the schedule of a run, and its faults."""
 
-from configs.checks import LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, must, one_of
+from configs.checks import LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, STEPS, must, one_of
 from configs.keys import Key
 
 KEYS = {
@@ -151,6 +151,20 @@ KEYS = {
         10.0,
         "Warn about a loss that exceeds its running median by this factor; 0: never.",
         NON_NEGATIVE,
+        changes="nothing",
+    ),
+    "profile_steps": Key(
+        (),
+        "`(FIRST, LAST)`: trace these steps, counted from 1, into `WORKDIR/profile`, for TensorBoard's profiler and "
+        "`xprof`.",
+        STEPS,
+        changes="nothing",
+    ),
+    "compile_effort": Key(
+        0.0,
+        "How hard XLA works on the training step, from -1 to 1; less compiles faster, to another program. Compilers "
+        "may ignore it.",
+        must("be in [-1, 1]", lambda effort: -1 <= effort <= 1),
         changes="nothing",
     ),
 }

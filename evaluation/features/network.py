@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from core.target import float32_products
 from evaluation.features.base import Extractor
 
 
@@ -22,7 +23,12 @@ def network(
     if batch_size < 1:
         raise ValueError(f"{name} got batches of {batch_size} images; use at least 1")
     on_device = jax.device_put(params)
-    compiled = jax.jit(apply)
+
+    def exact(params: Any, images: jax.Array) -> Mapping[str, jax.Array]:
+        with float32_products("highest"):
+            return apply(params, images)
+
+    compiled = jax.jit(exact)
 
     def extract(images: np.ndarray) -> dict[str, np.ndarray]:
         parts = [jax.device_get(compiled(on_device, batch)) for batch in padded_batches(images, batch_size)]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from core.arrays import Array
+from core.target import platform
 
 CONV_DIMENSIONS = {rank: (f"N{axes}C", f"{axes}IO", f"N{axes}C") for rank, axes in enumerate(("W", "HW", "DHW"), 1)}
 
@@ -80,7 +81,7 @@ def _fastest(size: int, rank: int) -> Callable[..., Array] | None:
     """The function that computes a convolution; None for XLA's own."""
     if size == 1:
         return _pointwise
-    return convolve_by_planes if rank == 3 and jax.default_backend() == "cpu" else None
+    return convolve_by_planes if rank == 3 and platform() == "cpu" else None
 
 
 def _pointwise(x: Array, kernel: Array, *args: object, **kwargs: object) -> Array:

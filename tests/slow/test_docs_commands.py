@@ -66,6 +66,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     ".venv/bin/python -m configs.reference": "tests/slow/test_recipes.py::test_the_laws_hold_for_what_the_recipes_add",
     "python main.py *--mode=config*": "tests/programs/test_messages.py::"
     "test_the_settings_of_a_command_say_where_they_come_from",
+    "python main.py *--mode=plan*": "tests/programs/test_plan.py::test_a_plan_is_a_table_and_a_line_of_json",
     "python main.py *--dry_run": "tests/programs/test_messages.py::test_a_dry_run_builds_a_command_and_writes_nothing",
     "python main.py *--config.model.name=tiny": "tests/slow/test_recipes.py::"
     "test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network",

@@ -283,6 +283,7 @@ def test_a_device_without_memory_is_one_sentence_that_says_what_to_lower(config,
     with caplog.at_level("INFO"), pytest.raises(RunError, match=message):
         run_lib.train_run(experiment(config, tmp_path))
     assert re.search(r"training needs about [1-9]\d* MiB of this process", caplog.text)
+    assert (tmp_path / "memory.prof").stat().st_size and "memory.prof" in caplog.text
 
 
 def test_another_model_is_trained_further_only_where_it_is_allowed(whole, config, tmp_path, caplog):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from runtime.devices import MIN_SHARDED_SIZE, announce, make_devices
+from runtime.devices import MIN_SHARDED_SIZE, Devices, announce, make_devices
 
 TREE = {"weights": jnp.ones((96, 64)), "uneven": jnp.ones((65, 67)), "bias": jnp.ones((64,)), "step": jnp.zeros(())}
 
@@ -19,6 +19,32 @@ def test_large_arrays_are_sharded_along_their_longest_axis_that_divides_and_othe
     others = sum(TREE[name].nbytes for name in ("uneven", "bias", "step"))
     assert devices.bytes_per_device(TREE) == TREE["weights"].nbytes // 4 + others
     assert make_devices().bytes_per_device(TREE) == TREE["weights"].nbytes + others
+
+
+def test_an_array_that_the_shards_divide_along_no_axis_is_sharded_along_several():
+    """Shapes alone: 256 devices in a mesh that only has a size."""
+    mesh = jax.sharding.AbstractMesh((2, *(2,) * 8), ("data", "fsdp", *(f"fsdp_{k}" for k in range(1, 8))))
+    devices = Devices(mesh)
+    kernel, large, uneven = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((3, 3, 128, 128), (512, 96), (512, 3, 3)))
+    assert devices.num_shards == 256 and devices.count == 512
+    shardings = devices.state_shardings((kernel, large, uneven))
+    assert shardings[0].shard_shape(kernel.shape) == (3, 3, 8, 8)
+    assert shardings[1].shard_shape(large.shape) == (2, 96) and shardings[2].shard_shape(uneven.shape) == (2, 3, 3)
+    odd = jax.ShapeDtypeStruct((3, 3, 96, 97), jnp.float32)  # by 32 only
+    assert devices.bytes_per_device(odd) == odd.size * 4 // 32
+    assert devices.batch_sharding.shard_shape((1024, 5)) == (2, 5)
+
+
+def test_beyond_one_host_the_shards_have_an_axis_for_each_prime_factor(monkeypatch):
+    monkeypatch.setattr("runtime.devices.MAX_SHARDS_OF_AN_AXIS", 4)
+    devices = make_devices(num_shards=8)
+    assert dict(devices.mesh.shape) == {"data": 1, "fsdp": 2, "fsdp_1": 2, "fsdp_2": 2}
+    params = {"w": jnp.arange(68.0 * 66).reshape(68, 66)}  # 8 divides neither axis, 4 and 2 do
+    sharded = jax.device_put(params, devices.state_shardings(params))
+    assert {shard.data.shape for shard in sharded["w"].addressable_shards} == {(17, 33)}
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(devices.gather_params(p)["w"] ** 2)))(sharded)
+    np.testing.assert_array_equal(gradient["w"], 2 * params["w"])
+    assert {shard.data.shape for shard in gradient["w"].addressable_shards} == {(17, 33)}
 
 
 def test_gathered_parameters_are_whole_and_their_gradient_is_sharded():

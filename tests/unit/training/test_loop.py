@@ -322,3 +322,17 @@ def test_without_an_intact_checkpoint_the_run_stops(whole, tmp_path):
         damage(tmp_path / "checkpoints-meta" / number)
     with pytest.raises(CheckpointError, match=r"^Checkpoint 15 in .* delete it to resume from the one before\.$"):
         train(tmp_path)
+
+
+def test_some_steps_are_traced_for_a_profiler_and_the_run_is_the_same(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        train(tmp_path / "traced", profile_steps=(2, 3))
+    (trace,) = (tmp_path / "traced" / "profile").rglob("*.xplane.pb")
+    assert trace.stat().st_size and "the steps 2 to 3" in caplog.text
+    train(tmp_path / "plain")
+    assert metrics(tmp_path / "traced") == metrics(tmp_path / "plain")
+
+
+def test_a_run_that_ends_before_its_last_traced_step_still_writes_the_trace(tmp_path):
+    train(tmp_path, n_iters=5, snapshot_freq=5, profile_steps=(5, 100))
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -1,0 +1,27 @@
+"""How hard XLA works on a program: less effort compiles faster, to another program."""
+
+import contextlib
+from collections.abc import Iterator
+
+import jax
+
+OPTIONS = ("jax_exec_time_optimization_effort", "jax_memory_fitting_effort")
+
+
+@contextlib.contextmanager
+def compile_effort(effort: float) -> Iterator[None]:
+    """Inside, programs are compiled with `effort` in [-1, 1]; 0, XLA's default, leaves it to JAX's own settings.
+
+    It is part of the key of a cached program. Compilers may ignore it, as that of CPUs does.
+    """
+    if not effort:
+        yield
+        return
+    before = {name: getattr(jax.config, name) for name in OPTIONS}
+    for name in OPTIONS:
+        jax.config.update(name, effort)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)

@@ -1,0 +1,141 @@
+"""What XLA compiles for TPUs that are not here: memory, communication, precision. Skipped without their compiler."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from core.target import compiling_for, float32_products
+from models.precision import converted
+from programs import plan
+from runtime import topology
+from runtime.collectives import collectives
+from runtime.cost import compiled_cost
+from runtime.devices import make_devices
+from tests.support.configs import load
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="requirements-plan.txt is not installed"),
+    pytest.mark.filterwarnings("ignore:Explicitly requested dtype"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_the_cache():
+    """Programs for devices that are not here cannot be read back."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+
+
+@pytest.fixture(scope="module")
+def tpus():
+    return topology.find("v5e:2x2")
+
+
+def config_of(**settings):
+    """A perceptron on vectors, with one hidden layer that is large enough to be sharded."""
+    config = load("configs/vp/vectors_mlp_continuous.py")
+    config.data.update(dataset="synthetic", shape=(8,))
+    config.model.update(nf=64, num_res_blocks=1)
+    config.training.update(batch_size=16, **settings)
+    config.eval.batch_size = 16
+    config.sampling.update(method="pc", predictor="ancestral", corrector="none")
+    return config
+
+
+def compiled(config, tpus, program="train"):
+    shapes = plan.shapes_of(config, tpus, plan.spec_of(config))
+    cost, program_ = compiled_cost(plan.lowered(shapes, tpus, program), tpus)
+    return shapes, cost, collectives(program_.as_text(), len(tpus.devices))
+
+
+def sharded_step(tpus, num_shards, width):
+    """A step of a convolution in bfloat16, whose kernel in float32 is sharded: what is exchanged, and its sharding."""
+    devices = make_devices(tpus.devices, num_shards)
+    params = {"conv": {"kernel": jax.ShapeDtypeStruct((3, 3, width, width), jnp.float32)}}
+    shardings = devices.state_shardings(params)
+
+    def step(params, x):
+        def loss(params):
+            kernel = devices.gather_params(converted(params, jnp.bfloat16))["conv"]["kernel"]
+            dimensions = ("NHWC", "HWIO", "NHWC")
+            y = jax.lax.conv_general_dilated(
+                x.astype(jnp.bfloat16), kernel, (1, 1), "SAME", dimension_numbers=dimensions
+            )
+            return jnp.sum(y.astype(jnp.float32) ** 2)
+
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params))
+
+    given = jax.tree.map(lambda p, s: jax.ShapeDtypeStruct(p.shape, p.dtype, sharding=s), params, shardings)
+    x = jax.ShapeDtypeStruct((devices.count, 8, 8, width), jnp.float32, sharding=devices.batch_sharding)
+    done = jax.jit(step, donate_argnums=0, out_shardings=shardings).lower(given, x).compile()
+    return collectives(done.as_text(), devices.count), devices.bytes_per_device(params), done
+
+
+def test_a_data_parallel_step_sums_gradients_and_exchanges_nothing_else(tpus):
+    shapes, cost, found = compiled(config_of(), tpus)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes.state.params))
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes.state))
+    assert cost.fits and abs(cost.arguments - state) < 0.01 * state + 4096  # with the batch
+    assert cost.aliased >= state  # all of the state is donated
+    assert {each.kind for each in found} == {"all-reduce"} and not any(each.in_loop for each in found)
+    assert 4 * num_params <= sum(each.bytes for each in found) < 4 * num_params + 1024  # and the loss
+    assert cost.flops and cost.bytes_accessed and cost.bound == max(cost.seconds.values()) > 0
+
+
+def test_shards_are_gathered_in_the_type_that_the_network_computes_in_and_gradients_are_scattered(tpus):
+    found, held, done = sharded_step(tpus, 4, 64)
+    whole = 3 * 3 * 64 * 64
+    assert held == 4 * whole // 4 == done.memory_analysis().alias_size_in_bytes
+    gathered = [each for each in found if each.kind == "all-gather"]
+    assert {each.types for each in gathered} == {("bf16",)} and sum(each.bytes for each in gathered) == 2 * whole
+    (scattered,) = (each for each in found if each.kind == "reduce-scatter")
+    assert scattered.bytes == 2 * whole and not [each for each in found if each.kind == "all-reduce"]
+
+
+def test_256_shards_divide_arrays_along_several_axes():
+    found, held, _ = sharded_step(topology.find("v5e:16x16"), 256, 128)
+    whole = 3 * 3 * 128 * 128
+    assert held == 4 * whole // 256
+    assert "reduce-scatter" in {each.kind for each in found}
+    assert not [each for each in found if each.kind == "all-reduce" and each.largest > whole // 16]
+
+
+def test_a_sampler_exchanges_nothing_in_its_loop(tpus):
+    _, _, found = compiled(config_of(), tpus, "sample")
+    assert not [each for each in found if each.in_loop]
+
+
+@pytest.mark.parametrize(("precision", "asked"), [("highest", "operand_precision={highest,highest}"), (None, None)])
+def test_products_in_float32_are_in_float32(tpus, precision, asked):
+    where = jax.sharding.SingleDeviceSharding(tpus.devices[0])
+    x = jax.ShapeDtypeStruct((256, 256), jnp.float32, sharding=where)
+
+    def product(x):
+        if precision is None:
+            return x @ x
+        with float32_products(precision):
+            return x @ x
+
+    with compiling_for("tpu"):
+        text = jax.jit(product).lower(x).compile().as_text()
+    assert (asked in text) if asked else ("highest" not in text)
+
+
+def test_what_does_not_fit_is_refused_with_its_bytes(tpus):
+    where = jax.sharding.SingleDeviceSharding(tpus.devices[0])
+    x = jax.ShapeDtypeStruct((50 * 2**30 // 4,), jnp.float32, sharding=where)
+    cost, program = compiled_cost(jax.jit(lambda x: x + 1).lower(x), tpus)
+    assert program is None and not cost.fits and cost.needed >= 50 * 2**30 and cost.memory == int(15.75 * 2**30)
+
+
+def test_one_chip_is_a_part_of_a_host():
+    assert len(topology.find("v5e-1").devices) == 1 and len(topology.find("v5p-8").devices) == 4
+
+
+def test_a_shape_that_the_compiler_does_not_take_is_one_sentence():
+    with pytest.raises(ValueError, match="--topology=v5e:3x5 cannot be compiled for") as found:
+        topology.find("v5e:3x5")
+    assert "\n" not in str(found.value)

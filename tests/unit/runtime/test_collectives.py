@@ -1,0 +1,74 @@
+"""What devices exchange, read from the text of a compiled program."""
+
+import pytest
+
+from runtime.collectives import collectives, totals
+
+# As the compilers of TPUs and GPUs write it, with less around it.
+ADD, ROWS, ALL = "to_apply=%add", "replica_groups=mesh['axis_0'=4,'axis_1'=1] {'axis_0'}", "replica_groups=[1,4]<=[4]"
+PAIRS = "replica_groups={{0,1},{2,3}}"
+TEXT = f"""\
+HloModule jit_step
+
+%add (x: f32[], y: f32[]) -> f32[] {{
+  ROOT %sum = f32[] add(%x, %y)
+}}
+
+%all-reduce-scatter.7 (input_0: bf16[512,8]) -> bf16[128,8] {{
+  %all-reduce.58 = bf16[512,8]{{1,0:T(8,128)(2,1)}} all-reduce(%input_0), channel_id=9, {ALL}, {ADD}
+  ROOT %part = bf16[128,8] dynamic-slice(%all-reduce.58, %index)
+}}
+
+%start (param_0: bf16[128,512]) -> bf16[512,512] {{
+  ROOT %all-gather.57 = bf16[512,512]{{1,0:T(8,128)(2,1)S(1)}} all-gather(%param_0), channel_id=4, {ROWS}
+}}
+
+%done (param_0: bf16[128,512]) -> bf16[512,512] {{
+  ROOT %all-gather.59 = bf16[512,512]{{1,0:T(8,128)(2,1)}} all-gather(%param_0), channel_id=4, {ROWS}
+}}
+
+%condition (state: (s32[], f32[64])) -> pred[] {{
+  %limit = s32[]{{:T(128)}} constant(3)
+  ROOT %lt = pred[] compare(%count, %limit), direction=LT
+}}
+
+%body (state: (s32[], f32[64])) -> (s32[], f32[64]) {{
+  %all-reduce.1 = (f32[64]{{0:T(128)S(1)}}, /*index=1*/f32[]) all-reduce(%a, %b), {PAIRS}, {ADD}
+}}
+
+ENTRY %main (p0: bf16[128,512]) -> f32[64] {{
+  %f0 = bf16[512,512] fusion(%p0), kind=kCustom, calls=%start
+  %f1 = bf16[512,512] fusion(%f0), kind=kCustom, calls=%done
+  %f2 = bf16[128,8] fusion(%f1), kind=kCustom, calls=%all-reduce-scatter.7
+  %loop = (s32[], f32[64]) while(%init), condition=%condition, body=%body
+  %gathered = (f32[16], f32[64]) all-gather-start(%x), channel_id=11, dimensions={{0}}
+  %scattered = f32[16] reduce-scatter(%y), channel_id=12, {ALL}, {ADD}
+  %alone = f32[16] all-reduce(%z), channel_id=13, replica_groups=[4,1]<=[4], to_apply=%add
+  ROOT %out = f32[64] get-tuple-element(%all-reduce.1), index=0
+}}
+"""
+
+
+def test_each_exchange_counts_once_with_its_kind_bytes_group_and_loop():
+    found = {(each.kind, each.types): each for each in collectives(TEXT, 4)}
+    assert len(collectives(TEXT, 4)) == len(found) == 5  # that of one device is none
+    assert found["all-gather", ("bf16",)].bytes == 2 * 512 * 512 and not found["all-gather", ("bf16",)].in_loop
+    assert found["reduce-scatter", ("bf16",)].bytes == 2 * 512 * 8  # a fused one: the bytes of the sum
+    assert found["all-gather", ("f32",)].bytes == found["reduce-scatter", ("f32",)].bytes == 4 * 64
+    in_loop = found["all-reduce", ("f32",)]
+    assert in_loop.bytes == 4 * 65 and in_loop.largest == 64 and in_loop.group == 2
+    assert in_loop.in_loop and in_loop.times == 3
+    assert totals(found.values())["all-reduce f32"] == 3 * 4 * 65
+
+
+def test_what_a_device_sends_at_least():
+    found = {(each.kind, each.types): each.sent for each in collectives(TEXT, 4)}
+    assert found["all-gather", ("f32",)] == pytest.approx(256 * 3 / 4)
+    assert found["reduce-scatter", ("f32",)] == pytest.approx(256 * 3 / 4)
+    assert found["all-reduce", ("f32",)] == pytest.approx(3 * 260 * 2 * 1 / 2)
+
+
+def test_a_program_without_communication_has_none():
+    assert (
+        collectives("HloModule empty\n\nENTRY %main (x: f32[4]) -> f32[4] {\n  ROOT %x = f32[4] copy(%x)\n}\n", 4) == []
+    )
