@@ -151,12 +151,6 @@ def products(config, platform, program):
 def test_what_is_called_float32_asks_accelerators_for_it():
     config = config_of()
     assert products(config, "tpu", "likelihood") == {"HIGHEST"}
-    assert products(config, "tpu", "train") == products(config, "gpu", "train") == {"HIGH"}
-    assert products(config, "cpu", "train") == products(config, "cpu", "likelihood") == {"default"}
+    assert products(config, "tpu", "train") == {"HIGH"} and products(config, "cpu", "train") == {"default"}
     config.model.dtype = "bfloat16"
     assert products(config, "tpu", "train") == {"default"}
-
-
-def test_a_precision_that_the_user_sets_stays():
-    with jax.default_matmul_precision("default"):
-        assert products(config_of(), "tpu", "train") == {"default"}

@@ -41,7 +41,7 @@ def config_of(**settings):
     config.model.update(nf=64, num_res_blocks=1)
     config.training.update(batch_size=16, **settings)
     config.eval.batch_size = 16
-    config.sampling.update(method="pc", predictor="ancestral", corrector="none")
+    config.sampling.update(predictor="ddim", corrector="none", num_steps=4)
     return config
 
 
