@@ -32,7 +32,8 @@ def float32_products(precision: Literal["high", "highest"]) -> Iterator[None]:
     By default a TPU rounds both factors to bfloat16, and a GPU to TF32, of 10 bits. "high": three products of bfloat16
     on a TPU, TF32 on a GPU. "highest": float32. A CPU computes in float32 in any case, and is asked for nothing.
     """
-    if platform() == "cpu" or jax.config.jax_default_matmul_precision is not None:
+    asked = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    if platform() == "cpu" or asked is not None:
         yield
     else:
         with jax.default_matmul_precision(precision):

@@ -111,7 +111,7 @@ def _group(line: str, num_devices: int) -> int:
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
     """(name, its lines) of each computation of a module."""
-    name, lines = "", []
+    name, lines = "", list[str]()
     for line in text.splitlines():
         if match := _COMPUTATION.match(line):
             name, lines = match[1], []

@@ -71,14 +71,15 @@ def compiled_cost(lowered: jax.stages.Lowered, topology: Topology) -> tuple[Cost
 def _cost(
     compiled: jax.stages.Compiled, lowered: jax.stages.Lowered, topology: Topology, took: tuple[float, float]
 ) -> Cost:
-    found, chip = compiled.memory_analysis(), topology.chip
+    found: Any = compiled.memory_analysis()
+    chip = topology.chip
     analysis: Any = compiled.cost_analysis() or {}
     flops = analysis.get("flops")
     if flops is None:  # the GPU's compiler does not count
         whole: Any = lowered.cost_analysis() or {}
         flops = whole["flops"] / len(topology.devices) if "flops" in whole else None
     accessed = analysis.get("bytes accessed")
-    exchanged = collectives(compiled.as_text(), len(topology.devices))
+    exchanged = collectives(compiled.as_text() or "", len(topology.devices))
     seconds = {
         "compute": (flops or 0.0) / chip.bf16_flops,
         "memory": (accessed or 0.0) / chip.memory_bandwidth,
