@@ -120,6 +120,7 @@ flags.DEFINE_string("mask", None, "sample: the known pixels, an image or array: 
 flags.DEFINE_list("labels", [], "sample: class labels, as numbers; for task class, else of the images in turn.")
 flags.DEFINE_integer("num_samples", None, "sample: images (64 by default), or per class or input (8).")
 flags.DEFINE_bool("measured", False, "sample: the input is measurements, not images to be measured.")
+flags.DEFINE_list("do", [], "sample: what is done for task counterfactual, as NAME=VALUE,NAME+=VALUE.")
 flags.DEFINE_float("temperature", None, "sample: scales latent codes, for decode and interpolate (1 by default).")
 flags.DEFINE_string(
     "output",

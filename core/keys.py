@@ -60,6 +60,7 @@ class SampleKey(enum.IntEnum):
         1  # then the step, the corrector step (0 is the predictor), and 0 for the step's noise, 1 for a constraint's
     )
     END = 2
+    LATENT = 3  # the noise of a causal latent
 
 
 class CategoryKey(enum.IntEnum):

@@ -9,6 +9,7 @@ import numpy as np
 from data.decoders import MAX_PIXELS
 from data.fields import Field, HasFields, check_fields, field_of, labeled, without_missing
 from data.notices import warn_once
+from data.structure import Structure
 
 T = TypeVar("T")
 Examples = dict[str, np.ndarray]
@@ -22,6 +23,7 @@ class Source(HasFields):
     fields: by name; "x" is the array that is modeled, "label" the class of an example, all zeros without classes.
     fetch: `fetch(indices [n])` returns an array [n, *shape] for each field, of its dtype. It may be called from several
         threads and be sent to other processes.
+    structure: how examples come about, where they are made by a known structural causal model.
     Errors: ValueError for fields without x or label.
     """
 
@@ -29,6 +31,7 @@ class Source(HasFields):
     num_examples: int
     fields: Mapping[str, Field]
     fetch: Callable[[np.ndarray], Examples]
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         check_fields(self.name, self.fields)

@@ -18,7 +18,7 @@ from data import images, published
 from data.fields import Field, labeled
 from data.readers import own, prepared
 from data.readers.containers import Folder
-from data.sets import blobs, co2, digits, phantoms, photos, tumors
+from data.sets import blobs, co2, digits, digits_thickness, pendulum, phantoms, photos, tumors
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
 
 __all__ = ["CACHE_BYTES", "Examples", "Reading", "Source", "cached", "eval_split", "from_arrays", "load"]
@@ -236,9 +236,13 @@ RECIPES: dict[str, Recipe] = {
 TFRECORDS = ("celebahq", "ffhq")
 EMBEDDED: dict[str, Callable[[str], Source]] = {
     "digits": digits.source,
+    "digits_thickness": digits_thickness.source,
     "photos": photos.source,
     "co2": co2.source,
     "blobs": blobs.source,
+    "pendulum": functools.partial(pendulum.images, 24),
+    "pendulum_96": functools.partial(pendulum.images, 96),
+    "pendulum_few_labels": functools.partial(pendulum.images, 24, labeled_share=0.2),
     "phantoms": phantoms.images,
     "phantoms_complex": phantoms.complex_images,
     "phantoms_lesions": phantoms.lesions,

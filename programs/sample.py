@@ -31,7 +31,15 @@ PICTURE, ARRAYS, RECORD = FILES = ("samples.png", "samples.npz", "record.json") 
 SINGLE = "samples_png"  # with --format=png: a folder with each sample, as an evaluation calls it
 FRAMES = "samples.gif"  # with sampling.trajectory: states along the way
 FORMATS = ("npz", "png")
-OPTION_FLAGS = ("labels", "input", "mask", "num_samples", "measured", "temperature")  # flags that are options of tasks
+OPTION_FLAGS = (
+    "labels",
+    "input",
+    "mask",
+    "num_samples",
+    "measured",
+    "temperature",
+    "do",
+)  # flags that are options of tasks
 
 
 def prepare(run: Run, request: Request) -> SampleFn:

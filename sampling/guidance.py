@@ -62,14 +62,14 @@ def classifier_guided(
 
 
 def classifier_free(
-    conditional: Predict, unconditional: Predict, scale: float, interval: Interval | None = None
+    conditional: Predict, unconditional: Predict, scale: float | Array, interval: Interval | None = None
 ) -> Predict:
     """p_u + scale (p_c - p_u) inside `interval`, p_c outside: scale 0 is unconditional, 1 conditional, above 1 sharper.
 
-    Makes both predictions, except that scale 1 is `conditional` itself.
+    Makes both predictions, except that scale 1 is `conditional` itself; a scale may be traced.
     Source: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022, equation 6 with w = scale - 1.
     """
-    if scale == 1:
+    if isinstance(scale, int | float) and scale == 1:
         return conditional
 
     def guided(x: Array, t: Array) -> Gaussian:
@@ -89,6 +89,6 @@ def autoguided(predict: Predict, weaker: Predict, scale: float, interval: Interv
     return classifier_free(predict, weaker, scale, interval)
 
 
-def _strength(scale: float, interval: Interval | None, t: Array) -> Array:
+def _strength(scale: float | Array, interval: Interval | None, t: Array) -> Array:
     """`scale` inside the interval and zero outside: [B], or a number without an interval."""
     return jnp.where(True if interval is None else interval(t), scale, 0.0)

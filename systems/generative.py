@@ -56,8 +56,13 @@ class Generative(System):
         """Reads the guide. Errors: ValueError where its checkpoint is missing or does not fit."""
         _ = self.guide
 
-    @functools.cached_property
+    @property
     def generate(self) -> Generate:
+        """What is asked for reaches the network as it is; see `generate_given`."""
+        return self.generate_given
+
+    @functools.cached_property
+    def generate_given(self) -> Generate:
         """`(variables, keys [num], what is asked for) -> {"samples" [num, ...], "num_evals"}`, compiled.
 
         Asked for are None, class labels [num], or a batch of values of the fields that the network is conditioned on.

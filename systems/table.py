@@ -6,6 +6,7 @@ from core.imports import import_object, is_import_path
 from core.tables import choose
 from systems.base import Context, System
 from systems.categorical import CategoricalDiffusion
+from systems.causal_diffae import CausalDiffAE
 from systems.classifier import Classifier
 from systems.diffusion import Diffusion
 from systems.latent import Latent, is_latent
@@ -16,6 +17,7 @@ SYSTEMS: dict[str, type[System]] = {
     "classifier": Classifier,
     "categorical": CategoricalDiffusion,
     "tokenizer": TokenizerSystem,
+    "causal_diffae": CausalDiffAE,
 }
 
 

@@ -140,6 +140,27 @@ def phantoms(config: ConfigDict, dataset: str = "phantoms") -> None:
     config.restore.update(method="ddnm", pattern="random_lines", kept=0.25)
 
 
+def pendulum(config: ConfigDict, image_size: int = 24) -> None:
+    """Images of a pendulum, a lamp and a shadow with their causal graph, sized for two CPU cores."""
+    config.system = "causal_diffae"
+    config.data.update(dataset="pendulum" if image_size == 24 else f"pendulum_{image_size}", image_size=image_size)
+    config.data.update(num_channels=1, random_flip=False)
+    causes, effects = ("pendulum_angle", "light_angle"), ("shadow_length", "shadow_position")
+    config.causal.variables = (*causes, *effects)
+    config.causal.graph = tuple(f"{cause}->{effect}" for effect in effects for cause in causes)
+    config.causal.update(encoder="patch", encoder_factor=4, encoder_nf=32)
+    config.model.update(dropout=0.0, ema_rate=0.998)
+    edm(config, sigma_data=0.35, p_mean=-1.2)
+    config.optim.update(lr=1.5e-3, warmup=100, schedule="cosine", grad_clip=1.0)
+    minutes(config, batch_size=64, n_iters=5000)
+    config.training.update(snapshot_freq_for_preemption=500, snapshot_num_samples=16)
+    config.training.loss_weights = ("noise_kl=0:0.02@0:1000", "label_kl=0:0.02@0:1000")
+    config.sampling.update(method="ode", rtol=1e-3, atol=1e-3)
+    config.eval.update(enable_bpd=False, enable_metrics=False, batch_size=100, num_examples=500)
+    config.eval.tasks = ("loss", "counterfactual", "strength", "disentanglement")
+    config.eval.ablations = ("no_propagation", "no_abduction", "label_conditional")
+
+
 def vectors(config: ConfigDict) -> None:
     """30 measurements of each of 474 tumors, values without levels, sized for two CPU cores."""
     config.data.update(dataset="tumours", shape=(30,), random_flip=False)

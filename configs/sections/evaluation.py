@@ -1,6 +1,6 @@
 """Settings of `--mode=eval`: which checkpoints, which tasks, and how each of them measures."""
 
-from configs.checks import DTYPE, NAMES, NON_NEGATIVE, POSITIVE, SPLIT, one_of
+from configs.checks import DTYPE, NAMES, NON_NEGATIVE, POSITIVE, SPLIT, each, one_of
 from configs.keys import Key
 
 # An evaluation is done where its switch is on, or `tasks` names it; systems of a user's own have no switches.
@@ -179,7 +179,8 @@ KEYS = {
     ),
     "num_examples": Key(
         0,
-        "Tasks `reconstruction`, `anomaly` and `segmentation`: how many of the first test examples are used; 0: all.",
+        "Tasks `reconstruction`, `anomaly`, `segmentation`, `counterfactual` and `strength`: how many of the first "
+        "test examples are used; 0: all.",
         NON_NEGATIVE,
         changes="evaluation",
         needs="eval.tasks",
@@ -196,6 +197,29 @@ KEYS = {
         POSITIVE,
         changes="evaluation",
         needs="eval.tasks",
+    ),
+    "interventions": Key(
+        (),
+        "Tasks `counterfactual` and `strength`: variables to intervene on; empty: all that affect others.",
+        NAMES,
+        changes="evaluation",
+        needs="system=causal_diffae",
+    ),
+    "ablations": Key(
+        ("no_propagation", "no_abduction"),
+        "Task `counterfactual`: methods to compare with: `no_propagation` (descendants keep their latents), "
+        "`no_abduction` (random noise) and `label_conditional` (random noise, the true labels in place of latents; of "
+        "data whose counterfactuals are known).",
+        NAMES,
+        changes="evaluation",
+        needs="system=causal_diffae",
+    ),
+    "strengths": Key(
+        (0.0, 0.5, 1.0, 1.5),
+        "Task `strength`: strengths of classifier-free guidance, in both directions of the ODE.",
+        each("a strength", "be a number that is not negative", lambda value: value >= 0, int | float),
+        changes="evaluation",
+        needs="system=causal_diffae",
     ),
     "wait_seconds": Key(3600.0, "How long to wait for a checkpoint of a run in progress.", changes="nothing"),
 }

@@ -59,8 +59,18 @@ def categorical():
     return config
 
 
+def causal_diffae():
+    config = tiny(nf=4)
+    presets.pendulum(config)
+    config.causal.update(encoder_nf=4, mechanism_width=4)
+    config.sampling.update(rtol=1e-2, atol=1e-2)
+    config.eval.update(num_samples=8, num_examples=8, batch_size=8, tasks=())
+    return config
+
+
 CONFIGS = {
     "diffusion": diffusion,
+    "causal_diffae": causal_diffae,
     "classifier": classifier,
     "categorical": categorical,
     "absorbing": absorbing.get_config,

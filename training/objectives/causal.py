@@ -1,0 +1,34 @@
+"""Losses of a causal latent: the noise stays close to its prior, and variables to their labels."""
+
+import jax.numpy as jnp
+
+from core.arrays import Array
+
+
+def divergence_nats(mean: Array, std: Array, prior_mean: Array | float, prior_std: Array | float) -> Array:
+    """KL(N(mean, std^2) || N(prior_mean, prior_std^2)) of each number, [B, ...], in nats.
+
+    ln(prior_std / std) + (std^2 + (mean - prior_mean)^2) / (2 prior_std^2) - 1/2
+    """
+    squares = std**2 + (mean - prior_mean) ** 2
+    return jnp.log(prior_std / std) + squares / (2 * jnp.square(prior_std)) - 0.5
+
+
+def noise_kl(mean: Array, std: Array, noise_std: Array) -> Array:
+    """sum_i KL(q(u_i | x) || N(0, noise_std_i^2)) [B], q normal with mean and std [B, n, d], noise_std [n]; nats.
+
+    Source: Komanduri et al., "Causal Diffusion Autoencoders", 2024, equation 12, where the prior has unit variance.
+    Notes: with a learned noise_std, noise costs the more the less of it is needed, so that a mechanism explains all
+    that its parents determine.
+    """
+    return jnp.sum(divergence_nats(mean, std, 0.0, noise_std[:, None]), axis=(1, 2))
+
+
+def label_kl(mean: Array, std: Array, labels: Array, known: Array, label_std: float) -> Array:
+    """sum_i known_i KL(q(z_i | x, parents) || N(y_i, label_std^2)) [B] in nats.
+
+    mean, std [B, n, d]: of z_i given samples of its parents. labels, known [B, n]: the standardized labels y, and
+    whether each is given. Source: Komanduri et al. 2024, equation 12, where label_std = 1.
+    """
+    nats = divergence_nats(mean, std, labels[..., None], label_std)
+    return jnp.sum(jnp.where(known[..., None], nats, 0.0), axis=(1, 2))
