@@ -82,7 +82,7 @@ class CausalModel:
         known = jnp.stack(
             [jnp.asarray(batch.get(f"{name}_mask", jnp.ones(len(values)))) > 0 for name in self.graph.names], axis=1
         )
-        return (values - labels["mean"]) / labels["std"], known
+        return (values - labels["mean"][None]) / labels["std"][None], known
 
     def initial_statistics(self) -> dict[str, Array]:
         """Those of labels that are not known yet."""
@@ -181,11 +181,10 @@ def _check_fields(config: ConfigDict, spec: HasFields, names: Sequence[str]) -> 
     having = [name for name, field in spec.fields.items() if _is_number(name, field)]
     for name in names:
         if name not in having:
-            what = "is a class or an array" if name in spec.fields else "it does not have"
+            what = "is a class or an array of" if name in spec.fields else "is no field of"
             raise ValueError(
-                f"config.causal.variables has {name!r}, which {'in ' if name in spec.fields else ''}"
-                f"{config.data.dataset} {what}; the fields with a number for each example are "
-                f"{', '.join(having) or 'none'}."
+                f"config.causal.variables has {name!r}, which {what} {config.data.dataset}; the fields with a number "
+                f"for each example are {', '.join(having) or 'none'}."
             )
 
 

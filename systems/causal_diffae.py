@@ -96,7 +96,7 @@ class CausalDiffAE(Diffusion):
         def sample(variables: Variables, keys: Array, do: Intervention | None) -> Array:
             params = variables["params"]
             u = draw_normal(fold_in(keys, SampleKey.LATENT), (len(keys), *self.causal.latent_shape))
-            return _flat(self.causal.propagate(params, u * self.causal.noise_std(params)[:, None], do))
+            return _flat(self.causal.propagate(params, u * self.causal.noise_std(params)[None, :, None], do))
 
         return jax.jit(sample)
 
@@ -106,7 +106,8 @@ class CausalDiffAE(Diffusion):
 
         def sample(variables: Variables, keys: Array, asked: Asked) -> dict[str, Array]:
             do = self.intervention(variables, len(keys), dict(asked) if isinstance(asked, Mapping) else {})
-            return self.generate_given(variables, keys, {LATENT: self._from_noise(variables, keys, do)})
+            z = self._from_noise(variables, keys, self.devices.shard_rows(do))
+            return self.generate_given(variables, keys, {LATENT: z})
 
         return sample
 
@@ -122,7 +123,7 @@ class CausalDiffAE(Diffusion):
         for name, value in (shifts or {}).items():
             i = names.index(name)
             shift[:, i] = np.asarray(value) / labels["std"][i]
-        return Intervention(*self.devices.shard_rows((jnp.asarray(fixed), jnp.asarray(found), jnp.asarray(shift))))
+        return Intervention(jnp.asarray(fixed), jnp.asarray(found), jnp.asarray(shift))
 
     @functools.cached_property
     def abduct(self) -> Callable[[Variables, Array], Array]:

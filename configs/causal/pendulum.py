@@ -2,7 +2,7 @@
 
     python main.py --config=configs/causal/pendulum.py --workdir=DIR --mode=train
 
-Sized for two CPU cores; results are in docs/causal.md.
+Sized for two CPU cores; see docs/causal.md.
 """
 
 from ml_collections import ConfigDict
@@ -16,5 +16,4 @@ def get_config() -> ConfigDict:
     presets.dit(config, size="S", patch_size=4)
     presets.pendulum(config)
     config.model.update(nf=16, num_res_blocks=4, num_heads=4, qk_norm=True)
-    config.causal.entry = "add"
     return config

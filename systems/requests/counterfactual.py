@@ -6,7 +6,7 @@ import functools
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -124,13 +124,13 @@ def _counterfactual(
     cells = np.concatenate([levels[:, None], found], axis=1).reshape(-1, *levels.shape[1:])
     arrays = {"input": levels, "arr_0": found, "u": given.u, "z": given.z, "z_after": z, "noise": given.noise}
     figures = {"names": list(names), "num_evals": given.num_evals}
-    headings = ["input", *(", ".join(f"{n}{'+' if n in shifted else '='}{v:.4g}" for n, v in s.items()) for s in steps)]
+    done = [" ".join(f"{n}{'+' if n in shifted else ''}={v:.4g}" for n, v in step.items()) for step in steps]
     return SampleResult(
-        _picture(system, cells, headings),
+        _picture(system, cells, ["input", *done]),
         arrays,
         figures,
         found.reshape(-1, *levels.shape[1:]),
-        tables={"attributes": _table(system, variables, names, steps, given, z)},
+        tables={"attributes": _table(system, variables, names, done, given, z)},
     )
 
 
@@ -147,7 +147,7 @@ def _table(
     system: "CausalDiffAE",
     variables: Variables,
     names: Sequence[str],
-    steps: Sequence[Mapping[str, float]],
+    done: Sequence[str],
     given: Abducted,
     z: np.ndarray,
 ) -> str:
@@ -158,7 +158,6 @@ def _table(
     for row, name in enumerate(names):
         latents = np.concatenate([given.z[row][None], z[row]])
         found = system.attributes(variables, latents)
-        done = ["", *(" ".join(f"{n}={v:g}" for n, v in step.items()) for step in steps)]
-        for k, what in enumerate(done):
+        for k, what in enumerate(["", *done]):
             writer.writerow([name, what, *(f"{values[k]:.6g}" for values in found.values())])
     return text.getvalue()

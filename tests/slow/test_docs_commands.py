@@ -101,6 +101,12 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_k_space_in_a_file_is_reconstructed_from_the_lines_that_it_has",
     "python main.py --workdir=runs/masks *": "tests/programs/test_medical.py::"
     "test_an_ensemble_of_masks_is_compared_with_a_pixelwise_baseline",
+    "python main.py --config=configs/causal/*.py *": "tests/unit/configs/test_configs.py::"
+    "test_every_config_is_locked_and_valid_and_builds",  # such a model is trained in tests/programs/test_causal.py
+    "python main.py --workdir=runs/pendulum --mode=sample *": "tests/programs/test_causal.py::"
+    "test_a_counterfactual_sets_one_variable_and_shifts_another",
+    "python main.py --workdir=runs/pendulum --mode=eval": "tests/unit/systems/test_contract.py::"
+    "test_every_evaluation_summarizes_and_every_column_is_shown",
     "python main.py *--task=refine *": "tests/programs/test_series.py::test_a_forecast_is_refined",
     "python main.py *--task=synthesize *": "tests/programs/test_series.py::"
     "test_synthetic_series_are_a_table_to_train_on",

@@ -21,7 +21,7 @@ def noise_kl(mean: Array, std: Array, noise_std: Array) -> Array:
     Notes: with a learned noise_std, noise costs the more the less of it is needed, so that a mechanism explains all
     that its parents determine.
     """
-    return jnp.sum(divergence_nats(mean, std, 0.0, noise_std[:, None]), axis=(1, 2))
+    return jnp.sum(divergence_nats(mean, std, 0.0, noise_std[None, :, None]), axis=(1, 2))
 
 
 def label_kl(mean: Array, std: Array, labels: Array, known: Array, label_std: float) -> Array:

@@ -60,7 +60,7 @@ def categorical():
 
 
 def causal_diffae():
-    config = tiny(nf=4)
+    config = tiny()
     presets.pendulum(config)
     config.causal.update(encoder_nf=4, mechanism_width=4)
     config.sampling.update(rtol=1e-2, atol=1e-2)
