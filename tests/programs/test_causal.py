@@ -144,9 +144,7 @@ def test_without_a_known_truth_effects_are_measured_by_the_encoder(trained):
 
 def test_samples_follow_the_structural_model_and_what_is_set_in_it(trained):
     system, variables = trained.system, restore_run.restore(trained.workdir).variables
-    network = jax.tree.map(
-        lambda leaf: leaf + 0.05, variables["params"]["network"]
-    )  # it starts without any effect of z
+    network = jax.tree.map(lambda leaf: leaf + 0.05, variables["params"]["network"])  # z has no effect at first
     variables = {**variables, "params": {**variables["params"], "network": network}}
     keys = example_keys(jax.random.key(0), 4)
     free, same, fixed = (
