@@ -135,9 +135,9 @@ class CausalDiffAE(Diffusion):
         """`(variables, u [B, n, d], intervention or None) -> z [B, n, d]`, compiled."""
         return jax.jit(lambda variables, u, do: self.causal.propagate(variables["params"], u, do))
 
-    def attributes(self, variables: Variables, z: Array) -> dict[str, np.ndarray]:
+    def attributes(self, variables: Variables, z: Array | np.ndarray) -> dict[str, np.ndarray]:
         """What latents z [B, n, d] say of each variable, in the units of its labels: [B]."""
-        labels, means = jax.device_get((variables[LABELS], jnp.mean(z, axis=2)))
+        labels, means = jax.device_get((variables[LABELS], jnp.mean(jnp.asarray(z), axis=2)))
         return {
             name: means[:, i] * labels["std"][i] + labels["mean"][i] for i, name in enumerate(self.causal.graph.names)
         }

@@ -79,7 +79,7 @@ class Comparison:
         found = dict(zip(self.system.causal.graph.names, map(float, stds), strict=True))
         if self.structure:
             batch = self.test.fetch(np.arange(len(self.test)))
-            found |= {name: float(max(np.std(batch[name]), 1e-12)) for name in self.structure.nuisances}
+            found |= {name: max(float(np.std(batch[name])), 1e-12) for name in self.structure.nuisances}
         return found
 
     def value(self, target: str, index: np.ndarray) -> np.ndarray:
@@ -139,7 +139,7 @@ class Comparison:
         system, variables, x = self.system, self.variables, np.asarray(batch["x"])
         given = abducted(system, variables, x)
         alone = {"null_psnr": self.psnr(decoded(system, variables, given.noise, given.z), x)}
-        figures, undone, own = {}, [], system.attributes(variables, jnp.asarray(given.z))
+        figures, undone, own = {}, [], system.attributes(variables, given.z)
         for target in self.targets:
             do = self.value(target, np.asarray(batch["index"]))
             answers = self.answers(batch, given, {target: do})

@@ -82,7 +82,7 @@ def _action(text: str, names: Sequence[str], num: int) -> Action:
             f"(nearest: {nearest(found['name'], names)})."
         )
     sign = -1 if found["how"] == "-=" else 1
-    values = np.linspace(*ends, num) if len(ends) > 1 else sign * np.array(ends)
+    values = np.linspace(ends[0], ends[1], num) if len(ends) > 1 else sign * np.array(ends)
     return Action(found["name"], tuple(map(float, values)), is_shift)
 
 
