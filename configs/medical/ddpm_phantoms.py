@@ -16,5 +16,5 @@ def get_config() -> ConfigDict:
     presets.discrete(config)
     presets.ddpmpp(config)
     presets.phantoms(config)
-    config.sampling.num_steps = config.model.num_scales
+    config.model.num_scales = config.sampling.num_steps = 100
     return config

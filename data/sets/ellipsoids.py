@@ -22,7 +22,9 @@ class Ellipsoid(NamedTuple):
 
     def inside(self, points: Points, softness: float) -> np.ndarray:
         """How far points are inside, from 0 to 1: 1 / 2 at the surface, which is `softness` wide."""
-        radius = np.linalg.norm((points - self.center) @ self.rotation / self.half_axes, axis=-1)
+        from_center = np.moveaxis(points, -1, 0).reshape(3, -1) - self.center[:, None]
+        local = self.rotation.T @ from_center / self.half_axes[:, None]
+        radius = np.sqrt((local**2).sum(axis=0)).reshape(points.shape[:-1])
         depth = (1 - radius) * self.half_axes.min()
         return 1 / (1 + np.exp(np.clip(-4 * depth / softness, -50, 50)))
 

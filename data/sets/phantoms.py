@@ -5,6 +5,7 @@ field `subject` says whose an example is; no subject is in both splits. In all s
 head, without the lesion that `phantoms_lesions` adds to each slice.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -115,6 +116,7 @@ def _far_from(region: np.ndarray, distance: int) -> np.ndarray:
     return distance_transform_edt(~region) > distance
 
 
+@functools.cache  # a head has several slices
 def _head(stream: int, subject: int) -> list[Ellipsoid]:
     return head(_rng(stream, subject, 0, HEAD))
 
