@@ -1,6 +1,7 @@
 """Reconstruction, anomalies and segmentation as evaluations, and measurements in files of scanners."""
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image
 
 import run_lib
+from benchmarks import frameworks
+from data import stock
 from evaluation.rounds import run_task
 from programs import sample, train
 from programs.run import Run
@@ -186,3 +189,17 @@ def test_only_a_model_of_masks_segments(run):
     request = asked(run, "segment", input="test:0")
     with pytest.raises(ValueError, match="--task=segment is for images of two levels that are conditioned on one"):
         sample.prepare(run, request)
+
+
+def test_the_benchmark_compares_samples_with_mixtures(tmp_path, monkeypatch, capsys):
+    slices = stock.load("phantoms", "train").fetch(np.arange(100))["x"]
+    files = [str(tmp_path / name) for name in ("copies.npz", "dark.npz")]
+    for file, samples in zip(files, (slices, slices // 2), strict=True):
+        np.savez(file, arr_0=samples)
+    monkeypatch.setattr(sys, "argv", ["frameworks", *files, "--train=100", "--features=4", "--gaussians=2"])
+    frameworks.main()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {line["samples"]: line["distance"] for line in lines}
+    assert list(found) == [*files, "test", "mixture", "mixture of components"]
+    copies, dark, test, mixture, exact = found.values()
+    assert copies == 0 < exact < mixture < dark and test > 0

@@ -99,6 +99,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_every_evaluation_summarizes_and_every_column_is_shown",
     "python main.py --workdir=runs/heads* --mode=sample *": "tests/programs/test_medical.py::"
     "test_k_space_in_a_file_is_reconstructed_from_the_lines_that_it_has",
+    "python -m benchmarks.frameworks *": "tests/programs/test_medical.py::"
+    "test_the_benchmark_compares_samples_with_mixtures",
     "python main.py --workdir=runs/masks *": "tests/programs/test_medical.py::"
     "test_an_ensemble_of_masks_is_compared_with_a_pixelwise_baseline",
     "python main.py --config=configs/causal/*.py *": "tests/unit/configs/test_configs.py::"
