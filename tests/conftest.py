@@ -26,7 +26,8 @@ write_entries_atomically()
 
 # The files that take longest in each tier, the longest first.
 LONGEST = (
-    *("docs_commands", "sweep_slurm", "distributed", "sweep_local", "faults", "docs_code", "recipes", "kill"),
+    *("docs_commands", "distributed", "sweep_slurm", "experiments", "sweep_local", "kill_codes", "precision"),
+    *("seasonal_inverse", "kill_workers", "kill", "fuzz", "series_oracle", "faults", "docs_code", "recipes"),
     *("configs_train", "own_data", "convert", "networks_golden", "sample", "ranks", "programs"),
 )
 
