@@ -59,7 +59,7 @@ class Noisy:
             from statsmodels.tsa.ar_model import AutoReg
             from statsmodels.tsa.arima_process import ArmaProcess
         except ImportError:
-            raise SystemExit("The autoregression needs statsmodels; run `pip install statsmodels`.") from None
+            raise SystemExit("The autoregression needs statsmodels; run `pip install statsmodels==0.15.0`.") from None
 
         series = windows.interpolated(windows.load(name)[0].values)[:, 0].astype(np.float64)
         known = series[: len(series) - int(0.25 * len(series))]

@@ -3,7 +3,7 @@
     python main.py --config=configs/tsdiff/own.py --workdir=DIR --mode=train --config.data.dataset=series:FILE.csv
 
 Windows are 72 values of context and 24 of forecast, of one channel: `--config.data.shape="(LENGTH, CHANNELS)"` and
-`--config.data.horizon` set others. Sized for two CPU cores.
+`--config.data.horizon` set others. `--mode=inspect` suggests `data.offset` and `data.scale`. Sized for two CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -2,6 +2,7 @@
 
     python main.py --config=configs/tsdiff/published.py --workdir=DIR --mode=train --config.data.dataset=series:FILE.csv
 
+`--mode=inspect` suggests `data.offset` and `data.scale`.
 For an accelerator: 128,000 steps with batches of 64 windows of length 360.
 """
 

@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,14 +39,20 @@ def elnino(tmp_path_factory):
     return folder
 
 
-def test_a_file_of_ones_own_with_gaps_and_lags_is_trained_on(tmp_path):
+def test_a_file_of_ones_own_with_gaps_and_lags_is_trained_on_alike_by_one_device_and_by_eight(tmp_path):
     rng = np.random.default_rng(0)
     rows = [f"{2000 + k // 12}-{k % 12 + 1:02d},{'' if k % 7 == 0 else rng.uniform(1, 2)}" for k in range(240)]
     (tmp_path / "own.csv").write_text("\n".join(["month,value", *rows]))
     config = small("own")
     config.data.update(dataset=f"series:{tmp_path / 'own.csv'}", shape=(24, 2), horizon=6, lags="12")
-    run_lib.train(config, tmp_path / "run")
-    model = run_lib.load(tmp_path / "run")
+    losses = []
+    for num in (8, 1):
+        run_lib.train_run(Run(config, str(tmp_path / f"{num}"), jax.devices()[:num]))
+        lines = map(json.loads, (tmp_path / f"{num}" / "metrics.jsonl").read_text().splitlines())
+        losses.append([line["loss"] for line in lines if "loss" in line])
+    assert len(losses[0]) == 2
+    np.testing.assert_allclose(*losses, rtol=1e-5)  # sums in another order
+    model = run_lib.load(tmp_path / "8")
     assert model.step == 2 and model.sample(3).shape == (3, 24, 2)
 
 

@@ -112,6 +112,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "python main.py *--task=refine *": "tests/programs/test_series.py::test_a_forecast_is_refined",
     "python main.py *--task=synthesize *": "tests/programs/test_series.py::"
     "test_synthetic_series_are_a_table_to_train_on",
+    "python main.py *--config.model.conditions=*context:concat*": "tests/programs/test_series.py::"
+    "test_a_network_that_is_conditioned_on_the_context_forecasts_from_it",
     "python main.py --config=configs/tsdiff/*.py * --mode=eval": "tests/programs/test_series.py::"
     "test_an_evaluation_has_forecasts_and_imputations_beside_baselines",
     "python -m benchmarks.series_refine *": "tests/programs/test_series.py::"
@@ -135,6 +137,8 @@ NOT_EXECUTED = {
     "make tensorboard*": "serves pages until it is stopped",
     "pip install wandb": "a tracker, which is no requirement",
     "pip install h5py nibabel pydicom": "for files of scanners, which is no requirement",
+    "pip install statsmodels*": "for one benchmark; it is one of the packages that the tests need",
+    "pip install --no-deps aeon*": "for series that are no part of the repository; tests/unit/data/test_series.py",
     "tfds build *": "needs TensorFlow, and downloads a data set",
     "gcloud *": "needs a TPU pod",
     "make test-all": "is `make test` and `make test-slow`",
@@ -257,6 +261,8 @@ def test_a_command_of_main_runs(text, run_main):
     folder = run_main(words, WRITTEN[text].stored)
     expected = {"train": "{workdir}/checkpoints/*", "eval": "{workdir}/eval*/ckpt_*/report.json", "stats": "{stats}"}
     expected |= {"sample": "{workdir}/sample/*/samples.npz", "import": "{workdir}/checkpoints/24"}
+    if output := value_of(words, "output"):
+        expected["sample"] = f"{output}/samples.npz"
     if pattern := expected.get(value_of(words, "mode")):
         written = pattern.format(workdir=value_of(words, "workdir"), stats=value_of(words, "stats"))
         assert list(folder.glob(written)), f"{text}: no {written}"
