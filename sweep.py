@@ -2,6 +2,7 @@
 
 python sweep.py --config=CONFIG --sweep=configs/sweeps/digits.py --root=DIR --parallel=2 --eval
 python sweep.py --config=CONFIG --sweep=configs/sweeps/digits.py --root=DIR --launcher=slurm --slurm=partition=gpu
+python sweep.py --config=CONFIG --sweep=configs/sweeps/guidance_interval.py --root=DIR --model=NAME.model --eval
 python sweep.py --root=DIR --status
 python sweep.py --root=DIR --report
 
@@ -39,6 +40,7 @@ flags.DEFINE_string("config", None, "The experiment: a file of configs/; --confi
 flags.DEFINE_string("sweep", None, "A Python file whose get_sweep() returns a list of overrides; see configs/sweeps/.")
 flags.DEFINE_string("root", None, "The folder that holds a folder for each run.", required=True)
 flags.DEFINE_enum("launcher", "local", ["local", "slurm"], "As processes on this machine, or as Slurm jobs.")
+flags.DEFINE_string("model", None, "Evaluate this model, which --mode=export wrote, in every run; nothing is trained.")
 flags.DEFINE_integer("parallel", 1, "Number of runs at a time.", lower_bound=1)
 flags.DEFINE_bool("eval", False, "Evaluate each run after training, as its config says.")
 flags.DEFINE_integer("eval_workers", 1, "slurm: number of jobs that share the evaluation of a run.", lower_bound=1)
@@ -80,8 +82,14 @@ def planned(given: Sequence[str], root: pathlib.Path) -> list[Run]:
     """The runs, all of them checked. Errors: ValueError, one sentence."""
     if not FLAGS.config or not FLAGS.sweep:
         raise ValueError("A sweep needs --config=FILE and --sweep=FILE, such as --sweep=configs/sweeps/digits.py.")
-    runs = plan.plan(FLAGS.config, given, plan.read_sweep(pathlib.Path(FLAGS.sweep)), root)
-    for run in runs if FLAGS.eval else ():
+    model = None if FLAGS.model is None else pathlib.Path(FLAGS.model)
+    if model is not None and not (FLAGS.eval and model.is_dir()):
+        raise ValueError(
+            f"--model={FLAGS.model} must be a folder that --mode=export --checkpoint=NAME.model wrote, and is only "
+            "evaluated: add --eval, or leave it out to train."
+        )
+    runs = plan.plan(FLAGS.config, given, plan.read_sweep(pathlib.Path(FLAGS.sweep)), root, model)
+    for run in runs if FLAGS.eval and model is None else ():
         if run.config["eval.end_ckpt"] > (kept := num_snapshots(run.config)):
             raise ValueError(
                 f"--eval: config.eval.end_ckpt = {run.config['eval.end_ckpt']}, but {run.name} keeps checkpoints 1 to "

@@ -16,6 +16,7 @@ from models.classifier import WideResnet
 from models.networks import ncsnpp, ncsnv2
 from models.networks.ddpm import DDPM
 from models.networks.dit import POSITIONS, DiT
+from models.networks.edm2 import EDM2
 from models.networks.mlp import MLP
 from models.networks.ncsn import NCSN
 from models.networks.ncsnpp import NCSNpp
@@ -86,11 +87,7 @@ def make_dit(config: ConfigDict, process: SDE) -> DiT:
             f"config.model.patch_size = {model.patch_size} does not divide the sides of examples of the shape {shape}; "
             "use a common divisor of them."
         )
-    if model.scale_by_sigma:
-        raise ValueError(
-            "config.model.scale_by_sigma = True divides the output by a noise level, which the network 'dit' does not "
-            "do; set it to False."
-        )
+    _check_unscaled(config)
     return DiT(
         nf=model.nf,
         num_blocks=model.num_res_blocks,
@@ -102,6 +99,24 @@ def make_dit(config: ConfigDict, process: SDE) -> DiT:
         embedding=embedding(config),
         nonlinearity=model.nonlinearity,
         num_channels=shape[-1],
+        centered=config.data.centered,
+        remat=_remat(config),
+    )
+
+
+def make_edm2(config: ConfigDict, process: SDE) -> EDM2:
+    """The magnitude-preserving U-Net. Errors: ValueError for sides or a scaling that it cannot have."""
+    model = config.model
+    check_halvings(config, len(model.ch_mult) - 1, " or fewer entries in config.model.ch_mult")
+    _check_unscaled(config)
+    return EDM2(
+        nf=model.nf,
+        ch_mult=tuple(model.ch_mult),
+        num_res_blocks=model.num_res_blocks,
+        attn_resolutions=tuple(model.attn_resolutions),
+        dropout=model.dropout,
+        embedding=embedding(config),
+        num_channels=data_shape(config)[-1],
         centered=config.data.centered,
         remat=_remat(config),
     )
@@ -163,6 +178,15 @@ def make_wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
         num_channels=data_shape(config)[-1],
         remat=_remat(config),
     )
+
+
+def _check_unscaled(config: ConfigDict) -> None:
+    """Errors: ValueError where the output is to be divided by the noise level."""
+    if config.model.scale_by_sigma:
+        raise ValueError(
+            f"config.model.scale_by_sigma = True divides the output by a noise level, which the network "
+            f"{config.model.name!r} does not do; set it to False."
+        )
 
 
 def _check_heads(config: ConfigDict) -> None:

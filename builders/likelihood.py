@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from builders import data
+from builders.learned import schedule
 from builders.shape import data_shape
 from core.arrays import Array
 from core.keys import LikelihoodKey, draw_normal, fold_in
@@ -18,6 +19,7 @@ from likelihood import dequantize, variational
 from likelihood.bound import variational_bound
 from likelihood.decoder import decode
 from likelihood.divergence import DIVERGENCES, PROBES, Exact
+from likelihood.levels import grid, levels_bound
 from likelihood.ode import log_likelihood
 from sde.base import SDE
 from sde.flow import SOLVERS
@@ -45,6 +47,7 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
     0) and therefore no bits: their result is "nats_per_dim" = -log p / D of the data in their own units, a density that
     depends on the units and may be negative.
 
+    With method "levels" it is a bound on the log-probability of the levels themselves, without dequantization.
     "logp_nats" is the log of the model's average density in the cell of an image, or a lower bound of it. With several
     probes (for method "bound": times) of one dequantization there is also "probe_standard_error" [B], the uncertainty
     that is due to the probes.
@@ -53,6 +56,8 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
     for key, table in CHOICES.items():
         choose(f"eval.{key}", settings[key], table)
     _check_divergence(config)
+    if settings.bpd_method == "levels":
+        return _levels(config, process, num_levels)
     make_dequantize = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
     dequantize_levels = make_dequantize(config, process, num_levels) if num_levels else _scaled_floats(config)
     measure = log_density(config, process)
@@ -107,6 +112,44 @@ def fit_dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Cal
         return variational.fit(flow, loss, predict_of, weights, key, batches, num_steps=settings.dequantization_steps)
 
     return fit
+
+
+def check_levels(config: ConfigDict, num_levels: int, setting: str) -> None:
+    """Errors: ValueError where the data are not levels, or not without dequantization, or time is discrete."""
+    if not num_levels or config.data.uniform_dequantization or not config.training.continuous:
+        raise ValueError(
+            f"config.{setting} bounds the probability of levels in continuous time, but the data have {num_levels} "
+            f"levels, with config.data.uniform_dequantization = {config.data.uniform_dequantization} and "
+            f"config.training.continuous = {config.training.continuous}; use data with levels, False and True."
+        )
+
+
+def ends(config: ConfigDict) -> Callable[[Any], tuple[Array, Array]] | None:
+    """`params -> (first, last)`: the times between which a learned schedule is; None without one."""
+    if config.training.noise_schedule is None or config.eval.bpd_method != "levels":
+        return None
+    return lambda params: schedule(config)(params, jnp.zeros(1))[2:]
+
+
+def _levels(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
+    """The bound on the log-probability of levels, between the times that `learned` gives, or all of the SDE."""
+    check_levels(config, num_levels, "eval.bpd_method = 'levels'")
+    settings, centered = config.eval, config.data.centered
+
+    def fn(predict: Predict, keys: Array, levels: Array, learned: Any = None) -> dict[str, Array]:
+        first, last = (jnp.asarray(settings.bpd_eps), jnp.ones(())) if learned is None else learned
+        x0 = dequantize.scale(levels, num_levels, centered=centered)
+        found = levels_bound(
+            predict, process, x0, fold_in(keys, LikelihoodKey.PROBES), grid(num_levels, centered),
+            first=first, last=last, num_times=settings.num_probes,
+        )  # fmt: skip
+        unit = math.prod(levels.shape[1:]) * math.log(2)
+        result = {"bits_per_dim": found.nats / unit, "logp_nats": -found.nats, "num_evals": found.num_evals}
+        if settings.num_probes > 1:
+            result["probe_standard_error"] = found.standard_error_nats / unit
+        return result
+
+    return fn
 
 
 def _check_divergence(config: ConfigDict) -> None:

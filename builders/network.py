@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from builders import architectures
 from builders.condition import conditions, example_condition
+from builders.learned import beside_network
 from builders.network_entry import FOUND, NEEDED, SYSTEM_OF, NetworkEntry, Output
 from builders.own_network import check_output, own_network
 from builders.process import make_corruption, make_sde
@@ -44,8 +45,9 @@ def network_entry(config: ConfigDict) -> NetworkEntry:
 
 
 def initial_variables(config: ConfigDict, key: Array) -> dict[str, Any]:
-    """The variables of the config's network at step 0: "params", and its other collections."""
-    return dict(make_network(config).init({"params": key}, *example_inputs(config)))
+    """The variables of the config's network at step 0: "params", with what is trained beside it, and collections."""
+    variables = dict(make_network(config).init({"params": key}, *example_inputs(config)))
+    return {**variables, "params": beside_network(config, variables["params"], key)}
 
 
 def check_outputs(config: ConfigDict, needed: Output) -> None:
@@ -159,6 +161,7 @@ NETWORKS: dict[str, NetworkEntry] = {
         architectures.make_s4_residual, (2,), classes=True, augmentation=True, signals=s4_residual.ENTRIES, remat=False
     ),
     "dit": NetworkEntry(architectures.make_dit, ANY_GRID, classes=True, augmentation=True, signals=dit.ENTRIES),
+    "edm2": NetworkEntry(architectures.make_edm2, ANY_GRID, classes=True),
     "token_transformer": NetworkEntry(
         architectures.make_token_transformer,
         (1, 2, 3, 4),

@@ -3,9 +3,12 @@
 from ml_collections import ConfigDict
 
 from builders.data import augmentation, prepare
+from builders.learned import schedule, uncertainty
+from builders.likelihood import check_levels
 from builders.process import make_sde, time_shift
 from builders.score import GatherParams, identity, log_class_probability, make_predict_of
 from core.tables import choose
+from likelihood.levels import grid
 from sde import times
 from sde.base import SDE
 from training.objectives.base import Objective, Weight, constant, ramp
@@ -22,6 +25,7 @@ from training.objectives.score_matching import (
     stratified,
     variance,
 )
+from training.objectives.variational_diffusion import variational_diffusion
 
 COUPLINGS: dict[str, Couple | None] = {"independent": None, "optimal_transport": optimal_transport}
 
@@ -32,6 +36,8 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
     `num_levels`: of the data, 0 for floats. `gather_params`: gathers parameters that are sharded over devices.
     """
     process = make_sde(config)
+    if config.training.noise_schedule is not None:
+        return _on_levels(config, process, num_levels, gather_params)
     return score_matching(
         make_predict_of(config, gather_params=gather_params),
         process,
@@ -41,6 +47,21 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
         reduce_mean=config.training.reduce_mean,
         augment=augmentation(config),
         couple=_couple(config),
+        uncertainty=uncertainty(config),
+    )
+
+
+def _on_levels(config: ConfigDict, process: SDE, num_levels: int, gather_params: GatherParams) -> Objective:
+    """The bound on the log-probability of levels. Errors: ValueError for settings that do not go with it."""
+    check_levels(config, num_levels, "training.noise_schedule")
+    draw = stratified if config.training.stratified else independent
+    return variational_diffusion(
+        make_predict_of(config, gather_params=gather_params),
+        process,
+        prepare(config, num_levels),
+        draw(times.uniform(0.0)),
+        schedule(config),
+        grid(num_levels, config.data.centered),
     )
 
 

@@ -47,6 +47,14 @@ def make_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, op
         decayed=functools.partial(optim.trained_mask, spared, key="optim.no_decay") if spared else None,
         grad_clip=settings.grad_clip,
     )
+    if kept := tuple(settings.normalized):
+        if settings.optimizer in optim.SCHEDULE_FREE:
+            raise ValueError(
+                f"config.optim.optimizer = {settings.optimizer!r} trains parameters between two others, which "
+                "config.optim.normalized would scale; use another optimizer, or optim.normalized = ()."
+            )
+        mask = functools.partial(optim.normalized_mask, kept)
+        tx = optax.chain(tx, optax.masked(optim.keep_normalized(), mask))
     trained = make_mask(config)
     return (tx if trained is None else optax.masked(tx, trained)), schedule
 

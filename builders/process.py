@@ -17,6 +17,7 @@ from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
 from sde.linear import Linear
+from sde.log_linear import LogLinear
 from sde.subvp import SubVP
 from sde.times import resolution_shift
 from sde.ve import VE
@@ -86,6 +87,7 @@ SDE_FAMILIES: dict[str, SDEFamily] = {
         last_time=lambda model: 0.002 / model.sigma_max,  # sigma = 0.002
     ),
     "cosine": SDEFamily(make=lambda model: Cosine(model.log_snr_min, model.log_snr_max)),
+    "log_linear": SDEFamily(make=lambda model: LogLinear(model.log_snr_min, model.log_snr_max)),
     "linear": SDEFamily(make=lambda model: Linear(), parameterization="flow", ancestral_variance="posterior"),
 }
 

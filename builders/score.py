@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from builders import network
 from builders.condition import make_condition
+from builders.learned import of_network
 from builders.network import make_network
 from builders.process import make_sde, network_time, sde_family
 from core.arrays import Array
@@ -43,7 +44,7 @@ def make_predict_of(config: ConfigDict, dtype: str | None = None, gather_params:
 
     def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> Predict:
         train = dropout_key is not None
-        params = gather_params(converted(params, network.computes_in(module)))
+        params = gather_params(converted(of_network(params), network.computes_in(module)))
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
         def apply(x: Array, time: Array, cond: Any = None) -> Any:

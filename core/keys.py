@@ -27,6 +27,13 @@ class RunKey(enum.IntEnum):
     TEST_LOSS = 7  # the loss of a test batch during training; then the step and the example
 
 
+class InitKey(enum.IntEnum):
+    """Purposes of the key of the initial parameters, beside the network's own addresses."""
+
+    UNCERTAINTY = 0xDEED0  # the learned weight of noise levels
+    SCHEDULE = 0xDEED1  # the learned schedule of noise
+
+
 class StepKey(enum.IntEnum):
     """Purposes of the key of a training step."""
 
@@ -50,6 +57,7 @@ class ExampleKey(enum.IntEnum):
     AUGMENT = 3
     RESTART = 4  # of dead codes; of the first example
     LATENT = 5  # which latents stand for the example
+    DECODER = 6  # the noise from which levels are decoded
 
 
 class SampleKey(enum.IntEnum):

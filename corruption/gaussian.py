@@ -68,9 +68,12 @@ class GaussianNoise:
         squares = jnp.sum(self.error(prediction, Gaussian(x0, z), t) ** 2, axis=tuple(range(1, x.ndim)))
         return 0.5 * (transition_std / (scale * sde.std(t_next))) ** 2 * squares
 
-    def prior_nats(self, x0: Array) -> Array:
-        """`(m^2 |x0|^2 / s^2 + D (r - 1 - ln r)) / 2`, r = std^2 / s^2, with m, std at t = 1 and s = prior_std."""
-        sde, t = self.sde, jnp.ones(x0.shape[:1])
+    def prior_nats(self, x0: Array, t: Array | None = None) -> Array:
+        """`(m^2 |x0|^2 / s^2 + D (r - 1 - ln r)) / 2`, r = std^2 / s^2, with m, std at t = 1 and s = prior_std.
+
+        t [B]: where the path from the data ends, if not at 1.
+        """
+        sde, t = self.sde, jnp.ones(x0.shape[:1]) if t is None else t
         m, ratio = sde.mean_coeff(t), sde.std(t) ** 2 / sde.prior_std**2
         squares = m**2 * jnp.sum(x0**2, axis=tuple(range(1, x0.ndim))) / sde.prior_std**2
         return 0.5 * (squares + math.prod(x0.shape[1:]) * (ratio - 1 - jnp.log(ratio)))

@@ -47,20 +47,23 @@ def read_sweep(path: pathlib.Path) -> Sweep:
     return [dict(run) for run in sweep]
 
 
-def plan(config: str, given: Sequence[str], sweep: Sweep, root: pathlib.Path) -> list[Run]:
+def plan(
+    config: str, given: Sequence[str], sweep: Sweep, root: pathlib.Path, model: pathlib.Path | None = None
+) -> list[Run]:
     """A run for each of the overrides, with the config `config` and the flags `given` (--config.KEY=VALUE).
 
+    `model`: a model that stands alone, which every run evaluates instead of training its own.
     Every run's config goes through the same parser and checks as in `main.py`. Errors: ValueError, one sentence, for
     any error in a run, and for two equal runs.
     """
     if not pathlib.Path(config).is_file():
         raise ValueError(f"--config={config} is not a file; give one of configs/.")
     start = (f"--config={pathlib.Path(config).resolve()}", *given)
-    base = default.to_json(configured(start))
+    configured(start)  # an error of all runs is none of the first
     runs: dict[str, Run] = {}
     for number, overrides in enumerate(sweep):
         try:
-            run = _planned(start, base, overrides, root)
+            run = _planned(start, overrides, root, model)
         except ValueError as error:
             raise ValueError(f"Run {number} of the sweep, {overrides}: {error}") from error
         whole = json.dumps(run.config, sort_keys=True)
@@ -70,14 +73,15 @@ def plan(config: str, given: Sequence[str], sweep: Sweep, root: pathlib.Path) ->
     return list(runs.values())
 
 
-def _planned(start: Sequence[str], base: dict[str, Any], overrides: Overrides, root: pathlib.Path) -> Run:
+def _planned(start: Sequence[str], overrides: Overrides, root: pathlib.Path, model: pathlib.Path | None) -> Run:
     arguments = (*start, *(f"--config.{key}={value}" for key, value in overrides.items()))
     config = dict(default.flatten(default.to_json(configured(arguments))))
     for key, value in overrides.items():
         if json.loads(json.dumps(value)) != config[key]:
             raise ValueError(f"config.{key} cannot be {value!r} on a command line, where it would be {config[key]!r}.")
     typed = {key: config[key] for key in overrides}
-    return Run(root.absolute(), name_of(typed), typed, arguments, config)
+    given = None if model is None else str(model.absolute())
+    return Run(root.absolute(), name_of(typed), typed, arguments, config, given)
 
 
 def configured(arguments: Sequence[str]) -> ConfigDict:
@@ -130,7 +134,10 @@ def save(root: pathlib.Path, config: str, runs: Sequence[Run], with_eval: bool) 
     before = str(_stored(root).get("config", begun)) if path.exists() else begun
     if pathlib.Path(before).name != pathlib.Path(begun).name:
         raise ValueError(f"--root={root} holds a sweep of {before}, not of {begun}; give another --root.")
-    listed = [{"name": r.name, "overrides": r.overrides, "arguments": r.arguments, "config": r.config} for r in runs]
+    listed = [
+        {"name": r.name, "overrides": r.overrides, "arguments": r.arguments, "config": r.config, "model": r.model}
+        for r in runs
+    ]
     try:
         root.mkdir(parents=True, exist_ok=True)
         write_json(path, {"config": begun, "eval": with_eval, "runs": listed})
@@ -147,14 +154,16 @@ def load(root: pathlib.Path) -> tuple[list[Run], bool]:
         raise damaged_file(root / PLAN, "holds no sweep") from error
 
 
-def _run(root: pathlib.Path, name: str, overrides: Any, arguments: Any, config: Any) -> Run:
+def _run(root: pathlib.Path, name: str, overrides: Any, arguments: Any, config: Any, model: Any = None) -> Run:
     """A run as it is stored. Errors: LookupError, TypeError, ValueError for other contents."""
     is_folder = name not in ("", "..") and pathlib.PurePath(name).name == name
     if not is_folder or not arguments or not all(isinstance(given, str) for given in arguments):
         raise ValueError("a run is a folder in the root, with arguments")
     if any(type(config[key]) is not int or config[key] < 0 for key in _COUNTS) or not config[_COUNTS[0]]:
         raise ValueError("a run has numbers of steps and checkpoints")
-    return Run(root, name, dict(overrides), tuple(arguments), {str(key): value for key, value in config.items()})
+    if not isinstance(model, str | None):
+        raise ValueError("a model is a path")
+    return Run(root, name, dict(overrides), tuple(arguments), {str(key): value for key, value in config.items()}, model)
 
 
 def _stored(root: pathlib.Path) -> dict[str, Any]:

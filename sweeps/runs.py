@@ -34,13 +34,17 @@ class State(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of a sweep. arguments: of `main.py`, without mode and workdir. config: all settings by dotted key."""
+    """One run of a sweep. arguments: of `main.py`, without mode and workdir. config: all settings by dotted key.
+
+    model: a model that stands alone and is only evaluated; None: the run trains its own.
+    """
 
     root: pathlib.Path
     name: str
     overrides: Mapping[str, Any]
     arguments: tuple[str, ...]
     config: Mapping[str, Any]
+    model: str | None = None
 
     @property
     def directory(self) -> pathlib.Path:
@@ -63,7 +67,8 @@ class Run:
     def command(self, mode: str, worker: int = 0, workers: int = 1) -> list[str]:
         """The command that starts or resumes it."""
         shared = [f"--eval_worker={worker}", f"--eval_workers={workers}"] if mode == "eval" else []
-        return [sys.executable, str(PROGRAM), *self.arguments, f"--workdir={self.directory}", f"--mode={mode}", *shared]
+        given = [*self.arguments, *([] if self.model is None else [f"--model={self.model}"])]
+        return [sys.executable, str(PROGRAM), *given, f"--workdir={self.directory}", f"--mode={mode}", *shared]
 
 
 def _part(mode: str, worker: int) -> str:
@@ -180,6 +185,8 @@ def num_snapshots(config: Mapping[str, Any]) -> int:
 
 
 def _trained(run: Run) -> bool:
+    if run.model is not None:
+        return True
     step = (_intact(run.directory / "finished.json") or {}).get("step")
     return isinstance(step, int) and step >= run.config["training.n_iters"]
 
@@ -190,7 +197,8 @@ def _evaluated(run: Run) -> bool:
     A report is written when all tasks of its own config are done.
     """
     found, config = reports(run), run.config
-    for number in range(config["eval.begin_ckpt"], config["eval.end_ckpt"] + 1):
+    asked = range(config["eval.begin_ckpt"], config["eval.end_ckpt"] + 1)
+    for number in asked if run.model is None else list(found) or asked[:1]:  # such a model has one checkpoint
         if number not in found:
             return False
         try:

@@ -108,8 +108,10 @@ class Diffusion(Generative):
         "nats_per_dim" instead for values without levels. `learned`: parameters of the dequantization, or None. With
         several probes also "probe_standard_error" [B], in bits/dim; see `builders.likelihood.bits_per_dim`.
         """
+        ends = likelihood.ends(self.config)
 
         def measure(params: Any, keys: Array, batch: Batch, learned: Any) -> dict[str, Array]:
+            learned = learned if ends is None else ends(params)
             with float32_products("highest"):
                 return self.measure_bits_per_dim(self.predict_of(params, batch, None), keys, batch["x"], learned)
 

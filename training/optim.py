@@ -64,8 +64,37 @@ def trained_mask(patterns: Sequence[str], params: Any, key: str = "optim.frozen"
     return unflatten_dict({tuple(path.split("/")): not _matches(path, patterns) for path in paths})
 
 
+def normalized_mask(patterns: Sequence[str], params: Any) -> Any:
+    """The tree of `params` with True for those whose path matches one of the patterns of `optim.normalized`."""
+    return jax.tree.map(lambda other: not other, trained_mask(patterns, params, key="optim.normalized"))
+
+
 def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def keep_normalized() -> optax.GradientTransformation:
+    """After all else: updates that leave every parameter [..., inputs, outputs] with mean square 1 for each output.
+
+        update <- w / rms(w) - params,   w = params + update
+
+    For layers that divide by the norm of their weights, whose gradients are orthogonal to them: without it weights grow
+    with every step and learn ever more slowly. Source: Karras et al., CVPR 2024, section 2.3 ("forced weight
+    normalization").
+    """
+
+    def init(params: Any) -> optax.EmptyState:
+        return optax.EmptyState()
+
+    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        def of(step: Array, param: Array) -> Array:
+            w = param + step
+            squares = jnp.mean(w**2, axis=tuple(range(w.ndim - 1)), keepdims=True)
+            return w * jax.lax.rsqrt(jnp.maximum(squares, jnp.finfo(w.dtype).tiny)) - param
+
+        return jax.tree.map(of, updates, params), state
+
+    return optax.GradientTransformation(init, update)
 
 
 class Moments(NamedTuple):

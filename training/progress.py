@@ -139,7 +139,8 @@ def log_metrics(
 def _log_spikes(progress: Progress, factor: float, end: int, losses: np.ndarray) -> None:
     for k, loss in enumerate(losses.tolist()):
         seen = progress.losses
-        if factor and len(seen) >= MIN_SPIKE_LOSSES and loss > factor * (median := statistics.median(seen)):
+        median = statistics.median(seen) if factor and len(seen) >= MIN_SPIKE_LOSSES else 0.0
+        if median > 0 and loss > factor * median:  # a loss may be negative, and then has no such ratio
             logging.warning(
                 "step %d: the loss %.5g is %.3g times its running median",
                 end - len(losses) + 1 + k,

@@ -28,6 +28,7 @@ from configs.presets.networks import (
     ddpmpp,
     deep,
     dit,
+    edm2,
     mlp,
     ncsn,
     ncsnpp,
@@ -38,7 +39,7 @@ from configs.presets.networks import (
     technique_124,
     tokenizer,
 )
-from configs.presets.processes import categorical, discrete, edm, flow, subvp, ve, vp
+from configs.presets.processes import categorical, discrete, edm, flow, subvp, variational, ve, vp
 from configs.presets.sizes import large_images, minutes, small_images
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "discrete",
     "dit",
     "edm",
+    "edm2",
     "ffhq",
     "flow",
     "large_images",
@@ -78,6 +80,7 @@ __all__ = [
     "technique_5",
     "technique_124",
     "tokenizer",
+    "variational",
     "ve",
     "vectors",
     "volumes",

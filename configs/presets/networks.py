@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs.presets.processes import discrete
+from configs.presets.processes import discrete, edm
 
 
 def ddpmpp(config: ConfigDict) -> None:
@@ -16,6 +16,23 @@ def dit(config: ConfigDict, size: str, patch_size: int) -> None:
     width, num_blocks, num_heads = _TRANSFORMERS[size]
     config.model.update(name="dit", nf=width // 4, num_res_blocks=num_blocks, num_heads=num_heads, dropout=0.0)
     config.model.update(patch_size=patch_size, positions="sincos", qk_norm=False)
+
+
+def edm2(config: ConfigDict, size: str) -> None:
+    """After a data set: the magnitude-preserving network of a published size, "XS" to "XXL", as EDM2 trains it.
+
+    EDM's preconditioning, a learned weight of noise levels, weights of norm 1, an inverse square root decay of the
+    learning rate without clipping, and averages of the parameters from which others follow after training.
+    """
+    config.training.update(sde="edm", continuous=True, reduce_mean=True, uncertainty=True)
+    config.data.centered = True
+    config.model.update(name="edm2", nf=_CHANNELS[size], ch_mult=(1, 2, 3, 4), num_res_blocks=3, dropout=0.0)
+    config.model.update(attn_resolutions=(16, 8), embedding_type="fourier", ema_sigma_rels=(0.05, 0.1))
+    edm(config, sigma_data=0.5, p_mean=-0.4)
+    config.training.p_std = 1.0
+    config.optim.update(lr=1e-2, beta2=0.99, schedule="inverse_sqrt", decay_steps=70_000, grad_clip=-1.0)
+    config.optim.normalized = ("*/weight",)
+    config.sampling.update(method="solver", solver="dpmpp_2m", grid="log_snr", num_steps=32)
 
 
 def mlp(config: ConfigDict) -> None:
@@ -121,6 +138,8 @@ def _refinenet(config: ConfigDict) -> None:
     config.optim.update(warmup=0, grad_clip=-1.0)
 
 
+# Channels at the highest resolution; source: Karras et al., CVPR 2024, table 2.
+_CHANNELS = {"XS": 128, "S": 192, "M": 256, "L": 320, "XL": 384, "XXL": 448}
 # Width, blocks, heads; source: Peebles and Xie, ICCV 2023, table 1.
 _TRANSFORMERS = {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
 # Largest sigma, number of levels, Langevin steps per level, their signal-to-noise ratio.

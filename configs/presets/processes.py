@@ -48,6 +48,15 @@ def flow(config: ConfigDict) -> None:
     config.model.update(parameterization="flow", scale_by_sigma=False, embedding_type="positional")
 
 
+def variational(config: ConfigDict, schedule: str) -> None:
+    """Variational diffusion on levels, without dequantization; the schedule of noise is "learned" or "fixed"."""
+    config.training.update(sde="log_linear", continuous=True, noise_schedule=schedule, stratified=True)
+    config.data.update(centered=True, uniform_dequantization=False)
+    config.model.update(log_snr_min=-5.0, log_snr_max=13.3, scale_by_sigma=False, embedding_type="positional")
+    config.sampling.update(method="solver", solver="dpmpp_2m", grid="log_snr", num_steps=32)
+    config.eval.update(bpd_method="levels", num_probes=16)
+
+
 def categorical(config: ConfigDict) -> None:
     """Categories instead of numbers: a bidirectional transformer, trained on the bound, sampled site by site."""
     config.system = "categorical"

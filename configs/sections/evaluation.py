@@ -91,7 +91,8 @@ KEYS = {
     ),
     "bpd_method": Key(
         "ode",
-        "`ode`: density of the probability flow; `bound`: variational bound, the only one of system `categorical`.",
+        "`ode`: density of the probability flow; `bound`: variational bound, the only one of system `categorical`; "
+        "`levels`: the bound on the probability of levels, of models with `training.noise_schedule`.",
         changes="evaluation",
         needs=DENSITY,
     ),

@@ -21,8 +21,8 @@ CATEGORIES = "system!=diffusion|classifier"  # a system of a user's own may use 
 KEYS = {
     "name": Key(
         "ncsnpp",
-        "Network: `ncsnpp`, `ddpm` or `dit` (data of any rank but vectors), `mlp` (vectors), `s4_residual` (series), "
-        "`ncsn`, `ncsnv2_64`, `ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, `token_transformer` "
+        "Network: `ncsnpp`, `ddpm`, `dit` or `edm2` (data of any rank but vectors), `mlp` (vectors), `s4_residual` "
+        "(series), `ncsn`, `ncsnv2_64`, `ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, `token_transformer` "
         "(categories), or your own, `package.module:name`.",
         changes="model",
     ),
@@ -84,25 +84,39 @@ KEYS = {
         needs=CATEGORIES,
     ),
     "sigma_min": Key(
-        0.01, "VE: smallest noise level.", POSITIVE, changes="model", needs="training.sde!=vpsde|subvpsde|cosine|linear"
+        0.01,
+        "VE: smallest noise level.",
+        POSITIVE,
+        changes="model",
+        needs="training.sde!=vpsde|subvpsde|cosine|linear|log_linear",
     ),
     "sigma_max": Key(
         50.0,
         "VE and EDM: largest noise level, about the largest distance between two training images.",
         changes="model",
-        needs="training.sde!=vpsde|subvpsde|cosine|linear",
+        needs="training.sde!=vpsde|subvpsde|cosine|linear|log_linear",
     ),
     "beta_min": Key(
-        0.1, "VP and sub-VP: beta at t = 0.", POSITIVE, changes="model", needs="training.sde!=vesde|edm|cosine|linear"
+        0.1,
+        "VP and sub-VP: beta at t = 0.",
+        POSITIVE,
+        changes="model",
+        needs="training.sde!=vesde|edm|cosine|linear|log_linear",
     ),
     "beta_max": Key(
-        20.0, "VP and sub-VP: beta at t = 1.", changes="model", needs="training.sde!=vesde|edm|cosine|linear"
+        20.0, "VP and sub-VP: beta at t = 1.", changes="model", needs="training.sde!=vesde|edm|cosine|linear|log_linear"
     ),
     "log_snr_min": Key(
-        -15.0, "Cosine: log signal-to-noise ratio at t = 1.", changes="model", needs="training.sde=cosine"
+        -15.0,
+        "`cosine` and `log_linear`: log signal-to-noise ratio at t = 1.",
+        changes="model",
+        needs="training.sde=cosine|log_linear",
     ),
     "log_snr_max": Key(
-        15.0, "Cosine: log signal-to-noise ratio at t = 0.", changes="model", needs="training.sde=cosine"
+        15.0,
+        "`cosine` and `log_linear`: log signal-to-noise ratio at t = 0.",
+        changes="model",
+        needs="training.sde=cosine|log_linear",
     ),
     "parameterization": Key(
         str,

@@ -50,5 +50,13 @@ KEYS = {
         changes="model",
         mismatch="stored",
     ),
+    "normalized": Key(
+        (),
+        "Parameters that are scaled back to mean square 1 for each output after every step: patterns of their paths, "
+        "such as `('*/weight',)` for the weights of `edm2`.",
+        NAMES,
+        changes="model",
+        mismatch="stored",
+    ),
     "grad_clip": Key(1.0, "Largest global norm of the gradient; negative: no clipping.", changes="nothing"),
 }

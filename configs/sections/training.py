@@ -5,7 +5,9 @@ from configs.keys import Key
 
 KEYS = {
     "sde": Key(
-        "subvpsde", "`vpsde`, `subvpsde`, `vesde`, `edm`, `cosine`, or `linear` (flow matching).", changes="model"
+        "subvpsde",
+        "`vpsde`, `subvpsde`, `vesde`, `edm`, `cosine`, `log_linear` or `linear` (flow matching).",
+        changes="model",
     ),
     "continuous": Key(
         True,
@@ -64,6 +66,19 @@ KEYS = {
         str,
         "`variance`, `likelihood`, `edm` or `flow` (the error of the velocity); unset: as `likelihood_weighting` says.",
         changes="evaluation",
+    ),
+    "uncertainty": Key(
+        False,
+        "Learn a weight of noise levels beside the model: the loss of an example, L times `weighting`, becomes "
+        "exp(-u) L + u, u a function of the log signal-to-noise ratio, so that exp(u) becomes the mean loss there.",
+        changes="model",
+    ),
+    "noise_schedule": Key(
+        str,
+        "Train on the bound on the log-probability of levels instead of score matching, with the times of the SDE "
+        "(`fixed`), or with a map of times that is learned with its ends (`learned`); unset: score matching.",
+        one_of("fixed", "learned"),
+        changes="model",
     ),
     "loss_weights": Key(
         (),

@@ -48,6 +48,12 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_workers_that_are_killed_and_begun_again_count_each_image_once_and_leave_the_same_report",
     "python sweep.py *--launcher=slurm*": "tests/slow/test_sweep_slurm.py::"
     "test_a_sweep_survives_a_kill_and_a_requeue_on_slurm_and_ends_as_on_one_machine",
+    "python sweep.py *--model=*": "tests/unit/sweeps/test_plan.py::"
+    "test_a_model_that_stands_alone_is_only_evaluated_and_done_with_the_report_of_its_checkpoint",
+    "python main.py --config=configs/edm2/*.py *": "tests/programs/test_edm2.py::"
+    "test_a_run_resumes_bit_for_bit_with_its_weight_of_noise_levels_and_its_averages",
+    "python main.py --config=configs/vdm/*.py *": "tests/programs/test_variational.py::"
+    "test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_evaluated",
     "sbatch *docs/clusters/train.sbatch*": "tests/slow/test_sweep_slurm.py::"
     "test_the_template_for_several_processes_saves_is_requeued_goes_on_and_can_be_cancelled",
     "python main.py": "tests/slow/test_sweep_slurm.py::"  # and requeueing by its exit code, which the template has

@@ -25,6 +25,7 @@ OF_NETWORK = {
     "mlp": ["model.nf=8"],
     "s4_residual": ["model.nf=4", "model.state_size=4", "model.num_res_blocks=1"],
     "dit": ["model.nf=4", "model.num_heads=2", "model.num_res_blocks=1"],
+    "edm2": CONVOLUTIONS,
     "token_transformer": ["model.nf=4", "model.num_heads=2", "model.num_res_blocks=1"],
     "wideresnet": ["model.channel_multiplier=1"],
 }

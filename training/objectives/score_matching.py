@@ -17,6 +17,7 @@ from training.objectives.coupling import Couple
 PredictOf = Callable[[Params, Batch, Array | None], Predict]  # (params, batch, dropout key or None) -> Predict
 Augment = Callable[[Array, Array], tuple[Array, Array]]  # (keys [B], x0 [B, ...]) -> transformed x0, labels [B, D]
 Weighting = Callable[[SDE, Array], Array]  # (sde, t [B]) -> weight [B] of || noise - z ||^2
+LogLoss = Callable[[Params, SDE, Array], Array]  # (params, sde, t [B]) -> ln of the expected loss u [B]
 SampleTimes = Callable[[Array], tuple[Array, Array]]  # keys [B] -> times [B], importance weights [B]
 
 
@@ -104,12 +105,14 @@ def score_matching(
     reduce_mean: bool,
     augment: Augment | None = None,
     couple: Couple | None = None,
+    uncertainty: LogLoss | None = None,
 ) -> Objective:
     """The objective with the loss "score_matching"; the time and noise of an example come from its own key.
 
     With a dropout key, which means training, examples are transformed by `augment`, and the network finds the
     labels of the transformations in `batch["augment"]`. Values that are missing, 0 in `batch["x_mask"]`, do not count.
-    `couple` reorders the noise within the batch; an example then depends on the others.
+    `couple` reorders the noise within the batch; an example then depends on the others. With `uncertainty` u the loss L
+    of an example becomes `exp(-u) L + u`, and the mean of L, which can be compared between steps, is a metric.
     """
 
     def objective(variables: Variables, keys: Array, batch: Batch, dropout_key: Array | None, step: Array) -> Terms:
@@ -125,7 +128,10 @@ def score_matching(
         loss = denoising_score_matching(
             predict, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean, known=known
         )
-        return Terms({"score_matching": weight * loss})
+        if uncertainty is None:
+            return Terms({"score_matching": weight * loss})
+        u = uncertainty(variables["params"], sde, t)
+        return Terms({"score_matching": weight * (jnp.exp(-u) * loss + u)}, {"plain_loss": jnp.mean(weight * loss)})
 
     return objective
 

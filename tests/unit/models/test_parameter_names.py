@@ -28,6 +28,7 @@ EXPECTED = {
     "ncsnv2_256": "82ad56eac1b522394ca6a81eb234a7b5559d84433272b0a4f74bc5e432aa7c4e",
     "s4_residual": "84cfb71993779e289011116f705385b162d376a6605822e6db6b35f13b8580d5",
     "dit": "2a9539e5c6f6303356447b33513bce13c06114512224ac310b6407041c13df30",
+    "edm2": "8c558ebe169e61d5439e1e860a2879d7110e4ca0c165505e2aa0b82d5f1d9117",
     "token_transformer": "b321acfd1a8996938d839dd8f3a89279edb6fd8f192e2298bb8af0cada259204",
 }
 VARIANTS = {name: (name, {}) for name in CONFIGS} | {
@@ -44,6 +45,7 @@ VARIANTS = {name: (name, {}) for name in CONFIGS} | {
 
 OF_FILES = {
     "dit": "configs/flow/digits_dit.py",
+    "edm2": "configs/edm2/digits.py",
     "token_transformer": "configs/vqddm/digits_absorbing.py",
 }  # without classes
 

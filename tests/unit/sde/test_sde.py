@@ -12,13 +12,14 @@ from sde.chain import ddpm_chain, smld_chain
 from sde.cosine import Cosine
 from sde.edm import EDM
 from sde.linear import Linear
+from sde.log_linear import LogLinear
 from sde.subvp import SubVP
 from sde.ve import VE
 from sde.vp import VP
 from tests.support.tracing import CountingJit
 
 PUBLISHED = {"vp": VP(), "subvp": SubVP(), "ve": VE()}
-CONTINUOUS = {**PUBLISHED, "edm": EDM(), "cosine": Cosine(), "linear": Linear()}
+CONTINUOUS = {**PUBLISHED, "edm": EDM(), "cosine": Cosine(), "linear": Linear(), "log_linear": LogLinear()}
 EVERY = {**CONTINUOUS, "ddpm": ddpm_chain(0.1, 20.0, 100), "smld": smld_chain(0.01, 50.0, 100)}
 each_continuous = pytest.mark.parametrize("sde", CONTINUOUS.values(), ids=CONTINUOUS)
 each = pytest.mark.parametrize("sde", EVERY.values(), ids=EVERY)

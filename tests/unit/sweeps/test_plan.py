@@ -9,7 +9,7 @@ from sweeps import plan, runs
 from sweeps.overrides import chain, paired, product, vary
 from tests.support.configs import load
 from tests.support.paths import ROOT
-from tests.support.swept import CONFIG, planned
+from tests.support.swept import CONFIG, evaluated, planned
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -41,6 +41,21 @@ def test_the_trainer_gets_the_config_that_was_checked(tmp_path):
     assert (config.optim.lr, config.model.ch_mult, config.sampling.num_steps) == (1.0, (1, 2), 7)
     assert (config.data.category, config.seed, config.training.n_iters) == ("a b", 3, 20)
     assert config.eval.enable_bpd is True and config.model.nf == load("configs/vp/smoke.py").model.nf
+
+
+def test_a_model_that_stands_alone_is_only_evaluated_and_done_with_the_report_of_its_checkpoint(tmp_path):
+    sweep = plan.read_sweep(ROOT / "configs" / "sweeps" / "autoguidance.py")
+    every = plan.plan(CONFIG, (), sweep, tmp_path, tmp_path / "a.model")
+    assert len({run.name for run in every}) == len(sweep) == 7
+    assert len(plan.read_sweep(ROOT / "configs" / "sweeps" / "guidance_interval.py")) == 7
+    (run,) = plan.plan(CONFIG, (), [{"seed": 3}], tmp_path, tmp_path / "a.model")
+    assert runs.status_of(run, with_eval=True).mode == "eval"
+    command = run.command("eval")
+    assert f"--model={tmp_path / 'a.model'}" in command and f"--workdir={run.directory}" in command
+    plan.save(tmp_path, CONFIG, [run], with_eval=True)
+    assert plan.load(tmp_path)[0] == [run]
+    evaluated(run, number=7)  # of whichever number the checkpoint is
+    assert runs.status_of(run, with_eval=True).state is runs.State.FINISHED
 
 
 def test_names_can_be_read_and_depend_on_nothing_but_the_overrides(tmp_path):

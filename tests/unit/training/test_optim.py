@@ -103,6 +103,27 @@ def test_only_what_is_not_spared_decays():
         tx.init(params())
 
 
+def test_normalized_parameters_keep_mean_square_one_and_all_others_move_as_before():
+    kept, plain = (config_of(normalized=patterns, grad_clip=-1.0) for patterns in (("*/kernel",), ()))
+    states = []
+    for config in (kept, plain):
+        tx, step = step_of(config)
+        state = initial_state({"params": params()}, tx)
+        for _ in range(3):
+            state, _ = jax.jit(step)(state, {"x": jnp.zeros(1)})
+        states.append(state.params)
+    for name in ("Conv_0", "Dense_0"):
+        kernel = states[0][name]["kernel"]
+        np.testing.assert_allclose(jnp.mean(kernel**2, axis=range(kernel.ndim - 1)), 1, rtol=1e-5)
+        assert np.abs(jnp.mean(states[1][name]["kernel"] ** 2, axis=range(kernel.ndim - 1)) - 1).max() > 0.05
+    np.testing.assert_array_equal(states[0]["Dense_0"]["bias"], states[1]["Dense_0"]["bias"])
+    tx, _ = make_optimizer(config_of(normalized=("*/weight",)))
+    with pytest.raises(ValueError, match="config.optim.normalized has '.*/weight', which no parameter matches"):
+        tx.init(params())
+    with pytest.raises(ValueError, match="use another optimizer, or optim.normalized = "):
+        make_optimizer(config_of("schedule_free_sgd", normalized=("*/kernel",)))
+
+
 def test_a_schedule_free_optimizer_evaluates_the_average_of_its_iterates():
     """SGD at a constant rate: z moves by the gradient at y = (1 - b) z + b x, and x is the mean of all z."""
     config = config_of("schedule_free_sgd", beta1=0.8, grad_clip=-1.0)

@@ -28,6 +28,14 @@ def test_a_loss_far_above_its_running_median_is_a_warning(caplog):
     assert not progress.pending
 
 
+def test_losses_around_zero_have_no_ratio_to_their_median(caplog):
+    losses = np.r_[np.linspace(-1.2, -1.0, 30), 0.5, -0.9].astype(np.float32)
+    read_metrics(
+        Progress(None, 32, 0, [(32, {"loss": losses, "grad_norm": losses})]), SETTINGS, lambda step: np.zeros(0)
+    )
+    assert not caplog.records
+
+
 def test_pending_metrics_survive_a_checkpoint_exactly():
     metrics = {"loss": np.float32([0.1, 1 / 3]), "grad_norm": np.float32([1e-30, 3e30])}
     progress = Progress(None, 7, 5, [(7, metrics)], bad={3})

@@ -1,0 +1,19 @@
+"""As `configs/vdm/digits.py` with a fixed noise schedule, to compare with.
+
+    python main.py --config=configs/vdm/digits_fixed.py --workdir=DIR --mode=train
+
+Sized for two CPU cores; docs/recipes.md explains it.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.ddpmpp(config)
+    presets.digits(config)
+    presets.variational(config, schedule="fixed")
+    config.training.update(n_iters=600, snapshot_freq=300)
+    return config

@@ -1,0 +1,65 @@
+"""Variational diffusion: the bound on the log-probability of levels as a loss, and the gradient of a schedule."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from core.arrays import Array
+from core.keys import ExampleKey, draw_normal, fold_in
+from corruption.gaussian import GaussianNoise
+from corruption.levels import rate_nats, reconstruction_nats
+from sde.base import SDE
+from training.objectives.base import Batch, Objective, Params, Prepare, Terms, Variables
+from training.objectives.score_matching import PredictOf, SampleTimes
+
+# (params, t [B]) -> shape and slope [B] of a map of times, and its ends: `models.heads.schedule.Schedule`
+ScheduleOf = Callable[[Params, Array], Any]
+
+
+def variational_diffusion(
+    predict_of: PredictOf,
+    sde: SDE,
+    prepare: Prepare,
+    sample_times: SampleTimes,
+    schedule_of: ScheduleOf,
+    levels: Array,
+) -> Objective:
+    """The objective with the loss "bound": the bound of `corruption.levels` in bits per dimension, at one time each.
+
+        L(t) = (last - first) slope(t) rate_nats(first + (last - first) shape(t)),   t uniform in [0, 1)
+
+    The network and the ends of the schedule follow the gradient of the bound. Its shape has no influence on the mean of
+    L over t, only on its variance: it follows the gradient of E[L^2], which is all that reaches its parameters.
+    Metrics: the three terms, and the mean of L^2, in bits per dimension.
+    Source: Kingma et al., NeurIPS 2021, section 5.1 and appendix I.2.
+    """
+
+    def objective(variables: Variables, keys: Array, batch: Batch, dropout_key: Array | None, step: Array) -> Terms:
+        params = variables["params"]
+        x0 = prepare(fold_in(keys, ExampleKey.DATA), batch)
+        t, _ = sample_times(fold_in(keys, ExampleKey.TIME))
+        z = draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape)
+        shape, slope, first, last = schedule_of(params, t)
+        ones, unit = jnp.ones_like(t), math.prod(x0.shape[1:]) * math.log(2)
+        still = jax.lax.stop_gradient
+
+        def diffusion(params: Params, shape: Array) -> Array:
+            s = first + (last - first) * shape
+            return (
+                (last - first) * still(slope) * rate_nats(predict_of(params, batch, dropout_key), sde, x0, s, z) / unit
+            )
+
+        L = diffusion(params, still(shape))
+        _, change = jax.jvp(lambda shape: diffusion(still(params), shape), (still(shape),), (ones,))
+        square = 2 * still(L * change) * shape + 2 * still(L**2 / slope) * slope  # has the gradient of L^2
+        prior = GaussianNoise(sde).prior_nats(x0, last * ones) / unit
+        noise = draw_normal(fold_in(keys, ExampleKey.DECODER), x0.shape)
+        reconstruction = reconstruction_nats(sde, x0, first * ones, noise, levels) / unit
+        terms = {"prior": prior, "diffusion": L, "reconstruction": reconstruction, "diffusion_squared": L**2}
+        bound = prior + L + reconstruction + square - still(square)
+        return Terms({"bound": bound}, {name: jnp.mean(values) for name, values in terms.items()})
+
+    return objective
