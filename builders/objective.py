@@ -53,8 +53,15 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
 
 def _on_levels(config: ConfigDict, process: SDE, num_levels: int, gather_params: GatherParams) -> Objective:
     """The bound on the log-probability of levels. Errors: ValueError for settings that do not go with it."""
+    training = config.training
     check_levels(config, num_levels, "training.noise_schedule")
-    draw = stratified if config.training.stratified else independent
+    if training.uncertainty or training.coupling != "independent" or augmentation(config) is not None:
+        raise ValueError(
+            f"config.training.noise_schedule = {training.noise_schedule!r} trains on a bound, which a learned weight, "
+            f"a coupling or augmentations would change; here training.uncertainty = {training.uncertainty}, "
+            f"training.coupling = {training.coupling!r} and data.augment = {config.data.augment}: switch them off."
+        )
+    draw = stratified if training.stratified else independent
     return variational_diffusion(
         make_predict_of(config, gather_params=gather_params),
         process,

@@ -38,10 +38,10 @@ class LogLinear(SDE):
         return jnp.sqrt(self.rate * jax.nn.sigmoid(-self.log_snr(t)))
 
     def mean_coeff(self, t: Array) -> Array:
-        return jnp.sqrt(jax.nn.sigmoid(self.log_snr(t)))
+        return jnp.exp(-0.5 * jax.nn.softplus(-self.log_snr(t)))  # whose derivative keeps its digits, too
 
     def std(self, t: Array) -> Array:
-        return jnp.sqrt(jax.nn.sigmoid(-self.log_snr(t)))
+        return jnp.exp(-0.5 * jax.nn.softplus(self.log_snr(t)))
 
     @property
     def prior_std(self) -> float:

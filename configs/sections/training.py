@@ -72,6 +72,7 @@ KEYS = {
         "Learn a weight of noise levels beside the model: the loss of an example, L times `weighting`, becomes "
         "exp(-u) L + u, u a function of the log signal-to-noise ratio, so that exp(u) becomes the mean loss there.",
         changes="model",
+        needs="system!=categorical|classifier|tokenizer",
     ),
     "noise_schedule": Key(
         str,
@@ -79,6 +80,7 @@ KEYS = {
         "(`fixed`), or with a map of times that is learned with its ends (`learned`); unset: score matching.",
         one_of("fixed", "learned"),
         changes="model",
+        needs="system!=categorical|classifier|tokenizer",
     ),
     "loss_weights": Key(
         (),

@@ -58,13 +58,13 @@ def test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_eva
     assert abs(found["bits_per_dim"]["mean"] - found["loss"]["mean"]) < 5 * np.hypot(*errors)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"data.uniform_dequantization": True}, {"training.noise_schedule": None, "data.dataset": "co2"}]
-)
-def test_data_that_are_no_levels_are_refused(settings, tmp_path, data_dir):
-    config = config_of(data_dir)
-    config.update_from_flattened_dict(settings)
-    if "data.dataset" in settings:
-        config.data.update(shape=(64, 1), uniform_dequantization=True)
-    with pytest.raises(ValueError, match="bounds the probability of levels in continuous time, but the data have"):
-        Run(config, str(tmp_path), jax.devices()[:1])
+def test_what_does_not_go_with_a_bound_on_levels_is_refused(tmp_path, data_dir):
+    for setting, message in (
+        ({"data.uniform_dequantization": True}, "bounds the probability of levels in continuous time, but the data"),
+        ({"training.uncertainty": True}, "here training.uncertainty = True"),
+        ({"training.coupling": "optimal_transport"}, "training.coupling = 'optimal_transport'"),
+    ):
+        config = config_of(data_dir)
+        config.update_from_flattened_dict(setting)
+        with pytest.raises(ValueError, match=message):
+            Run(config, str(tmp_path), jax.devices()[:1])

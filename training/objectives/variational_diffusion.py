@@ -34,10 +34,15 @@ def variational_diffusion(
     The network and the ends of the schedule follow the gradient of the bound. Its shape has no influence on the mean of
     L over t, only on its variance: it follows the gradient of E[L^2], which is all that reaches its parameters.
     Metrics: the three terms, and the mean of L^2, in bits per dimension.
-    Source: Kingma et al., NeurIPS 2021, section 5.1 and appendix I.2.
+    Source: Kingma et al., NeurIPS 2021, section 5.1 and appendix I.2. Errors: ValueError for data with missing values.
     """
 
     def objective(variables: Variables, keys: Array, batch: Batch, dropout_key: Array | None, step: Array) -> Terms:
+        if "x_mask" in batch:
+            raise ValueError(
+                "The data have missing values (x_mask), which the bound on the probability of levels does not leave "
+                "out; unset config.training.noise_schedule."
+            )
         params = variables["params"]
         x0 = prepare(fold_in(keys, ExampleKey.DATA), batch)
         t, _ = sample_times(fold_in(keys, ExampleKey.TIME))
