@@ -18,7 +18,7 @@ def config_of(data_dir, path="configs/vdm/digits.py", n_iters=4):
     config = load(path)
     config.data.data_dir = data_dir
     config.model.update(name=perceptron.NAME, nf=8)
-    config.optim.update(lr=0.01, warmup=0)
+    config.optim.update(lr=0.01, warmup=0, schedule="constant")
     config.training.update(batch_size=16, n_iters=n_iters, log_freq=1, snapshot_freq=2, eval_freq=0)
     config.training.update(snapshot_freq_for_preemption=2, snapshot_sampling=False)
     config.eval.update(begin_ckpt=2, end_ckpt=2, batch_size=360, enable_sampling=False, num_probes=2)
