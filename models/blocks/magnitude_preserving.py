@@ -151,13 +151,14 @@ class MPBlock(nn.Module):
     """A residual block of magnitude 1, modulated by an embedding [B, E].
 
         x <- pixel_norm(x),   y = pixel_norm(conv_2(dropout(mp_silu(conv_1(mp_silu(x)) (1 + gain W embedding)))))
-        x <- mp_sum(x, y, balance)
+        x <- pixel_norm(mp_sum(x, y, balance))
 
     encoder: x goes through its 1x1 convolution to `features` channels before the branch; in the decoder only the main
     path does, after it. num_heads: with any, attention follows. The gain is learned and starts at 0.
     Source: section 2, for config G of table 1.
     Notes: published are only the norms of x in the encoder. On few pixels activations then fade to 0.8, because of the
-    padding (see `unpadded`) and because `mp_silu` is quadratic in small x; all terms of a sum are normalized here.
+    padding (see `unpadded`) and because `mp_silu` is quadratic in small x, and the sum of terms that are correlated is
+    larger than one. Here the terms and the sum are normalized, at every pixel.
     """
 
     features: int
@@ -165,7 +166,6 @@ class MPBlock(nn.Module):
     num_heads: int = 0
     dropout: float = 0.0
     balance: float = 0.3
-    clip: float = 256.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -183,4 +183,4 @@ class MPBlock(nn.Module):
         x = mp_sum(pixel_norm(skip(x)) if changes and not self.encoder else x, y, self.balance)
         if self.num_heads:
             x = CosineAttention(self.num_heads, self.balance, self.dtype, name="attention")(x)
-        return jnp.clip(x, -self.clip, self.clip)
+        return pixel_norm(x)
