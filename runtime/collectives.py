@@ -101,7 +101,7 @@ def _group(line: str, num_devices: int) -> int:
     given = line.partition("replica_groups=")[2]
     if match := re.match(r"\[(\d+),(\d+)\]<=", given):
         return int(match[2])
-    if match := re.match(r"mesh\[([^\]]*)\] ?\{([^}]*)\}", given):
+    if match := re.match(r"mesh\[([^\]]*)\][^{]*\{([^}]*)\}", given):
         sizes = dict(re.findall(r"'([^']+)'=(\d+)", match[1]))
         return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", match[2]))
     if match := re.match(r"\{\{([\d,]+)\}", given):

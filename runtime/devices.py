@@ -86,8 +86,9 @@ class Devices:
         assigned: list[tuple[str, ...]] = [()] * len(shape)
         for name in self.shard_axes:
             factor = self.mesh.shape[name]
-            longest = max(range(len(shape)), key=lambda axis: left[axis] if left[axis] % factor == 0 else 0)
-            if left[longest] % factor == 0:
+            axes = [axis for axis in range(len(shape)) if left[axis] % factor == 0]
+            if axes:  # the last one is the last to be divided: accelerators pad it to 128
+                longest = max(axes[:-1] if axes[-1] == len(shape) - 1 and len(axes) > 1 else axes, key=left.__getitem__)
                 left[longest] //= factor
                 assigned[longest] += (name,)
         return NamedSharding(self.mesh, PartitionSpec(*(names or None for names in assigned)))
