@@ -75,7 +75,7 @@ OF_BENCHMARK = {
     "medical_baselines": ["--train=100", "--test=2", "--problems", "MRI, 8x"],
     "likelihood": ["--batch=1", "--repeats=1", "--tolerance=0.1", "--methods", "dopri5", "hutchpp 12"],
     "memory": ["--config=configs/vp/smoke.py", "--batch_sizes", "16", "--steps", "2", "--", *SMALL_NETWORK],
-    "on_device": ["--small", "--only", "peak bfloat16", "train DDPM++"],
+    "on_device": ["--small", "--only", "peak bfloat16", "train DiT-S/2"],
     "overhead": ["--turns=1", *SMALL_NETWORK],
     "photo_crops": [],
     "series_baselines": ["--samples=20"],
