@@ -30,6 +30,7 @@ RESERVED = {
     "label": "use model.num_labels",
     "labels": "use model.num_labels",
     "augment": "use model.augment_dim",
+    "interval": "use model.second_time",
 }
 
 
@@ -79,6 +80,8 @@ def embedding(config: ConfigDict) -> Embedding:
         conditional=model.conditional,
         num_classes=model.num_labels + 1 if model.num_labels else 0,  # the last one: no class
         augment_dim=model.augment_dim,
+        second_time=model.second_time,
+        max_frequency=model.max_frequency,
         signals=tuple(Signal(c.name, c.entry, c.num_values if _is_class(c) else 0) for c in conditions(config)),
     )
 

@@ -120,6 +120,12 @@ def _check_capabilities(config: ConfigDict, entry: NetworkEntry) -> None:
             f"config.model.augment_dim = {model.augment_dim}, but the network {model.name!r} cannot be conditioned on "
             f"an augmentation; use {others}, or augment_dim = 0."
         )
+    if model.second_time and not entry.second_time:
+        others = " or ".join(name for name, other in NETWORKS.items() if other.second_time)
+        raise ValueError(
+            f"config.model.second_time = True, but the network {model.name!r} cannot be conditioned on a second time; "
+            f"use {others}, or second_time = False."
+        )
     for c in conditions(config):
         if c.entry not in entry.signals:
             others = " or ".join(name for name, other in same.items() if c.entry in other.signals)
@@ -152,15 +158,31 @@ def _check_rank(config: ConfigDict, entry: NetworkEntry) -> None:
 
 ANY_GRID = (2, 3, 4)  # series, images and volumes
 NETWORKS: dict[str, NetworkEntry] = {
-    "ncsnpp": NetworkEntry(architectures.make_ncsnpp, ANY_GRID, classes=True, augmentation=True, signals=ENTRIES),
+    "ncsnpp": NetworkEntry(
+        architectures.make_ncsnpp, ANY_GRID, classes=True, augmentation=True, signals=ENTRIES, second_time=True
+    ),
     "ddpm": NetworkEntry(architectures.make_ddpm, ANY_GRID),
     "mlp": NetworkEntry(
-        architectures.make_mlp, (1,), classes=True, augmentation=True, signals=mlp.ENTRIES, remat=False
+        architectures.make_mlp,
+        (1,),
+        classes=True,
+        augmentation=True,
+        signals=mlp.ENTRIES,
+        second_time=True,
+        remat=False,
     ),
     "s4_residual": NetworkEntry(
-        architectures.make_s4_residual, (2,), classes=True, augmentation=True, signals=s4_residual.ENTRIES, remat=False
+        architectures.make_s4_residual,
+        (2,),
+        classes=True,
+        augmentation=True,
+        signals=s4_residual.ENTRIES,
+        second_time=True,
+        remat=False,
     ),
-    "dit": NetworkEntry(architectures.make_dit, ANY_GRID, classes=True, augmentation=True, signals=dit.ENTRIES),
+    "dit": NetworkEntry(
+        architectures.make_dit, ANY_GRID, classes=True, augmentation=True, signals=dit.ENTRIES, second_time=True
+    ),
     "edm2": NetworkEntry(architectures.make_edm2, ANY_GRID, classes=True),
     "token_transformer": NetworkEntry(
         architectures.make_token_transformer,

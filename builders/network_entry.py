@@ -22,6 +22,7 @@ class NetworkEntry:
     `ranks`: the number of axes of the examples that it takes: 1 vectors, 2 series, 3 images, 4 volumes.
     `classes`, `augmentation`: whether it can be conditioned on class labels, and on how a batch was augmented.
     `signals`: how further fields of the data can enter, see `model.conditions`.
+    `second_time`: whether it can be conditioned on a second time, as average velocities need.
     `remat`: whether it has blocks that can be recomputed in the backward pass.
     `is_classifier`: whether its outputs are logits of classes instead of a prediction of the shape of its input.
     `categories`: whether it takes integers, and its outputs are logits of the categories of every site.
@@ -32,6 +33,7 @@ class NetworkEntry:
     classes: bool = False
     augmentation: bool = False
     signals: tuple[Entry, ...] = ()
+    second_time: bool = False
     remat: bool = True
     is_classifier: bool = False
     categories: bool = False

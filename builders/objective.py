@@ -1,7 +1,10 @@
 """The training loss of a config."""
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict
 
+from builders import few_steps
 from builders.data import augmentation, prepare
 from builders.learned import schedule, uncertainty
 from builders.likelihood import check_levels
@@ -11,6 +14,7 @@ from core.tables import choose
 from likelihood.levels import grid
 from sde import times
 from sde.base import SDE
+from training.objectives.average_velocity import average_velocity
 from training.objectives.base import Objective, Weight, constant, ramp
 from training.objectives.classification import cross_entropy
 from training.objectives.coupling import Couple, optimal_transport
@@ -31,12 +35,15 @@ COUPLINGS: dict[str, Couple | None] = {"independent": None, "optimal_transport":
 
 
 def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> Objective:
-    """Denoising score matching for the config's SDE and network.
+    """Denoising score matching for the config's SDE and network, or average velocities; see `training.objective`.
 
     `num_levels`: of the data, 0 for floats. `gather_params`: gathers parameters that are sharded over devices.
     """
-    process = make_sde(config)
-    if config.training.noise_schedule is not None:
+    process, training = make_sde(config), config.training
+    choose("training.objective", training.objective, dict.fromkeys((few_steps.SCORE_MATCHING, *few_steps.OBJECTIVES)))
+    if training.objective != few_steps.SCORE_MATCHING:
+        return _average_velocity(config, process, num_levels, gather_params)
+    if training.noise_schedule is not None:
         return _on_levels(config, process, num_levels, gather_params)
     return score_matching(
         make_predict_of(config, gather_params=gather_params),
@@ -44,10 +51,29 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
         prepare(config, num_levels),
         _sample_times(config, process),
         weighting=_weighting(config),
-        reduce_mean=config.training.reduce_mean,
+        reduce_mean=training.reduce_mean,
         augment=augmentation(config),
         couple=_couple(config),
         uncertainty=uncertainty(config),
+    )
+
+
+def _average_velocity(config: ConfigDict, process: SDE, num_levels: int, gather_params: GatherParams) -> Objective:
+    """Average velocities, by the rule of `training.objective`. Errors: ValueError for what it cannot be used with."""
+    training, first = config.training, _sample_times(config, process)
+    rule = few_steps.rule(config)
+    return average_velocity(
+        make_predict_of(config, gather_params=gather_params),
+        process,
+        prepare(config, num_levels),
+        few_steps.sample_interval(config, first, _sample_times(config, process, independent)),
+        rule,
+        reduce_mean=training.reduce_mean,
+        power=training.error_power,
+        guidance_scale=training.train_guidance,
+        own_velocity=training.velocity == "network",
+        augment=augmentation(config),
+        couple=_couple(config),
     )
 
 
@@ -97,8 +123,10 @@ def loss_weights(config: ConfigDict) -> dict[str, Weight]:
     return weights
 
 
-def _sample_times(config: ConfigDict, process: SDE) -> SampleTimes:
-    """The distribution of training times; for a chain, that of its levels."""
+def _sample_times(
+    config: ConfigDict, process: SDE, draw: Callable[[times.Quantile], SampleTimes] | None = None
+) -> SampleTimes:
+    """The distribution of training times; for a chain, that of its levels. `draw`: by default as the config says."""
     training = config.training
     quantiles = {
         "uniform": lambda: times.uniform(training.eps),
@@ -108,7 +136,7 @@ def _sample_times(config: ConfigDict, process: SDE) -> SampleTimes:
         "mode": lambda: times.mode(training.eps, scale=training.mode_scale),
     }
     quantile = choose("training.time_sampling", training.time_sampling, quantiles)
-    draw = stratified if training.stratified else independent
+    draw = draw or (stratified if training.stratified else independent)
     if process.is_discrete:
         return draw(times.levels(process))
     alpha = time_shift(config)

@@ -1,15 +1,19 @@
 """The sampler of a config."""
 
+import functools
 import math
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from builders.few_steps import check_velocity
 from builders.process import make_sde, sde_family, time_shift
 from core.tables import choose
+from corruption.gaussian import GaussianNoise
 from sampling import grids
 from sampling.base import Sampler
 from sampling.coefficients import METHODS
+from sampling.few_steps import STEPS, FewSteps, Jump
 from sampling.loop import FixedStep
 from sampling.multistep import multistep
 from sampling.ode import ProbabilityFlow
@@ -32,6 +36,7 @@ def make_sampler(config: ConfigDict) -> Sampler:
     for key, choices in CHOICES.items():  # also of methods that are not used
         choose(f"sampling.{key}", config.sampling[key], choices)
     make = choose("sampling.method", config.sampling.method, SAMPLERS)
+    check_velocity(config, config.sampling.method)
     if config.training.coupling != "independent" and _adds_noise(config):
         raise ValueError(
             f"config.training.coupling = {config.training.coupling!r} leaves no score, which a sampler that adds noise "
@@ -48,6 +53,9 @@ def describe(config: ConfigDict) -> str:
         return f"probability-flow ODE by {sampling.ode_solver}"
     if sampling.method == "solver":
         return f"{sampling.solver}, {sampling.num_steps or DEFAULT_SOLVER_STEPS} steps"
+    if sampling.method in STEPS:
+        num_steps = sampling.num_steps or 1
+        return f"{sampling.method}, {num_steps} step{'s' if num_steps > 1 else ''}"
     names = [sampling.predictor, *([sampling.corrector] if sampling.corrector != "none" else [])]
     return f"{' and '.join(names)}, {_num_steps(config, make_sde(config))} steps"
 
@@ -55,6 +63,8 @@ def describe(config: ConfigDict) -> str:
 def _adds_noise(config: ConfigDict) -> bool:
     """Whether the sampler of a config adds noise, instead of following the probability-flow ODE."""
     sampling = config.sampling
+    if sampling.method == "consistency":
+        return (sampling.num_steps or 1) > 1
     if sampling.method != "pc":
         return sampling.method == "solver" and METHODS[sampling.solver].noisy
     amount = {
@@ -167,6 +177,23 @@ def _multistep(config: ConfigDict, process: SDE) -> FixedStep:
     )
 
 
+def _few_steps(config: ConfigDict, process: SDE, step: Jump) -> FixedStep:
+    """From 1 to 0 itself. Errors: ValueError for a network or a guidance without average velocities."""
+    sampling = config.sampling
+    if not config.model.second_time:
+        raise ValueError(
+            f"config.sampling.method = {sampling.method!r} needs a network of average velocities, trained with "
+            "config.model.second_time = True; for this one use 'solver'."
+        )
+    if sampling.guidance not in ("none", "classifier_free"):
+        raise ValueError(
+            f"config.sampling.guidance = {sampling.guidance!r} changes the score, which average velocities do not "
+            "have; use 'classifier_free', 'none', or config.sampling.method = 'solver'."
+        )
+    times = (*_times(config, process, sampling.num_steps or 1)[:-1], 0.0)
+    return FixedStep(GaussianNoise(process), FewSteps(process, step), times, denoise=False)
+
+
 def _probability_flow(config: ConfigDict, process: SDE) -> ProbabilityFlow:
     if process.is_discrete:
         raise ValueError(
@@ -197,4 +224,5 @@ SAMPLERS: dict[str, Callable[[ConfigDict, SDE], Sampler]] = {
     "pc": _predictor_corrector,
     "solver": _multistep,
     "ode": _probability_flow,
+    **{name: functools.partial(_few_steps, step=step) for name, step in STEPS.items()},
 }

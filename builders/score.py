@@ -34,7 +34,8 @@ def make_predict_of(config: ConfigDict, dtype: str | None = None, gather_params:
     """`(params, batch, dropout key or None) -> Predict`; without a key there is no dropout.
 
     The network computes in `dtype`, by default `model.dtype`. Its parameters are converted to that type and gathered
-    once per `Predict`. For its conditions see `builders.condition`.
+    once per `Predict`. For its conditions see `builders.condition`. With `model.second_time` the prediction takes
+    a second time, too: see `make_predict_between`.
     """
     module, process, condition = make_network(config, dtype), make_sde(config), make_condition(config)
     time = network_time(config)
@@ -47,12 +48,14 @@ def make_predict_of(config: ConfigDict, dtype: str | None = None, gather_params:
         params = gather_params(converted(of_network(params), network.computes_in(module)))
         rngs = {} if dropout_key is None else {"dropout": dropout_key}
 
-        def apply(x: Array, time: Array, cond: Any = None) -> Any:
+        def apply(x: Array, time: Array, interval: Array | None = None) -> Any:
+            cond = condition(x, batch, dropout_key)
+            cond = cond if interval is None else {**(cond or {}), "interval": interval}
             with network.products(module):
-                return module.apply(
-                    {"params": params}, x, time, condition(x, batch, dropout_key), train=train, rngs=rngs
-                )
+                return module.apply({"params": params}, x, time, cond, train=train, rngs=rngs)
 
+        if config.model.second_time:
+            return parameterizations.make_predict_between(apply, process, time, parameterization)
         return parameterizations.make_predict(apply, process, time, parameterization)
 
     return of

@@ -58,6 +58,14 @@ class ExampleKey(enum.IntEnum):
     RESTART = 4  # of dead codes; of the first example
     LATENT = 5  # which latents stand for the example
     DECODER = 6  # the noise from which levels are decoded
+    INTERVAL = 7  # from its time to a second one; then an `IntervalKey`
+
+
+class IntervalKey(enum.IntEnum):
+    """Purposes of the key of an interval of times."""
+
+    WHETHER = 0  # it is empty
+    END = 1
 
 
 class SampleKey(enum.IntEnum):

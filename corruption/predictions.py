@@ -30,6 +30,8 @@ class Categorical(NamedTuple):
 
 Prediction = Gaussian | Categorical
 Predict = Callable[[Array, Array], Gaussian]  # (x_t [B, ...], t [B]) -> prediction
+# (x_t [B, ...], t [B], r [B] = t) -> the prediction with which x goes straight from t to r: of the average velocity
+PredictBetween = Callable[..., Gaussian]
 PredictCategories = Callable[[Array, Array], Categorical]  # (x_t int [B, ...], t [B]) -> prediction
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
-from corruption.predictions import Gaussian, Predict
+from corruption.predictions import Gaussian, Predict, PredictBetween
 from sde.base import SDE
 
 Network = Callable[[Array, Array, Any], Array]  # (x [B, ...], time [B], cond) -> [B, ...]
@@ -148,6 +148,21 @@ def make_predict(
 
     def predict(x: Array, t: Array) -> Gaussian:
         return output(sde, x, t, network(scale_input(sde, x, t), time(sde, t), cond))
+
+    return predict
+
+
+def make_predict_between(
+    network: Network, sde: SDE, time: TimeFn, parameterization: Parameterization
+) -> PredictBetween:
+    """`(x [B, ...], t [B], r [B] = t) -> Gaussian` of a network that is conditioned on the interval t - r [B].
+
+    The velocity `noise - x0` of the prediction is the average over the times from r to t.
+    """
+
+    def predict(x: Array, t: Array, r: Array | None = None) -> Gaussian:
+        interval = jnp.zeros_like(t) if r is None else t - r
+        return make_predict(network, sde, time, parameterization, interval)(x, t)
 
     return predict
 

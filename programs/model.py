@@ -14,6 +14,7 @@ from core.tables import nearest
 from programs import restore_run
 from programs.run import Run
 from sampling.coefficients import METHODS
+from sampling.few_steps import STEPS
 from sampling.inverse.operators.base import LinearOperator
 from sampling.steps.table import PREDICTORS
 from systems.density import Density
@@ -56,7 +57,8 @@ class Model:
     ) -> np.ndarray:
         """`num` samples [num, ...]; without arguments those of `--mode=sample --task=unconditional`.
 
-        labels: class labels, cycled. sampler: "ode", a multistep solver, or a predictor, instead of the config's.
+        labels: class labels, cycled. sampler: "ode", a multistep solver, a predictor, or of average velocities
+        "average_velocity" or "consistency", instead of the config's.
         steps: of the sampler. Errors: ValueError for a name that is not known, numbers below 1, classes that the model
         does not have, and for a system that generates no samples.
         """
@@ -168,7 +170,9 @@ def _sampler(name: str) -> dict[str, str]:
         return {"method": "solver", "solver": name, "corrector": "none"}
     if name in PREDICTORS:
         return {"method": "pc", "predictor": name, "corrector": "none"}
-    known = ("ode", *METHODS, *PREDICTORS)
+    if name in STEPS:
+        return {"method": name, "corrector": "none"}
+    known = ("ode", *METHODS, *PREDICTORS, *STEPS)
     raise ValueError(
         f"sampler = {name!r} is not known; choose one of {', '.join(known)} (nearest: {nearest(name, known)})."
     )

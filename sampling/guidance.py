@@ -66,16 +66,18 @@ def classifier_free(
 ) -> Predict:
     """p_u + scale (p_c - p_u) inside `interval`, p_c outside: scale 0 is unconditional, 1 conditional, above 1 sharper.
 
-    Makes both predictions, except that scale 1 is `conditional` itself; a scale may be traced.
+    Makes both predictions, except that scale 1 is `conditional` itself; a scale may be traced. Those of average
+    velocities, which take a second time, are combined at both times; `p_w` is then exact only as the interval between
+    them goes to zero.
     Source: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022, equation 6 with w = scale - 1.
     """
     if isinstance(scale, int | float) and scale == 1:
         return conditional
 
-    def guided(x: Array, t: Array) -> Gaussian:
+    def guided(x: Array, t: Array, *r: Array) -> Gaussian:
         strength = _strength(scale - 1, interval, t)
         combine = lambda c, u: c + broadcast_to_rank(strength, c) * (c - u)  # noqa: E731
-        return jax.tree.map(combine, conditional(x, t), unconditional(x, t))
+        return jax.tree.map(combine, conditional(x, t, *r), unconditional(x, t, *r))
 
     return guided
 

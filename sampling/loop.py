@@ -17,7 +17,7 @@ from corruption.predictions import Prediction
 from sampling.base import Constrain, Sample, Samples, Start, begin, keys_of_examples, unconstrained
 
 State = Any  # a named tuple with at least the fields `x` and `mean`, as those of `Sample`
-AnyPredict = Callable[[Array, Array], Any]  # (x_t [B, ...], t [B]) -> the prediction that the stepper uses
+AnyPredict = Callable[..., Any]  # (x_t [B, ...], t [B]) -> the prediction that the stepper uses
 
 
 class Stepper(Protocol):

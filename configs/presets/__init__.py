@@ -39,7 +39,7 @@ from configs.presets.networks import (
     technique_124,
     tokenizer,
 )
-from configs.presets.processes import categorical, discrete, edm, flow, subvp, variational, ve, vp
+from configs.presets.processes import categorical, discrete, edm, few_steps, flow, subvp, variational, ve, vp
 from configs.presets.sizes import large_images, minutes, small_images
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "dit",
     "edm",
     "edm2",
+    "few_steps",
     "ffhq",
     "flow",
     "large_images",

@@ -11,6 +11,7 @@ from configs.checks import (
     SIZES,
     STAGES,
     each,
+    must,
     one_of,
 )
 from configs.conditions import is_condition
@@ -237,6 +238,19 @@ KEYS = {
         PROBABILITY,
         changes="model",
         needs="model.num_labels",
+    ),
+    "max_frequency": Key(
+        1.0,
+        "The largest frequency of the positional embedding of time, in radians per unit of its label (999 t), up to 1; "
+        "faster ones are left out, and the network is smooth in time, as derivatives by time need (0.03).",
+        must("be in (0, 1]", lambda frequency: 0 < frequency <= 1),
+        changes="model",
+    ),
+    "second_time": Key(
+        False,
+        "Condition the network on the interval from t down to a second time r as well, for the average velocities "
+        "u(x, t, r) of `training.objective`; at r = t the network is as without it.",
+        changes="model",
     ),
     "conditions": Key(
         (),

@@ -6,7 +6,9 @@ from configs.keys import Key
 KEYS = {
     "method": Key(
         "pc",
-        "`pc` (predictor-corrector), `solver` (multistep, in few steps) or `ode` (adaptive); of system `categorical` "
+        "`pc` (predictor-corrector), `solver` (multistep, in few steps) or `ode` (adaptive); of networks with "
+        "`model.second_time` also `average_velocity` (straight steps) or `consistency` (to the data, and back by "
+        "adding noise); of system `categorical` "
         "`ancestral`, or `confidence` (the likeliest sites first; corruption `absorbing`).",
         changes="evaluation",
     ),
@@ -39,7 +41,8 @@ KEYS = {
     ),
     "num_steps": Key(
         int,
-        "Sampling steps; unset: `model.num_scales`, or 20 for method `solver`.",
+        "Sampling steps; unset: `model.num_scales`, 20 for method `solver`, 1 for `average_velocity` and "
+        "`consistency`.",
         POSITIVE,
         changes="evaluation",
         needs="sampling.method!=ode",

@@ -1,7 +1,9 @@
 """Settings of training: the SDE, the objective, the schedule of a run, and its faults."""
 
-from configs.checks import LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, STEPS, must, one_of
+from configs.checks import LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, PROBABILITY, STEPS, must, one_of
 from configs.keys import Key
+
+FEW_STEPS = "training.objective!=score_matching"
 
 KEYS = {
     "sde": Key(
@@ -58,6 +60,78 @@ KEYS = {
         "Number of devices over which parameters, their averages and the optimizer state are sharded; 1: replicated.",
         POSITIVE,
         changes="nothing",
+    ),
+    "objective": Key(
+        "score_matching",
+        "`score_matching`, or for samples in one or a few steps (`model.second_time`, the linear path) `mean_flow`, "
+        "`improved_mean_flow`, `shortcut`, `consistency` or `continuous_consistency`.",
+        changes="evaluation",
+    ),
+    "flow_share": Key(
+        0.5,
+        "The share of examples whose second time is the first, for which every objective is flow matching.",
+        PROBABILITY,
+        changes="evaluation",
+        needs=FEW_STEPS,
+    ),
+    "velocity": Key(
+        "example",
+        "The velocity v of average velocities, `example` (z - x0), or `network`: u(x, t, t) itself, of less variance, "
+        "which distills a trained model; see `init_from`.",
+        one_of("example", "network"),
+        changes="evaluation",
+        needs=FEW_STEPS,
+    ),
+    "error_power": Key(
+        0.0,
+        "p of the loss e / (e + 0.001)^p of an example with the squared error e; 0: e itself, 1: the same for all.",
+        PROBABILITY,
+        changes="evaluation",
+        needs=FEW_STEPS,
+    ),
+    "train_guidance": Key(
+        1.0,
+        "w of the velocity w v + (1 - w) u without a class, which is learned, so that one call gives guided samples.",
+        POSITIVE,
+        changes="evaluation",
+        needs=FEW_STEPS,
+    ),
+    "tangent_warmup": Key(
+        0,
+        "Steps over which the derivative in the target of mean flows and `continuous_consistency` grows to its "
+        "strength; 0: it has it from the start.",
+        NON_NEGATIVE,
+        changes="evaluation",
+        needs="training.objective=mean_flow|improved_mean_flow|continuous_consistency",
+    ),
+    "first_gap": Key(
+        1.0,
+        "`consistency`: the gap between the two times that are compared at the start, as a share of t; 1 is flow "
+        "matching.",
+        must("be in (0, 1]", lambda gap: 0 < gap <= 1),
+        changes="evaluation",
+        needs="training.objective=consistency",
+    ),
+    "last_gap": Key(
+        0.01,
+        "`consistency`: the smallest gap.",
+        must("be in (0, 1]", lambda gap: 0 < gap <= 1),
+        changes="evaluation",
+        needs="training.objective=consistency",
+    ),
+    "gap_halving": Key(
+        10_000,
+        "`consistency`: the steps after which the gap is halved.",
+        POSITIVE,
+        changes="evaluation",
+        needs="training.objective=consistency",
+    ),
+    "shortcut_levels": Key(
+        7,
+        "`shortcut`: the number of lengths 1, 1/2, 1/4 ... of intervals.",
+        POSITIVE,
+        changes="evaluation",
+        needs="training.objective=shortcut",
     ),
     "likelihood_weighting": Key(
         False, "Weight the loss by `diffusion(t)^2` instead of `std(t)^2`.", changes="evaluation"

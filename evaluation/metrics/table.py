@@ -23,6 +23,7 @@ from evaluation.metrics import (
     neighbors,
     nmse,
     psnr,
+    sliced_wasserstein,
     ssim,
 )
 from evaluation.metrics.base import NEEDS, OF_SAMPLES, Arrays, Codes, Ensembles, Inputs, Masks, Metric, Pairs
@@ -160,6 +161,7 @@ METRICS: dict[str, Metric] = {
     "fid": frechet.FID,
     "fid_infinity": frechet.FID_INFINITY,
     "kid": kernel_distance.KID,
+    "sliced_wasserstein": sliced_wasserstein.SLICED_WASSERSTEIN,
     "inception_score": inception_score.INCEPTION_SCORE,
     "precision": neighbors.PRECISION,
     "recall": neighbors.RECALL,

@@ -22,6 +22,7 @@ Entry = Literal["add", "norm", "concat", "cross"]
 ENTRIES: tuple[Entry, ...] = ("add", "norm", "concat", "cross")
 EMBEDDINGS = ("fourier", "positional")
 ZEROS = nn.initializers.zeros
+INTERVAL_SCALE = 10.0  # of intervals, in [0, 1], to the labels of their sinusoidal embedding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,9 @@ class Embedding:
         zeros. It enters through a matrix without a bias, initialized to zero; source: Karras et al., NeurIPS 2022,
         appendix F.2.
     signals: further arrays, each given as `cond[name]`, a `Given`.
+    second_time: whether `cond["interval"]` [B], from a second time up to the first, in [0, 1], is read. It enters by
+        layers that start at zero, and an interval of zero never has an effect, nor one that is not given.
+    max_frequency: of the positional embedding, in radians per unit of its label; see `embeddings.sinusoidal`.
     """
 
     kind: str = "positional"
@@ -83,6 +87,8 @@ class Embedding:
     num_classes: int = 0
     augment_dim: int = 0
     signals: tuple[Signal, ...] = ()
+    second_time: bool = False
+    max_frequency: float = 1.0
 
     @property
     def takes_sigma(self) -> bool:
@@ -107,6 +113,7 @@ class Embedding:
         width = 4 * nf
         terms = self._time(time, nf, num_frequencies or nf, act, dtype) + self._labels(cond, width, dtype)
         terms += self._augmentation(cond, len(time), width, dtype) + self._encoded("add", cond, width, dtype)
+        terms += self._interval(cond, time, width, act, dtype)
         modulation = self._encoded("norm", cond, width, dtype)
         return Conditions(_total(terms), _total(modulation), self._tokens(cond, width, dtype))
 
@@ -128,11 +135,23 @@ class Embedding:
         if self.takes_sigma:
             embedding = embeddings.GaussianFourierProjection(num, self.fourier_scale)(jnp.log(time))
         else:
-            embedding = embeddings.sinusoidal(time, num)
+            embedding = embeddings.sinusoidal(time, num, max_frequency=self.max_frequency)
         if not self.conditional:
             return []
         temb = dense(4 * nf, dtype=dtype)(embedding)
         return [dense(4 * nf, dtype=dtype)(act(temb))]
+
+    def _interval(
+        self, cond: Mapping[str, Any] | None, time: Array, width: int, act: Activation, dtype: Any
+    ) -> list[Array]:
+        """W_2 act(W_1 (e(s) - e(0))) of the interval s; activations are zero at zero."""
+        if not self.second_time:
+            return []
+        interval = (cond or {}).get("interval", jnp.zeros(time.shape))
+        labels = jnp.stack([INTERVAL_SCALE * interval, jnp.zeros_like(interval)])
+        e, origin = jax.vmap(lambda label: embeddings.sinusoidal(label, width))(labels)
+        h = nn.Dense(width, use_bias=False, dtype=dtype, name="interval")(e - origin)
+        return [nn.Dense(width, use_bias=False, kernel_init=ZEROS, dtype=dtype, name="interval_out")(act(h))]
 
     def _labels(self, cond: Mapping[str, Any] | None, width: int, dtype: Any) -> list[Array]:
         if not self.num_classes:

@@ -83,6 +83,12 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_the_training_step_is_lowered",
     "python main.py --config=configs/vp/volumes_ddpmpp_continuous.py * --mode=eval": "tests/programs/test_ranks.py::"
     "test_data_of_every_rank_are_trained_sampled_and_measured",
+    "python main.py --config=configs/flow/meanflow_images.py *": "tests/programs/test_few_steps.py::"
+    "test_a_run_from_a_model_of_flow_matching_resumes_bit_for_bit_and_on_eight_devices",
+    "python main.py --config=configs/flow/*_digits.py *": "tests/programs/test_few_steps.py::"
+    "test_a_run_from_a_model_of_flow_matching_resumes_bit_for_bit_and_on_eight_devices",
+    "python -m benchmarks.few_steps *": "tests/programs/test_few_steps.py::"
+    "test_a_model_samples_in_as_many_calls_as_steps_and_by_a_solver",
     "python main.py *--config.training.init_from=OTHER:3": "tests/programs/test_stages.py::"
     "test_a_run_starts_from_the_averaged_parameters_of_another",
     "python main.py *--input=series.npy --mask=observed.npy": "tests/programs/test_ranks.py::"

@@ -1,6 +1,7 @@
 """Networks of a user's own, for tests that name them by their import path."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -20,6 +21,25 @@ class Linen(nn.Module):
     def __call__(self, x, time, cond=None, *, train=False):
         h = nn.leaky_relu(nn.Dense(self.nf)(jnp.concatenate([x, time[:, None] / 1000], axis=-1)), self.slope)
         return nn.Dense(self.num_channels)(h)
+
+
+@jax.custom_vjp
+def backward_only(h):
+    """h, with a derivative in reverse mode alone."""
+    return h
+
+
+backward_only.defvjp(lambda h: (h, None), lambda _, g: (g,))
+
+
+class Untaught(nn.Module):
+    """A network that cannot be differentiated in forward mode."""
+
+    capabilities = {"ranks": (1,), "second_time": True}  # noqa: RUF012
+
+    @nn.compact
+    def __call__(self, x, time, cond=None, *, train=False):
+        return nn.Dense(x.shape[-1])(backward_only(x))
 
 
 class Nnx(nnx.Module):

@@ -68,7 +68,7 @@ def make(config: ConfigDict, process: SDE) -> Perceptron:
 def register(patch: pytest.MonkeyPatch) -> None:
     """Adds the networks to the table: a config asks for them by `model.name = NAME` or `CLASSIFIER`."""
     entry = network.NetworkEntry(
-        make, (1, 2, 3, 4), classes=True, augmentation=True, signals=("add", "norm"), remat=False
+        make, (1, 2, 3, 4), classes=True, augmentation=True, signals=("add", "norm"), second_time=True, remat=False
     )
     patch.setitem(network.NETWORKS, NAME, entry)
     make_classifier = lambda config, process: Classifier(config.model.nf, config.model.num_labels)  # noqa: E731

@@ -67,11 +67,15 @@ def denoising_score_matching(
     Source: Song et al. 2021, equation 7, with noise = -std score.
     """
     error = GaussianNoise(sde).error(predict(sde.perturb(x0, t, z), t), Gaussian(x0, z), t)
-    squares = broadcast_to_rank(weighting(sde, t), x0) * error**2
-    axes = tuple(range(1, x0.ndim))
+    return over_dimensions(broadcast_to_rank(weighting(sde, t), x0) * error**2, known, reduce_mean=reduce_mean)
+
+
+def over_dimensions(squares: Array, known: Array | None, *, reduce_mean: bool) -> Array:
+    """The mean over dimensions (`reduce_mean`) of squares [B, ...], or half their sum, of those that are known: [B]."""
+    axes = tuple(range(1, squares.ndim))
     if known is not None:
         squares = jnp.where(known, squares, 0.0)
-        share = jnp.maximum(jnp.mean(known, axis=axes), 1 / x0[0].size)
+        share = jnp.maximum(jnp.mean(known, axis=axes), 1 / squares[0].size)
         return jnp.mean(squares, axis=axes) / share if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
     return jnp.mean(squares, axis=axes) if reduce_mean else 0.5 * jnp.sum(squares, axis=axes)
 
@@ -124,7 +128,7 @@ def score_matching(
         z = draw_normal(fold_in(keys, ExampleKey.NOISE), x0.shape)
         z = z if couple is None else couple(x0, z)
         predict = predict_of(variables["params"], batch, dropout_key)
-        known = _known(batch, x0)
+        known = known_values(batch, x0)
         loss = denoising_score_matching(
             predict, sde, x0, t, z, weighting=weighting, reduce_mean=reduce_mean, known=known
         )
@@ -136,7 +140,7 @@ def score_matching(
     return objective
 
 
-def _known(batch: Batch, x0: Array) -> Array | None:
+def known_values(batch: Batch, x0: Array) -> Array | None:
     """Which values [B, ...] are not missing, by the mask of the batch; None without a mask."""
     if (mask := batch.get("x_mask")) is None:
         return None

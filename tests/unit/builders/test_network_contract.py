@@ -58,6 +58,8 @@ def test_what_a_network_declares_adds_parameters_renames_none_and_keeps_the_shap
         declared["num_labels"], added = 3, [*added, "Embed_0"]
     if entry.augmentation:
         declared["augment_dim"], added = 9, [*added, "augment"]
+    if entry.second_time:
+        declared["second_time"], added = True, [*added, "interval", "interval_out"]
     if entry.signals:
         declared["conditions"] = condition_of(name, rank)
         added += [f"signal_{text[0]}" for text in declared["conditions"]]
@@ -76,6 +78,7 @@ def test_what_a_network_does_not_declare_is_refused(name):
     refused = [{"remat": True}] if not entry.remat else []
     refused += [{"num_labels": 3}] if not entry.classes else []
     refused += [{"augment_dim": 9}] if not entry.augmentation else []
+    refused += [{"second_time": True}] if not entry.second_time else []
     for way in ENTRIES:
         text = f"c[{','.join(map(str, SHAPES[rank]))}]:concat" if way == "concat" else CONDITIONS[way]
         refused += [{"conditions": (text,)}] if way not in entry.signals else []

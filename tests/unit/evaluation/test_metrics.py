@@ -11,6 +11,7 @@ from evaluation.metrics.inception_score import inception_score
 from evaluation.metrics.kernel_distance import kid, squared_discrepancy
 from evaluation.metrics.neighbors import neighbors
 from evaluation.metrics.reference import Statistics, statistics
+from evaluation.metrics.sliced_wasserstein import sliced_wasserstein, squared_distances
 from reports.records import flatten, warnings
 from tests.support import metric_fixtures as recipe
 
@@ -155,6 +156,22 @@ def test_kid_of_few_examples_takes_smaller_subsets_and_says_so():
         kid(SAMPLES[:3], REAL, num_subsets=5)
 
 
+def test_the_sliced_wasserstein_distance_of_a_shift_and_of_a_scale_is_its_closed_form():
+    x = draw(0, 300, 3)
+    shift = np.array([0.3, -0.4, 1.2])
+    figure = sliced_wasserstein(x, x + shift)
+    # |w . c|^2 averages |c|^2 / D; 500 directions.
+    assert figure.value == pytest.approx(1.3 / np.sqrt(3), abs=4 * figure.error) and figure.error < 0.02
+    assert sliced_wasserstein(x, x).value == 0
+    # Along one line |F^-1 - 2 F^-1|^2 averages the mean square; sets of other sizes by repetition.
+    line = x[:, :1]
+    assert sliced_wasserstein(line, np.repeat(2 * line, 2, axis=0)).value == pytest.approx(np.sqrt(np.mean(line**2)))
+    pairs = squared_distances(np.array([[0.0], [1.0]]), np.array([[0.0], [0.0], [1.0]]))
+    assert pairs == pytest.approx([1 / 6])  # a sixth of the mass goes from 1 to 0
+    with pytest.raises(ValueError, match="cannot be compared"):
+        sliced_wasserstein(x, x[:, :2])
+
+
 def test_inception_score_equals_torch_fidelity():
     for figure, name in (
         (inception_score(LOGITS), "inception_score"),
@@ -258,6 +275,7 @@ def test_each_metric_has_a_column_with_its_value_error_bar_and_baseline():
         "FID",
         "FID∞",
         "KID",
+        "sliced Wasserstein",
         "IS",
         "precision",
         "recall",

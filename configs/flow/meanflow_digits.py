@@ -1,0 +1,22 @@
+"""Digits in one call of a network: average velocities by mean flows, from a model of flow matching.
+
+    python main.py --config=configs/flow/meanflow_digits.py --workdir=DIR --mode=train
+
+Sized for two CPU cores. It starts from a run of configs/flow/digits.py with --config.training.init_from=RUN, as
+docs/recipes.md explains.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.ddpmpp(config)
+    presets.digits(config)
+    presets.flow(config)
+    presets.few_steps(config, objective="mean_flow")
+    config.training.update(batch_size=64, n_iters=400, snapshot_freq=200, log_freq=25)
+    config.optim.update(lr=1e-3, warmup=20)
+    return config
