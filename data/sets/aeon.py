@@ -1,6 +1,6 @@
-"""Series that the package aeon has in its folder: an optional extra, of which only these files are read.
+"""Series among the files of the package aeon, an optional extra.
 
-The package is not imported, since it would take numba and an older NumPy: `pip install --no-deps aeon==1.6.0` is
+The package is not imported, which would take numba and an older NumPy: `pip install --no-deps aeon==1.6.0` is
 enough. Version 1.7 will have fewer of these series.
 """
 

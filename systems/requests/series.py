@@ -168,7 +168,7 @@ def filled(
 
 
 def _steps(missing: np.ndarray) -> np.ndarray:
-    """The steps [N, L] of windows, of which 1 is the first after the last known value, for `missing` [N, L, C]."""
+    """The steps [N, L] of windows, where 1 is the first after the last known value, for `missing` [N, L, C]."""
     ahead = missing[:, ::-1].all(axis=2).cumprod(axis=1).sum(axis=1)
     return np.arange(1 - missing.shape[1], 1) + ahead[:, None]
 
