@@ -23,12 +23,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # a third 
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 write_entries_atomically()
+# A test may kill a process, but nothing has to outlive a power failure; and twelve thousand compiled programs are kept.
+os.fsync = lambda descriptor: None
 
 # The files that take longest in each tier, the longest first.
 LONGEST = (
     *("docs_commands", "distributed", "sweep_slurm", "experiments", "sweep_local", "kill_codes", "precision"),
     *("seasonal_inverse", "kill_workers", "kill", "fuzz", "series_oracle", "faults", "docs_code", "recipes"),
-    *("configs_train", "own_data", "convert", "networks_golden", "sample", "ranks", "programs"),
+    *("solvers", "inverse", "contract", "ode"),
+    *("configs_train", "latent", "own_data", "convert", "networks_golden", "sample", "ranks", "programs"),
 )
 
 
