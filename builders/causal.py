@@ -28,12 +28,11 @@ NUM_AT_ONCE = 1000
 
 
 class Encoded(NamedTuple):
-    """The noise u and the latents z [B, n, d] of examples: u ~ N(mean, std^2), and the mean of z given its parents."""
+    """A sample of the latents z [B, n, d] of examples, its distribution, the mean of the noise given the parents."""
 
-    u: Array
     z: Array
     posterior: Posterior
-    z_mean: Array
+    noise_mean: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,24 +56,32 @@ class CausalModel:
         return {"encoder": encoder, "causal": self.latent.init(jax.random.fold_in(key, 2), u)["params"]}
 
     def posterior(self, params: Any, x: Array) -> Posterior:
-        """q(u | x) of examples as the network sees them."""
+        """q(z | x) of examples as the network sees them, independent for each variable."""
         return self.encoder.apply({"params": params["encoder"]}, x)  # type: ignore[return-value]
 
     def propagate(self, params: Any, u: Array, do: Intervention | None = None) -> Array:
         """z [B, n, d] of noise [B, n, d], with what is done to it."""
         return self.latent.apply({"params": params["causal"]}, u, do)  # type: ignore[return-value]
 
+    def noise(self, params: Any, z: Array) -> Array:
+        """The noise [B, n, d] of latents z [B, n, d]: the inverse of `propagate`."""
+        found = self.latent.apply({"params": params["causal"]}, z, method=CausalLatent.noise)
+        return jnp.asarray(found)
+
     def noise_std(self, params: Any) -> Array:
         """That of each variable [n]."""
         found = self.latent.apply({"params": params["causal"]}, method=CausalLatent.noise_std)
         return jnp.asarray(found)
 
-    def encode(self, params: Any, x: Array, z: Array) -> Encoded:
-        """A sample of the noise by standard normal `z` [B, n, d], or its mean by zeros, and the latents."""
+    def encode(self, params: Any, x: Array, noise: Array) -> Encoded:
+        """z = mean + std noise of q(z | x), for standard normal noise [B, n, d].
+
+        Given its parents, the noise u_i = z_i - f_i(z of parents) of a variable has the standard deviation of z_i, and
+        its mean is that of z_i less what the parents make of it.
+        """
         q = self.posterior(params, x)
-        u = q.mean + q.std * z
-        found = self.propagate(params, u)
-        return Encoded(u, found, q, found - u + q.mean)
+        z = q.mean + q.std * noise
+        return Encoded(z, q, self.noise(params, z) - z + q.mean)
 
     def standardized(self, labels: Mapping[str, Array], batch: Batch) -> tuple[Array, Array]:
         """The labels [B, n] of a batch in units of their standard deviation, and where they are known."""

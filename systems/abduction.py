@@ -1,6 +1,6 @@
 """Counterfactuals of examples: what is inferred of each, what is done to its variables, and what becomes of it.
 
-    abduction   u = mean of q(u | x),  z = propagate(u),  noise: the ODE from x to t = 1, given z
+    abduction   z = mean of q(z | x),  u_i = z_i - f_i(z of parents),  noise: the ODE from x to t = 1, given z
     action      z_i := value of some variables, or a shift added to them
     prediction  z' = propagate(u) with the action;  x' = the ODE from noise back to the data, given z'
 

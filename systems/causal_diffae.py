@@ -34,12 +34,14 @@ GUIDANCES = ("none", "classifier_free")
 
 
 class CausalDiffAE(Diffusion):
-    """x -> noise u of each variable -> latents z by the causal graph -> a diffusion model of x given z.
+    """An encoder of latents z, a causal graph between z and the noise u of each variable, a diffusion model given z.
 
     Its parameters are "network", "encoder" and "causal"; the collection "labels" has what a label of 1 means.
     Source: Komanduri et al., "Causal Diffusion Autoencoders: Toward Counterfactual Generation via Diffusion
     Probabilistic Models", ECAI 2024.
-    Notes: the published code never inverts the diffusion, sums parents, and uses their noise in place of them.
+    Notes: the encoder gives z, and u_i = z_i - f_i(z of parents), where that of the paper gives u. The model is the
+    same, but labels then train the encoder alone and the noise the mechanisms, which is a regression. The published
+    code never inverts the diffusion, sums parents, and uses their noise in place of them.
     """
 
     def __init__(self, context: Context):
@@ -66,7 +68,7 @@ class CausalDiffAE(Diffusion):
     def terms(self, variables: Variables, keys: Array, batch: Batch, dropout_key: Array | None, step: Array) -> Terms:
         """The error of predictions given a sample of z, and the divergences of the noise and from the labels.
 
-        score_matching + weight noise_kl + weight label_kl,   u ~ q(u | x),  z_i = f_i(z of parents) + u_i
+        score_matching + weight noise_kl + weight label_kl,   z ~ q(z | x),  u_i = z_i - f_i(z of parents)
         """
         params = self.devices.gather_params(variables["params"])
         noise = draw_normal(fold_in(keys, ExampleKey.LATENT), (len(keys), *self.causal.latent_shape))
@@ -75,9 +77,9 @@ class CausalDiffAE(Diffusion):
         losses = self._score_matching({"params": params["network"]}, keys, given, dropout_key, step).losses
         labels, known = self.causal.standardized(variables[LABELS], batch)
         q = found.posterior
-        losses["noise_kl"] = noise_kl(q.mean, q.std, self.causal.noise_std(params))
-        losses["label_kl"] = label_kl(found.z_mean, q.std, labels, known, self.config.causal.label_std)
-        error = jnp.abs(found.z_mean.mean(axis=2) - labels)
+        losses["noise_kl"] = noise_kl(found.noise_mean, q.std, self.causal.noise_std(params))
+        losses["label_kl"] = label_kl(q.mean, q.std, labels, known, self.config.causal.label_std)
+        error = jnp.abs(q.mean.mean(axis=2) - labels)
         return Terms(losses, {"label_error": jnp.sum(error * known) / jnp.maximum(jnp.sum(known), 1)})
 
     def make_guide(self) -> Guide:
@@ -127,8 +129,14 @@ class CausalDiffAE(Diffusion):
 
     @functools.cached_property
     def abduct(self) -> Callable[[Variables, Array], Array]:
-        """`(variables, values of the data [B, ...]) -> u [B, n, d]`, the mean of the noise, compiled."""
-        return jax.jit(lambda variables, x: self.causal.posterior(variables["params"], self.to_model(x)).mean)
+        """`(variables, values of the data [B, ...]) -> u [B, n, d]`, the noise of the mean of q(z | x), compiled."""
+
+        def infer(variables: Variables, x: Array) -> Array:
+            return self.causal.noise(
+                variables["params"], self.causal.posterior(variables["params"], self.to_model(x)).mean
+            )
+
+        return jax.jit(infer)
 
     @functools.cached_property
     def propagate(self) -> Callable[[Variables, Array, Intervention | None], Array]:

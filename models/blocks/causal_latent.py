@@ -1,7 +1,7 @@
 """Latents that follow a causal graph: each variable is a mechanism of its parents plus noise of its own."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -90,11 +90,22 @@ class CausalLatent(nn.Module):
         """z [B, n, dim] of the noise u [B, n, dim], perhaps with an intervention."""
         z: dict[int, Array] = {}
         for i in self.graph.order:
-            mechanism, parents = self.mechanisms[i], self.graph.parents[i]
-            z[i] = u[:, i] if mechanism is None else mechanism([z[j] for j in parents]) + u[:, i]
+            z[i] = self._from_parents(i, z) + u[:, i] if self.graph.parents[i] else u[:, i]
             if do is not None:
                 z[i] = intervened(z[i], do, i)
         return jnp.stack([z[i] for i in range(len(self.graph.names))], axis=1)
+
+    def noise(self, z: Array) -> Array:
+        """u [B, n, dim] of the latents z [B, n, dim], z_i - f_i(z of the parents of i): the inverse of `__call__`."""
+        given = {i: z[:, i] for i in range(len(self.graph.names))}
+        parts = [z[:, i] - self._from_parents(i, given) if of else z[:, i] for i, of in enumerate(self.graph.parents)]
+        return jnp.stack(parts, axis=1)
+
+    def _from_parents(self, i: int, z: Mapping[int, Array]) -> Array:
+        """What the parents of variable i make of it, [B, dim]."""
+        mechanism = self.mechanisms[i]
+        assert mechanism is not None
+        return mechanism([z[j] for j in self.graph.parents[i]])
 
     def noise_std(self) -> Array:
         """The standard deviation of the noise of each variable [n], which is learned."""

@@ -31,17 +31,16 @@ def examples(num: int) -> dict[str, np.ndarray]:
 
 
 class Truth:
-    """The noise that a, b and c determine."""
+    """The latents are a, b and c."""
 
     def init(self, key: Array, x: Array) -> dict[str, Any]:
         """No parameters."""
         return {"params": {}}
 
     def apply(self, variables: Any, x: Array) -> Posterior:
-        """u [B, 3, 1], almost without uncertainty."""
-        a, b, c = x[:, 0], x[:, 1], x[:, 2]
-        u = jnp.stack([a, b - B * a - OFFSET, c - C * b - OFFSET], axis=1)[..., None]
-        return Posterior(u, jnp.full_like(u, 1e-3))
+        """z [B, 3, 1], almost without uncertainty."""
+        z = x[:, :3, None]
+        return Posterior(z, jnp.full_like(z, 1e-3))
 
 
 class Exact(CausalDiffAE):

@@ -15,7 +15,7 @@ def divergence_nats(mean: Array, std: Array, prior_mean: Array | float, prior_st
 
 
 def noise_kl(mean: Array, std: Array, noise_std: Array) -> Array:
-    """sum_i KL(q(u_i | x) || N(0, noise_std_i^2)) [B], q normal with mean and std [B, n, d], noise_std [n]; nats.
+    """sum_i KL(q(u_i | x, parents) || N(0, noise_std_i^2)) [B], q normal with mean and std [B, n, d], noise_std [n]; nats.
 
     Source: Komanduri et al., "Causal Diffusion Autoencoders", 2024, equation 12, where the prior has unit variance.
     Notes: with a learned noise_std, noise costs the more the less of it is needed, so that a mechanism explains all
@@ -25,9 +25,9 @@ def noise_kl(mean: Array, std: Array, noise_std: Array) -> Array:
 
 
 def label_kl(mean: Array, std: Array, labels: Array, known: Array, label_std: float) -> Array:
-    """sum_i known_i KL(q(z_i | x, parents) || N(y_i, label_std^2)) [B] in nats.
+    """sum_i known_i KL(q(z_i | x) || N(y_i, label_std^2)) [B] in nats, q normal with mean and std [B, n, d].
 
-    mean, std [B, n, d]: of z_i given samples of its parents. labels, known [B, n]: the standardized labels y, and
+    labels, known [B, n]: the standardized labels y, and
     whether each is given. Source: Komanduri et al. 2024, equation 12, where label_std = 1.
     """
     nats = divergence_nats(mean, std, labels[..., None], label_std)

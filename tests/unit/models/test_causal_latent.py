@@ -49,6 +49,8 @@ def test_counterfactuals_of_a_linear_model_have_their_closed_form(name):
     z = np.random.default_rng(0).normal(size=(50, n))
     u = z @ (np.eye(n) - A).T - offset
     np.testing.assert_allclose(propagate(latent, params, u), z, atol=1e-5)  # float32 of numbers up to 10
+    abducted = latent.apply({"params": params}, jnp.asarray(z, jnp.float32)[..., None], method=CausalLatent.noise)
+    np.testing.assert_allclose(abducted[..., 0], u, atol=1e-5)
     for i in range(n):
         cut, changed, shifted = A.copy(), u + offset, u + offset
         cut[i], changed[:, i] = 0, 1.7
