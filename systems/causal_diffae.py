@@ -132,9 +132,8 @@ class CausalDiffAE(Diffusion):
         """`(variables, values of the data [B, ...]) -> u [B, n, d]`, the noise of the mean of q(z | x), compiled."""
 
         def infer(variables: Variables, x: Array) -> Array:
-            return self.causal.noise(
-                variables["params"], self.causal.posterior(variables["params"], self.to_model(x)).mean
-            )
+            params = variables["params"]
+            return self.causal.noise(params, self.causal.posterior(params, self.to_model(x)).mean)
 
         return jax.jit(infer)
 

@@ -15,9 +15,9 @@ def divergence_nats(mean: Array, std: Array, prior_mean: Array | float, prior_st
 
 
 def noise_kl(mean: Array, std: Array, noise_std: Array) -> Array:
-    """sum_i KL(q(u_i | x, parents) || N(0, noise_std_i^2)) [B], q normal with mean and std [B, n, d], noise_std [n]; nats.
+    """sum_i KL(q(u_i | x, parents) || N(0, noise_std_i^2)) [B] in nats, q normal with mean and std [B, n, d].
 
-    Source: Komanduri et al., "Causal Diffusion Autoencoders", 2024, equation 12, where the prior has unit variance.
+    noise_std: [n]. Source: Komanduri et al., "Causal Diffusion Autoencoders", 2024, equation 12, where it is 1.
     Notes: with a learned noise_std, noise costs the more the less of it is needed, so that a mechanism explains all
     that its parents determine.
     """
