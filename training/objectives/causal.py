@@ -27,8 +27,8 @@ def noise_kl(mean: Array, std: Array, noise_std: Array) -> Array:
 def label_kl(mean: Array, std: Array, labels: Array, known: Array, label_std: float) -> Array:
     """sum_i known_i KL(q(z_i | x) || N(y_i, label_std^2)) [B] in nats, q normal with mean and std [B, n, d].
 
-    labels, known [B, n]: the standardized labels y, and
-    whether each is given. Source: Komanduri et al. 2024, equation 12, where label_std = 1.
+    labels, known [B, n]: the standardized labels y, and whether each is given. Source: Komanduri et al. 2024, equation
+    12, where label_std = 1.
     """
     nats = divergence_nats(mean, std, labels[..., None], label_std)
     return jnp.sum(jnp.where(known[..., None], nats, 0.0), axis=(1, 2))
