@@ -17,6 +17,7 @@ from corruption.predictions import Predict
 from data.shapes import KINDS
 from evaluation.metrics.restoration import Baseline, as_measured, cubic, gray_replicated, mean_fill
 from sampling.base import Sampler, Samples
+from sampling.few_steps import FewSteps
 from sampling.inverse.base import unchanged
 from sampling.inverse.methods import METHODS, MethodSettings
 from sampling.inverse.operators.base import LinearOperator
@@ -156,7 +157,13 @@ def _predictor_corrector(sampler: Sampler) -> PredictorCorrector | None:
 
 def _check_sampler(config: ConfigDict, sampler: Sampler) -> None:
     """Errors: ValueError for a method that needs steps which the sampler does not have."""
-    restore = config.restore
+    restore, stepper = config.restore, sampler.stepper if isinstance(sampler, FixedStep) else None
+    if restore.method != "projection" and isinstance(stepper, FewSteps):
+        raise ValueError(
+            f"config.restore.method = {restore.method!r} changes predictions at one time, but config.sampling.method = "
+            f"{config.sampling.method!r} uses averages between two; use restore.method = 'projection', or "
+            "sampling.method = 'solver'."
+        )
     if restore.method == "projection" and isinstance(sampler, ProbabilityFlow):
         raise ValueError(
             "config.restore.method = 'projection' changes x at every step, which the adaptive solver of "

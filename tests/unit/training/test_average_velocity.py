@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from builders.few_steps import OBJECTIVES
+from builders.inverse import posterior_sampler
 from builders.network import initial_variables, make_network
 from builders.objective import make_objective
 from builders.sampler import make_sampler
@@ -247,6 +248,8 @@ def test_the_velocity_can_be_guided_while_it_is_trained():
             ),
             "leaves no score.*instead of consistency, 2 steps",
         ),
+        (lambda c: c.restore.update(method="dps"), "averages between two; use restore.method = 'projection'"),
+        (lambda c: c.training.update(uncertainty=True), "weights score matching by time"),
         (lambda c: c.model.update(name="tests.support.own_networks:Untaught"), "forward-mode.*use 'consistency' or"),
     ],
 )
@@ -255,7 +258,7 @@ def test_what_cannot_be_trained_or_sampled_is_refused(build, message):
     build(config)
     with pytest.raises(ValueError, match=message):
         make_objective(config, 0)
-        make_sampler(config)
+        posterior_sampler(config, SDE, make_sampler(config), 0.25, 2.0, "inpaint")
 
 
 def test_dropout_attention_and_rematerialization_have_forward_mode_derivatives():
