@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
 
 
 # The files of tests/slow that compute for longer than they compile.
-COMPUTING = ("precision", "seasonal_inverse", "series_oracle")
+COMPUTING = ("seasonal_inverse", "series_oracle")
 
 
 class Golden:
