@@ -5,6 +5,7 @@ python main.py --workdir=DIR --mode=eval --config.eval.begin_ckpt=26
 python main.py --workdir=DIR --mode=sample --task=inpaint --input=A.png
 python main.py --workdir=DIR --mode=encode
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --mode=inspect --config.data.dataset=folder:PATH
+python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --mode=plan --topology=v5e:2x2
 python main.py --config=configs/vp/cifar10_ddpmpp_continuous.py --workdir=DIR --mode=import --checkpoint=FILE.pth
 python main.py --workdir=DIR --mode=export --checkpoint=NAME.model
 python main.py --mode=sample --model=NAME.model --output=DIR
