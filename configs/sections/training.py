@@ -253,8 +253,8 @@ KEYS = {
     ),
     "compile_effort": Key(
         0.0,
-        "How hard XLA works on what training compiles, from -1 to 1; less compiles faster, to another program. Compilers "
-        "may ignore it.",
+        "How hard XLA works on what training compiles, from -1 to 1; less compiles faster, to another program. Some "
+        "compilers ignore it.",
         must("be in [-1, 1]", lambda effort: -1 <= effort <= 1),
         changes="nothing",
     ),
