@@ -48,7 +48,7 @@ class Collective(NamedTuple):
 def collectives(text: str, num_devices: int) -> list[Collective]:
     """Those of a compiled program, from `compiled.as_text()`, in which more than one device takes part.
 
-    The TPU's compiler spreads one exchange over several fusions, which have its channel.
+    The TPU's compiler spreads one exchange over several fusions, which have its kind and channel.
     """
     bodies = dict(_computations(text))
     times, loops = _runs(bodies)
@@ -58,7 +58,7 @@ def collectives(text: str, num_devices: int) -> list[Collective]:
             each = _collective(name, line, times.get(name, 1), name in loops, num_devices)
             if each is not None and each.group > 1:
                 channel = _CHANNEL.search(line)
-                found.setdefault(f"channel {channel[1]}" if channel else line, each)
+                found.setdefault(f"{each.kind} {channel[1]}" if channel else line, each)
     return list(found.values())
 
 

@@ -15,7 +15,7 @@ HloModule jit_step
 }}
 
 %all-reduce-scatter.7 (input_0: bf16[512,8]) -> bf16[128,8] {{
-  %all-reduce.58 = bf16[512,8]{{1,0:T(8,128)(2,1)}} all-reduce(%input_0), channel_id=9, {ALL}, {ADD}
+  %all-reduce.58 = bf16[512,8]{{1,0:T(8,128)(2,1)}} all-reduce(%input_0), channel_id=4, {ALL}, {ADD}
   ROOT %part = bf16[128,8] dynamic-slice(%all-reduce.58, %index)
 }}
 
