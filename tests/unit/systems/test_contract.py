@@ -64,7 +64,7 @@ def causal_diffae():
     presets.pendulum(config)
     config.causal.update(encoder_nf=4, mechanism_width=4)
     config.sampling.update(rtol=1e-2, atol=1e-2)
-    config.eval.update(num_samples=8, num_examples=8, batch_size=8, strengths=(1.0,), tasks=())
+    config.eval.update(num_samples=8, num_examples=8, batch_size=64, strengths=(1.0,), tasks=())
     return config
 
 
