@@ -83,7 +83,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_the_training_step_is_lowered",
     "python main.py --config=configs/vp/volumes_ddpmpp_continuous.py * --mode=eval": "tests/programs/test_ranks.py::"
     "test_data_of_every_rank_are_trained_sampled_and_measured",
-    "python main.py --config=configs/flow/meanflow_images.py *": "tests/programs/test_few_steps.py::"
+    "python main.py --config=configs/flow/shortcut_images.py *": "tests/programs/test_few_steps.py::"
     "test_a_run_from_a_model_of_flow_matching_resumes_bit_for_bit_and_on_eight_devices",
     "python main.py --config=configs/flow/*_digits.py *": "tests/programs/test_few_steps.py::"
     "test_a_run_from_a_model_of_flow_matching_resumes_bit_for_bit_and_on_eight_devices",

@@ -1,6 +1,6 @@
-"""A folder of your own images in one call of a network: average velocities, from a model of flow matching.
+"""A folder of your own images in one call of a network: a shortcut model, from a model of flow matching.
 
-    python main.py --config=configs/flow/meanflow_images.py --workdir=DIR --mode=train --config.data.dataset=folder:PATH
+    python main.py --config=configs/flow/shortcut_images.py --workdir=DIR --mode=train --config.data.dataset=folder:PATH
 
 PATH is your folder. Sized for two CPU cores. It starts from a run of configs/flow/pictures.py with
 --config.training.init_from=RUN, as docs/recipes.md explains.
@@ -16,5 +16,6 @@ def get_config() -> ConfigDict:
     presets.ddpmpp(config)
     presets.pictures(config)
     presets.flow(config)
-    presets.few_steps(config, objective="mean_flow")
+    presets.few_steps(config, objective="shortcut")
+    config.training.flow_share = 0.5
     return config
