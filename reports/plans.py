@@ -12,7 +12,7 @@ from reports.console import WIDTH
 NOTES = {  # of a plan, in words
     "flops": "loops count once",
     "bytes_accessed": "loops count once",
-    "bound_seconds": "the longest of the three",
+    "bound_seconds": "the longest of these",
 }
 
 
@@ -26,7 +26,8 @@ def as_text(record: Mapping[str, Any]) -> str:
     headings = list(dict.fromkeys(heading for found in rows for heading, _, _ in found))
     for heading in headings:
         values = [next((value for name, value, _ in found if name == heading), "") for found in rows]
-        note = next((note for found in rows for name, _, note in found if name == heading and note), "")
+        notes = [note for found in rows for name, _, note in found if name == heading and note]
+        note = max(notes, key=lambda note: note.isupper(), default="")  # what does not fit comes first
         table.add_row(heading, *values, note)
     buffer = io.StringIO()
     Console(file=buffer, width=WIDTH, highlight=False, markup=False).print(table)

@@ -21,8 +21,8 @@ class Cost:
 
     `needed`: arguments, results that are no arguments, temporaries and code. Where the compiler refuses the program
     (`fits` is False), it is what the compiler says, and temporaries and program are None.
-    `flops` and `bytes_accessed` count the body of a loop once. `seconds`: lower bounds, each as if the others took no
-    time: by operations in bfloat16, by memory, by the network.
+    `flops` and `bytes_accessed` count the body of a loop once. `seconds`: lower bounds of what is known, each as if the
+    others took no time: by operations in bfloat16, by memory, by the network.
     """
 
     fits: bool
@@ -75,16 +75,17 @@ def _cost(
     chip = topology.chip
     analysis: Any = compiled.cost_analysis() or {}
     flops = analysis.get("flops")
-    if flops is None:  # the GPU's compiler does not count
+    if flops is None:  # the GPU's compiler does not count, and may not count what is not compiled either
         whole: Any = lowered.cost_analysis() or {}
         flops = whole["flops"] / len(topology.devices) if "flops" in whole else None
     accessed = analysis.get("bytes accessed")
     exchanged = collectives(compiled.as_text() or "", len(topology.devices))
-    seconds = {
-        "compute": (flops or 0.0) / chip.bf16_flops,
-        "memory": (accessed or 0.0) / chip.memory_bandwidth,
+    bounds = {
+        "compute": None if flops is None else flops / chip.bf16_flops,
+        "memory": None if accessed is None else accessed / chip.memory_bandwidth,
         "network": sum(each.sent for each in exchanged) / topology.network,
     }
+    seconds = {name: bound for name, bound in bounds.items() if bound is not None}
     needed = needed_bytes(compiled)
     return Cost(
         topology.platform == "tpu" or needed <= chip.memory,  # the TPU's compiler has checked
