@@ -222,7 +222,9 @@ def test_the_velocity_can_be_guided_while_it_is_trained():
         config = config_of(flow_share=1.0, error_power=0.0, train_guidance=scale)
         config.model.update(num_labels=4, dropout=0.0)
         batch = {"x": jax.random.normal(KEY, (8, 2), jnp.float32), "label": jnp.full(8, 4)}  # none
-        variables = initial_variables(config, KEY)
+        variables = jax.tree.map(
+            lambda leaf: jnp.full(leaf.shape, 0.1, leaf.dtype), jax.eval_shape(lambda: initial_variables(config, KEY))
+        )
         return make_objective(config, 0)(variables, example_keys(KEY, 8), batch, None, STEP).losses["average_velocity"]
 
     one, three = jax.jit(lambda: (loss(1.0), loss(3.0)))()
