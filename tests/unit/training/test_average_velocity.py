@@ -101,11 +101,12 @@ def test_the_target_of_consistency_becomes_that_in_continuous_time_as_the_gap_cl
     line = lines()
     errors = [np.abs(residual(consistency(constant(gap)), line)).max() for gap in (1e-2, 5e-3)]
     assert 0 < errors[0] < 0.1 and errors[0] / errors[1] == pytest.approx(2, rel=0.05)
-    one = lines(std=0.0)._replace(r=jnp.zeros(6))
+    x, t, _, v = lines(std=0.0)
+    one = Line(x, t, jnp.zeros(6), v)
     np.testing.assert_allclose(residual(consistency(constant(0.3)), one, std=0.0), 0, atol=1e-10)
     # For any network: (t u_t - s u_s) / (t - s) - v, and d(t u)/dt - v.
     wrong = lambda x, t, r: jnp.sin(3 * x) * (1 + t * r)[:, None] + t[:, None] ** 2  # noqa: E731
-    to_zero = line._replace(r=jnp.zeros(6))
+    to_zero = Line(line.x, line.t, jnp.zeros(6), line.v)
     targets = [
         r(wrong, to_zero, STEP)[1]
         for r in (consistency(constant(1e-6)), mean_flow(improved=False, strength=constant(1.0)))
