@@ -16,7 +16,7 @@ from builders.objective import loss_weights
 from builders.optimizer import make_averaged, make_averages, make_ema, make_mask
 from configs import default
 from core.arrays import Array
-from core.files import write_json, writing
+from core.files import remove_stale, write_json, writing
 from core.keys import RunKey, fold_in
 from core.target import platform
 from data.pipeline import Batches, examples_of_step, train_batches
@@ -45,6 +45,7 @@ from training.step import NOTHING, TrainStep, make_train_step
 from training.tracking import Tracking
 
 FINISHED = "finished.json"  # marks a run that has reached its last step
+SAMPLES = "samples"  # the folder of the snapshots' grids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +93,9 @@ def train(
         open_workdir(run.workdir) as workdir,
         explaining(run) as memory,
     ):
+        if is_first:  # only this process writes there
+            for folder in (run.workdir, run.workdir / SAMPLES):
+                remove_stale(folder, age=0.0)
         progress = _resume(run, workdir, allow_config_change)
         if progress.step >= settings.n_iters:
             logging.info("nothing to do: step %d of %d is reached", progress.step, settings.n_iters)
@@ -198,7 +202,7 @@ def _snapshot(run: Run, generate: Generate | None, frozen: Variables) -> Snapsho
         variables = {**run.devices.replicate_params(variables), **frozen}
         return generate(variables, system.sample_keys(number, 0, num), system.labels(0, num))
 
-    return make_snapshot(sample, system.picture, run.workdir / "samples", system.sampler_in_words)
+    return make_snapshot(sample, system.picture, run.workdir / SAMPLES, system.sampler_in_words)
 
 
 def _training_data(run: Run, settings: TrainSettings) -> TrainingData:

@@ -12,7 +12,7 @@ from PIL import Image
 import run_lib
 from configs import default
 from core.errors import ExitCode, RunError
-from core.files import write_atomically
+from core.files import temporary_file, write_atomically
 from evaluation import rounds
 from programs.run import Run
 from tests.support.runs import smoke
@@ -99,6 +99,18 @@ def test_a_finished_run_is_left_alone(trained, config, caplog):
     with caplog.at_level("INFO"):
         run_lib.train_run(experiment(config, trained))
     assert "nothing to do: step 10 of 10 is reached" in caplog.text
+
+
+def test_what_a_kill_left_half_written_is_removed_and_what_is_being_written_is_not(trained, config):
+    left = [trained / ".finished.json.0.tmp", trained / "samples" / ".snapshot_1.json.1.tmp"]
+    for path in left:
+        path.write_text('{"step": ')
+    with temporary_file(trained / "report.html") as written:
+        written.write_text("half a report")
+        run_lib.train_run(experiment(config, trained))
+        assert written.exists()
+    assert not any(path.exists() for path in left)
+    (trained / "report.html").unlink()
 
 
 def test_eight_devices_give_the_losses_of_one(trained, config, tmp_path):
