@@ -164,7 +164,7 @@ def test_an_ensemble_of_masks_is_compared_with_a_pixelwise_baseline(tmp_path):
         found = (np.asarray(asked["image"]) + 20 * noise > 200).astype(np.uint8)
         return {"samples": found, "num_evals": np.int32(1)}
 
-    segmenting.system.generate = generate
+    segmenting.system.generate_given = generate
     found = run_task(segmenting.system.evaluations["segmentation"](1, {}), tmp_path / "eval")
     assert found["dice"]["num_examples"] == 15 and 0.7 < found["dice"]["value"] < 1
     assert found["logistic_pixels"]["dice"]["value"] > 0.9  # a threshold is all it takes

@@ -243,7 +243,7 @@ def test_a_wrong_name_is_one_line_and_an_exit_code_before_compilation(tmp_path, 
     assert code == ExitCode.USER_ERROR
     assert error == (
         "error: config.training.sde = 'vpsd' is not known; "
-        "choose one of cosine, edm, linear, subvpsde, vesde, vpsde (nearest: vpsde)."
+        "choose one of cosine, edm, linear, log_linear, subvpsde, vesde, vpsde (nearest: vpsde)."
     )
     assert not list(tmp_path.iterdir())
 
