@@ -24,6 +24,8 @@ def configure() -> None:
     library = _library()
     if not sys.platform.startswith("linux") or "malloc" in preloaded or library is None:
         return
+    if set(library) & set(" :"):  # they separate the entries of LD_PRELOAD
+        return
     os.environ["LD_PRELOAD"] = f"{library}:{preloaded}".rstrip(":")
     os.environ.setdefault("MIMALLOC_PURGE_DELAY", PURGE_DELAY)
     sys.stdout.flush()

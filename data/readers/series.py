@@ -93,8 +93,11 @@ def _parquet(path: pathlib.Path) -> list[Series]:
     except UnreadableError as error:
         raise ValueError(f"{path} cannot be read as a Parquet file ({error}); write it again.") from error
     index = [name for name in (table.schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
-    names = sorted(table.column_names, key=lambda name: name not in index)
-    return _of_table(path, {name: table.column(name).to_pylist() for name in names})
+    columns = {
+        name: table.column(name).to_pylist() for name in sorted(table.column_names, key=lambda n: n not in index)
+    }
+    rows = [name for name in index if name.startswith("__index_level_") and _is_numeric(columns[name])]
+    return _of_table(path, {name: cells for name, cells in columns.items() if name not in rows})
 
 
 def _npz(path: pathlib.Path) -> list[Series]:

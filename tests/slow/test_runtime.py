@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import platform
 import resource
 import subprocess
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 
+from runtime import malloc
 from tests.support.paths import ROOT
 
 
@@ -77,3 +79,17 @@ def test_a_freed_block_is_used_again_at_once_and_goes_back_when_it_is_not(preloa
 def test_another_allocator_stays_where_it_was_chosen():
     found = run_large_block(LD_PRELOAD="libtcmalloc_missing.so")
     assert found["preloaded"] == "libtcmalloc_missing.so" and found["second"] >= PAGES / 1000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_a_library_whose_path_cannot_be_preloaded_is_not(monkeypatch):
+    monkeypatch.setattr(malloc.importlib.metadata, "files", lambda package: [InFolder("/a folder/libmimalloc.so")])
+    monkeypatch.setattr(malloc.os.path, "exists", lambda path: True)
+    monkeypatch.setattr(malloc.os, "execv", lambda *command: pytest.fail("started again"))
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    malloc.configure()
+
+
+class InFolder(pathlib.PurePosixPath):
+    def locate(self):
+        return self

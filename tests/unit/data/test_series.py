@@ -104,8 +104,9 @@ def test_what_pandas_writes_of_itself_is_no_channel(tmp_path):
         frame[["v"]].set_index(pandas.Index(times)).to_parquet(tmp_path / f"{name}.parquet")
     frame.set_index("date").to_parquet(tmp_path / "e.parquet")
     frame.to_parquet(tmp_path / "f.parquet")
+    frame.set_index(pandas.Index([4, 7, 9])).to_parquet(tmp_path / "g.parquet")  # rows that were chosen
     paths = sorted(tmp_path.iterdir())
-    assert len(paths) == 6
+    assert len(paths) == 7
     for path in paths:
         (series,) = read_series(path)
         assert (series.values.tolist(), series.frequency) == ([[1], [2], [3]], "monthly")
