@@ -16,9 +16,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 
 @pytest.mark.parametrize("key", OPTIONAL)
 def test_every_optional_setting_can_be_unset_again(key):
-    value = {"sampling.ancestral_variance": "posterior", "sampling.dtype": "bfloat16", "data.resize": "crop"}.get(
-        key, OTHER[default.KEYS[key].default]
-    )
+    value = {
+        "sampling.ancestral_variance": "posterior",
+        "sampling.dtype": "bfloat16",
+        "data.resize": "crop",
+        "training.noise_schedule": "fixed",
+    }.get(key, OTHER[default.KEYS[key].default])
     given = f"--config.{key}={value}"
     assert dict(default.flatten(configured([CONFIG, given])))[key] == value
     assert dict(default.flatten(configured([CONFIG, given, f"--config.{key}=None"])))[key] is None
