@@ -24,7 +24,7 @@ def test_a_network_without_classes_names_those_that_have_them(name):
     config.model.num_labels = 10
     with pytest.raises(
         ValueError,
-        match=f"{name}' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or dit or edm2 or wideresnet",
+        match=f"{name}' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or dit or edm2 or wide",
     ):
         make_network(config)
 

@@ -42,7 +42,7 @@ def test_a_network_without_class_conditioning_is_refused(config):
     config.model.name = "ddpm"
     with pytest.raises(
         ValueError,
-        match="the network 'ddpm' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or dit or edm2 or wide",
+        match="'ddpm' cannot be conditioned on a class; use ncsnpp or mlp or s4_residual or dit or edm2 or wide",
     ):
         make_network(config)
 
