@@ -27,7 +27,7 @@ from tests.support import perceptron
 from tests.support.command_stage import OF_BENCHMARK, Stage, Subject, special, value_of
 from tests.support.documented import COMMANDS, OTHERS, logical_lines
 from tests.support.flags import flags_of_main
-from tests.support.paths import ROOT
+from tests.support.paths import DEVICES, ROOT, XLA_FLAGS
 from tests.support.prepared import mocked
 
 # ml_collections reads a config file in a way that Python 3.12 will not have.
@@ -295,6 +295,7 @@ def test_a_benchmark_runs(text, stage, run_main, monkeypatch, capsys):
         (folder / given[0]).parent.mkdir(parents=True)
         np.savez(folder / given[0], arr_0=np.zeros((4, 8, 8, 1), np.uint8), labels=np.arange(4))
     appended = [flag.format(tfds=stage.data_dir) for flag in OF_BENCHMARK[module.split(".")[1]]]
+    monkeypatch.setenv("XLA_FLAGS", f"{XLA_FLAGS} {DEVICES}=1")  # this process has its devices
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", [module, *given, *appended])
     assert not importlib.import_module(module).main()
