@@ -30,12 +30,20 @@ Entry = tuple[Callable[[ConfigDict], Rule], Callable[[ConfigDict, SampleTimes, S
 
 def check_velocity(config: ConfigDict, method: str) -> None:
     """Errors: ValueError for a sampler that needs velocities which an objective has not trained."""
-    training = config.training
-    only_to_data = training.objective in TO_DATA and training.flow_share == 0
-    if only_to_data and method != "consistency":
+    if _is_only_to_data(config) and method != "consistency":
         raise ValueError(
-            f"config.sampling.method = {method!r}, but config.training.objective = {training.objective!r} with "
+            f"config.sampling.method = {method!r}, but config.training.objective = {config.training.objective!r} with "
             "flow_share = 0 trains steps to the data alone; use 'consistency', or train with a flow_share above 0."
+        )
+
+
+def check_density(config: ConfigDict) -> None:
+    """Errors: ValueError for likelihoods or latent codes by velocities which an objective has not trained."""
+    if _is_only_to_data(config):
+        raise ValueError(
+            f"config.training.objective = {config.training.objective!r} with flow_share = 0 trains steps to the data "
+            "alone, but likelihoods and latent codes follow the velocity u(x, t, t); train with a flow_share above 0, "
+            "or leave them out (config.eval.enable_bpd = False)."
         )
 
 
@@ -58,20 +66,54 @@ def rule(config: ConfigDict) -> Rule:
             f"config.training.uncertainty = {training.uncertainty} weights score matching by time, but "
             f"config.training.objective = {name!r}; use objective = 'score_matching', or uncertainty = False."
         )
+    if training.noise_schedule is not None:
+        raise ValueError(
+            f"config.training.noise_schedule = {training.noise_schedule!r} trains on a bound for levels, but "
+            f"config.training.objective = {name!r}; use objective = 'score_matching', or leave noise_schedule unset."
+        )
     if training.train_guidance != 1 and not (config.model.num_labels and config.model.label_dropout):
         raise ValueError(
             f"config.training.train_guidance = {training.train_guidance} needs a network that is trained with and "
             "without classes: set config.model.num_labels and model.label_dropout, or train_guidance = 1."
         )
+    _check_flow_share(config)
     if name in DIFFERENTIATED and is_import_path(config.model.name):
         _check_derivative(config)
     return make(config)
+
+
+def own_velocity(config: ConfigDict) -> bool:
+    """Whether v of intervals that are not empty is u(x, t, t) itself; a shortcut has no v there."""
+    return config.training.velocity == "network" and config.training.objective != "shortcut"
 
 
 def sample_interval(config: ConfigDict, times: SampleTimes, others: SampleTimes) -> SampleInterval:
     """The times of an objective; `others`: independent ones."""
     _, sample = choose("training.objective", config.training.objective, OBJECTIVES)
     return sample(config, times, others)
+
+
+def _is_only_to_data(config: ConfigDict) -> bool:
+    return config.training.objective in TO_DATA and config.training.flow_share == 0
+
+
+def _check_flow_share(config: ConfigDict) -> None:
+    """Errors: ValueError where targets contain u(x, t, t), but no example trains it."""
+    training = config.training
+    if training.flow_share > 0:
+        return
+    if training.objective in ("shortcut", "improved_mean_flow"):
+        what = f"objective = {training.objective!r}"
+    elif own_velocity(config):
+        what = "velocity = 'network'"
+    elif training.train_guidance != 1:
+        what = f"train_guidance = {training.train_guidance}"
+    else:
+        return
+    raise ValueError(
+        f"config.training.{what} has targets by the network's own velocity u(x, t, t), which flow_share = 0 leaves "
+        "without data to learn from; set config.training.flow_share above 0, such as 0.25."
+    )
 
 
 def _check_derivative(config: ConfigDict) -> None:

@@ -135,6 +135,12 @@ def _levels(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
     """The bound on the log-probability of levels, between the times that `learned` gives, or all of the SDE."""
     check_levels(config, num_levels, "eval.bpd_method = 'levels'")
     settings, centered = config.eval, config.data.centered
+    if settings.dequantization != "uniform" or settings.num_dequantizations > 1 or settings.bpd_offset != "at_eps":
+        raise ValueError(
+            f"config.eval.bpd_method = 'levels' is without dequantization, but dequantization, num_dequantizations and "
+            f"bpd_offset are {settings.dequantization!r}, {settings.num_dequantizations} and {settings.bpd_offset!r}; "
+            "use 'uniform', 1 and 'at_eps'."
+        )
 
     def fn(predict: Predict, keys: Array, levels: Array, learned: Any = None) -> dict[str, Array]:
         first, last = (jnp.asarray(settings.bpd_eps), jnp.ones(())) if learned is None else learned
@@ -268,14 +274,9 @@ def _bound(config: ConfigDict, process: SDE) -> Measure:
 
     def measure(predict: Predict, keys: Array, x: Array) -> LogDensity:
         found = variational_bound(
-            predict,
-            process,
-            x,
-            fold_in(keys, LikelihoodKey.PROBES),
-            eps=settings.bpd_eps,
-            num_times=settings.num_probes,
-            decoded=OFFSETS[settings.bpd_offset],
-        )
+            predict, process, x, fold_in(keys, LikelihoodKey.PROBES),
+            eps=settings.bpd_eps, num_times=settings.num_probes, decoded=OFFSETS[settings.bpd_offset],
+        )  # fmt: skip
         return LogDensity(-found.nats, found.standard_error_nats, found.num_evals)
 
     return measure

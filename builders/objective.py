@@ -71,7 +71,7 @@ def _average_velocity(config: ConfigDict, process: SDE, num_levels: int, gather_
         reduce_mean=training.reduce_mean,
         power=training.error_power,
         guidance_scale=training.train_guidance,
-        own_velocity=training.velocity == "network",
+        own_velocity=few_steps.own_velocity(config),
         augment=augmentation(config),
         couple=_couple(config),
     )
@@ -95,6 +95,7 @@ def _on_levels(config: ConfigDict, process: SDE, num_levels: int, gather_params:
         draw(times.uniform(0.0)),
         schedule(config),
         grid(num_levels, config.data.centered),
+        learned=training.noise_schedule == "learned",
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builders import inverse
+from builders.few_steps import check_density
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
 from sampling import latent
@@ -51,10 +52,12 @@ def density_of(system: "Diffusion") -> Density:
 
     def encode(variables: Variables, x: np.ndarray) -> np.ndarray:
         """The latent codes [N, ...] of examples."""
+        check_density(system.config)
         return solve(system, flow, latent.encode, variables, to_network(system, x))["x"]
 
     def decode(variables: Variables, codes: np.ndarray) -> np.ndarray:
         """The examples [N, ...] with these latent codes."""
+        check_density(system.config)
         return to_levels(system, solve(system, flow, latent.decode, variables, codes)["x"])
 
     def restore(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from builders import data, guidance, inverse, likelihood
+from builders.few_steps import check_density
 from builders.guidance import Guide
 from builders.network import check_outputs
 from builders.objective import make_objective
@@ -89,6 +90,7 @@ class Diffusion(Generative):
 
     def bits_per_dim_task(self, number: int, variables: Variables) -> Task:
         """Bits (or nats) per dimension of each example, exactly once (times `eval.bpd_repeats`)."""
+        check_density(self.config)
         key, source = fold_in(self.key, RunKey.LIKELIHOOD), self.context.splits.named(self.config.eval.bpd_dataset)
         learned = functools.cache(
             lambda: self.learned_dequantization(variables["params"])
@@ -108,6 +110,7 @@ class Diffusion(Generative):
         "nats_per_dim" instead for values without levels. `learned`: parameters of the dequantization, or None. With
         several probes also "probe_standard_error" [B], in bits/dim; see `builders.likelihood.bits_per_dim`.
         """
+        check_density(self.config)
         ends = likelihood.ends(self.config)
 
         def measure(params: Any, keys: Array, batch: Batch, learned: Any) -> dict[str, Array]:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from builders import likelihood
 from builders.codec import STAGE, Codec, code_config, make_codec
+from builders.few_steps import check_density
 from builders.guidance import Asked
 from builders.splits import Splits
 from core.arrays import Array
@@ -222,6 +223,7 @@ class Latent(System):
 
     def bits_per_dim_task(self, number: int, variables: Variables) -> Task:
         """A bound on the bits (or nats) per dimension of the data, of each example exactly once."""
+        check_density(self.config)
         key, source = fold_in(self.key, RunKey.LIKELIHOOD), self.context.splits.named(self.config.eval.bpd_dataset)
 
         def evaluate(batch: dict[str, Any]) -> dict[str, Array]:

@@ -61,7 +61,7 @@ def few_steps(config: ConfigDict, objective: str, num_steps: int = 1) -> None:
     """After `flow`: average velocities, perhaps from a model of flow matching that `training.init_from` names."""
     config.model.update(second_time=True, max_frequency=0.03)
     config.training.update(objective=objective, time_sampling="uniform", error_power=0.5)
-    config.training.update(velocity="network", flow_share=0.25)
+    config.training.update(velocity="example" if objective == "shortcut" else "network", flow_share=0.25)
     method = "consistency" if "consistency" in objective else "average_velocity"
     config.sampling.update(method=method, num_steps=num_steps, grid="uniform")
     config.eval.enable_bpd = False  # the velocity is learned less well than that of flow matching

@@ -77,10 +77,10 @@ KEYS = {
     "velocity": Key(
         "example",
         "The velocity v of average velocities, `example` (z - x0), or `network`: u(x, t, t) itself, of less variance, "
-        "which distills a trained model; see `init_from`.",
+        "which distills a trained model; see `init_from`. Unused by `shortcut`, whose targets are its own steps.",
         one_of("example", "network"),
         changes="evaluation",
-        needs=FEW_STEPS,
+        needs="training.objective=mean_flow|improved_mean_flow|consistency|continuous_consistency",
     ),
     "error_power": Key(
         0.0,

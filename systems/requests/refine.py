@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from builders import likelihood
+from builders.few_steps import check_density
 from core.arrays import Array
 from core.keys import RestorationKey, restoration_key, sample_keys
 from core.tables import choose
@@ -139,6 +140,7 @@ def _by_loss(system: "Diffusion", predict: Predict, request: Refinement) -> Ener
 
 
 def _by_likelihood(system: "Diffusion", predict: Predict, request: Refinement) -> Energy:
+    check_density(system.config)
     measure = likelihood.log_density(system.config, system.sde)
     return lambda keys, x: -measure(predict, keys, x).nats
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from builders import data
 from builders.earlier import EarlierRun
+from builders.few_steps import check_density
 from builders.process import make_sde
 from builders.score import make_predict_of
 from builders.shape import data_shape
@@ -51,12 +52,13 @@ def translation(system: "Diffusion", request: Translation) -> SampleFn:
 
 
 def _check(system: "Diffusion", earlier: EarlierRun, target: str) -> None:
-    """Errors: ValueError for a run that is no score model, or has examples of another shape."""
+    """Errors: ValueError for a run that is no score model with a velocity, or has examples of another shape."""
     if earlier.config.system != "diffusion" or make_sde(earlier.config).is_discrete:
         raise ValueError(
             f"--request.target={target} is no score model in continuous time, and only those have an ODE; give "
             "the run of one."
         )
+    check_density(earlier.config)
     if (shape := data_shape(earlier.config)) != system.spec.shape:
         raise ValueError(
             f"--request.target={target} was trained on examples of shape {shape}, but those of this model have "

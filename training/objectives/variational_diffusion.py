@@ -26,6 +26,8 @@ def variational_diffusion(
     sample_times: SampleTimes,
     schedule_of: ScheduleOf,
     levels: Array,
+    *,
+    learned: bool = True,
 ) -> Objective:
     """The objective with the loss "bound": the bound of `corruption.levels` in bits per dimension, at one time each.
 
@@ -33,6 +35,7 @@ def variational_diffusion(
 
     The network and the ends of the schedule follow the gradient of the bound. Its shape has no influence on the mean of
     L over t, only on its variance: it follows the gradient of E[L^2], which is all that reaches its parameters.
+    learned: whether the schedule has parameters; without them, nothing is differentiated by the shape.
     Metrics: the three terms, and the mean of L^2, in bits per dimension.
     Source: Kingma et al., NeurIPS 2021, section 5.1 and appendix I.2. Errors: ValueError for data with missing values.
     """
@@ -58,13 +61,15 @@ def variational_diffusion(
             )
 
         L = diffusion(params, still(shape))
-        _, change = jax.jvp(lambda shape: diffusion(still(params), shape), (still(shape),), (ones,))
-        square = 2 * still(L * change) * shape + 2 * still(L**2 / slope) * slope  # has the gradient of L^2
         prior = GaussianNoise(sde).prior_nats(x0, last * ones) / unit
         noise = draw_normal(fold_in(keys, ExampleKey.DECODER), x0.shape)
         reconstruction = reconstruction_nats(sde, x0, first * ones, noise, levels) / unit
         terms = {"prior": prior, "diffusion": L, "reconstruction": reconstruction, "diffusion_squared": L**2}
-        bound = prior + L + reconstruction + square - still(square)
+        bound = prior + L + reconstruction
+        if learned:
+            _, change = jax.jvp(lambda shape: diffusion(still(params), shape), (still(shape),), (ones,))
+            square = 2 * still(L * change) * shape + 2 * still(L**2 / slope) * slope  # has the gradient of L^2
+            bound = bound + square - still(square)
         return Terms({"bound": bound}, {name: jnp.mean(values) for name, values in terms.items()})
 
     return objective

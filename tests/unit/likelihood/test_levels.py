@@ -6,6 +6,10 @@ import numpy as np
 import optax
 import pytest
 
+from builders.network import initial_variables
+from builders.objective import make_objective
+from builders.score import make_predict_of
+from configs import default, presets
 from core.arrays import broadcast_to_rank
 from core.keys import example_keys, fold_in
 from corruption.gaussian import GaussianNoise
@@ -164,3 +168,22 @@ def test_a_learned_shape_has_less_than_a_third_of_the_variance_over_times_at_the
         variances.append(float(found["diffusion_squared"].mean()) - means[-1] ** 2)
     assert means[1] == pytest.approx(means[0], abs=4 * (variances[0] / 10_240) ** 0.5)
     assert variances[1] < variances[0] / 3
+
+
+def test_a_fixed_schedule_calls_the_network_once():
+    """A learned one differentiates it by time, too."""
+    config = default.get_config()
+    presets.mlp(config)
+    config.data.shape = (2,)
+    config.model.update(nf=8, num_res_blocks=1)
+    presets.variational(config, "fixed")
+    variables = jax.eval_shape(lambda: initial_variables(config, jax.random.key(0)))
+    keys, x = example_keys(jax.random.key(0), 2), jnp.zeros((2, 2))
+
+    def num_products(fn):
+        return str(jax.make_jaxpr(fn)(variables)).count("dot_general")
+
+    objective = make_objective(config, 8)
+    loss = num_products(lambda v: objective(v, keys, {"x": x}, None, jnp.zeros((), int)).losses)
+    once = num_products(lambda v: make_predict_of(config)(v["params"], {}, None)(x, jnp.ones(2)))
+    assert loss == once > 0

@@ -125,6 +125,16 @@ def test_the_exact_divergence_of_a_large_image_is_refused_with_the_alternative()
     likelihood.bits_per_dim(config, make_sde(config), 16)
 
 
+@pytest.mark.parametrize(
+    "settings", [{"dequantization": "variational"}, {"num_dequantizations": 2}, {"bpd_offset": "decoded"}]
+)
+def test_the_bound_for_levels_takes_no_dequantization(settings):
+    config = config_of(bpd_method="levels", **settings)
+    config.data.uniform_dequantization = False
+    with pytest.raises(ValueError, match="without dequantization.*use 'uniform', 1 and 'at_eps'"):
+        likelihood.bits_per_dim(config, make_sde(config), 16)
+
+
 def test_the_bound_needs_continuous_time():
     config = config_of(bpd_method="bound")
     config.training.continuous = False

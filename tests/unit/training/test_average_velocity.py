@@ -241,7 +241,7 @@ def test_the_velocity_can_be_guided_while_it_is_trained():
         (lambda c: c.training.update(train_guidance=2.0), "model.num_labels and model.label_dropout"),
         (lambda c: c.sampling.update(guidance="classifier"), "changes the score.*'classifier_free'"),
         (
-            lambda c: c.training.update(objective="consistency", flow_share=0.0),
+            lambda c: c.training.update(objective="consistency", velocity="example", flow_share=0.0),
             "method = 'average_velocity'.*to the data alone; use 'consistency'",
         ),
         (
