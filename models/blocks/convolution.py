@@ -53,7 +53,7 @@ def conv(features: int, size: int = 3, *, rank: int = 2, init_scale: float = 1.0
         (size,) * rank,
         kernel_init=initializer(init_scale),
         dtype=dtype,
-        conv_general_dilated=_fastest(size, rank),
+        conv_general_dilated=fastest(size, rank),
     )
 
 
@@ -77,7 +77,7 @@ class NIN(nn.Module):
         return product(x, W) + over_space(b[None], x)
 
 
-def _fastest(size: int, rank: int) -> Callable[..., Array] | None:
+def fastest(size: int, rank: int) -> Callable[..., Array] | None:
     """The function that computes a convolution; None for XLA's own."""
     if size == 1:
         return _pointwise

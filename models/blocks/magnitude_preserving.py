@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
-from models.blocks.convolution import CONV_DIMENSIONS, convolve_by_planes, over_space, product
+from models.blocks.convolution import CONV_DIMENSIONS, fastest, over_space, product
 
 EPS = 1e-4  # added to a magnitude that is a denominator
 
@@ -115,12 +115,8 @@ class MPLinear(nn.Module):
         x = x.astype(self.dtype)
         if self.size == 1:
             return product(x, w.reshape(w.shape[-2:]))
-        if self.rank == 3 and jax.default_backend() == "cpu":
-            y = convolve_by_planes(x, w)
-        else:
-            y = jax.lax.conv_general_dilated(
-                x, w, (1,) * self.rank, "SAME", dimension_numbers=CONV_DIMENSIONS[self.rank]
-            )
+        convolve = fastest(self.size, self.rank) or jax.lax.conv_general_dilated
+        y = convolve(x, w, (1,) * self.rank, "SAME", dimension_numbers=CONV_DIMENSIONS[self.rank])
         return y * unpadded(x.shape[1:-1], self.size).astype(y.dtype)
 
 

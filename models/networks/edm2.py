@@ -14,7 +14,12 @@ from models.blocks.magnitude_preserving import MPBlock, MPFourier, MPLinear, mp_
 from models.blocks.remat import Remat, block
 from models.blocks.resample import mean_downsample, nearest_upsample
 
-HEAD = 64  # channels of a head of attention
+HEAD = 64  # channels of a head of attention, or more where that does not divide them
+
+
+def num_heads(features: int) -> int:
+    """The largest divisor of `features` that is at most features / 64: heads of 64 channels, or of a few more."""
+    return max(n for n in range(1, max(features // HEAD, 1) + 1) if features % n == 0)
 
 
 class EDM2(nn.Module):
@@ -26,7 +31,8 @@ class EDM2(nn.Module):
 
     The embedding has max(ch_mult) nf channels: Fourier features of ln(time) / 4, or of time / 250 - 2 for a label, and
     the class, summed. The encoder has a block at each change of resolution and `num_res_blocks` at each resolution, the
-    decoder one more; `attn_resolutions` are heights with attention, in heads of 64 channels. The output is scaled by
+    decoder one more; `attn_resolutions` are heights with attention, in heads of 64 channels
+    (or the next number that divides the width). The output is scaled by
     a learned gain that starts at zero. centered: x is in [-1, 1], not in [0, 1].
     Source: Karras et al., CVPR 2024, config G of table 1. Errors: ValueError for an invalid shape.
     Notes: a noise level is embedded as published; the range of a time label is mapped to about that of ln(sigma) / 4.
@@ -98,5 +104,5 @@ class EDM2(nn.Module):
 
     def _block(self, features: int, encoder: bool, attends: bool, name: str) -> nn.Module:
         kind = block(MPBlock, self.remat, static=(3,))
-        heads = max(features // HEAD, 1) if attends else 0
+        heads = num_heads(features) if attends else 0
         return kind(features, encoder, heads, self.dropout, dtype=self.dtype, name=name)

@@ -9,6 +9,7 @@ import pytest
 
 from builders.network import make_network
 from configs import default, presets
+from core.target import compiling_for
 from models.blocks.magnitude_preserving import (
     MPFourier,
     MPLinear,
@@ -19,6 +20,7 @@ from models.blocks.magnitude_preserving import (
     pixel_norm,
     unpadded,
 )
+from models.networks.edm2 import EDM2, num_heads
 
 PUBLISHED = {"XS": 125}  # millions of parameters; Karras et al., CVPR 2024, table 2
 
@@ -42,6 +44,30 @@ def test_published_sizes_have_the_published_parameters(size):
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6 == pytest.approx(
         PUBLISHED[size], abs=0.5
     )
+
+
+@pytest.mark.parametrize(
+    ("features", "heads"), [(16, 1), (64, 1), (100, 1), (200, 2), (129, 1), (256, 4), (768, 12), (960, 15)]
+)  # fmt: skip
+def test_heads_divide_the_width(features, heads):
+    assert num_heads(features) == heads
+
+
+def test_any_width_has_attention():
+    network = EDM2(nf=100, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(4,), num_channels=1)
+    x = jnp.zeros((1, 8, 8, 1))
+    found = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x, jnp.ones(1))[0], x)
+    assert found.shape == x.shape
+
+
+def test_a_layer_is_traced_for_the_platform_that_it_is_compiled_for():
+    module, x = MPLinear(4, size=3, rank=3), jnp.zeros((1, 4, 4, 4, 2))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    planes = {}
+    for name in ("cpu", "gpu"):
+        with compiling_for(name):
+            planes[name] = "[3,3,6,4]" in str(jax.make_jaxpr(lambda p, x: module.apply(p, x))(shapes, x))
+    assert planes == {"cpu": True, "gpu": False}
 
 
 def test_functions_of_normal_inputs_have_magnitude_one():
