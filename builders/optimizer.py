@@ -12,6 +12,8 @@ from training import optim
 from training.ema import EMA, Average, PowerEMA
 from training.step import Mask
 
+# What no weight decay changes: random features, which are not trained, and the ends and shape of a noise schedule.
+FIXED = ("*MPFourier_*/frequency", "*MPFourier_*/phase", "*GaussianFourierProjection_*/W", "*noise_schedule/*")
 SCHEDULES: dict[str, Callable[[ConfigDict], optim.Shape]] = {
     "constant": lambda config: optim.constant,
     "cosine": lambda config: optim.cosine(config.training.n_iters),
@@ -44,6 +46,7 @@ def make_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, op
         beta2=settings.beta2,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
+        fixed=FIXED,
         decayed=functools.partial(optim.trained_mask, spared, key="optim.no_decay") if spared else None,
         grad_clip=settings.grad_clip,
     )

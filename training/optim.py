@@ -153,6 +153,16 @@ WITH_ADAMS_MOMENTS = ("Adam", "adamw", "nadamw")
 SCHEDULE_FREE = ("schedule_free_adamw", "schedule_free_sgd")
 
 
+def _decay(rate: float, fixed: Sequence[str]) -> optax.GradientTransformation:
+    """`update + rate params`, of parameters whose path matches no pattern of `fixed`."""
+
+    def of(path: tuple, update: Array, param: Array) -> Array:
+        spared = _matches(jax.tree_util.keystr(path, simple=True, separator="/"), fixed)
+        return update if spared else update + rate * param
+
+    return optax.stateless(lambda updates, params: jax.tree_util.tree_map_with_path(of, updates, params))
+
+
 def optimizer(
     name: str,
     schedule: optax.Schedule,
@@ -162,17 +172,20 @@ def optimizer(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decayed: Callable[[Any], Any] | None = None,
+    fixed: Sequence[str] = (),
     grad_clip: float = -1.0,
 ) -> optax.GradientTransformation:
     """A row of `DIRECTIONS` with decoupled weight decay, on gradients clipped to a global norm of `grad_clip`.
 
         g <- g c / max(|g|, c),   params <- params - lr (direction(g) + decay params)
 
-    `decayed`: the parameters that decay, as a tree of bools; all by default. A negative `grad_clip` does not clip.
+    `decayed`: the parameters that decay, as a tree of bools; all by default, but those whose paths match a pattern of
+    `fixed`, of which there may be none, never do. A negative `grad_clip` does not clip.
     Schedule-free ones replace the momentum by `beta1` times an average of all parameters so far; see `averaged`.
     Notes: the published code has no setting for beta2.
     """
-    decay = optax.add_decayed_weights(weight_decay, decayed) if weight_decay else optax.identity()
+    decay = _decay(weight_decay, fixed) if weight_decay else optax.identity()
+    decay = optax.masked(decay, decayed) if weight_decay and decayed else decay
     clip = optax.clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity()
     direction, scale = DIRECTIONS[name](Moments(beta1, beta2, eps)), optax.scale_by_learning_rate(schedule)
     if name in SCHEDULE_FREE:

@@ -19,7 +19,11 @@ KEYS = {
     ),
     "beta2": Key(0.999, "Decay rate of the second moment.", changes="nothing"),
     "eps": Key(1e-8, "Added to the denominator of Adam and its relatives.", POSITIVE, changes="nothing"),
-    "weight_decay": Key(0.0, "Decoupled weight decay.", changes="nothing"),
+    "weight_decay": Key(
+        0.0,
+        "Decoupled weight decay; random Fourier features and a learned noise schedule have none.",
+        changes="nothing",
+    ),
     "no_decay": Key(
         (),
         "Parameters without weight decay: patterns of their paths, such as `('*/bias', '*/scale')`.",

@@ -103,6 +103,20 @@ def test_only_what_is_not_spared_decays():
         tx.init(params())
 
 
+def test_what_is_fixed_and_a_noise_schedule_never_decay():
+    """Frequencies that are not random features are trained, and decay."""
+    spared = {"MPFourier_0": ("frequency", "phase"), "GaussianFourierProjection_0": ("W",), "noise_schedule": ("ends",)}
+    decaying = {"NIN_0": ("W",), "S4_0": ("frequency",), "Dense_0": ("kernel", "bias")}
+    tree = {name: {key: jnp.ones(3) for key in keys} for name, keys in {**spared, **decaying}.items()}
+    for params, no_decay in ((tree, ()), ({"network": tree}, ("*/bias",))):
+        tx, _ = make_optimizer(config_of("sgd", beta1=0.0, weight_decay=0.5, no_decay=no_decay))
+        updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+        for name, part in updates.get("network", updates).items():
+            for key, update in part.items():
+                spared_here = name in spared or (no_decay and key == "bias")
+                np.testing.assert_allclose(update, 0.0 if spared_here else -0.005, rtol=1e-6)
+
+
 def test_normalized_parameters_keep_mean_square_one_and_all_others_move_as_before():
     kept, plain = (config_of(normalized=patterns, grad_clip=-1.0) for patterns in (("*/kernel",), ()))
     states = []
