@@ -1,4 +1,4 @@
-"""The causal latent of a config: its graph, its mechanisms, the encoder of its noise, and the labels it follows."""
+"""The causal latent of a config: its graph, its mechanisms, the encoder of its latents, and the labels it follows."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from models.tokenizers.base import Posterior
 from training.objectives.base import Batch
 
 LATENT = "z"  # the condition of the network
-MOST_EXAMPLES = 20_000  # whose labels say what a standard deviation is, and the range
+MOST_EXAMPLES = 20_000  # spread over the data, whose labels say what a standard deviation is, and the range
 NUM_AT_ONCE = 1000
 
 
@@ -101,7 +101,7 @@ class CausalModel:
 
         Errors: ValueError for a variable that has no label, or always the same.
         """
-        rows = np.arange(min(len(source), MOST_EXAMPLES))
+        rows = np.linspace(0, len(source) - 1, min(len(source), MOST_EXAMPLES)).astype(int)
         parts = [self._labels(source.fetch(part)) for part in np.array_split(rows, -(-len(rows) // NUM_AT_ONCE))]
         found: dict[str, list[float]] = {name: [] for name in self.initial_statistics()}
         for i, name in enumerate(self.graph.names):
@@ -188,10 +188,14 @@ def _check_fields(config: ConfigDict, spec: HasFields, names: Sequence[str]) -> 
     having = [name for name, field in spec.fields.items() if _is_number(name, field)]
     for name in names:
         if name not in having:
-            what = "is a class or an array of" if name in spec.fields else "is no field of"
+            kind, advice = "no field", ""
+            if name in spec.fields:
+                counted = spec.fields[name].num_classes and name != "label"
+                kind = "a class" if counted else "a class or an array"
+                advice = "write a number with a decimal point, or as floats, even if it is whole; " if counted else ""
             raise ValueError(
-                f"config.causal.variables has {name!r}, which {what} {config.data.dataset}; the fields with a number "
-                f"for each example are {', '.join(having) or 'none'}."
+                f"config.causal.variables has {name!r}, which is {kind} of {config.data.dataset}; {advice}the fields "
+                f"with a number for each example are {', '.join(having) or 'none'}."
             )
 
 

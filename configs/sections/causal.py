@@ -55,7 +55,7 @@ KEYS = {
     ),
     "encoder": Key(
         "conv",
-        "Encoder of the noise: `conv`, or `patch` (each patch by itself, then all).",
+        "Encoder of the latents: `conv`, or `patch` (each patch by itself, then all).",
         one_of("conv", "patch"),
         changes="model",
         needs=NEEDS,

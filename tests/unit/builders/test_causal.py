@@ -49,7 +49,7 @@ def test_a_graph_that_is_none_is_refused(variables, edges, expected):
     ("settings", "expected"),
     [
         ({"variables": ("angle",), "graph": ()}, "'angle', which .*for each example are pendulum_angle, light"),
-        ({"variables": ("x",), "graph": ()}, "'x'.*a number for each example"),
+        ({"variables": ("x",), "graph": ()}, "'x', which is a class or an array of .*a number for each example"),
         ({"encoder_factor": 5}, r"encoder_factor = 5 does not divide the sides of examples of the shape \(24, 24, 1\)"),
         ({"encoder": "conv", "encoder_factor": 3}, "not a power of 2"),
     ],
@@ -58,6 +58,13 @@ def test_settings_that_do_not_fit_the_data_are_refused(settings, expected):
     config = config_of(**settings)
     with pytest.raises(ValueError, match=expected):
         make_causal(config, spec_of(config))
+
+
+def test_a_variable_of_whole_numbers_is_refused_with_what_to_write():
+    config = config_of(variables=("age",), graph=())
+    fields = labeled(Field((24, 24, 1))) | {"age": Field((), "int32", num_classes=90), "volume": Field(())}
+    with pytest.raises(ValueError, match="'age', which is a class of .*a decimal point.* example are volume"):
+        make_causal(config, DataSpec(fields))
 
 
 def test_the_network_is_conditioned_on_the_latent_alone():
@@ -89,3 +96,14 @@ def test_labels_are_scaled_by_those_that_are_known():
     for wrong, what in ((source_of(values, 0 * known), "no example"), (source_of(0 * values, known), "it is always 0")):
         with pytest.raises(ValueError, match=f"'a', but {what}.*leave it out"):
             causal.statistics(wrong)
+
+
+def test_labels_are_scaled_by_examples_of_all_of_the_data(monkeypatch):
+    """Data that are sorted, as tables of patients are, have their largest label last."""
+    monkeypatch.setattr("builders.causal.MOST_EXAMPLES", 5)
+    config = config_of(variables=("a",), graph=())
+    config.data.shape = (2,)
+    fields = labeled(Field((2,))) | {"a": Field(())}
+    source = Source("sorted", 41, fields, lambda i: {"x": np.zeros((len(i), 2), np.float32), "a": np.float32(i)})
+    labels = make_causal(config, DataSpec.of(source)).statistics(source)
+    assert [float(labels[name][0]) for name in ("mean", "low", "high")] == [20.0, 0.0, 40.0]
