@@ -1,14 +1,16 @@
 """Latent codes: the probability-flow ODE maps data to t = 1 and back, a bijection; and interpolation of codes."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from core.arrays import Array, broadcast_to_rank
 from corruption.predictions import Predict
+from sampling.ode import solve
 from sde.base import SDE
-from sde.flow import FlowCoordinates, integrate
+from sde.flow import FlowCoordinates
 
 
 class Endpoint(NamedTuple):
@@ -27,13 +29,17 @@ def encode(
     rtol: float = 1e-5,
     atol: float = 1e-5,
     max_steps: int = 10_000,
+    solver: str = "dopri5",
+    per_example: bool = False,
 ) -> Endpoint:
     """The latent code of `x` [B, ...], by solving dx/dt = v(x, t) from `eps` to 1.
 
     The codes of data are approximately distributed as the prior, N(0, prior_std^2 I). Errors are values: NaN if the
     solve fails. Source: Song et al. 2021, section 4.3 and appendix D.3.
+    solver, per_example: as in `sampling.ode.ProbabilityFlow`.
     """
-    return _solve(predict, sde, x, eps, 1.0, rtol, atol, max_steps)
+    settings = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "solver": solver, "per_example": per_example}
+    return _solve(predict, sde, x, eps, 1.0, settings)
 
 
 def decode(
@@ -45,9 +51,12 @@ def decode(
     rtol: float = 1e-5,
     atol: float = 1e-5,
     max_steps: int = 10_000,
+    solver: str = "dopri5",
+    per_example: bool = False,
 ) -> Endpoint:
     """The sample at time `eps` with the code `latent` [B, ...]: the inverse of `encode`, up to the tolerances."""
-    return _solve(predict, sde, latent, 1.0, eps, rtol, atol, max_steps)
+    settings = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "solver": solver, "per_example": per_example}
+    return _solve(predict, sde, latent, 1.0, eps, settings)
 
 
 def round_trip_error(x: Array, decoded: Array) -> Array:
@@ -94,18 +103,9 @@ def temper(latent: Array, temperature: float) -> Array:
     return temperature * latent
 
 
-def _solve(
-    predict: Predict, sde: SDE, x: Array, t0: float, t1: float, rtol: float, atol: float, max_steps: int
-) -> Endpoint:
+def _solve(predict: Predict, sde: SDE, x: Array, t0: float, t1: float, settings: Mapping[str, Any]) -> Endpoint:
     coordinates = FlowCoordinates(sde, min(t0, t1))
     first, last = (jnp.asarray(t, x.dtype) for t in (t0, t1))
-    states, num_evals = integrate(
-        lambda u, y: coordinates.velocity(predict, y, u),
-        x / coordinates.scale(first),
-        coordinates.coordinate(first),
-        coordinates.coordinate(last),
-        rtol=rtol,
-        atol=atol,
-        max_steps=max_steps,
-    )
+    ends, y = jnp.stack([coordinates.coordinate(t) for t in (first, last)]), x / coordinates.scale(first)
+    states, num_evals = solve(lambda u, y: coordinates.velocity(predict, y, u), y, ends, **settings)
     return Endpoint(coordinates.scale(last) * states[-1], num_evals)

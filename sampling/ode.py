@@ -76,26 +76,34 @@ class ProbabilityFlow:
         times = jnp.linspace(t0, self.eps, trajectory + 1 if trajectory > 1 else 2, dtype=x.dtype)
         ends, y = coordinates.coordinate(times), x / coordinates.scale(times[0])
 
-        def velocity(u: ArrayLike, y: Array) -> Array:
-            return coordinates.velocity(predict, y, u)
-
-        if self.per_example:
-            field = _of_each_example(velocity, jnp.full((shape[0],), ends[0]), y)
-            states, counts = jax.vmap(lambda y: self._solve(field, y, ends), out_axes=(1, 0))(y)
-            num_evals = jnp.max(counts)
-        else:
-            states, num_evals = self._solve(velocity, y, ends)
+        states, num_evals = solve(lambda u, y: coordinates.velocity(predict, y, u), y, ends, **self.settings)
         states = broadcast_to_rank(coordinates.scale(times[1:]), states) * states
         x = states[-1]
         if self.denoise:
             x = predict(x, jnp.full((shape[0],), self.eps, x.dtype)).x0
         return Samples(x, num_evals + int(self.denoise), states.at[-1].set(x) if trajectory else None)
 
-    def _solve(self, field: Field, y: Array, u: Array) -> tuple[Array, Array]:
-        """States at u[1:], from y at u[0]: [K, ...]; evaluations. NaN if the solve failed."""
-        settings: dict[str, Any] = {"rtol": self.rtol, "atol": self.atol, "max_steps": self.max_steps}
-        save_at = u[1:] if len(u) > 2 else None
-        return integrate(field, y, u[0], u[-1], solver=self.solver, save_at=save_at, **settings)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of `solve`, `latent.encode` and `latent.decode`."""
+        return {name: getattr(self, name) for name in ("rtol", "atol", "max_steps", "solver", "per_example")}
+
+
+def solve(velocity: Field, y: Array, u: Array, *, per_example: bool = False, **settings: Any) -> tuple[Array, Array]:
+    """States [K, B, ...] at u[1:], from y [B, ...] at u[0], and the number of evaluations. NaN where the solve failed.
+
+    per_example, settings: as in `ProbabilityFlow`.
+    """
+    save_at = u[1:] if len(u) > 2 else None
+
+    def of(field: Field, y: Array) -> tuple[Array, Array]:
+        return integrate(field, y, u[0], u[-1], save_at=save_at, **settings)
+
+    if not per_example:
+        return of(velocity, y)
+    field = _of_each_example(velocity, jnp.full((len(y),), u[0]), y)
+    states, counts = jax.vmap(lambda y: of(field, y), out_axes=(1, 0))(y)
+    return states, jnp.max(counts)
 
 
 def _of_each_example(velocity: Callable[[Array, Array], Array], t: Array, x: Array) -> Field:

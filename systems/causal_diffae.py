@@ -70,17 +70,19 @@ class CausalDiffAE(Diffusion):
 
         score_matching + weight noise_kl + weight label_kl,   z ~ q(z | x),  u_i = z_i - f_i(z of parents)
         """
-        params = self.devices.gather_params(variables["params"])
+        network = variables["params"]["network"]  # which the objective gathers itself
+        params = self.devices.gather_params({name: variables["params"][name] for name in ("encoder", "causal")})
         noise = draw_normal(fold_in(keys, ExampleKey.LATENT), (len(keys), *self.causal.latent_shape))
         found = self.causal.encode(params, self.to_model(batch["x"]), noise)
         given = {**batch, LATENT: _flat(found.z)}
-        losses = self._score_matching({"params": params["network"]}, keys, given, dropout_key, step).losses
+        losses, metrics, _ = self._score_matching({"params": network}, keys, given, dropout_key, step)
         labels, known = self.causal.standardized(variables[LABELS], batch)
         q = found.posterior
         losses["noise_kl"] = noise_kl(found.noise_mean, q.std, self.causal.noise_std(params))
         losses["label_kl"] = label_kl(q.mean, q.std, labels, known, self.config.causal.label_std)
         error = jnp.abs(q.mean.mean(axis=2) - labels)
-        return Terms(losses, {"label_error": jnp.sum(error * known) / jnp.maximum(jnp.sum(known), 1)})
+        label_error = jnp.sum(error * known) / jnp.maximum(jnp.sum(known), 1)
+        return Terms(losses, {**(metrics or {}), "label_error": label_error})
 
     def make_guide(self) -> Guide:
         """The guidance that `config.sampling` describes, of the network."""
@@ -170,8 +172,7 @@ class CausalDiffAE(Diffusion):
         @jax.jit
         def solved(params: Params, x: Array, z: Array, scale: Array | None) -> dict[str, Array]:
             flow = self.flow
-            solver = {"eps": flow.eps, "rtol": flow.rtol, "atol": flow.atol}
-            found = direction(self.predictions(params, z, scale), self.sde, x, **solver)
+            found = direction(self.predictions(params, z, scale), self.sde, x, eps=flow.eps, **flow.settings)
             return {"x": found.x, "num_evals": found.num_evals}
 
         def of(variables: Variables, x: Array, z: Array, scale: float | None = None) -> dict[str, Array]:

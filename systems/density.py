@@ -37,7 +37,8 @@ class Density:
 def density_of(system: "Diffusion") -> Density:
     """The density of the probability-flow ODE, and posteriors by the sampler."""
     sampling = system.config.sampling
-    flow = ProbabilityFlow(system.sde, eps=EPS, rtol=sampling.rtol, atol=sampling.atol)
+    options = {"solver": sampling.ode_solver, "per_example": sampling.ode_per_example}
+    flow = ProbabilityFlow(system.sde, eps=EPS, rtol=sampling.rtol, atol=sampling.atol, **options)
 
     def log_likelihood(variables: Variables, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The log-likelihood in nats [N] of examples [N, ...], as `--mode=eval` measures bits per dimension."""

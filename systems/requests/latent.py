@@ -147,13 +147,12 @@ def solve(
     target: Target | None = None,
 ) -> dict[str, Any]:
     """`latent.encode` or `latent.decode` of x [N, ...], by `target` if there is one: "x" and "num_evals"."""
-    solver = {"eps": flow.eps, "rtol": flow.rtol, "atol": flow.atol}
     sde = target.sde if target else system.sde
     predict_of = target.predict_of if target else system.guide.predict_of
 
     @jax.jit
     def compiled(params: Any, guide: Any, x: Array, labels: Array | None) -> dict[str, Array]:
-        return direction(predict_of(params, guide, labels), sde, x, **solver)._asdict()
+        return direction(predict_of(params, guide, labels), sde, x, eps=flow.eps, **flow.settings)._asdict()
 
     return in_batches(
         lambda rows: compiled(

@@ -10,9 +10,13 @@ import pytest
 from PIL import Image
 
 import run_lib
+from builders.learned import of_network
 from core.keys import example_keys
 from programs import restore_run, sample
 from programs.run import Run
+from runtime.devices import Devices
+from sampling import latent
+from sampling.latent import Endpoint
 from tests.support import linear_causal
 from tests.support.configs import load
 from tests.support.runs import asked, tiny, untrained
@@ -128,6 +132,37 @@ def test_other_samplers_guidance_and_data_without_labels_are_refused(trained, tm
     config = config_of(images_of(tmp_path, marked=False))
     with pytest.raises(ValueError, match=r"line 2 of .*metadata.csv has the value nan in tilt.*mark missing values"):
         _ = Run(config, tmp_path / "run", jax.devices()[:1]).system
+
+
+def test_the_network_is_gathered_once_and_the_metrics_of_its_objective_are_kept(trained, tmp_path, monkeypatch):
+    gathered = []
+    monkeypatch.setattr(Devices, "gather_params", lambda self, params: gathered.append(params) or params)
+    config = config_of(trained.config.data.dataset.removeprefix("folder:"))
+    config.training.uncertainty = True
+    system = Run(config, tmp_path / "run", jax.devices()[:1]).system
+    variables, batch = jax.eval_shape(system.init, jax.random.key(0)), trained.train.fetch(np.arange(2))
+    keys = example_keys(jax.random.key(0), 2)
+    found = jax.eval_shape(lambda variables: system.terms(variables, keys, batch, None, 0), variables)
+    assert set(found.metrics) == {"plain_loss", "label_error"}
+    kernels = [leaf for leaf in jax.tree.leaves(of_network(variables["params"]["network"])) if leaf.ndim > 1]
+    in_network = [leaf for part in gathered if "encoder" not in part for leaf in jax.tree.leaves(part)]
+    assert len([leaf for leaf in in_network if leaf.ndim > 1]) == len(kernels) > 0
+    (beside,) = (part for part in gathered if "encoder" in part)
+    assert set(beside) == {"encoder", "causal"}
+
+
+def test_codes_are_solved_as_config_sampling_says(trained, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(latent, "encode", lambda *given, **options: seen.append(options) or Endpoint(given[2], 0))
+    for k, config in enumerate((config_of(trained.config.data.dataset.removeprefix("folder:")), tiny())):
+        config.sampling.update(method="ode", ode_solver="heun", ode_per_example=True)
+        system = Run(config, tmp_path / str(k), jax.devices()[:1]).system
+        x = np.zeros((2, *system.spec.shape), np.float32)
+        if system.density is None:
+            system.to_code({"params": {"network": {}}}, x, np.zeros((2, 2, 1), np.float32))
+        else:
+            system.density.encode({"params": {}}, x)
+    assert [(options["solver"], options["per_example"]) for options in seen] == [("heun", True)] * 2
 
 
 def test_without_a_known_truth_effects_are_measured_by_the_encoder(trained):

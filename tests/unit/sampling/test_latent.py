@@ -40,6 +40,19 @@ def test_codes_decode_to_the_data_and_are_distributed_as_the_prior(name):
     assert float(latent.std()) == pytest.approx(sde.prior_std, rel=0.07)
 
 
+def test_codes_are_solved_by_the_solver_that_is_asked_for_and_each_by_its_own_steps():
+    sde, x = VP(), DATA.parts[0].sample(0, (3, 2, 2))
+
+    @jax.jit
+    def codes(x):
+        options = {"eps": 1e-3, "rtol": 1e-2, "atol": 1e-2, "solver": "heun", "per_example": True}
+        return [encode(DATA.predict(sde), sde, part, **options) for part in (x, x[:1])]
+
+    (all_codes, _), (first, evals) = codes(x.at[1:].multiply(20))
+    np.testing.assert_allclose(all_codes[:1], first, rtol=1e-4, atol=1e-5)
+    assert int(evals) % 2 == 0  # two for each step; dopri5: one, and six for each step
+
+
 def test_the_path_between_two_codes_keeps_their_norm_at_constant_speed():
     z1, z2 = jax.random.normal(jax.random.key(0), (2, 5, 2, 3, 4))
     unit1, unit2 = (z / jnp.linalg.norm(z.reshape(5, -1), axis=1).reshape(5, 1, 1, 1) for z in (z1, z2))
