@@ -21,10 +21,10 @@ def configure() -> None:
     Sources: Leijen et al., "Mimalloc: Free List Sharding in Action" (2019); the manual page ld.so(8).
     """
     preloaded = os.environ.get("LD_PRELOAD", "")
-    library = _library()
-    if not sys.platform.startswith("linux") or "malloc" in preloaded or library is None:
+    if not sys.platform.startswith("linux") or "malloc" in preloaded:
         return
-    if set(library) & set(" :"):  # they separate the entries of LD_PRELOAD
+    library = _library()
+    if library is None or set(library) & set(" :"):  # they separate the entries of LD_PRELOAD
         return
     os.environ["LD_PRELOAD"] = f"{library}:{preloaded}".rstrip(":")
     os.environ.setdefault("MIMALLOC_PURGE_DELAY", PURGE_DELAY)

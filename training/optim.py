@@ -180,7 +180,7 @@ def optimizer(
         g <- g c / max(|g|, c),   params <- params - lr (direction(g) + decay params)
 
     `decayed`: the parameters that decay, as a tree of bools; all by default, but those whose paths match a pattern of
-    `fixed`, of which there may be none, never do. A negative `grad_clip` does not clip.
+    `fixed`, if there are any, never do. A negative `grad_clip` does not clip.
     Schedule-free ones replace the momentum by `beta1` times an average of all parameters so far; see `averaged`.
     Notes: the published code has no setting for beta2.
     """
