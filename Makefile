@@ -4,6 +4,7 @@
 #   make test       the tests of the rooms and of the programs;  make test-slow: kills, several processes, Slurm, a
 #                   browser, every command of the documentation;  make test-all: both
 #   make tensorboard  the curves and samples of all runs below RUNS (by default runs/), at http://localhost:6006
+#   make test-plan  what is compiled for TPUs, of which none is needed (180 MB to download);  tests/slow skips it
 #   make check      formatting, lint, types
 #   make docs       the documentation, into site/; warnings are errors
 
@@ -28,7 +29,7 @@ endef
 TENSORBOARD := tensorboard==2.21.0
 RUNS ?= runs
 
-.PHONY: setup demo tensorboard test test-unit test-programs test-slow test-all check docs clean
+.PHONY: setup demo tensorboard test test-unit test-programs test-slow test-plan test-all check docs clean
 
 setup: .venv/.run
 
@@ -66,6 +67,10 @@ test-unit: .venv/.dev
 test-programs test-slow: test-%: .venv/.dev
 	XLA_FLAGS="$(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false" $(BIN)/python -m pytest $(SHARED) tests/$*
 
+# The compiler for TPUs lies apart from the environment: other programs are tested as they are without it.
+test-plan: .venv/.dev .venv/.plan
+	PYTHONPATH=.venv/plan $(BIN)/python -m pytest tests/slow/test_accelerators.py
+
 check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -84,6 +89,11 @@ docs: .venv/.dev
 .venv/.dev: requirements-dev.txt .venv/.run
 	@echo "== Adding what the tests need."
 	@$(call install,requirements-dev.txt)
+	@touch $@
+
+.venv/.plan: requirements-plan.txt .venv/.run
+	rm -rf .venv/plan
+	$(BIN)/pip install --quiet --disable-pip-version-check --target .venv/plan -r requirements-plan.txt
 	@touch $@
 
 clean:
