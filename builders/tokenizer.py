@@ -20,6 +20,7 @@ from models.tokenizers.base import Posterior, Tokenizer, Trainable, Variables
 from models.tokenizers.codebook import LEARNED, VectorQuantizer
 from models.tokenizers.normal import NormalLatents
 from models.tokenizers.pca import PrincipalComponents
+from models.tokenizers.rvq import ResidualQuantizer
 
 FeatureFn = Callable[[Array], dict[str, Array]]
 
@@ -36,6 +37,19 @@ def make_tokenizer(config: ConfigDict) -> Trainable:
 
 
 def _vector_quantized(config: ConfigDict, shape: tuple[int, ...]) -> AutoEncoder:
+    return _autoencoder(config, shape, _codebook(config), _reservoir(config))
+
+
+def _residual(config: ConfigDict, shape: tuple[int, ...]) -> AutoEncoder:
+    settings = config.tokenizer
+    quantizer = ResidualQuantizer(
+        _codebook(config), settings.depth, settings.shared_codebook, settings.quantizer_dropout
+    )
+    return _autoencoder(config, shape, quantizer, _reservoir(config))
+
+
+def _codebook(config: ConfigDict) -> VectorQuantizer:
+    """A codebook, and how it is learned."""
     settings = config.tokenizer
     choose("tokenizer.codebook", settings.codebook, dict.fromkeys(LEARNED))
     if settings.restart_below and settings.codebook != "average":
@@ -49,16 +63,22 @@ def _vector_quantized(config: ConfigDict, shape: tuple[int, ...]) -> AutoEncoder
             f"config.training.grad_accumulation = {config.training.grad_accumulation} splits them; set one of them to "
             "its default."
         )
-    quantizer = VectorQuantizer(
+    return VectorQuantizer(
         settings.num_codes, settings.dim, settings.codebook, settings.codebook_decay, settings.restart_below
     )
-    reservoir = settings.reservoir if settings.codebook_init == "k_means" else None
-    if reservoir is not None and reservoir < settings.num_codes:
+
+
+def _reservoir(config: ConfigDict) -> int | None:
+    """The features to which k-means fits codebooks; None without."""
+    settings = config.tokenizer
+    if settings.codebook_init != "k_means":
+        return None
+    if settings.reservoir < settings.num_codes:
         raise ValueError(
-            f"config.tokenizer.reservoir = {reservoir} features cannot make config.tokenizer.num_codes = "
+            f"config.tokenizer.reservoir = {settings.reservoir} features cannot make config.tokenizer.num_codes = "
             f"{settings.num_codes} clusters; use a larger reservoir."
         )
-    return _autoencoder(config, shape, quantizer, reservoir)
+    return settings.reservoir
 
 
 def _normal(config: ConfigDict, shape: tuple[int, ...]) -> AutoEncoder:
@@ -86,6 +106,13 @@ def _autoencoder(
         choose(f"tokenizer.{name}", settings[name], dict.fromkeys(KINDS))
         if settings[name] == "conv":
             _check_convolutions(name, shape, settings.factor)
+        size = settings.factor ** (len(shape) - 1) * shape[-1]
+        if settings[name] == "raw" and not size == settings.dim == quantizer.num_outputs:
+            raise ValueError(
+                f"config.tokenizer.{name} = 'raw' takes the {size} values of a patch as they are, but "
+                f"config.tokenizer.dim = {settings.dim} with quantizer = {settings.quantizer!r}; set dim to {size} for "
+                "'vq' or 'rvq', or use 'patch'."
+            )
     choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
     common: dict[str, Any] = {
         "factor": settings.factor,
@@ -118,9 +145,16 @@ def _check_convolutions(name: str, shape: tuple[int, ...], factor: int) -> None:
 
 TOKENIZERS: dict[str, Callable[[ConfigDict, tuple[int, ...]], Trainable]] = {
     "vq": _vector_quantized,
+    "rvq": _residual,
     "kl": _normal,
     "pca": _components,
 }
+
+
+def residual_quantizer(tokenizer: Tokenizer) -> ResidualQuantizer | None:
+    """The quantizer of a tokenizer with several tokens for each position; None for any other."""
+    quantizer = tokenizer.quantizer if isinstance(tokenizer, AutoEncoder) else None
+    return quantizer if isinstance(quantizer, ResidualQuantizer) else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,12 @@ import numpy as np
 
 from builders import data
 from builders.features import extractor
-from builders.tokenizer import feature_loss, make_tokenizer
+from builders.tokenizer import feature_loss, make_tokenizer, residual_quantizer
 from core.arrays import Array
 from core.tables import choose
 from evaluation.features.base import Extractor
 from evaluation.rounds import Task
+from evaluation.tasks.by_depth import Decoded, by_depth_task
 from evaluation.tasks.measured import measured_task
 from systems.base import Context, Evaluation, FetchBatches, System
 from systems.requests.base import RequestTask
@@ -36,6 +37,7 @@ class TokenizerSystem(System):
         self.difference = choose("tokenizer.loss", config.tokenizer.loss, DIFFERENCES)
         self.feature_fn = feature_loss(config)
         self.to_model, self.to_data = data.to_model(config, num_levels), data.to_data(config, num_levels)
+        self.residual = residual_quantizer(self.tokenizer)
         self.objective = self.terms
 
     def init(self, key: Array) -> Variables:
@@ -105,8 +107,13 @@ class TokenizerSystem(System):
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:
-        """Losses; reconstructions beside the truth; their features; and of tokens how they use the codebook."""
-        codes = {"codes": self.codes_task} if self.tokenizer.num_codes else {}
+        """Losses; reconstructions beside the truth; their features; and of tokens how they use the codebook.
+
+        Of residual tokens also reconstructions from the first levels.
+        """
+        codes: dict[str, Evaluation] = {"codes": self.codes_task} if self.tokenizer.num_codes else {}
+        if self.residual is not None:
+            codes["tokens"] = self.by_depth_task
         return {"loss": self.loss_task, "reconstruction": self.reconstruction_task, **codes, "rfid": self.rfid_task}
 
     @property
@@ -116,8 +123,7 @@ class TokenizerSystem(System):
 
     def reconstruction_task(self, number: int, variables: Variables | None) -> Task:
         """PSNR and SSIM of the reconstructions of the test examples."""
-        test = self.context.splits.test
-        span = None if self.spec.num_levels else float(np.ptp(test.fetch(np.arange(min(len(test), 1000)))["x"]))
+        test, span = self.context.splits.test, self._span()
 
         def predict(batch: dict[str, Any]) -> dict[str, Any]:
             assert variables is not None
@@ -127,6 +133,32 @@ class TokenizerSystem(System):
 
         metrics = ("psnr", "ssim") if len(self.spec.shape) > 1 else ("psnr",)
         return measured_task("reconstruction", *self.batches(test), predict, metrics, value_range=span)
+
+    def by_depth_task(self, number: int, variables: Variables | None) -> Task:
+        """PSNR of the test examples from their first levels of tokens, and how many tokens come back."""
+        residual = self.residual
+        assert residual is not None
+
+        @jax.jit
+        def decode(variables: Variables, values: Array) -> tuple[Array, Array, Array]:
+            x = self.to_model(values)
+            tokens = self.tokenizer.encode(variables, x)
+            found = [self.tokenizer.decode(variables, tokens[..., :n]) for n in range(1, residual.depth + 1)]
+            again = residual.to_codes(variables, residual.to_latents(variables, tokens))
+            same = jnp.all(again == tokens, axis=-1).reshape(len(tokens), -1)
+            return self.to_unit(x), jnp.stack([self.to_unit(each) for each in found], axis=1), same
+
+        def decoded(batch: dict[str, Any]) -> Decoded:
+            assert variables is not None
+            return Decoded(*jax.device_get(decode(variables, self.on_devices(batch)["x"])))
+
+        test = self.batches(self.context.splits.test)
+        return by_depth_task(*test, decoded, residual.depth, value_range=self._span())
+
+    def _span(self) -> float | None:
+        """The range of data without levels."""
+        test = self.context.splits.test
+        return None if self.spec.num_levels else float(np.ptp(test.fetch(np.arange(min(len(test), 1000)))["x"]))
 
     def codes_task(self, number: int, variables: Variables | None) -> Task:
         """The share of the codebook that occurs in the tokens of `eval.reference_dataset`, and their perplexity."""

@@ -1,25 +1,26 @@
 """Settings of tokenizers and auto-encoders (`config.system = "tokenizer"`), and of models of what they encode."""
 
-from configs.checks import BELOW_ONE, NON_NEGATIVE, POSITIVE, one_of
+from configs.checks import BELOW_ONE, NON_NEGATIVE, POSITIVE, PROBABILITY, one_of
 from configs.keys import Key
+
+HAS_CODEBOOK = "tokenizer.quantizer=vq|rvq"
 
 KEYS = {
     "quantizer": Key(
         "vq",
-        "What a code is: `vq` (tokens, the nearest vectors of a codebook), `kl` (latents, normally distributed) or "
-        "`pca` (latents, the principal components of patches, in closed form).",
+        "What a code is: `vq` (tokens, the nearest vectors of a codebook), `rvq` (several tokens at each position, "
+        "whose vectors add up), `kl` (latents, normally distributed) or `pca` (latents, the principal components of patches, "
+        "in closed form).",
         changes="model",
         needs="system=tokenizer",
     ),
     "encoder": Key(
         "conv",
-        "Encoder of `vq` and `kl`: `conv`, or `patch` (each patch by itself).",
+        "Encoder: `conv`, `patch` (each patch by itself), or `raw` (the values of each patch, with nothing to learn).",
         changes="model",
         needs="tokenizer.quantizer!=pca",
     ),
-    "decoder": Key(
-        "conv", "Decoder of `vq` and `kl`: `conv` or `patch`.", changes="model", needs="tokenizer.quantizer!=pca"
-    ),
+    "decoder": Key("conv", "Decoder: `conv`, `patch` or `raw`.", changes="model", needs="tokenizer.quantizer!=pca"),
     "factor": Key(
         2,
         "Side of the patch that a token or latent stands for; with `conv` a power of 2.",
@@ -37,21 +38,36 @@ KEYS = {
     "dim": Key(
         4, "Channels of a latent, or of a vector of the codebook.", POSITIVE, changes="model", needs="system=tokenizer"
     ),
-    "num_codes": Key(64, "`vq`: vectors in the codebook.", POSITIVE, changes="model", needs="tokenizer.quantizer=vq"),
+    "num_codes": Key(64, "Vectors in a codebook.", POSITIVE, changes="model", needs=HAS_CODEBOOK),
+    "depth": Key(4, "`rvq`: tokens of a position.", POSITIVE, changes="model", needs="tokenizer.quantizer=rvq"),
+    "shared_codebook": Key(
+        False,
+        "`rvq`: one codebook for all levels instead of one for each.",
+        changes="model",
+        needs="tokenizer.quantizer=rvq",
+    ),
+    "quantizer_dropout": Key(
+        0.0,
+        "`rvq`: how often training decodes the first levels only, a uniform number of them, so that fewer tokens do.",
+        PROBABILITY,
+        changes="model",
+        mismatch="stored",
+        needs="tokenizer.quantizer=rvq",
+    ),
     "codebook": Key(
         "gradient",
-        "`vq`: how the codebook is learned, `gradient` or `average` (a moving average of the features of each code).",
+        "How a codebook is learned, `gradient` or `average` (a moving average of the features of each code).",
         changes="model",
-        needs="tokenizer.quantizer=vq",
+        needs=HAS_CODEBOOK,
     ),
     "codebook_init": Key(
         "k_means",
-        "`vq`: the codebook at step 0, `k_means` of encoder features, or `normal`. With `training.init_from` and "
+        "The codebook at step 0, `k_means` of encoder features, or `normal`. With `training.init_from` and "
         "`optim.frozen = ('encoder/*',)`, `k_means` is ReFiT.",
         one_of("k_means", "normal"),
         changes="model",
         mismatch="stored",
-        needs="tokenizer.quantizer=vq",
+        needs=HAS_CODEBOOK,
     ),
     "reservoir": Key(
         15_000,

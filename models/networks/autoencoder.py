@@ -11,7 +11,7 @@ from models import interface
 from models.blocks.activations import ACTIVATIONS, Activation
 from models.blocks.convolution import conv, dense, spatial_rank
 
-KINDS = ("conv", "patch")
+KINDS = ("conv", "patch", "raw")
 
 
 def to_patches(x: Array, factor: int) -> Array:
@@ -36,7 +36,8 @@ class Encoder(nn.Module):
     """Features [B, *(sides / factor), num_outputs] of x [B, *sides, C], float32.
 
     kind: `patch`, a perceptron on each patch by itself, or `conv`, 3-wide convolutions that halve the sides. nf:
-    channels. Without residual blocks `patch` is linear, with orthogonal weights at first.
+    channels. Without residual blocks `patch` is linear, with orthogonal weights at first. `raw`, the values of each
+    patch as they are, has no parameters.
     Errors: ValueError for another kind, or sides that `factor` does not divide.
     """
 
@@ -52,6 +53,8 @@ class Encoder(nn.Module):
     def __call__(self, x: Array) -> Array:
         interface.check_choice("kind", self.kind, KINDS)
         act = ACTIVATIONS[self.nonlinearity]
+        if self.kind == "raw":
+            return to_patches(x, self.factor)
         if self.kind == "patch":
             h = to_patches(x, self.factor)
             if not self.num_blocks:
@@ -82,6 +85,8 @@ class Decoder(nn.Module):
         interface.check_choice("kind", self.kind, KINDS)
         act, rank = ACTIVATIONS[self.nonlinearity], spatial_rank(z)
         size = 3 if self.kind == "conv" else 1
+        if self.kind == "raw":
+            return from_patches(z, self.factor)
         if self.kind == "patch" and not self.num_blocks:
             return from_patches(nn.Dense(self.factor**rank * self.num_channels)(z), self.factor)
         h = conv(self.nf, size, rank=rank, dtype=self.dtype)(z)

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.arrays import Array
 from models.tokenizers.base import Passed, Posterior, Variables
-from models.tokenizers.codebook import Quantized, VectorQuantizer, k_means
+from models.tokenizers.codebook import Quantized
 
 
 class Quantizer(Protocol):
@@ -26,6 +26,7 @@ class Quantizer(Protocol):
     @property
     def num_channels(self) -> int: ...
     def init(self, key: Array) -> Variables: ...
+    def start(self, variables: Variables, features: np.ndarray, seed: int) -> Variables: ...
     def to_codes(self, variables: Variables, features: Array) -> Array: ...
     def to_latents(self, variables: Variables, codes: Array) -> Array: ...
     def posterior(self, features: Array) -> Posterior | None: ...
@@ -66,14 +67,15 @@ class AutoEncoder:
     def init(self, key: Array) -> Variables:
         """Parameters of the encoder, the decoder and perhaps the codebook, and perhaps its running counts."""
         keys = [jax.random.fold_in(key, k) for k in range(3)]
-        encoder: Any = self.encoder.init(keys[0], jnp.zeros((1, *self.shape)))["params"]
-        decoder: Any = self.decoder.init(keys[1], jnp.zeros((1, *self.sides, self.dim)))["params"]
+        encoder: Any = self.encoder.init(keys[0], jnp.zeros((1, *self.shape))).get("params", {})
+        decoder: Any = self.decoder.init(keys[1], jnp.zeros((1, *self.sides, self.dim))).get("params", {})
         others = self.quantizer.init(keys[2])
-        return {**others, "params": {"encoder": encoder, "decoder": decoder, **others.get("params", {})}}
+        own = {name: found for name, found in (("encoder", encoder), ("decoder", decoder)) if found}
+        return {**others, "params": {**own, **others.get("params", {})}}
 
     def features(self, variables: Variables, x: Array) -> Array:
         """What the encoder says of x."""
-        found: Any = self.encoder.apply({"params": variables["params"]["encoder"]}, x)
+        found: Any = self.encoder.apply({"params": variables["params"].get("encoder", {})}, x)
         return found
 
     def encode(self, variables: Variables, x: Array) -> Array:
@@ -99,13 +101,13 @@ class AutoEncoder:
         With the encoder of an earlier run this is ReFiT's rebuilt codebook.
         Source: Hu et al., "Global Context with Discrete Diffusion in Vector Quantised Modelling", CVPR 2022, section 3.
         """
-        if self.reservoir is None or not isinstance(self.quantizer, VectorQuantizer):
+        if self.reservoir is None:
             return variables
         encode = jax.jit(lambda x: self.features(variables, x).reshape(-1, self.quantizer.num_outputs))
         found = np.concatenate([np.asarray(encode(x)) for x in batches])
         kept = np.random.default_rng(seed).permutation(len(found))[: self.reservoir]
-        return self.quantizer.with_vectors(variables, k_means(found[np.sort(kept)], self.num_codes, seed))
+        return self.quantizer.start(variables, found[np.sort(kept)], seed)
 
     def _decoded(self, variables: Variables, latents: Array) -> Array:
-        found: Any = self.decoder.apply({"params": variables["params"]["decoder"]}, latents)
+        found: Any = self.decoder.apply({"params": variables["params"].get("decoder", {})}, latents)
         return found

@@ -95,6 +95,10 @@ class VectorQuantizer:
         shares = jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)
         return {**variables, "codebook": {"shares": shares, "sums": vectors / self.num_codes}}
 
+    def start(self, variables: dict[str, Any], features: np.ndarray, seed: int) -> dict[str, Any]:
+        """The codebook by k-means of features [N, D]."""
+        return self.with_vectors(variables, k_means(features, self.num_codes, seed))
+
     def vectors(self, variables: dict[str, Any]) -> Array:
         """The codebook [K, D]."""
         if self.learned == "gradient":

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from core.arrays import Array
 from core.keys import ExampleKey, draw_normal, fold_in
@@ -41,6 +42,10 @@ class NormalLatents:
     def init(self, key: Array) -> dict[str, Any]:
         """No parameters."""
         return {}
+
+    def start(self, variables: dict[str, Any], features: np.ndarray, seed: int) -> dict[str, Any]:
+        """Nothing to fit."""
+        return variables
 
     def posterior(self, features: Array) -> Posterior | None:
         """q(z | x)."""

@@ -323,6 +323,10 @@ def test_an_external_auto_encoder_that_is_wrong_is_one_sentence(name, message, t
         ({"restart_below": 0.1}, "replaces codes of a moving average, but config.tokenizer.codebook = 'gradient'"),
         ({"reservoir": 10}, "reservoir = 10 features cannot make config.tokenizer.num_codes = 16 clusters"),
         ({"loss": "l3"}, "config.tokenizer.loss = 'l3' is not known"),
+        (
+            {"encoder": "raw"},
+            "encoder = 'raw' takes the 12 values of a patch .*dim = 3 with quantizer = 'vq'; set dim to 12",
+        ),
         ({"feature_loss": f"{OWN}:not_features"}, "cannot be differentiated .* returns {'features'"),
     ],
 )
@@ -341,7 +345,14 @@ def test_features_are_a_loss_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", ["vqddm/cifar10_tokenizer", "vqddm/digits_tokenizer", "vqddm/photos_tokenizer", "latent/digits_autoencoder"]
+    "path",
+    [
+        "vqddm/cifar10_tokenizer",
+        "vqddm/digits_tokenizer",
+        "vqddm/photos_tokenizer",
+        "resgen/digits_tokenizer",
+        "latent/digits_autoencoder",
+    ],
 )
 def test_the_documented_models_of_latents_and_tokens_train(path, tmp_path):
     """Small, on random images of their own kind; the auto-encoder's latents become data of the model beside it."""

@@ -99,6 +99,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_the_documented_models_of_latents_and_tokens_train",
     "python main.py --config=configs/vqddm/*_tokenizer.py *": "tests/programs/test_latent.py::"
     "test_the_documented_models_of_latents_and_tokens_train",
+    "python main.py --config=configs/resgen/*_tokenizer.py *": "tests/programs/test_latent.py::"
+    "test_the_documented_models_of_latents_and_tokens_train",
     "python main.py --config=configs/vqddm/*_tokens.py *": "tests/programs/test_latent.py::"
     "test_a_model_of_tokens_is_one_of_the_data",
     "python main.py *--mode=encode*": "tests/programs/test_latent.py::"

@@ -76,6 +76,9 @@ CONFIGS = {
     "absorbing": absorbing.get_config,
     "tokenizer": tokenizer,
     "tokenizer by gradient": functools.partial(tokenizer, codebook="gradient", restart_below=0.0, encoder="conv"),
+    "residual tokenizer": functools.partial(
+        tokenizer, quantizer="rvq", depth=2, encoder="raw", decoder="raw", dim=12, quantizer_dropout=0.5
+    ),
     "continuous auto-encoder": functools.partial(tokenizer, quantizer="kl", decoder="conv"),
     "principal components": functools.partial(tokenizer, quantizer="pca"),
 }
