@@ -9,8 +9,8 @@ KEYS = {
     "quantizer": Key(
         "vq",
         "What a code is: `vq` (tokens, the nearest vectors of a codebook), `rvq` (several tokens at each position, "
-        "whose vectors add up), `kl` (latents, normally distributed) or `pca` (latents, the principal components of patches, "
-        "in closed form).",
+        "whose vectors add up), `kl` (latents, normally distributed) or `pca` (latents, the principal components of "
+        "patches, in closed form).",
         changes="model",
         needs="system=tokenizer",
     ),

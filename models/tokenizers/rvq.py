@@ -152,8 +152,7 @@ def settled(vectors: Array, features: Array) -> Array:
     the nearest; of those that come back (a positive `residual.cell_radius`), the nearest one to the feature is taken.
     Where none comes back, it is the nearest of all.
     """
-    depth, num_codes, dim = vectors.shape
-    flat = features.reshape(-1, dim)
+    depth, flat = len(vectors), features.reshape(-1, vectors.shape[-1])
     first = jnp.zeros(len(flat), jnp.int32)
     candidates = jnp.concatenate([residual.quantized(vectors, flat, first)[:, None], _searched(vectors, flat)], axis=1)
     error = jnp.sum((residual.total(vectors, candidates) - flat[:, None]) ** 2, axis=-1)
