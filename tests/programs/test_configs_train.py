@@ -9,10 +9,14 @@ import pytest
 from configs import default
 from core.keys import example_keys
 from corruption.predictions import from_score
-from programs import train
+from programs import plan
 from programs.run import Run
+from runtime.chips import Chip
+from runtime.topology import Topology
 from tests.support.configs import PUBLISHED, load
 from tests.support.experiments import expected_calls, shallow, shrunken
+
+DEVICES = Topology("cpux1", "cpu", Chip("CPU", 2**40, 1e12, 1e11, 1e10), jax.devices()[:1])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,17 +48,16 @@ def test_the_smaller_experiments_are_as_various_as_the_published_ones(shrink):
 
 
 @pytest.mark.parametrize("path", [paths[0] for paths in groups(shallow)])
-def test_the_training_step_is_lowered(path, tmp_path):
+def test_the_training_step_is_lowered_by_a_plan(path):
     """From the shapes of the state and of a batch, for the network with all its levels and pixels."""
-    run = Run(shallow(path), str(tmp_path), jax.devices()[:1])
-    x = jax.ShapeDtypeStruct((8, *run.spec.shape), run.spec.dtype)
-    batch = {"x": x, "label": jax.ShapeDtypeStruct((8,), np.int32)}
-    step, state = train.make_step(run, train.settings_of(run.config.training)), run.abstract_state()
-    traced = jax.jit(step).trace(state, batch)
-    after, metrics = traced.out_info
+    config = shallow(path)
+    config.training.batch_size = 8
+    shapes = plan.shapes_of(config, DEVICES, plan.spec_of(config))
+    lowered = plan.lowered(shapes, DEVICES)
+    after, metrics = lowered.out_info
     assert metrics["loss"].shape == metrics["grad_norm"].shape == ()
-    assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
-    assert traced.lower().cost_analysis()["flops"] > 1e6
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), shapes.state)
+    assert lowered.cost_analysis()["flops"] > 1e6
 
 
 @pytest.mark.parametrize("path", [paths[0] for paths in groups(shrunken)])

@@ -80,7 +80,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "python main.py --config=configs/ve/ncsn*/*.py --workdir=DIR --mode=train": "tests/slow/test_experiments.py::"
     "test_it_takes_two_steps_samples_and_has_a_likelihood",
     "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"  # noqa: E501
-    "test_the_training_step_is_lowered",
+    "test_the_training_step_is_lowered_by_a_plan",
     "python main.py --config=configs/vp/volumes_ddpmpp_continuous.py * --mode=eval": "tests/programs/test_ranks.py::"
     "test_data_of_every_rank_are_trained_sampled_and_measured",
     "python main.py --config=configs/flow/shortcut_images.py *": "tests/programs/test_few_steps.py::"
@@ -121,7 +121,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_every_config_is_locked_and_valid_and_builds",  # such a model is trained in tests/programs/test_causal.py
     "python main.py --workdir=runs/pendulum --mode=sample *": "tests/programs/test_causal.py::"
     "test_a_counterfactual_sets_one_variable_and_shifts_another",
-    "python main.py --workdir=runs/pendulum --mode=eval": "tests/unit/systems/test_contract.py::"
+    "python main.py --workdir=runs/pendulum --mode=eval*": "tests/unit/systems/test_contract.py::"
     "test_every_evaluation_summarizes_and_every_column_is_shown",
     "python main.py *--task=refine *": "tests/programs/test_series.py::test_a_forecast_is_refined",
     "python main.py *--task=synthesize *": "tests/programs/test_series.py::"
@@ -143,6 +143,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "make docs": ".ci/run",
     "make test": ".ci/run",
     "make test-slow": ".ci/run",
+    "make test-plan": ".ci/run",
 }
 NOT_EXECUTED = {
     ". .venv/bin/activate": "only sets PATH of the shell that it is typed into",
