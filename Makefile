@@ -10,7 +10,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-SHARED := -n 2 --dist loadfile --no-loadscope-reorder
+SHARED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+WORKERS := 2
 DEMO := runs/demo
 DEMO_CONFIG := configs/subvp/digits_ddpmpp_continuous.py
 
@@ -64,6 +65,7 @@ test-unit: .venv/.dev
 
 # Programs take long to compile and run a few steps: half of the time to compile them is XLA's newer emitter of fused
 # loops, which is left out. The tests of the rooms are compiled as users have it.
+test-slow: WORKERS := 3 # some of its tests wait
 test-programs test-slow: test-%: .venv/.dev
 	XLA_FLAGS="$(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false" $(BIN)/python -m pytest $(SHARED) tests/$*
 

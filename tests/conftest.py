@@ -8,6 +8,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import numpy as np
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from runtime.compile_cache import write_entries_atomically
 from tests.support.paths import CACHE, DEVICES, GOLDEN, TESTS, XLA_FLAGS
@@ -26,10 +27,10 @@ write_entries_atomically()
 # A test may kill a process, but nothing has to outlive a power failure; and twelve thousand compiled programs are kept.
 os.fsync = lambda descriptor: None
 
-# The files that take longest in each tier, the longest first.
+# The files that take longest in each tier, the longest first; after the first, those that wait beside what computes.
 LONGEST = (
-    *("docs_commands", "distributed", "sweep_slurm", "experiments", "sweep_local", "kill_codes", "precision"),
-    *("seasonal_inverse", "kill_workers", "kill", "fuzz", "series_oracle", "faults", "docs_code", "recipes"),
+    *("docs_commands", "sweep_slurm", "distributed", "experiments", "seasonal_inverse", "sweep_local", "kill_codes"),
+    *("kill_workers", "precision", "kill", "faults", "fuzz", "series_oracle", "docs_code", "recipes"),
     *("solvers", "inverse", "contract", "ode"),
     *("configs_train", "latent", "own_data", "convert", "networks_golden", "sample", "ranks", "programs"),
 )
@@ -39,6 +40,20 @@ def pytest_collection_modifyitems(items):
     """The longest files come first, so that the worker processes end at about the same time."""
     turns = {f"test_{name}": turn for turn, name in enumerate(LONGEST)}
     items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
+
+
+class Scheduling(LoadFileScheduling):
+    """A worker process takes all tests of a file, or those of one half of the commands of the documentation."""
+
+    def _split_scope(self, nodeid):
+        first = "test_docs_commands.py::test_a_command_of_main_runs[" in nodeid and "[docs/configs.md" not in nodeid
+        return f"{nodeid.split('::')[0]} {first}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """That of `--dist loadfile`."""
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 # The files of tests/slow that compute for longer than they compile.
