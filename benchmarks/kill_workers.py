@@ -2,7 +2,7 @@
 
     python -m benchmarks.kill_workers --kills=20 [--seed=0] [--folder=DIR]
 
-`main.py` trains a tiny model of the digits and evaluates it three times, with each worker in a separate process: with
+`main.py` trains a linear model of the digits and evaluates it three times, with each worker in a separate process: with
 one worker, with four, and with four that are killed (SIGKILL) one at a time and restarted. They are killed at startup,
 while one of them writes a round, between rounds, and at random. The report, the overview, and all round files are
 compared by SHA-256, and the rounds are checked to contain each image exactly once. Prints JSON lines, one per
@@ -26,11 +26,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.hostile.kinds import NETWORK
+
 ROOT = pathlib.Path(__file__).parent.parent
 WORKERS = 4
 NUM_TEST, NUM_SAMPLES = 300, 100  # test images of the digits, generated samples
 SETTINGS = {
-    "eval.batch_size": 16,  # many rounds
+    "model.name": NETWORK,
+    "eval.batch_size": 8,  # many rounds
     "eval.enable_bpd": True,
     "eval.bpd_method": "bound",  # compiles quickly
     "eval.enable_sampling": True,
@@ -49,8 +52,9 @@ class Process:
 
     def __init__(self, folder: pathlib.Path, log: str, *flags: str):
         command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={folder / 'run'}", *flags]
-        command.append(f"--config.data.data_dir={folder / 'data'}")
-        cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "XLA_FLAGS": ""}  # one device
+        command += [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+        command += [f"--config.data.data_dir={folder / 'data'}", "--cpu_devices=1"]
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
         cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
         self.log = folder / f"{log}.log"
         with self.log.open("a") as file:
@@ -72,9 +76,8 @@ class Process:
 
 def worker(folder: pathlib.Path, name: str, index: int = 0, count: int = 1) -> Process:
     """Starts worker `index` of `count` of the evaluation `name`."""
-    flags = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
     mode = ("--mode=eval", f"--eval_folder={name}", f"--eval_worker={index}", f"--eval_workers={count}")
-    return Process(folder, f"{name}_{index}", *mode, *flags)
+    return Process(folder, f"{name}_{index}", *mode)
 
 
 def digest(folder: pathlib.Path) -> dict[str, str]:
