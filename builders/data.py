@@ -163,6 +163,7 @@ def _load(config: ConfigDict, split: str, any_size: bool = False) -> Source:
             lags=data.lags,
             test_share=data.test_share,
             context_units=(data.offset, data.scale) if _has_context(config) else None,
+            text_length=data.text_length,
             classes_needed=bool(config.model.num_labels),
         ),
     )

@@ -63,6 +63,7 @@ class Reading:
     lags: str = "none"
     test_share: float = 0.25
     context_units: tuple[float, float] | None = None  # offset and scale of a field `context`; None: there is none
+    text_length: int | None = None  # tokens of a caption; None: those of the longest
     classes_needed: bool = True  # whether a model uses class labels
 
 

@@ -18,7 +18,7 @@ from data import images, published
 from data.fields import Field, labeled
 from data.readers import own, prepared
 from data.readers.containers import Folder
-from data.sets import blobs, co2, digits, digits_thickness, pendulum, phantoms, photos, tumors
+from data.sets import blobs, co2, digits, digits_thickness, digits_words, pendulum, phantoms, photos, tumors
 from data.source import CACHE_BYTES, Examples, Reading, Source, cached, from_arrays
 
 __all__ = ["CACHE_BYTES", "Examples", "Reading", "Source", "cached", "eval_split", "from_arrays", "load"]
@@ -237,6 +237,7 @@ TFRECORDS = ("celebahq", "ffhq")
 EMBEDDED: dict[str, Callable[[str], Source]] = {
     "digits": digits.source,
     "digits_thickness": digits_thickness.source,
+    "digits_words": digits_words.source,
     "photos": photos.source,
     "co2": co2.source,
     "blobs": blobs.source,

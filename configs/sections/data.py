@@ -82,6 +82,12 @@ KEYS = {
         changes="model",
         mismatch="stored",
     ),
+    "text_length": Key(
+        int,
+        "Captions of your own images: the most tokens of a text; unset: those of the longest.",
+        POSITIVE,
+        changes="model",
+    ),
     "max_pixels": Key(
         2**26,
         "Height times width up to which image files are read: of your own data, and what is given as `--input`, "

@@ -2,8 +2,9 @@
 
 The splits are the subfolders train and test, in any case, if both exist, where val, valid or validation stands for a
 missing test; otherwise every k-th file in sorted order is a test image.
-The classes are subfolders, if every image is in one; tables may give other fields (`data.readers.metadata`). Which file
-is example i depends on the files alone (`data.readers.image_files`).
+The classes are subfolders, if every image is in one; tables may give other fields (`data.readers.metadata`), and
+`data.readers.captions` the texts of images. Which file is example i depends on the files alone
+(`data.readers.image_files`).
 """
 
 import functools
@@ -16,6 +17,7 @@ import numpy as np
 from data.fields import Field
 from data.images import SUFFIXES
 from data.notices import warn_once
+from data.readers.captions import captions_among, read_captions
 from data.readers.containers import Container, Entry, Folder, Zip
 from data.readers.image_files import Index, format_of, image_source, read_headers, report_skipped, some_in
 from data.readers.metadata import Metadata, is_table, read_metadata
@@ -69,6 +71,8 @@ def _index(files: Container, entries: tuple[Entry, ...], split: str, reading: Re
         found = if_needed(reading, lambda: _labels(files, train, below, chosen, kept, split), none)
         field = Field((), "int32", num_classes=len(found.names), class_names=found.names)
         metadata = Metadata(kept, {"label": field, **metadata.fields}, {"label": found.labels, **metadata.values})
+    texts = read_captions(files, entries, names, reading.text_length).of(kept)
+    metadata = Metadata(kept, {**metadata.fields, **texts.fields}, {**metadata.values, **texts.values})
     return Index(tuple(kept), metadata, format_of(files, headers, reading))
 
 
@@ -94,6 +98,8 @@ def _images(files: Container, entries: Sequence[Entry], skip: bool) -> tuple[tup
         if any(_is_ignored(part) for part in entry.name.split("/")) or is_table(entry.name):
             continue
         (found if entry.name.lower().endswith(SUFFIXES) else others).append(entry.name)
+    texts = set(captions_among(others, found))
+    others = [name for name in others if name not in texts]
     if others and not skip:
         raise ValueError(
             f"{files.root / others[0]} is not an image ({', '.join(SUFFIXES)}); remove it, or set "
