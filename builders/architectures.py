@@ -81,7 +81,7 @@ def make_dit(config: ConfigDict, process: SDE) -> DiT:
     model, shape = config.model, data_shape(config)
     choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
     choose("model.positions", model.positions, dict.fromkeys(POSITIONS))
-    _check_heads(config)
+    check_heads(config)
     if any(side % model.patch_size for side in shape[:-1]):
         raise ValueError(
             f"config.model.patch_size = {model.patch_size} does not divide the sides of examples of the shape {shape}; "
@@ -100,7 +100,7 @@ def make_dit(config: ConfigDict, process: SDE) -> DiT:
         nonlinearity=model.nonlinearity,
         num_channels=shape[-1],
         centered=config.data.centered,
-        remat=_remat(config),
+        remat=make_remat(config),
     )
 
 
@@ -118,7 +118,7 @@ def make_edm2(config: ConfigDict, process: SDE) -> EDM2:
         embedding=embedding(config),
         num_channels=data_shape(config)[-1],
         centered=config.data.centered,
-        remat=_remat(config),
+        remat=make_remat(config),
     )
 
 
@@ -126,7 +126,7 @@ def make_token_transformer(config: ConfigDict, process: CategoricalNoise) -> Tok
     """The transformer of categories. Errors: ValueError for heads that do not divide its width."""
     model = config.model
     choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
-    _check_heads(config)
+    check_heads(config)
     return TokenTransformer(
         num_categories=process.num_categories,
         num_states=process.num_states,
@@ -138,7 +138,7 @@ def make_token_transformer(config: ConfigDict, process: CategoricalNoise) -> Tok
         embedding=embedding(config),
         output=model.output,
         nonlinearity=model.nonlinearity,
-        remat=_remat(config),
+        remat=make_remat(config),
     )
 
 
@@ -176,7 +176,7 @@ def make_wideresnet(config: ConfigDict, process: SDE) -> WideResnet:
         blocks_per_group=model.blocks_per_group,
         channel_multiplier=model.channel_multiplier,
         num_channels=data_shape(config)[-1],
-        remat=_remat(config),
+        remat=make_remat(config),
     )
 
 
@@ -189,7 +189,7 @@ def _check_unscaled(config: ConfigDict) -> None:
         )
 
 
-def _check_heads(config: ConfigDict) -> None:
+def check_heads(config: ConfigDict) -> None:
     """Errors: ValueError for heads that do not divide the width of a transformer."""
     model = config.model
     if 4 * model.nf % model.num_heads:
@@ -199,7 +199,7 @@ def _check_heads(config: ConfigDict) -> None:
         )
 
 
-def _remat(config: ConfigDict) -> Remat:
+def make_remat(config: ConfigDict) -> Remat:
     """The policy of rematerialization, or False. Errors: ValueError for an unknown name."""
     choose("model.remat_policy", config.model.remat_policy, POLICIES)
     return config.model.remat and config.model.remat_policy
@@ -216,7 +216,7 @@ def _u_net(config: ConfigDict, process: SDE, *, takes_sigma: bool) -> dict[str, 
         "attn_resolutions": tuple(model.attn_resolutions),
         "dropout": model.dropout,
         "resamp_with_conv": model.resamp_with_conv,
-        "remat": _remat(config),
+        "remat": make_remat(config),
     }
 
 
@@ -224,7 +224,7 @@ def _refinenet(config: ConfigDict, process: SDE, *, size: int) -> dict[str, Any]
     """The fields that NCSN and NCSNv2 share."""
     check_halvings(config, ncsnv2.VARIANTS[size].halvings)
     common = _common(config, process, normalization="InstanceNorm++", takes_sigma=True)
-    return {**common, "remat": _remat(config)}
+    return {**common, "remat": make_remat(config)}
 
 
 def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma: bool) -> dict[str, Any]:

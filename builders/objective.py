@@ -19,6 +19,7 @@ from training.objectives.base import Objective, Weight, constant, ramp
 from training.objectives.classification import cross_entropy
 from training.objectives.coupling import Couple, optimal_transport
 from training.objectives.score_matching import (
+    PredictOf,
     SampleTimes,
     Weighting,
     edm,
@@ -55,6 +56,19 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
         augment=augmentation(config),
         couple=_couple(config),
         uncertainty=uncertainty(config),
+    )
+
+
+def score_matching_of(config: ConfigDict, predict_of: PredictOf) -> Objective:
+    """Denoising score matching for the config's SDE, of predictions of values that need no preparation."""
+    process = make_sde(config)
+    return score_matching(
+        predict_of,
+        process,
+        lambda keys, batch: batch["x"],
+        _sample_times(config, process),
+        weighting=_weighting(config),
+        reduce_mean=config.training.reduce_mean,
     )
 
 

@@ -59,6 +59,17 @@ class ExampleKey(enum.IntEnum):
     LATENT = 5  # which latents stand for the example
     DECODER = 6  # the noise from which levels are decoded
     INTERVAL = 7  # from its time to a second one; then an `IntervalKey`
+    SEQUENCE = 9  # then a `SequenceKey`
+
+
+class SequenceKey(enum.IntEnum):
+    """Purposes of the key of an example in a sequence of a text and image tokens."""
+
+    KIND = 0  # of the sequence
+    SHARE = 1  # of masked tokens
+    ORDER = 2  # of tokens
+    TOKENS = 3  # then the token and its repetition
+    TEXT = 4  # then the token
 
 
 class IntervalKey(enum.IntEnum):
@@ -77,6 +88,7 @@ class SampleKey(enum.IntEnum):
     )
     END = 2
     LATENT = 3  # the noise of a causal latent
+    SEQUENCE = 5  # then a `SequenceKey`; of tokens, the round first
 
 
 class CategoryKey(enum.IntEnum):

@@ -111,7 +111,7 @@ class FixedStep:
             state = constrained(state, t_next, SampleKey.STEPS, number, 0, 1)
             return (state, record(states, slot, state.x)), None
 
-        inputs = (jnp.arange(num_steps), _slots(num_steps, trajectory), grid[:-1], grid[1:], table)
+        inputs = (jnp.arange(num_steps), slots(num_steps, trajectory), grid[:-1], grid[1:], table)
         states = jnp.zeros((trajectory, *x.shape), x.dtype) if trajectory else None
         (state, states), _ = jax.lax.scan(body, (stepper.init(x), states), inputs)
         ends = self.denoise and times[-1] >= 0
@@ -180,7 +180,7 @@ def _at(keys: Array, *address: int | Array) -> Array:
     return functools.reduce(fold_in, address, keys)
 
 
-def _slots(num_steps: int, trajectory: int) -> Array:
+def slots(num_steps: int, trajectory: int) -> Array:
     """The slot in which `record` stores the state after each step [N]; `trajectory` for states that are not kept.
 
     Errors: ValueError for a trajectory of more states than there are steps.

@@ -10,6 +10,7 @@ from systems.causal_diffae import CausalDiffAE
 from systems.classifier import Classifier
 from systems.diffusion import Diffusion
 from systems.latent import Latent, is_latent
+from systems.mmar import MMAR
 from systems.tokenizer import TokenizerSystem
 
 SYSTEMS: dict[str, type[System]] = {
@@ -18,6 +19,7 @@ SYSTEMS: dict[str, type[System]] = {
     "categorical": CategoricalDiffusion,
     "tokenizer": TokenizerSystem,
     "causal_diffae": CausalDiffAE,
+    "mmar": MMAR,
 }
 
 

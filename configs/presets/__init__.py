@@ -9,6 +9,7 @@ from configs.presets.datasets import (
     celebahq,
     cifar10,
     digits,
+    digits_words,
     ffhq,
     lsun,
     pendulum,
@@ -39,7 +40,7 @@ from configs.presets.networks import (
     technique_124,
     tokenizer,
 )
-from configs.presets.processes import categorical, discrete, edm, few_steps, flow, subvp, variational, ve, vp
+from configs.presets.processes import categorical, discrete, edm, few_steps, flow, masked_ar, subvp, variational, ve, vp
 from configs.presets.sizes import large_images, minutes, small_images
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "ddpmpp",
     "deep",
     "digits",
+    "digits_words",
     "discrete",
     "dit",
     "edm",
@@ -63,6 +65,7 @@ __all__ = [
     "flow",
     "large_images",
     "lsun",
+    "masked_ar",
     "minutes",
     "mlp",
     "ncsn",

@@ -4,7 +4,7 @@ import math
 
 from ml_collections import ConfigDict
 
-from configs.presets.processes import categorical, edm
+from configs.presets.processes import categorical, edm, masked_ar
 from configs.presets.sizes import large_images, minutes, small_images
 
 
@@ -159,6 +159,20 @@ def pendulum(config: ConfigDict, image_size: int = 24) -> None:
     config.eval.update(enable_bpd=False, enable_metrics=False, batch_size=100, num_examples=500)
     config.eval.tasks = ("loss", "counterfactual", "strength", "disentanglement")
     config.eval.ablations = ("no_propagation", "no_abduction", "label_conditional")
+
+
+def digits_words(config: ConfigDict) -> None:
+    """The digits with a text of three words, and a small model of both, sized for two CPU cores."""
+    digits(config)
+    minutes(config, batch_size=128, n_iters=3000)
+    masked_ar(config)
+    config.data.dataset = "digits_words"
+    config.model.update(nf=24, num_res_blocks=4, num_heads=4, dropout=0.1, patch_size=2, ema_rate=0.998)
+    config.optim.update(lr=1e-3, warmup=200, schedule="cosine", weight_decay=0.01)
+    config.training.update(snapshot_freq_for_preemption=500, snapshot_num_samples=16)
+    config.mmar.update(first_stage_steps=1000, hidden_share=0.5)
+    config.eval.update(batch_size=150, num_samples=600, divergence="exact", enable_bpd=True)
+    config.eval.tasks = ("loss", "bits_per_dim", "understanding", "text_to_image", "head_likelihood")
 
 
 def vectors(config: ConfigDict) -> None:

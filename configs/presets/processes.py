@@ -67,6 +67,16 @@ def few_steps(config: ConfigDict, objective: str, num_steps: int = 1) -> None:
     config.eval.enable_bpd = False  # the velocity is learned less well than that of flow matching
 
 
+def masked_ar(config: ConfigDict) -> None:
+    """A text and image tokens: masked image tokens by a diffusion head that predicts the velocity, in 25 steps."""
+    vp(config)
+    config.system = "mmar"
+    config.model.update(name="masked_ar", parameterization="velocity", sigma_data=1.0, max_frequency=0.03)
+    config.training.update(weighting="edm", stratified=False)
+    config.sampling.update(method="solver", solver="dpmpp_2m", grid="log_snr", num_steps=25)
+    config.sampling.update(guidance="classifier_free", guidance_scale=1.5)
+
+
 def categorical(config: ConfigDict) -> None:
     """Categories instead of numbers: a bidirectional transformer, trained on the bound, sampled site by site."""
     config.system = "categorical"

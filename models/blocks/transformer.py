@@ -22,6 +22,7 @@ class Block(nn.Module):
     h: tokens [B, L, D] of a grid with `sides`. modulation [B, D]: of the condition; None: plain layer norms, no gates.
     W starts at zero, so that a block starts as the identity. rotated: queries and keys are turned by their positions
     (`blocks.rotary`). qk_norm: they are divided by their root mean square first, which bounds the logits.
+    mask [B, L, L], bool: the keys that each query attends to; None: all.
     Source: Vaswani et al. 2017; the modulation: Peebles and Xie, ICCV 2023, section 3.2 (adaLN-Zero); the norms of
     queries and keys: Dehghani et al., ICML 2023, section 2.2, here by root mean squares.
     """
@@ -34,18 +35,20 @@ class Block(nn.Module):
     qk_norm: bool = False
 
     @nn.compact
-    def __call__(self, h: Array, sides: tuple[int, ...], modulation: Array | None, train: bool) -> Array:
+    def __call__(
+        self, h: Array, sides: tuple[int, ...], modulation: Array | None, train: bool, mask: Array | None = None
+    ) -> Array:
         D = h.shape[-1]
         drop = nn.Dropout(self.dropout, deterministic=not train)
         r, *gate = modulated(h, modulation, 3, self.dtype, "modulation_1")
         q, k, v = jnp.split(dense(3 * D, dtype=self.dtype)(r), 3, axis=-1)
-        r = self._attention(q, k, v, sides)
+        r = self._attention(q, k, v, sides, mask)
         h = h + _gated(drop(dense(D, dtype=self.dtype)(r)), gate)
         r, *gate = modulated(h, modulation, 3, self.dtype, "modulation_2")
         r = dense(D, dtype=self.dtype)(self.act(dense(4 * D, dtype=self.dtype)(r)))
         return h + _gated(drop(r), gate)
 
-    def _attention(self, q: Array, k: Array, v: Array, sides: tuple[int, ...]) -> Array:
+    def _attention(self, q: Array, k: Array, v: Array, sides: tuple[int, ...], mask: Array | None) -> Array:
         """Attention of queries to keys [B, L, D], in heads: [B, L, D]."""
         B, L, D = q.shape
         q, k, v = (a.reshape(B, L, self.num_heads, -1) for a in (q, k, v))
@@ -54,7 +57,8 @@ class Block(nn.Module):
         if self.rotated:
             theta = rotary.angles(sides, D // self.num_heads)
             q, k = rotary.rotate(q, theta), rotary.rotate(k, theta)
-        return jax.nn.dot_product_attention(q, k, v).reshape(B, L, D)
+        heads = None if mask is None else mask[:, None]
+        return jax.nn.dot_product_attention(q, k, v, mask=heads).reshape(B, L, D)
 
 
 def modulated(h: Array, modulation: Array | None, num: int, dtype: Any, name: str) -> list[Array]:

@@ -123,6 +123,12 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_counterfactual_sets_one_variable_and_shifts_another",
     "python main.py --workdir=runs/pendulum --mode=eval": "tests/unit/systems/test_contract.py::"
     "test_every_evaluation_summarizes_and_every_column_is_shown",
+    "python main.py --config=configs/mmar/*.py *": "tests/programs/test_mmar.py::"
+    "test_levels_as_categories_and_own_captions_train_and_sample",
+    "python main.py --workdir=runs/digits_words --mode=sample *": "tests/programs/test_mmar.py::"
+    "test_images_of_texts_and_texts_of_images",
+    "python main.py --workdir=runs/digits_words --mode=eval*": "tests/programs/test_mmar.py::"
+    "test_two_workers_write_the_report_of_one",
     "python main.py *--task=refine *": "tests/programs/test_series.py::test_a_forecast_is_refined",
     "python main.py *--task=synthesize *": "tests/programs/test_series.py::"
     "test_synthetic_series_are_a_table_to_train_on",

@@ -68,12 +68,22 @@ def causal_diffae():
     return config
 
 
+def mmar(**settings):
+    config = load("configs/mmar/digits.py")
+    config.model.update(nf=2, num_heads=2, num_res_blocks=1)
+    config.mmar.update(head_nf=2, head_blocks=1, rounds=3, evaluated_shares=(0.5,), **settings)
+    config.sampling.num_steps = 3
+    config.eval.update(num_samples=8, num_examples=8, batch_size=150, rtol=1e-2, atol=1e-2, tasks=())
+    return config
+
+
 CONFIGS = {
     "diffusion": diffusion,
     "causal_diffae": causal_diffae,
     "classifier": classifier,
     "categorical": categorical,
     "absorbing": absorbing.get_config,
+    "mmar": mmar,
     "tokenizer": tokenizer,
     "tokenizer by gradient": functools.partial(tokenizer, codebook="gradient", restart_below=0.0, encoder="conv"),
     "residual tokenizer": functools.partial(
