@@ -20,9 +20,10 @@ from sampling.base import Sampler, Samples
 from sampling.few_steps import FewSteps
 from sampling.inverse.base import unchanged
 from sampling.inverse.methods import METHODS, MethodSettings
-from sampling.inverse.operators.base import LinearOperator
+from sampling.inverse.operators.base import LinearOperator, SpectralOperator
 from sampling.inverse.operators.blur import gaussian_blur
 from sampling.inverse.operators.downsample import downsample
+from sampling.inverse.operators.factored import factored, is_small
 from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
 from sampling.inverse.operators.weighted import Weighted
@@ -32,6 +33,7 @@ from sampling.ode import ProbabilityFlow
 from sampling.pc import PredictorCorrector
 from sde.base import SDE
 
+SOLVING = ("projection", "ddnm", "pigdm")  # methods that solve linear systems with A A^T
 # (keys [B], predict, operator, y [B, ...], levels [B], see `quantile_levels`) -> samples of the posterior
 PosteriorSampler = Callable[[Array, Predict, LinearOperator, Array, Array], Samples]
 
@@ -55,6 +57,17 @@ def check_rank(config: ConfigDict, task: str, shape: Shape) -> None:
 def operator(config: ConfigDict, task: str, shape: Shape, known: Array | np.ndarray) -> LinearOperator:
     """The operator of `task` for examples of `shape`; tasks with a mask use `known` [1 or B, ...]."""
     return entry(config, task).operator(config, shape, known)
+
+
+def with_singular_values(config: ConfigDict, operator: LinearOperator) -> LinearOperator:
+    """The operator for the sampler: with its singular values, if the method solves linear systems and it is small.
+
+    Weights of counts differ between measurements, so every one would need a decomposition of its own.
+    """
+    known = isinstance(operator, SpectralOperator | Weighted)
+    if known or config.restore.method not in SOLVING or not is_small(operator):
+        return operator
+    return factored(operator)
 
 
 def default_mask(config: ConfigDict, task: str, shape: Shape) -> np.ndarray:

@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -81,7 +82,7 @@ def _own(path: str) -> OperatorEntry:
 def _checked(path: str, make: Callable[[tuple[int, ...]], Any], shape: Shape) -> LinearOperator:
     """The operator that a user's function makes.
 
-    Errors: ValueError for one that lacks a part, measures another shape, or has an adjoint that is none.
+    Errors: ValueError for one that lacks a part, is no pytree, measures another shape, or has an adjoint that is none.
     """
     what = f"config.restore.operator = {path!r}"
     operator = make(tuple(shape))
@@ -90,6 +91,11 @@ def _checked(path: str, make: Callable[[tuple[int, ...]], Any], shape: Shape) ->
         raise ValueError(
             f"{what} makes a {type(operator).__name__} without {' and '.join(missing)}; an operator has "
             f"{', '.join(parts)}."
+        )
+    if any(leaf is operator for leaf in jax.tree.leaves(operator)):
+        raise ValueError(
+            f"{what} makes a {type(operator).__name__} that is not a pytree, as an argument of compiled functions must "
+            "be; decorate the dataclass with jax.tree_util.register_dataclass."
         )
     if tuple(operator.shape) != tuple(shape):
         raise ValueError(f"{what} measures {tuple(operator.shape)}, but examples have the shape {tuple(shape)}.")

@@ -34,8 +34,8 @@ KEYS = {
     ),
     "num_iterations": Key(
         10,
-        "`projection`, `ddnm` and `pigdm`: conjugate gradient iterations per step for a measurement without known "
-        "singular values, and of covariance `jacobian`.",
+        "`projection`, `ddnm` and `pigdm`: conjugate gradient iterations per step for a measurement too large for "
+        "its singular values to be computed, for counts, and of covariance `jacobian`.",
         POSITIVE,
         changes="evaluation",
         needs="restore.method=projection|ddnm|pigdm",

@@ -54,12 +54,9 @@ class Measurement(NamedTuple):
     y: Array
     measure: Linear
     adjoint: Linear
+    residual: Linear  # e = y - A x0: what x0 does not explain
     gain: Callable[[Array | float, Array | float], Array] | None
     num_iterations: int
-
-    def residual(self, x0: Array) -> Array:
-        """`e = y - A x0`: what x0 does not explain."""
-        return self.y - self.measure(x0)
 
     def solve(
         self, e: Array, prior_var: Array | float, noise_var: Array | float, covariance: Linear | None = None
@@ -93,11 +90,14 @@ def measurement(operator: LinearOperator, y: Array, num_iterations: int = 10) ->
             raise ValueError(
                 f"The measurement has shape {y.shape}, but this operator produces [B, *{operator.measurement_shape}]."
             )
-        return Measurement(y, operator.measure, operator.adjoint, None, num_iterations)
+        return Measurement(
+            y, operator.measure, operator.adjoint, lambda x: y - operator.measure(x), None, num_iterations
+        )
     return Measurement(
         operator.coordinates(y),
         lambda x: operator.singular_values * operator.to_basis(x),
         lambda u: operator.from_basis(operator.singular_values * u),
+        lambda x: operator.residual(y, x),
         operator.gain,
         num_iterations,
     )

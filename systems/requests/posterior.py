@@ -56,6 +56,7 @@ class Posterior:
         index: the numbers [N] of the examples, which address their random numbers; by default 0 ... N - 1.
         """
         system = self.system
+        operator = inverse.with_singular_values(system.config, operator)
         key = restoration_key(system.key, number, RestorationKey.POSTERIOR)
         y, total = jnp.asarray(y), len(y) * num
         examples = np.arange(len(y)) if index is None else np.asarray(index)

@@ -61,8 +61,9 @@ class SpectralOperator(abc.ABC):
 
     The operators of imaging have an orthonormal transform V^T that makes A element-wise. A subclass provides that
     transform, the singular values (zero: not measured) and U, which maps coordinates to the natural form of y: a small
-    image, a grayscale image, Fourier coefficients. Everything else is written once, here. There are as many coordinates
-    as numbers in x. U is orthonormal on what is measured, so white noise of y is white noise of its coordinates.
+    image, a grayscale image, Fourier coefficients. Everything else is written once, here. There are at least as many
+    coordinates as numbers in x, with V V^T x = x, so V^T keeps norms. U is orthonormal on what is measured, so white
+    noise of y is white noise of its coordinates.
 
     Errors: ValueError if the shape of x or y is not that of the operator.
     """
@@ -130,6 +131,10 @@ class SpectralOperator(abc.ABC):
                 f"The measurement has shape {y.shape}, but this operator produces [B, *{self.measurement_shape}]."
             )
         return jnp.where(self.measured, self.to_spectrum(y), 0.0)
+
+    def residual(self, y: Array, x: Array) -> Array:
+        """U^T (y - A x): the coordinates of what x does not explain, zero where nothing is measured."""
+        return self.coordinates(y) - self.singular_values * self.to_basis(x)
 
     def estimate(self, y: Array) -> Array:
         """S^+ U^T y: the coordinates of x that a measurement implies, zero where nothing is measured."""

@@ -19,8 +19,17 @@ class Rows:
     weights: Array
 
     def times(self, x: Array) -> Array:
-        """The product [M, R] with x [N, R]."""
-        return jnp.einsum("mk,mkr->mr", self.weights, x[self.columns], precision="highest")
+        """The product [M, R] with x [N, R].
+
+        The terms are added in pairs, these in pairs, and so on, so that rounding errors grow with log K, not with K.
+        """
+        terms = self.weights[..., None] * x[self.columns]
+        num = terms.shape[1]
+        terms = jnp.pad(terms, ((0, 0), (0, (1 << (num - 1).bit_length()) - num), (0, 0)))
+        while terms.shape[1] > 1:
+            first, second = jnp.split(terms, 2, axis=1)
+            terms = first + second
+        return terms[:, 0]
 
 
 @jax.tree_util.register_dataclass

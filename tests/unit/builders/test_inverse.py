@@ -5,11 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from builders.inverse import MASKED, OPERATORS, check_rank, default_mask, operator, posterior_sampler, width
+from builders.inverse import (
+    MASKED,
+    OPERATORS,
+    check_rank,
+    default_mask,
+    operator,
+    posterior_sampler,
+    width,
+    with_singular_values,
+)
 from builders.process import make_sde
 from builders.sampler import make_sampler
 from configs.vp import smoke
 from sampling.inverse.operators.base import inner, is_complex, observe
+from sampling.inverse.operators.factored import Factored
+from sampling.inverse.operators.mask import mask
+from sampling.inverse.operators.radon import radon
+from sampling.inverse.operators.weighted import Weighted
 
 
 def test_the_tasks_with_a_mask_are_inpainting_and_reconstruction():
@@ -75,6 +88,22 @@ def test_noise_is_measured_in_the_units_of_the_data():
     assert width(config, 256) == 2
     config.data.scale = 4.0
     assert width(config, 0) == 0.25
+
+
+def test_singular_values_are_computed_where_a_method_solves_and_an_operator_does_not_know_them():
+    config, shape = smoke.get_config(), (4, 4, 1)
+    sums = radon(shape, [0.0, 1.0])
+    counted = Weighted(sums, jnp.ones((1, 2, 4, 1)))  # would need a decomposition for each measurement
+    known = mask(shape, np.ones(shape))
+    for method, measured, computed in (
+        ("ddnm", sums, True),
+        ("dps", sums, False),
+        ("ddnm", known, False),
+        ("ddnm", counted, False),
+    ):
+        config.restore.method = method
+        found = with_singular_values(config, measured)
+        assert isinstance(found, Factored) if computed else found is measured
 
 
 @pytest.mark.parametrize(

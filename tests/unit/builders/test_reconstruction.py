@@ -105,6 +105,15 @@ def of_another_shape(shape):
     return Total((2, 2, 1))
 
 
+class Unregistered:
+    shape, measurement_shape = (4, 4, 1), (16,)
+    measure = adjoint = staticmethod(jnp.asarray)
+
+
+def of_no_pytree(shape):
+    return Unregistered()
+
+
 def without_parts(shape):
     return shape
 
@@ -145,6 +154,11 @@ def test_an_operator_of_a_users_own_is_named_by_its_path():
         ({"operator": f"{HERE}:with_a_wrong_adjoint"}, (4, 4, 1), "has an `adjoint` that is not that of `measure`"),
         ({"operator": f"{HERE}:of_another_shape"}, (4, 4, 1), r"measures \(2, 2, 1\), but examples have the shape"),
         ({"operator": f"{HERE}:without_parts"}, (4, 4, 1), "makes a tuple without shape and measurement_shape"),
+        (
+            {"operator": f"{HERE}:of_no_pytree"},
+            (4, 4, 1),
+            "makes a Unregistered that is not a pytree, .*; decorate the",
+        ),
         ({"operator": f"{HERE}:missing"}, (4, 4, 1), "has no function missing"),
     ],
 )

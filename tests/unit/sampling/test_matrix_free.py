@@ -9,7 +9,8 @@ from corruption.predictions import from_score, to_score
 from sampling.base import Sample
 from sampling.inverse.methods import METHODS, MethodSettings
 from sampling.inverse.operators.base import inner, is_complex, largest_singular_value, observe
-from sampling.inverse.operators.dense import Dense, dense
+from sampling.inverse.operators.dense import dense
+from sampling.inverse.operators.factored import Factored
 from sampling.inverse.projection import replacement, row_space_replacement
 from sde.vp import VP
 from tests.support.operators import line_sums, products
@@ -104,7 +105,7 @@ def test_projection_by_products_alone_is_that_in_the_basis_of_the_singular_value
 
     @CountingJit
     def replaced(operator, y, t):
-        make = replacement if isinstance(operator, Dense) else row_space_replacement
+        make = replacement if isinstance(operator, Factored) else row_space_replacement
         return make(SDE, operator, y)(z, sample, t)
 
     for t in (T, jnp.zeros(3)):

@@ -12,9 +12,12 @@ from sampling.inverse.operators.base import observe
 from sampling.inverse.operators.blur import blur, gaussian_blur
 from sampling.inverse.operators.dense import dense
 from sampling.inverse.operators.downsample import cosine_basis, downsample
+from sampling.inverse.operators.factored import factored
 from sampling.inverse.operators.fourier import complex_fourier, fourier
 from sampling.inverse.operators.grayscale import COLOR_BASIS, grayscale
 from sampling.inverse.operators.mask import mask
+from sampling.inverse.operators.radon import radon
+from sampling.inverse.operators.sense import sense, simulated_coils
 from tests.support.tracing import CountingJit
 
 SHAPE = (6, 4, 3)
@@ -22,6 +25,7 @@ VECTOR, SERIES, VOLUME = (7,), (8, 2), (2, 4, 2, 2)
 RNG = np.random.default_rng(0)
 PIXELS = RNG.random((6, 4, 1)) < 0.6
 KERNEL = RNG.random((3, 2))  # without symmetry, so that its Fourier transform has phases
+LINES = np.array([1, 0, 1, 0])[None, :, None]
 MATRIX = RNG.normal(size=(5, math.prod(SHAPE))).astype(np.float32)
 OPERATORS = {
     "mask": lambda: mask(SHAPE, PIXELS),
@@ -33,6 +37,8 @@ OPERATORS = {
     "fourier": lambda: fourier(SHAPE, PIXELS),
     "dense": lambda: dense(SHAPE, MATRIX),
     "dense_of_low_rank": lambda: dense(SHAPE, np.concatenate([MATRIX, MATRIX[:1] - MATRIX[1:2]])),
+    "factored_sums": lambda: factored(radon((6, 4, 1), 3)),  # 18 sums of rank 16
+    "factored_coils": lambda: factored(sense((4, 4, 2), simulated_coils((4, 4), 3), LINES)),  # 96 real numbers
     "mask_of_vectors": lambda: mask(VECTOR, RNG.random(VECTOR) < 0.5),
     "mask_of_series": lambda: mask(SERIES, RNG.random((8, 1)) < 0.5),
     "mask_of_volumes": lambda: mask(VOLUME, RNG.random((2, 4, 2, 1)) < 0.5),
