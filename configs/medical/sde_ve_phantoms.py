@@ -15,5 +15,6 @@ def get_config() -> ConfigDict:
     presets.ve(config)
     presets.ddpmpp(config)
     presets.phantoms(config)
-    presets.edm(config, sigma_data=0.27, p_mean=-2.3)
+    presets.edm(config, sigma_data=0.27, p_mean=-1.7)
+    config.training.p_std = 2.0  # 5% above 5, the deviation of the first principal component: the size of a head
     return config
