@@ -17,7 +17,7 @@ import pytest
 import run_lib
 from core.errors import ExitCode
 from programs.run import Run
-from tests.support.configs import load
+from tests.support.configs import QUICK, QUICK_FLAGS, load
 from tests.support.paths import DEVICES, ROOT, XLA_FLAGS
 
 STEPS = 50
@@ -27,6 +27,7 @@ RTOL = 1e-5  # sums over the batch are taken in another order
 def config_of(data_dir, num_steps):
     config = load("configs/vp/smoke.py")
     config.data.data_dir = data_dir
+    config.update_from_flattened_dict(QUICK)
     config.training.update(snapshot_sampling=False, n_iters=num_steps, snapshot_freq=50)
     return config
 
@@ -95,7 +96,7 @@ def processes(workdir, data_dir, num, devices, *arguments, steps=STEPS, cluster=
     command = [
         sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={workdir}", "--mode=train",
         f"--config.data.data_dir={data_dir}", f"--config.training.n_iters={steps}", "--peer_timeout=30",
-        "--config.training.snapshot_freq=50", *arguments,
+        "--config.training.snapshot_freq=50", *QUICK_FLAGS, *arguments,
     ]  # fmt: skip
     for k in range(num):
         told = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={num}", f"--process_id={k}"]
@@ -157,7 +158,8 @@ def test_a_process_that_dies_ends_the_run_with_a_reason(data_dir, tmp_path):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_process_that_dies_while_the_others_compile_ends_the_run(data_dir, tmp_path, killed):
     workdir = tmp_path / "run"
-    several = list(processes(workdir, data_dir, 2, 1, NO_SAMPLES, "--config.training.eval_freq=0", steps=100_000))
+    long = ("--config.training.eval_freq=0", "--config.model.name=ncsnpp")  # which takes a while to compile
+    several = list(processes(workdir, data_dir, 2, 1, NO_SAMPLES, *long, steps=100_000))
     deadline = time.monotonic() + 300
     while "parameters, 2 device" not in messages(workdir, 0) and time.monotonic() < deadline:
         time.sleep(0.05)

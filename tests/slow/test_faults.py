@@ -22,7 +22,7 @@ from programs.run import Run
 from programs.train import compile_all
 from runtime.lock import workdir_lock
 from runtime.signals import StopRequest
-from tests.support.configs import load
+from tests.support.configs import QUICK, QUICK_FLAGS, load
 from tests.support.paths import ROOT
 from training.checkpoint import CheckpointError, Checkpoints
 from training.objectives.base import Terms
@@ -88,6 +88,7 @@ def test_sampling_that_is_ended_by_a_signal_says_what_is_left_of_it(tmp_path, nu
 def config(data_dir):
     config = load("configs/vp/smoke.py")
     config.data.data_dir = data_dir
+    config.update_from_flattened_dict(QUICK)
     config.training.update(snapshot_sampling=False, eval_freq=0, n_iters=15, snapshot_freq=15)
     return config
 
@@ -112,6 +113,7 @@ def whole(data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole")
     config = load("configs/vp/smoke.py")
     config.data.data_dir = data_dir
+    config.update_from_flattened_dict(QUICK)
     config.training.update(snapshot_sampling=False, eval_freq=0, n_iters=15, snapshot_freq=15)
     run_lib.train_run(experiment(config, workdir))
     return workdir
@@ -312,7 +314,15 @@ def test_a_key_that_an_older_checkpoint_does_not_know_is_no_change():
 
 def command(workdir, *arguments):
     config = ROOT / "configs/vp/smoke.py"
-    return [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}", "--mode=train", *arguments]
+    return [
+        sys.executable,
+        "main.py",
+        f"--config={config}",
+        f"--workdir={workdir}",
+        "--mode=train",
+        *QUICK_FLAGS,
+        *arguments,
+    ]
 
 
 def start(workdir, *arguments):

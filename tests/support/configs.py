@@ -3,6 +3,7 @@
 import importlib.util
 import json
 
+from benchmarks.hostile.kinds import NETWORK
 from tests.support.paths import GOLDEN, ROOT
 
 EXPERIMENTS = json.loads((GOLDEN / "experiments.json").read_text())
@@ -13,6 +14,9 @@ PATHS = sorted(
     and not {"sections", "presets", "sweeps"} & set(path.relative_to(ROOT).parts)
 )
 PUBLISHED = [path for path in PATHS if path in EXPERIMENTS]
+# For processes, where it does not matter what they train: quick to trace, and nothing to import.
+QUICK = {"model.name": NETWORK, "data.dataset": "synthetic"}
+QUICK_FLAGS = [f"--config.{key}={value}" for key, value in QUICK.items()]
 
 
 def load(path):
