@@ -229,7 +229,7 @@ class MMAR(Generative):
             "understanding": functools.partial(understanding, self),
             "head_likelihood": functools.partial(head_likelihood, self),
         }
-        judged = self.spec.num_classes > 1 and not self.model.tokens.num_codes
+        judged = self.spec.num_classes > 1 and self.config.model.num_categories is None  # not codes, but pixels
         return found | ({"text_to_image": functools.partial(text_to_image, self)} if judged else {})
 
     @property

@@ -24,8 +24,9 @@ def config_of(path="configs/mmar/digits.py", **training):
     config.mmar.update(head_nf=2, head_blocks=1, rounds=3, first_stage_steps=2, evaluated_shares=(0.5,))
     config.training.update(batch_size=16, log_freq=1, eval_freq=0, snapshot_freq=STEPS, snapshot_sampling=False)
     config.training.update(snapshot_freq_for_preemption=2, **{"n_iters": STEPS, **training})
+    config.optim.update(schedule="constant", warmup=2)
     config.sampling.num_steps = 3
-    config.eval.update(begin_ckpt=1, end_ckpt=1, num_samples=8, num_examples=8, batch_size=8, rtol=1e-2, atol=1e-2)
+    config.eval.update(begin_ckpt=1, end_ckpt=1, num_samples=8, num_examples=16, batch_size=8, rtol=1e-2, atol=1e-2)
     return config
 
 
@@ -62,16 +63,13 @@ def test_a_run_resumes_bit_for_bit_and_eight_devices_have_its_losses(trained, tm
 def test_two_workers_write_the_report_of_one(trained, command_line):
     run, _ = trained
     for words in (["--eval_folder=alone"], *([f"--eval_worker={k}", "--eval_workers=2"] for k in (0, 1))):
-        names = "('understanding','text_to_image','head_likelihood')"
-        done = command_line(f"--workdir={run.workdir}", "--mode=eval", f"--config.eval.tasks={names}", *words)
+        names = "--config.eval.tasks=('understanding',)"
+        done = command_line(f"--workdir={run.workdir}", "--mode=eval", names, *words)
         assert done.code == 0, done.error
-    alone, shared = (
-        json.loads((run.workdir / name / "ckpt_1" / "report.json").read_text()) for name in ("alone", "eval")
-    )
-    assert alone["results"] == shared["results"]
-    found = alone["results"]["understanding"]
-    assert found["svm"]["value"] > 0.5 and 0 <= found["accuracy"]["value"] <= 1  # of eight digits
-    assert alone["results"]["text_to_image"]["judge"]["value"] > 0.5
+    alone, shared = (run.workdir / name / "ckpt_1" / "report.json" for name in ("alone", "eval"))
+    assert alone.read_bytes() == shared.read_bytes()
+    found = json.loads(alone.read_text())["results"]["understanding"]
+    assert found["svm"]["value"] > 0.5 and 0 <= found["accuracy"]["value"] <= 1  # of sixteen digits
 
 
 def test_images_of_texts_and_texts_of_images(trained, tmp_path):
@@ -130,6 +128,7 @@ def test_settings_that_do_not_fit_are_said_in_a_sentence(change, expected, tmp_p
 def test_levels_as_categories_and_own_captions_train_and_sample(tmp_path):
     config = config_of(n_iters=2, snapshot_freq=2)
     config.mmar.update(head="categories", rounds=4)
+    config.eval.tasks = ("understanding", "text_to_image")
     config.data.uniform_dequantization = False
     losses = train(config, tmp_path / "levels")
     assert abs(losses[0][2] - np.log(17)) < 0.1  # from equally likely levels
