@@ -98,6 +98,13 @@ class CategoryKey(enum.IntEnum):
     WHICH = 1
 
 
+class MixtureKey(enum.IntEnum):
+    """Purposes of the key of a sample of a mixture."""
+
+    COMPONENT = 0
+    NOISE = 1
+
+
 class RestorationKey(enum.IntEnum):
     """Purposes of the key of a restoration task."""
 

@@ -28,7 +28,18 @@ class Categorical(NamedTuple):
     log_probs: Array
 
 
-Prediction = Gaussian | Categorical
+class Mixture(NamedTuple):
+    """A prediction for vectors: a mixture of C normal distributions with diagonal covariances at each position.
+
+    log_weights: [B, ..., C], up to a constant. mean, log_std: [B, ..., C, d].
+    """
+
+    log_weights: Array
+    mean: Array
+    log_std: Array
+
+
+Prediction = Gaussian | Categorical | Mixture
 Predict = Callable[[Array, Array], Gaussian]  # (x_t [B, ...], t [B]) -> prediction
 # (x_t [B, ...], t [B], r [B] = t) -> the prediction with which x goes straight from t to r: of the average velocity
 PredictBetween = Callable[..., Gaussian]

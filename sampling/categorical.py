@@ -24,17 +24,19 @@ def sharpened(predict: PredictCategories, temperature: float = 1.0, top_p: float
     Source: Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020, section 3.1.
     """
 
-    def sharper(z: Array, t: Array) -> Categorical:
-        log_probs = jax.nn.log_softmax(predict(z, t).log_probs / max(temperature, COLDEST))
-        if top_p < 1:
-            ordered = -jnp.sort(-log_probs, axis=-1)
-            before = jnp.cumsum(jnp.exp(ordered), axis=-1) - jnp.exp(ordered)
-            last = jnp.sum(before < top_p, axis=-1, keepdims=True) - 1  # the least likely one that is kept
-            lowest = jnp.take_along_axis(ordered, jnp.maximum(last, 0), axis=-1)
-            log_probs = jax.nn.log_softmax(jnp.where(log_probs < lowest, NEVER, log_probs))
-        return Categorical(log_probs)
+    return lambda z, t: Categorical(sharper(predict(z, t).log_probs, temperature, top_p))
 
-    return sharper
+
+def sharper(log_probs: Array, temperature: float, top_p: float) -> Array:
+    """The logarithms of sharper probabilities, [..., K]; see `sharpened`."""
+    log_probs = jax.nn.log_softmax(log_probs / max(temperature, COLDEST))
+    if top_p < 1:
+        ordered = -jnp.sort(-log_probs, axis=-1)
+        before = jnp.cumsum(jnp.exp(ordered), axis=-1) - jnp.exp(ordered)
+        last = jnp.sum(before < top_p, axis=-1, keepdims=True) - 1  # the least likely one that is kept
+        lowest = jnp.take_along_axis(ordered, jnp.maximum(last, 0), axis=-1)
+        log_probs = jax.nn.log_softmax(jnp.where(log_probs < lowest, NEVER, log_probs))
+    return log_probs
 
 
 class Confident(NamedTuple):

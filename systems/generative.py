@@ -14,7 +14,7 @@ from builders.condition import conditions
 from builders.guidance import Asked, Guide
 from core.arrays import Array
 from runtime.memory import MemoryBoundedSampler, free_bytes
-from sampling.base import Sampler
+from sampling.base import Sampler, Samples
 from systems.base import Generate, System
 from training.objectives.base import Variables
 
@@ -69,18 +69,25 @@ class Generative(System):
         One program for all samples, or for as many at a time as fit into a device that reports its memory.
         With `sampling.trajectory = K` also "states" [num, K, ...]: states along the way.
         """
-        trajectory = self.config.sampling.trajectory
 
-        def fn(params: Any, guide_params: Any, keys: Array, asked: Asked) -> dict[str, Array]:
-            predict = self.guide.predict_of(params, guide_params, asked)
-            sampled = self.sampler(keys, predict, (len(keys), *self.spec.shape), trajectory=trajectory)
+        def fn(weights: Any, guide_params: Any, keys: Array, asked: Asked) -> dict[str, Array]:
+            sampled = self.sampled(weights, guide_params, keys, asked)
             states = {} if sampled.states is None else {"states": self.to_data(jnp.moveaxis(sampled.states, 0, 1))}
             return {"samples": self.to_data(sampled.x), "num_evals": sampled.num_evals, **states}
 
         device = self.devices.mesh.devices.flat[0]
         alone = jax.process_count() == 1  # several processes would have to agree
         compiled = MemoryBoundedSampler(jax.jit(fn), self.devices.count, lambda: free_bytes(device) if alone else 0)
-        return lambda variables, keys, asked: compiled(variables["params"], self.guide.params, keys, asked)
+        return lambda variables, keys, asked: compiled(self.weights(variables), self.guide.params, keys, asked)
+
+    def weights(self, variables: Variables) -> Any:
+        """What predictions are made of."""
+        return variables["params"]
+
+    def sampled(self, weights: Any, guide_params: Any, keys: Array, asked: Asked) -> Samples:
+        """Samples in the model's own units, one for each key."""
+        predict, shape = self.guide.predict_of(weights, guide_params, asked), (len(keys), *self.spec.shape)
+        return self.sampler(keys, predict, shape, trajectory=self.config.sampling.trajectory)
 
     def encode(self, variables: Variables, values: Array) -> Array:
         """Values of the data [N, ...] as the network sees them, without noise."""

@@ -82,7 +82,7 @@ class Latent(System):
         self.inner = kind(
             dataclasses.replace(
                 context, config=code_config(context.config, self.codec), spec=spec, splits=splits,
-                open_stages=lambda names: {},
+                open_stages=lambda names: {name: self.frozen[name] for name in names if name in self.frozen},
             )
         )  # fmt: skip
         self.objective = self.terms

@@ -11,6 +11,7 @@ from systems.classifier import Classifier
 from systems.diffusion import Diffusion
 from systems.latent import Latent, is_latent
 from systems.mmar import MMAR
+from systems.resgen import ResGen
 from systems.tokenizer import TokenizerSystem
 
 SYSTEMS: dict[str, type[System]] = {
@@ -20,6 +21,7 @@ SYSTEMS: dict[str, type[System]] = {
     "tokenizer": TokenizerSystem,
     "causal_diffae": CausalDiffAE,
     "mmar": MMAR,
+    "resgen": ResGen,
 }
 
 

@@ -40,7 +40,19 @@ from configs.presets.networks import (
     technique_124,
     tokenizer,
 )
-from configs.presets.processes import categorical, discrete, edm, few_steps, flow, masked_ar, subvp, variational, ve, vp
+from configs.presets.processes import (
+    categorical,
+    discrete,
+    edm,
+    few_steps,
+    flow,
+    masked_ar,
+    resgen,
+    subvp,
+    variational,
+    ve,
+    vp,
+)
 from configs.presets.sizes import large_images, minutes, small_images
 
 __all__ = [
@@ -77,6 +89,7 @@ __all__ = [
     "phantoms",
     "photos",
     "pictures",
+    "resgen",
     "series",
     "small_images",
     "smoke",

@@ -77,6 +77,18 @@ def masked_ar(config: ConfigDict) -> None:
     config.sampling.update(guidance="classifier_free", guidance_scale=1.5)
 
 
+def resgen(config: ConfigDict) -> None:
+    """After the digits: a small class-conditional transformer of residual tokens, which are sampled in 8 rounds."""
+    config.system = "resgen"
+    config.data.uniform_dequantization = True  # as the tokenizer
+    config.model.update(nf=16, num_res_blocks=3, num_heads=4, ema_rate=0.995, num_labels=10, label_dropout=0.1)
+    # Most rounds where nearly all is masked, because the first tokens of positions depend the most on each other.
+    config.model.update(schedule="polynomial", schedule_power=0.4, num_scales=8)
+    config.training.update(n_iters=1600, snapshot_freq=800, stratified=True, reduce_mean=True)
+    config.sampling.update(method="confidence", num_steps=None, noise_removal=False)
+    config.eval.update(num_samples=300, bpd_method="bound", num_probes=16, metrics=("fid",))
+
+
 def categorical(config: ConfigDict) -> None:
     """Categories instead of numbers: a bidirectional transformer, trained on the bound, sampled site by site."""
     config.system = "categorical"

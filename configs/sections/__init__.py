@@ -1,15 +1,27 @@
 """The sections of a config, each a table of declarations; "" holds the keys outside any section."""
 
 from configs.keys import Key
-from configs.sections import causal, data, evaluation, mmar, model, optim, restore, sampling, tokenizer, training
+from configs.sections import (
+    causal,
+    data,
+    evaluation,
+    mmar,
+    model,
+    optim,
+    resgen,
+    restore,
+    sampling,
+    tokenizer,
+    training,
+)
 
 SECTIONS: dict[str, dict[str, Key]] = {
     "": {
         "seed": Key(42, "Seed of all random numbers of a run.", changes="model", mismatch="given"),
         "system": Key(
             "diffusion",
-            "Kind of model: `diffusion`, `classifier`, `categorical`, `tokenizer`, `causal_diffae`, `mmar`, or a "
-            "class of your own, `package.module:Class`.",
+            "Kind of model: `diffusion`, `classifier`, `categorical`, `tokenizer`, `causal_diffae`, `mmar`, `resgen`, or "
+            "a class of your own, `package.module:Class`.",
             changes="model",
         ),
     },
@@ -22,6 +34,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "tokenizer": tokenizer.KEYS,
     "causal": causal.KEYS,
     "mmar": mmar.KEYS,
+    "resgen": resgen.KEYS,
     "optim": optim.KEYS,
 }
 KEYS: dict[str, Key] = {  # every declaration by its dotted key

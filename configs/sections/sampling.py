@@ -9,7 +9,7 @@ KEYS = {
         "`pc` (predictor-corrector), `solver` (multistep, in few steps) or `ode` (adaptive); of networks with "
         "`model.second_time` also `average_velocity` (straight steps) or `consistency` (to the data, and back by "
         "adding noise); of system `categorical` "
-        "`ancestral`, or `confidence` (the likeliest sites first; corruption `absorbing`).",
+        "`ancestral`, or `confidence` (the likeliest sites first; corruption `absorbing`); of `resgen` the same.",
         changes="evaluation",
     ),
     "predictor": Key(
@@ -111,6 +111,14 @@ KEYS = {
         PROBABILITY,
         changes="evaluation",
         needs="system!=diffusion|classifier",
+    ),
+    "confidence_noise": Key(
+        1.0,
+        "System `resgen`, method `confidence`: Gumbel noise that is added to log-probabilities, times the time; a "
+        "large one shows tokens in random order.",
+        NON_NEGATIVE,
+        changes="evaluation",
+        needs="system=resgen",
     ),
     "trajectory": Key(0, "Number of intermediate states to keep and show as a GIF; 0: none.", changes="evaluation"),
     "n_steps_each": Key(

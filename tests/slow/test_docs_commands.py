@@ -99,6 +99,12 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_the_documented_models_of_latents_and_tokens_train",
     "python main.py --config=configs/vqddm/*_tokenizer.py *": "tests/programs/test_latent.py::"
     "test_the_documented_models_of_latents_and_tokens_train",
+    "python main.py --config=configs/resgen/digits.py *": "tests/programs/test_resgen.py::"
+    "test_a_run_resumes_bit_for_bit_trains_alike_on_eight_devices_and_is_evaluated",
+    "python main.py --config=configs/resgen/digits_independent.py *": "tests/unit/systems/test_contract.py::"
+    "test_every_evaluation_summarizes_and_every_column_is_shown",
+    "python main.py --config=configs/resgen/digits_autoregressive.py *": "tests/unit/systems/test_contract.py::"
+    "test_every_evaluation_summarizes_and_every_column_is_shown",
     "python main.py --config=configs/resgen/*_tokenizer.py *": "tests/programs/test_latent.py::"
     "test_the_documented_models_of_latents_and_tokens_train",
     "python main.py --config=configs/vqddm/*_tokens.py *": "tests/programs/test_latent.py::"

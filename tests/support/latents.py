@@ -1,8 +1,11 @@
 """Runs of tiny tokenizers on random images, and models of what they encode."""
 
 import jax
+import numpy as np
 
 from configs import default, presets
+from core.files import write_json
+from data.readers.encoded import ABOUT
 from programs import start, train
 from programs.run import Run
 from tests.support.runs import tiny
@@ -49,3 +52,17 @@ def started(factory, quantizer, **settings):
     store.save(1, start.initial_state(run, {}), default.to_json(run.config), {"data": run.spec.to_json()})
     store.close()
     return workdir
+
+
+def residual_tokens(factory):
+    """Settings: a residual tokenizer at step 0, of 2x2 positions with two tokens of 8 codes, and random tokens."""
+    raw = {"encoder": "raw", "decoder": "raw", "factor": 4, "dim": 48}
+    workdir = started(factory, "rvq", depth=2, num_codes=8, reservoir=64, **raw)
+    folder = factory.mktemp("tokens")
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        np.save(folder / f"{split}.npy", rng.integers(0, 8, (64, 2, 2, 2)).astype(np.uint8))
+        np.save(folder / f"{split}_labels.npy", (np.arange(64) % 10).astype(np.int32))
+    about = {"dataset": "synthetic", "shape": [2, 2, 2], "num_codes": 8, "num_classes": 10, "tokenizer": None}
+    write_json(folder / ABOUT, about)
+    return {"model.stages": (f"tokenizer={workdir}",), "data.dataset": f"encoded:{folder}"}

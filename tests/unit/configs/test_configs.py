@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import pytest
 
-from builders import categorical
+from builders import categorical, resgen
 from builders.network import make_network
 from builders.optimizer import make_optimizer
 from builders.process import make_sde
@@ -115,6 +115,8 @@ def document_row(path):
     network = config.model.name
     if config.system == "tokenizer":
         kind, network = config.tokenizer.quantizer, f"{config.tokenizer.encoder}, {config.tokenizer.decoder}"
+    if config.system == "resgen":
+        kind, network = "depth mask", config.resgen.head
     size = "x".join(map(str, config.data.shape or (config.data.image_size,)))
     data = " ".join(filter(None, (config.data.dataset or "own data", config.data.category, size)))
     command, result = text.strip().split("\n\n")[1:3]
@@ -146,6 +148,9 @@ def test_every_config_is_locked_and_valid_and_builds(path):
     make_optimizer(config)
     if config.system == "mmar":  # its network depends on the texts of the data; tests/programs/test_mmar.py
         make_sde(config), make_sampler(config)
+        return
+    if config.system == "resgen":  # its network depends on the tokenizer; tests/programs/test_resgen.py
+        resgen.check_sampling(config)
         return
     make_network(config)
     if config.system == "categorical":

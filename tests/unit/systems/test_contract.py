@@ -19,9 +19,11 @@ from reports.records import columns_of, read_checkpoint, write_report
 from systems.table import SYSTEMS
 from tests.support import absorbing, perceptron
 from tests.support.configs import load
+from tests.support.latents import residual_tokens
 from tests.support.runs import tiny
 from tests.support.tracing import CountingJit
 from training.checkpoint import Checkpoints
+from training.frozen import FROZEN
 
 
 def diffusion():
@@ -77,6 +79,17 @@ def mmar(**settings):
     return config
 
 
+def resgen(head):
+    """On tokens of depth 2; `Subject` gives the stage and the data."""
+    config = tiny(num_labels=10)
+    presets.resgen(config)
+    config.data.random_flip = False
+    config.resgen.head = head
+    config.model.update(nf=2, num_heads=1, num_res_blocks=1, num_scales=3)
+    config.eval.update(num_samples=8, batch_size=64, num_probes=2, enable_bpd=True, enable_sampling=True)
+    return config
+
+
 CONFIGS = {
     "diffusion": diffusion,
     "causal_diffae": causal_diffae,
@@ -84,6 +97,9 @@ CONFIGS = {
     "categorical": categorical,
     "absorbing": absorbing.get_config,
     "mmar": mmar,
+    "resgen": functools.partial(resgen, "mixture"),
+    "independent residual tokens": functools.partial(resgen, "independent"),
+    "residual tokens one by one": functools.partial(resgen, "autoregressive"),
     "tokenizer": tokenizer,
     "tokenizer by gradient": functools.partial(tokenizer, codebook="gradient", restart_below=0.0, encoder="conv"),
     "residual tokenizer": functools.partial(
@@ -97,8 +113,10 @@ CONFIGS = {
 class Subject:
     """A system with its run, its variables at step 0, and its compiled training step."""
 
-    def __init__(self, name, workdir):
+    def __init__(self, name, workdir, residual):
         self.config = CONFIGS[name]()
+        if self.config.system == "resgen":
+            self.config.update_from_flattened_dict(residual)
         self.config.training.update(batch_size=16, n_iters=10)
         self.run = Run(self.config, workdir, jax.devices()[:1])
         self.system = self.run.system
@@ -111,19 +129,35 @@ class Subject:
     def step(self):
         return CountingJit(train.make_step(self.run, train.settings_of(self.config.training)))
 
+    def with_stages(self, variables):
+        """The variables, and those of earlier stages."""
+        frozen = {name: stage.variables for name, stage in self.system.frozen.items()}
+        return {**variables, **({FROZEN: frozen} if frozen else {})}
+
+    @property
+    def variables(self):
+        """Those at step 0."""
+        return self.with_stages(self.state.variables)
+
     def batch(self, turn=0):
         return self.system.on_devices(eval_batch(self.run.train, turn, 16))
 
     def after(self, state, first, last):
         """The state after the steps `first` to `last`, each with a batch of its own."""
         for turn in range(first, last + 1):
-            state, _ = self.step(state, self.batch(turn % 4))
+            state, _ = self.step(state, self.batch(turn % 4), self.with_stages({}))
         return state
 
 
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory):
+    """Settings of models of residual tokens: the run of a tokenizer, and tokens as data."""
+    return residual_tokens(tmp_path_factory)
+
+
 @pytest.fixture(scope="module", params=CONFIGS)
-def subject(request, tmp_path_factory):
-    return Subject(request.param, tmp_path_factory.mktemp(request.param))
+def subject(request, tmp_path_factory, residual):
+    return Subject(request.param, tmp_path_factory.mktemp(request.param), residual)
 
 
 def equal(a, b):
@@ -137,7 +171,7 @@ def test_every_row_has_a_config():
 def test_the_objective_is_one_finite_loss_per_example(subject):
     keys = example_keys(jax.random.key(0), 16)
     objective = jax.jit(lambda *given: subject.system.objective(*given, None, jnp.int32(0)).losses)
-    losses = objective(subject.state.variables, keys, subject.batch())
+    losses = objective(subject.variables, keys, subject.batch())
     assert losses
     for loss in losses.values():
         assert loss.shape == (16,) and np.isfinite(loss).all()
@@ -165,8 +199,8 @@ def test_a_sample_depends_on_its_own_key_only(subject):
         return
     assert "unconditional" in system.requests
     keys, order = system.sample_keys(1, 0, 4), np.array([3, 0, 2, 1])
-    found = np.asarray(system.generate(subject.state.variables, keys, None)["samples"])
-    moved = np.asarray(system.generate(subject.state.variables, keys[order], None)["samples"])
+    found = np.asarray(system.generate(subject.variables, keys, None)["samples"])
+    moved = np.asarray(system.generate(subject.variables, keys[order], None)["samples"])
     assert found.shape == (4, *system.spec.shape) and len(np.unique(found, axis=0)) > 1
     # One level where a value of float32 lies at the border of two.
     assert np.abs(moved.astype(int) - found[order]).max() <= 1
@@ -174,7 +208,7 @@ def test_a_sample_depends_on_its_own_key_only(subject):
 
 
 def test_values_come_back_from_the_units_of_the_model(subject):
-    values, variables = subject.run.test.fetch(np.arange(4))["x"], subject.state.variables
+    values, variables = subject.run.test.fetch(np.arange(4))["x"], subject.variables
     back = subject.system.decode(variables, subject.system.encode(variables, jnp.asarray(values)))
     np.testing.assert_array_equal(back, values)
 
@@ -184,7 +218,7 @@ def test_every_evaluation_summarizes_and_every_column_is_shown(subject, tmp_path
     assert system.enabled and set(system.enabled) <= set(system.evaluations)
     for name, evaluation in system.evaluations.items():
         evaluation(0, None)  # making a task computes nothing
-        task = evaluation(1, subject.state.averaged_variables)
+        task = evaluation(1, subject.with_stages(subject.state.averaged_variables))
         assert task.name == name and task.columns
         results[name] = run_task(task, tmp_path / "ckpt_1")
         columns += [column.below(name) for column in task.columns]

@@ -1,0 +1,19 @@
+"""Residual tokens of scikit-learn's digits, all 64 in 8 rounds, by class: 16 positions, 4 tokens of 16 codes each.
+
+    python main.py --config=configs/resgen/digits.py --workdir=DIR --mode=train
+
+The tokenizer is configs/resgen/digits_tokenizer.py, trained in runs/digits_rvq; another run is named by
+`--config.model.stages="('tokenizer=WORKDIR',)"`. Results are in docs/resgen.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, presets
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    presets.digits(config)
+    presets.resgen(config)
+    config.model.stages = ("tokenizer=runs/digits_rvq",)
+    return config
