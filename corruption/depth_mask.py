@@ -181,7 +181,7 @@ def uniform_scores(keys: Array, shape: Sequence[int]) -> Array:
 def chosen_counts(scores: Array, counts: Array, n: Array) -> Array:
     """How many of the `counts` [B, *sides] tokens of each position are among the n [B] with the lowest scores.
 
-    scores: [B, *sides, D], of which the first `counts` are read. Of equal distributions they make a uniform choice.
+    scores: [B, *sides, D]; the first `counts` of each position are read. With equal distributions the choice is uniform.
     """
     reads = residual.trailing(jnp.arange(scores.shape[-1]), scores.ndim) < counts[..., None]
     flat = jnp.where(reads, scores, jnp.inf).reshape(len(scores), -1)
@@ -200,7 +200,7 @@ def scales(vectors: Array) -> Array:
 
 
 def _tails(counts: Array, n: Array, shown: Array, depth: int) -> Array:
-    """P(m >= l) for l = 1 ... depth, m hypergeometric: `shown` [B] of n [B], of which `counts` [B, *sides] are special.
+    """P(m >= l) for l = 1 ... depth, m hypergeometric: `shown` [B] of n [B], where `counts` [B, *sides] are special.
 
     P(m = a) = C(counts, a) C(n - counts, shown - a) / C(n, shown)
     """

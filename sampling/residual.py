@@ -79,7 +79,7 @@ class Rounds:
 class OneByOne:
     """Samples the first masked token, in the order of positions and depths; a `Stepper` with a step for each token.
 
-    Predictions are `Categorical`, of which only those of that token are used. mask: the state of a masked token.
+    Predictions are `Categorical`; only that of this token is used. mask: the state of a masked token.
     """
 
     mask: int

@@ -20,8 +20,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "seed": Key(42, "Seed of all random numbers of a run.", changes="model", mismatch="given"),
         "system": Key(
             "diffusion",
-            "Kind of model: `diffusion`, `classifier`, `categorical`, `tokenizer`, `causal_diffae`, `mmar`, `resgen`, or "
-            "a class of your own, `package.module:Class`.",
+            "Kind of model: `diffusion`, `classifier`, `categorical`, `tokenizer`, `causal_diffae`, `mmar`, `resgen`, "
+            "or a class of your own, `package.module:Class`.",
             changes="model",
         ),
     },

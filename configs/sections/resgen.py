@@ -19,7 +19,7 @@ KEYS = {
     ),
     "rank": Key(
         16,
-        "`mixture`: size of the projection of which means and deviations of all components are linear functions.",
+        "`mixture`: size of the projection that means and deviations of all components are linear functions of.",
         POSITIVE,
         changes="model",
         needs="resgen.head=mixture",

@@ -59,7 +59,7 @@ class ResidualTransformer(nn.Module):
 class CausalTransformer(nn.Module):
     """Log-probabilities of each token given those before it, in the order of positions and, within one, of depths.
 
-    x: tokens [B, *sides, D], of which those that are not known yet may have any state. Returns [B, *sides, D, K],
+    x: tokens [B, *sides, D]; those that are not known yet may have any state. Returns [B, *sides, D, K],
     float32. The rest as `ResidualTransformer`; a token sees itself and those before it. Source: Lee et al., CVPR 2022,
     section 3.2, with one transformer for both axes.
     """
