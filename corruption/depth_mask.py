@@ -181,7 +181,7 @@ def uniform_scores(keys: Array, shape: Sequence[int]) -> Array:
 def chosen_counts(scores: Array, counts: Array, n: Array) -> Array:
     """How many of the `counts` [B, *sides] tokens of each position are among the n [B] with the lowest scores.
 
-    scores: [B, *sides, D]; the first `counts` of each position are read. With equal distributions the choice is uniform.
+    scores: [B, *sides, D]; the first `counts` of each position are read. For equal distributions it is uniform.
     """
     reads = residual.trailing(jnp.arange(scores.shape[-1]), scores.ndim) < counts[..., None]
     flat = jnp.where(reads, scores, jnp.inf).reshape(len(scores), -1)
