@@ -57,14 +57,14 @@ def test_a_run_resumes_bit_for_bit_trains_alike_on_eight_devices_and_is_evaluate
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model.stages": ()}, "models the tokens of a residual tokenizer; name its run by config.model.stages"),
+        ({"model.stages": ()}, "needs the run of its stage 'tokenizer'; give it by config.model.stages"),
         ({"model.num_categories": 4}, "num_categories = 4, but the tokenizer has 8 codes; set it to 8"),
         (
             {"resgen.head": "autoregressive", "sampling.num_steps": 5},
             "num_steps = 5, .* one step for each of the 8 tok",
         ),
         ({"sampling.remasking": 0.5}, "config.sampling.remasking = 0.5 is for other kinds of models .* set it to 0.0"),
-        ({"sampling.method": "pc"}, "config.sampling.method = 'pc' is not known; choose one of confidence, ancestral"),
+        ({"sampling.method": "pc"}, "config.sampling.method = 'pc' is not known; choose one of ancestral, confidence"),
         ({"sampling.guidance": "classifier"}, "config.sampling.guidance = 'classifier' is not known"),
         ({"model.num_heads": 3}, "num_heads = 3 heads of even size do not divide the width"),
     ],
