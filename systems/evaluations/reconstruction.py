@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # the system has a table of its evaluations
 NUM_TRAIN, FEWEST = 3000, 8  # training examples that the baselines know, at most and at least
 HELD_OUT, FEW = 40, 8  # of these, at most a quarter, by which their settings are chosen; for the slower one
 NUM_FOR_RANGE = 1000  # test examples whose range of values is that of data without levels
-COMPLEX = ("complex_fourier", "sense")  # what measures complex images in two channels
+COMPLEX = ("complex_fourier", "sense")  # what measures complex images, where these have two channels
 
 Classical = Callable[[LinearOperator, Array], np.ndarray]
 CLASSICAL: dict[str, Callable[[LinearOperator, np.ndarray, np.ndarray], Classical]] = {  # from known and held out ones
@@ -83,7 +83,7 @@ def reconstruction(system: "Diffusion", number: int, variables: Variables | None
         others |= {name: method(operator, found.linear) for name, method in fit().items()}
         return Reconstructed(values_of(system, samples), values_of(system, x), residual, others)
 
-    is_complex = request.task == "reconstruct" and config.restore.operator in COMPLEX
+    is_complex = request.task == "reconstruct" and config.restore.operator in COMPLEX and shape[-1] == 2
     return reconstruction_task(
         *system.batches(test),
         reconstruct,

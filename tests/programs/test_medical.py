@@ -77,6 +77,16 @@ def test_the_first_examples_are_those_of_a_request(run, tmp_path):
     np.testing.assert_allclose(found["nmse"], error, rtol=1e-4)  # the batch has another size
 
 
+def test_real_images_seen_by_coils_have_no_phase(tmp_path):
+    config = complex_config(tmp_path)
+    np.savez(tmp_path / "data.npz", x=RNG.normal(size=(36, 8, 8, 1)).astype(np.float32), subject=np.arange(36) // 3)
+    config.restore.update(operator="sense", coil_maps="simulated:2")
+    config.eval.baselines = ()
+    task = Run(config, tmp_path / "run", jax.devices()[:1]).system.evaluations["reconstruction"](1, None)
+    headings = [column.heading for column in task.columns]
+    assert "PSNR / dB" in headings and not any("phase" in heading for heading in headings)
+
+
 def test_k_space_in_a_file_is_reconstructed_from_the_lines_that_it_has(run, tmp_path):
     h5py = pytest.importorskip("h5py", reason="h5py is an extra")
     images = RNG.normal(size=(2, 8, 8)) + 1j * RNG.normal(size=(2, 8, 8))

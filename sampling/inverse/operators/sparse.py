@@ -18,6 +18,7 @@ class Rows:
     columns: Array
     weights: Array
 
+    @jax.jit  # step by step, the terms would be in memory several times
     def times(self, x: Array) -> Array:
         """The product [M, R] with x [N, R].
 
