@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.support.configs import QUICK_FLAGS
 from tests.support.paths import ROOT
 from tests.support.swept import digests, trainers
 
@@ -26,7 +27,7 @@ def started(root, sweep, data_dir, *flags):
     command = [
         sys.executable, str(ROOT / "sweep.py"), "--config=configs/vp/smoke.py", f"--sweep={sweep}", f"--root={root}",
         "--parallel=2", f"--config.data.data_dir={data_dir}", "--config.training.n_iters=60",
-        "--config.training.snapshot_freq=30", *flags,
+        "--config.training.snapshot_freq=30", *QUICK_FLAGS, *flags,
     ]  # fmt: skip
     with root.with_suffix(".log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
@@ -36,7 +37,7 @@ def killed(root, sweep, data_dir, dice, num_trainers=6, num_sweeps=2):
     """Runs a sweep to its end, killing trainers and the sweep itself on the way; the last exit code and the kills."""
     process, hits = started(root, sweep, data_dir), {}
     while process.poll() is None:
-        time.sleep(dice.uniform(1, 5))
+        time.sleep(dice.uniform(0.3, 2))
         alive = {name: number for name, number in trainers(root).items() if hits.get(name, 0) < 2}
         if num_trainers and alive:
             name = dice.choice(sorted(alive))
