@@ -12,6 +12,7 @@ import pytest
 
 from sweeps import plan
 from sweeps.runs import State, status_of
+from tests.support.configs import QUICK_FLAGS
 from tests.support.paths import ROOT
 from tests.support.swept import digests, trainers
 
@@ -23,7 +24,7 @@ def get_sweep():
     return product(vary("optim.lr", [1e-3, 3e-4]), vary("seed", [0, 1]))
 """
 MISSING = [name for name in ("slurmctld", "slurmd", "sbatch", "srun", "munged") if shutil.which(name) is None]
-FEW_CHECKPOINTS = "--config.training.snapshot_freq_for_preemption=200"  # for what nobody kills; they end alike
+FEW_CHECKPOINTS = "--config.training.snapshot_freq_for_preemption=400"  # for what nobody kills; they end alike
 SECONDS = 900  # for all of it; three to five minutes on two free cores
 
 
@@ -45,8 +46,8 @@ def slurm(tmp_path_factory):
 def swept(root, sweep, data_dir, environment, *flags):
     command = [
         sys.executable, str(ROOT / "sweep.py"), "--config=configs/vp/smoke.py", f"--sweep={sweep}", f"--root={root}",
-        "--parallel=2", f"--config.data.data_dir={data_dir}", "--config.training.n_iters=200",
-        "--config.training.snapshot_freq=200", "--config.eval.enable_bpd=False", *flags,
+        "--parallel=2", f"--config.data.data_dir={data_dir}", "--config.training.n_iters=400",
+        "--config.training.snapshot_freq=400", "--config.eval.enable_bpd=False", *QUICK_FLAGS, *flags,
     ]  # fmt: skip
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
@@ -109,7 +110,7 @@ def test_the_template_for_several_processes_saves_is_requeued_goes_on_and_can_be
     command = [
         "sbatch", "--parsable", "--ntasks-per-node=2", f"--output={log}", "docs/clusters/train.sbatch",
         "--config=configs/vp/smoke.py", f"--workdir={workdir}", f"--config.data.data_dir={data_dir}",
-        "--config.training.n_iters=5000", "--config.training.snapshot_freq=5000", "--peer_timeout=60",
+        "--config.training.n_iters=5000", "--config.training.snapshot_freq=5000", "--peer_timeout=60", *QUICK_FLAGS,
     ]  # fmt: skip
 
     def asked(*command):
