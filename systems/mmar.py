@@ -229,8 +229,12 @@ class MMAR(Generative):
             "understanding": functools.partial(understanding, self),
             "head_likelihood": functools.partial(head_likelihood, self),
         }
-        judged = self.spec.num_classes > 1 and self.config.model.num_categories is None  # not codes, but pixels
-        return found | ({"text_to_image": functools.partial(text_to_image, self)} if judged else {})
+        return found | ({"text_to_image": functools.partial(text_to_image, self)} if self.has_classifiers else {})
+
+    @property
+    def has_classifiers(self) -> bool:
+        """Whether classifiers of the data can judge images: there are classes, and x has pixels, not codes."""
+        return self.spec.num_classes > 1 and self.config.model.num_categories is None
 
     @property
     def requests(self) -> Mapping[str, RequestTask]:

@@ -38,7 +38,7 @@ def understanding(system: "MMAR", number: int, variables: Variables | None) -> T
         P(class | image) proportional to sum_texts P(text | image) P(class | text)
 
     The possible texts are those of the evaluated examples, P(class | text) is that of the training data. Beside it
-    classifiers of the pixels, which know the training data alone.
+    classifiers of the pixels, which know the training data alone, unless x has codes of a tokenizer.
     """
     test, has_classes = (
         first_of(system.context.splits.test, system.config.eval.num_examples),
@@ -59,13 +59,15 @@ def understanding(system: "MMAR", number: int, variables: Variables | None) -> T
             return found
         nats = logsumexp(logp[:, :, None], axis=1, b=np.maximum(classes, 1e-30)[None])
         label = np.asarray(batch["label"])
-        judged = {name: classify(np.asarray(batch["x"])) == label for name, classify in baselines().items()}
+        others = baselines() if system.has_classifiers else {}
+        judged = {name: classify(np.asarray(batch["x"])) == label for name, classify in others.items()}
         return {"accuracy": nats.argmax(axis=1) == label, **found, **judged}
 
     figures: dict[str, Any] = {"text_accuracy": ("text accuracy", "higher"), "text_nats": ("text / nats", "lower")}
     if has_classes:
-        others = {"logistic": ("accuracy, logistic regression", "higher"), "svm": ("accuracy, SVM", "higher")}
-        figures = {"accuracy": ("accuracy of text given image", "higher"), **figures, **others}
+        figures = {"accuracy": ("accuracy of text given image", "higher"), **figures}
+    if system.has_classifiers:
+        figures |= {"logistic": ("accuracy, logistic regression", "higher"), "svm": ("accuracy, SVM", "higher")}
     return means_task("understanding", *system.batches(test), measure, figures)
 
 
