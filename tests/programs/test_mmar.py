@@ -11,6 +11,7 @@ import run_lib
 from programs import restore_run, sample
 from programs.run import Run
 from tests.support.configs import load
+from tests.support.latents import begun
 from tests.support.own_data import save
 from tests.support.runs import asked
 
@@ -145,3 +146,19 @@ def test_levels_as_categories_and_own_captions_train_and_sample(tmp_path):
     assert found["arr_0"].shape == (2, 8, 8, 3)
     with pytest.raises(ValueError, match=r"has 6 bytes, but 1 to 5 are expected"):
         sample.prepare(run, asked(run, "text_to_image", prompt="no. 33"))
+
+
+def test_tokens_of_a_codebook_are_sampled_and_decoded_and_no_classifier_of_pixels_judges_them(tmp_path):
+    tokenizer = load("configs/mmar/digits_tokenizer.py")
+    tokenizer.model.nf = 4
+    config = config_of("configs/mmar/digits_vq.py")
+    config.model.stages = (f"tokenizer={begun(tokenizer, tmp_path / 'tokenizer')}",)
+    run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
+    assert "text_to_image" in run.system.requests and "text_to_image" not in run.system.evaluations
+    columns = [column.path for column in run.system.evaluations["understanding"](0, None).columns]
+    assert columns == ["accuracy.value", "text_accuracy.value", "text_nats.value"]
+    frozen = {name: stage.variables for name, stage in run.system.frozen.items()}
+    variables = {**run.state().averaged_variables, "frozen": frozen}
+    text = run.test.fetch(np.arange(2))["text"]
+    found = run.system.generate(variables, run.system.sample_keys(1, 0, 2), {"text": text})
+    assert found["samples"].shape == (2, 8, 8, 1) and found["samples"].dtype == np.uint8

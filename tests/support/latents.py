@@ -46,8 +46,12 @@ def trained(config, workdir, num_devices=1):
 
 def started(factory, quantizer, **settings):
     """The workdir of a tokenizer at step 0, after its start from data."""
-    workdir = factory.mktemp(quantizer)
-    run = Run(tokenizer_config(quantizer=quantizer, **settings), str(workdir), jax.devices()[:1])
+    return begun(tokenizer_config(quantizer=quantizer, **settings), factory.mktemp(quantizer))
+
+
+def begun(config, workdir):
+    """The workdir of a run whose checkpoint 1 is at step 0, after its start from data."""
+    run = Run(config, str(workdir), jax.devices()[:1])
     store = Checkpoints(workdir / "checkpoints")
     store.save(1, start.initial_state(run, {}), default.to_json(run.config), {"data": run.spec.to_json()})
     store.close()
