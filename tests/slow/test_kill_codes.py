@@ -9,6 +9,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 
 SMALL = {"model.nf": 4, "training.batch_size": 16, "training.snapshot_num_samples": 4, "sampling.num_steps": 4}
 TOKENIZER = {
+    "tokenizer.encoder": "patch",
+    "tokenizer.decoder": "patch",
     "tokenizer.num_codes": 16,
     "tokenizer.codebook": "average",  # state beside the parameters
     "tokenizer.restart_below": 0.5,

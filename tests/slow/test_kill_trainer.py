@@ -6,12 +6,13 @@ import sys
 import time
 
 from core.errors import ExitCode
+from tests.support.configs import QUICK_FLAGS
 from tests.support.paths import ROOT
 
 
 def test_a_worker_ends_with_a_reason_and_a_code_of_its_own_where_the_trainer_dies(data_dir, tmp_path):
     """The trainer is killed after its first checkpoint; the second never comes."""
-    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "main.py", "--config=configs/vp/smoke.py", f"--workdir={tmp_path / 'run'}", *QUICK_FLAGS]
     command += [f"--config.data.data_dir={data_dir}", "--config.training.snapshot_sampling=False"]
     long = ["--mode=train", "--config.training.n_iters=100000", "--config.training.snapshot_freq_for_preemption=10000"]
     trainer = subprocess.Popen([*command, *long], cwd=ROOT, stderr=subprocess.DEVNULL)
