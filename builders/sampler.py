@@ -1,5 +1,6 @@
 """The sampler of a config."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -46,8 +47,29 @@ def make_sampler(config: ConfigDict) -> Sampler:
     return make(config, make_sde(config))
 
 
+def from_time(config: ConfigDict, sampler: Sampler, t: float) -> Sampler:
+    """The sampler of a config with all of its steps between the time `t`, at which it is to start, and its last time.
+
+    A chain without a given number of steps visits all levels up to t. Errors: ValueError for more steps than levels,
+    and for a time after the last one.
+    """
+    if not isinstance(sampler, FixedStep):
+        return sampler  # its steps are chosen along the way
+    process = make_sde(config)
+    num_steps = len(sampler.times) - 1
+    if process.is_discrete and not config.sampling.num_steps:
+        num_steps = min(num_steps, len(grids.levels_up_to(process.num_scales, t)) - 1)
+    times = _times(config, process, num_steps, t)
+    return dataclasses.replace(sampler, times=(*times[:-1], sampler.times[-1]))
+
+
 def describe(config: ConfigDict) -> str:
     """The sampler of a config in a few words, such as "ancestral_sampling and langevin, 1000 steps"."""
+    start = config.sampling.start
+    return _method(config) + ("" if start == "prior" else f", from {start} with noise {config.sampling.start_noise:g}")
+
+
+def _method(config: ConfigDict) -> str:
     sampling = config.sampling
     if sampling.method == "ode":
         return f"probability-flow ODE by {sampling.ode_solver}"
@@ -90,8 +112,8 @@ def _eps(config: ConfigDict) -> float:
     return sde_family(config).last_time(config.model)
 
 
-def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...]:
-    """The time steps. A chain with as many steps as levels visits all of its levels.
+def _times(config: ConfigDict, process: SDE, num_steps: int, t_max: float = 1.0) -> tuple[float, ...]:
+    """The time steps from `t_max`. A chain with as many steps as levels visits all of its levels.
 
     Errors: ValueError for more steps than levels.
     """
@@ -103,9 +125,9 @@ def _times(config: ConfigDict, process: SDE, num_steps: int) -> tuple[float, ...
         )
     eps, alpha = _eps(config), time_shift(config)
     if alpha == 1 or process.is_discrete or sampling.grid not in grids.IN_TIME:
-        return grids.GRIDS[sampling.grid](process, num_steps, eps)
-    times = grids.GRIDS[sampling.grid](process, num_steps, shift(eps, 1 / alpha))
-    return (1.0, *(shift(t, alpha) for t in times[1:-1]), eps)
+        return grids.GRIDS[sampling.grid](process, num_steps, eps, t_max)
+    times = grids.GRIDS[sampling.grid](process, num_steps, shift(eps, 1 / alpha), shift(t_max, 1 / alpha))
+    return (t_max, *(shift(t, alpha) for t in times[1:-1]), eps)
 
 
 def _predictor_corrector(config: ConfigDict, process: SDE) -> FixedStep:

@@ -25,6 +25,7 @@ class RunKey(enum.IntEnum):
     RESTORE = 5  # then the checkpoint
     DEQUANTIZE = 6
     TEST_LOSS = 7  # the loss of a test batch during training; then the step and the example
+    START = 8  # noise of the training examples that samples start from, and the map onto them; then a `StartKey`
 
 
 class InitKey(enum.IntEnum):
@@ -88,7 +89,15 @@ class SampleKey(enum.IntEnum):
     )
     END = 2
     LATENT = 3  # the noise of a causal latent
+    TARGET = 4  # which training example it starts from
     SEQUENCE = 5  # then a `SequenceKey`; of tokens, the round first
+
+
+class StartKey(enum.IntEnum):
+    """Purposes of the key of starts from training examples."""
+
+    NOISE = 0  # then the training example
+    TRANSPORT = 1  # then the class
 
 
 class CategoryKey(enum.IntEnum):

@@ -77,8 +77,10 @@ class Run(DataRun):
         self.key = jax.random.key(config.seed)
         self.tx, self.schedule = make_optimizer(config)
         self.stages = Stages(config, self.workdir)
+        opened = restore_run.network_of, self.stages.open
+        folder = None if restore_run.is_alone(self.workdir) else self.workdir
         self.system: System = make_system(
-            Context(config, self.spec, self.splits, self.devices, self.key, restore_run.network_of, self.stages.open)
+            Context(config, self.spec, self.splits, self.devices, self.key, *opened, folder)
         )
 
     @classmethod

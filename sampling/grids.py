@@ -5,6 +5,7 @@ level std(t) / mean_coeff(t). For a chain it consists of the nearest levels, and
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ def quadratic(num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ..
 def log_snr(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
     """Equal steps in `lambda(t) = log(mean_coeff(t) / std(t))` from `t_max` to `eps`: num_steps + 1 times.
 
-    For a chain: `num_steps` of its levels, then -1; `eps` and `t_max` are ignored. Errors: see `spaced`.
+    For a chain: `num_steps` of its levels up to `t_max`, then -1; `eps` is ignored. Errors: see `spaced`.
     Source: Lu et al., "DPM-Solver", NeurIPS 2022, section 3.2.
     """
     return spaced(sde, lambda t: -np.log(noise_level(sde, t)), num_steps, eps, t_max)
@@ -46,7 +47,7 @@ def log_snr(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[f
 def polynomial(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0, rho: float = 7.0) -> tuple[float, ...]:
     """Equal steps in `sigma(t)^(1 / rho)`, `sigma = std / mean_coeff`, from `t_max` to `eps`: num_steps + 1 times.
 
-    For a chain: `num_steps` of its levels, then -1; `eps` and `t_max` are ignored. Errors: see `spaced`.
+    For a chain: `num_steps` of its levels up to `t_max`, then -1; `eps` is ignored. Errors: see `spaced`.
     Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022, equation 5.
     """
     return spaced(sde, lambda t: noise_level(sde, t) ** (1 / rho), num_steps, eps, t_max)
@@ -55,12 +56,12 @@ def polynomial(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0, rho: fl
 def spaced(sde: SDE, coordinate: Coordinate, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
     """Equal steps in `coordinate` from `t_max` to `eps`, found by bisection in double precision: num_steps + 1 times.
 
-    For a chain: the `num_steps` distinct levels nearest to equal steps from the noisiest to the least noisy, then -1.
-    Errors: ValueError for a coordinate that is infinite at eps, for times that are equal in float32, and for more steps
-    than a chain has levels.
+    For a chain: the `num_steps` distinct levels nearest to equal steps from the noisiest of those up to `t_max` to the
+    least noisy, then -1. Errors: ValueError for a coordinate that is infinite at eps, for times that are equal in
+    float32, and for more steps than a chain has such levels.
     """
     if sde.is_discrete:
-        return _chosen_levels(sde, coordinate, num_steps)
+        return _chosen_levels(sde, coordinate, num_steps, t_max)
     _check(num_steps, eps, t_max)
     with np.errstate(divide="ignore"):
         first, last = coordinate(np.array([t_max, eps]))
@@ -119,29 +120,49 @@ def _exact_ends(times: np.ndarray, eps: float, t_max: float) -> tuple[float, ...
     return tuple(times.tolist())
 
 
-def _chosen_levels(sde: SDE, coordinate: Coordinate, num_steps: int) -> tuple[float, ...]:
+def levels_up_to(num_scales: int, t_max: float) -> tuple[float, ...]:
+    """The levels of a chain up to the time `t_max`, from the noisiest down, and -1."""
+    half = 0.5 / (num_scales - 1)  # of the distance between two levels
+    return tuple(t for t in levels(num_scales) if t < t_max + half)
+
+
+def _chosen_levels(sde: SDE, coordinate: Coordinate, num_steps: int, t_max: float) -> tuple[float, ...]:
     """The `num_steps` distinct levels of a chain nearest to equal steps of the coordinate, and -1."""
-    if not 1 <= num_steps <= sde.num_scales:
-        raise ValueError(f"A chain of {sde.num_scales} levels supports 1 to {sde.num_scales} steps, not {num_steps}.")
-    times = np.asarray(levels(sde.num_scales)[:-1])  # from the noisiest down
+    times = np.asarray(levels_up_to(sde.num_scales, t_max)[:-1])  # from the noisiest down
+    if not 1 <= num_steps <= len(times):
+        raise ValueError(f"A chain of {len(times)} levels supports 1 to {len(times)} steps, not {num_steps}.")
     u = coordinate(times)
     target = np.linspace(u[0], u[-1], num_steps)
     chosen = np.abs(u[None, :] - target[:, None]).argmin(axis=1)
     for k in range(1, num_steps):  # make them distinct: move down where two targets share their nearest level,
         chosen[k] = max(chosen[k], chosen[k - 1] + 1)
     for k in range(num_steps):  # and up again beyond the last level
-        chosen[k] = min(chosen[k], sde.num_scales - num_steps + k)
+        chosen[k] = min(chosen[k], len(times) - num_steps + k)
     return (*times[chosen].tolist(), -1.0)
 
 
-# By name, for SDEs in continuous time and for chains; called as (sde, num_steps, eps).
-GRIDS: dict[str, Callable[[SDE, int, float], tuple[float, ...]]] = {
-    "uniform": lambda sde, num_steps, eps: (
-        spaced(sde, lambda t: t, num_steps, eps) if sde.is_discrete else uniform(num_steps, eps)
-    ),
-    "quadratic": lambda sde, num_steps, eps: (
-        spaced(sde, np.sqrt, num_steps, eps) if sde.is_discrete else quadratic(num_steps, eps)
-    ),
+def _in_time(make: Callable[..., tuple[float, ...]], coordinate: Coordinate) -> "Grid":
+    """A grid that is defined by the time itself, and its like for chains."""
+
+    def grid(sde: SDE, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
+        if sde.is_discrete:
+            return spaced(sde, coordinate, num_steps, eps, t_max)
+        return make(num_steps, eps, t_max)
+
+    return grid
+
+
+class Grid(Protocol):
+    """The times of `num_steps` steps from `t_max` to `eps`, for SDEs in continuous time and for chains."""
+
+    def __call__(self, sde: SDE, num_steps: int, eps: float, t_max: float = 1.0) -> tuple[float, ...]:
+        """num_steps + 1 times."""
+        ...
+
+
+GRIDS: dict[str, Grid] = {
+    "uniform": _in_time(uniform, lambda t: t),
+    "quadratic": _in_time(quadratic, np.sqrt),
     "log_snr": log_snr,
     "polynomial": polynomial,
 }

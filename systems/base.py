@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ class Context:
     """What a system is built from.
 
     `load_network` reads the checkpoint of another run, such as a guide's; `open_stages` those of earlier stages.
+    `folder`: the workdir, for what is computed once and used again; None: nothing is kept.
     """
 
     config: ConfigDict
@@ -54,6 +56,7 @@ class Context:
     key: Array
     load_network: LoadNetwork
     open_stages: OpenStages = without_stages
+    folder: pathlib.Path | None = None
 
 
 class System(abc.ABC):
@@ -147,6 +150,10 @@ class System(abc.ABC):
     def sampler_in_words(self) -> str:
         """What `generate` samples by, with its number of steps; empty where there is nothing to say."""
         return ""
+
+    def assess(self, samples: np.ndarray) -> Mapping[str, Any]:
+        """Figures about samples [N, ...], in the data's units, that are shown with them; here none."""
+        return {}
 
     @property
     def has_images(self) -> bool:

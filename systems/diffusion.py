@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from builders import data, guidance, inverse, likelihood
+from builders import data, guidance, inverse, likelihood, start
 from builders.few_steps import check_density
-from builders.guidance import Guide
+from builders.guidance import Asked, Guide
 from builders.network import check_outputs
 from builders.objective import make_objective
 from builders.process import make_sde
-from builders.sampler import describe, make_sampler
+from builders.sampler import describe, from_time, make_sampler
 from builders.score import make_predict_of
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
@@ -22,10 +22,12 @@ from core.tables import choose
 from core.target import float32_products
 from evaluation.rounds import Task
 from evaluation.tasks.per_example import per_example_task
+from sampling.base import Samples
 from systems.base import Context, Evaluation
 from systems.density import Density, density_of
 from systems.evaluations import series
 from systems.evaluations.anomaly import anomaly
+from systems.evaluations.novelty import Novelty
 from systems.evaluations.reconstruction import reconstruction
 from systems.evaluations.segmentation import segmentation
 from systems.generative import Generative
@@ -43,6 +45,7 @@ class Diffusion(Generative):
         config, num_levels = context.config, context.spec.num_levels
         choose("sampling.guidance", config.sampling.guidance, guidance.GUIDANCES)
         choose("restore.method", config.restore.method, inverse.METHODS)
+        start.check(config)
         self.objective = make_objective(config, num_levels, self.devices.gather_params)
         self.sde = make_sde(config)
         self.predict_of, self.sampler = make_predict_of(config, config.eval.bpd_dtype), make_sampler(config)
@@ -83,6 +86,51 @@ class Diffusion(Generative):
     def sampler_in_words(self) -> str:
         """The sampler of the config."""
         return describe(self.config)
+
+    @functools.cached_property
+    def start(self) -> start.Start | None:
+        """Where samples start; None: at the prior. Otherwise it reads the training data, and may compute a map."""
+        if self.config.sampling.start == "prior":
+            return None
+        train, folder = self.context.splits.train, self.context.folder
+        return start.make_start(self.config, train, self.key, self.num_labels, folder)
+
+    def open_guide(self) -> None:
+        """Reads the guide and finds the start. Errors: ValueError where a checkpoint is missing or does not fit."""
+        super().open_guide()
+        _ = self.start
+
+    @functools.cached_property
+    def place(self) -> Any:
+        """What says where samples start, on every device; None for the prior."""
+        return None if self.start is None else self.devices.replicate(self.start.place)
+
+    def weights(self, variables: Variables) -> Any:
+        """The parameters of the network, and where samples start."""
+        return variables["params"], self.place
+
+    def sampled(self, weights: Any, guide_params: Any, keys: Array, asked: Asked) -> Samples:
+        """Samples in the model's own units, one for each key, from the prior or from where the config says."""
+        (params, place), start = weights, self.start
+        if start is None:
+            return super().sampled(params, guide_params, keys, asked)
+        predict, shape = self.guide.predict_of(params, guide_params, asked), (len(keys), *self.spec.shape)
+        sampler, begin = from_time(self.config, self.sampler, start.t), (start.x(place, keys, shape, asked), start.t)
+        return sampler(keys, predict, shape, start=begin, trajectory=self.config.sampling.trajectory)
+
+    @functools.cached_property
+    def novelty(self) -> Novelty | None:
+        """What says whether samples are copies, where they start from training examples."""
+        return None if self.config.sampling.start == "prior" else Novelty(self.context.splits)
+
+    def assess(self, samples: np.ndarray) -> Mapping[str, Any]:
+        """Novelty and near copies, where samples start from training examples."""
+        return {} if self.novelty is None else self.novelty.assess(samples)
+
+    def samples_task(self, number: int, variables: Variables | None) -> Task:
+        """Samples of a checkpoint; with their novelty, where they start from training examples."""
+        task = super().samples_task(number, variables)
+        return task if self.novelty is None else self.novelty.beside(task)
 
     def make_guide(self) -> Guide:
         """The guidance that `config.sampling` describes."""

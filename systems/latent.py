@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from builders import likelihood
+from builders import likelihood, start
 from builders.codec import STAGE, Codec, code_config, make_codec
 from builders.few_steps import check_density
 from builders.guidance import Asked
@@ -70,6 +70,7 @@ class Latent(System):
     """
 
     def __init__(self, context: Context, kind: type[System]):
+        start.check(context.config)
         self.stages = () if context.config.tokenizer.external else (STAGE,)
         super().__init__(context)
         stage = self.frozen.get(STAGE)

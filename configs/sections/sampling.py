@@ -120,6 +120,35 @@ KEYS = {
         changes="evaluation",
         needs="system=resgen",
     ),
+    "start": Key(
+        "prior",
+        "Where samples start: `prior`, or at a training example with noise: a random one (`noised_data`), or that to "
+        "which the sample of the prior is assigned by `optimal_transport`.",
+        changes="evaluation",
+        needs="system=diffusion",
+    ),
+    "start_noise": Key(
+        0.5,
+        "Standard deviation of that noise, std / mean_coeff, as the network sees the data. With little of it samples "
+        "are copies.",
+        POSITIVE,
+        changes="evaluation",
+        needs="sampling.start!=prior",
+    ),
+    "start_targets": Key(
+        int,
+        "The number of training examples that samples start from; unset: all.",
+        POSITIVE,
+        changes="evaluation",
+        needs="sampling.start!=prior",
+    ),
+    "start_iterations": Key(
+        2000,
+        "Steps of the stochastic gradients that find the transport map.",
+        POSITIVE,
+        changes="evaluation",
+        needs="sampling.start=optimal_transport",
+    ),
     "trajectory": Key(0, "Number of intermediate states to keep and show as a GIF; 0: none.", changes="evaluation"),
     "n_steps_each": Key(
         1, "Corrector steps per predictor step.", POSITIVE, changes="evaluation", needs="sampling.corrector!=none"

@@ -44,12 +44,19 @@ class Codes(NamedTuple):
     num_codes: int
 
 
+class SplitFeatures(NamedTuple):
+    """Features of the examples that a model was trained on [M, D], and of others [K, D]."""
+
+    training: np.ndarray
+    held_out: np.ndarray
+
+
 class Inputs(NamedTuple):
     """What metrics are computed from; a metric needs some of it.
 
     samples, real: features and logits of samples, or of any examples, and of real examples. statistics: of real
     examples. pairs, ensembles, masks: predictions beside the truth. codes: tokens of examples. labels: the classes [N]
-    of the examples in `samples`. seed: of subsets.
+    of the examples in `samples`. splits: features of both splits of the data. seed: of subsets.
     """
 
     samples: Arrays
@@ -61,6 +68,7 @@ class Inputs(NamedTuple):
     codes: Codes | None = None
     labels: np.ndarray | None = None
     seed: int = 0
+    splits: SplitFeatures | None = None
 
 
 # What a metric may need: how an error calls it, and whether it is there.
@@ -77,6 +85,7 @@ NEEDS: dict[str, tuple[str, Callable[[Inputs], bool]]] = {
     "masks": ("scores beside masks", lambda given: given.masks is not None),
     "codes": ("tokens of examples", lambda given: given.codes is not None),
     "labels": ("the classes of the examples", lambda given: given.labels is not None),
+    "splits": ("features of training examples and of held-out ones", lambda given: given.splits is not None),
 }
 OF_SAMPLES = ("features", "logits", "real", "statistics")  # what samples and data give by themselves
 

@@ -75,7 +75,7 @@ def _hits(
     slack = SLACK * sum(float(((block - center[None, :]) ** 2).sum()) for block in _blocks(real)) / len(real)
     precise, counts = np.zeros(len(samples), bool), np.zeros(len(samples), np.int64)
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for rows, distances in _distances(real, samples, center, chunk_bytes):
+    for rows, distances in distances_of(real, samples, center, chunk_bytes):
         precise |= (distances <= balls.real[rows, None] + slack).any(0)
         recalled[rows] = (distances <= balls.samples[None, :] + slack).any(1)
         inside = distances <= balls.real_density[rows, None] + slack
@@ -87,14 +87,14 @@ def _hits(
 def _radii(x: np.ndarray, center: np.ndarray, ks: tuple[int, ...], chunk_bytes: int) -> list[np.ndarray]:
     """Squared distances of each x [N, D] from its k-th neighbors, [N] for each k."""
     radii = [np.empty(len(x)) for _ in ks]
-    for rows, distances in _distances(x, x, center, chunk_bytes):
+    for rows, distances in distances_of(x, x, center, chunk_bytes):
         nearest = np.partition(distances, sorted(set(ks)), axis=1)  # the nearest is x itself
         for radius, k in zip(radii, ks, strict=True):
             radius[rows] = nearest[:, k]
     return radii
 
 
-def _distances(
+def distances_of(
     x: np.ndarray, y: np.ndarray, center: np.ndarray, chunk_bytes: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Squared distances |x|^2 - 2 x . y + |y|^2 between some rows of x and all of y, [rows, len(y)], chunk by chunk."""

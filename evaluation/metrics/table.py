@@ -22,11 +22,23 @@ from evaluation.metrics import (
     moments,
     neighbors,
     nmse,
+    novelty,
     psnr,
     sliced_wasserstein,
     ssim,
 )
-from evaluation.metrics.base import NEEDS, OF_SAMPLES, Arrays, Codes, Ensembles, Inputs, Masks, Metric, Pairs
+from evaluation.metrics.base import (
+    NEEDS,
+    OF_SAMPLES,
+    Arrays,
+    Codes,
+    Ensembles,
+    Inputs,
+    Masks,
+    Metric,
+    Pairs,
+    SplitFeatures,
+)
 from evaluation.metrics.reference import Statistics, statistics
 from reports.records import Column, Estimate
 
@@ -43,13 +55,14 @@ def measure(
     masks: Masks | None = None,
     codes: Codes | None = None,
     labels: np.ndarray | None = None,
+    splits: SplitFeatures | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """The metrics `names` of what is given, by name in the order of `METRICS`; a pure function of its arguments.
 
     samples, real: "features" [N, D] and perhaps "logits" [N, K]; they may be memory-mapped. reference: statistics of
-    real examples, used for FID instead of those of `real`. pairs, ensembles, masks, codes, labels: see `Inputs`.
+    real examples, used for FID instead of those of `real`. all others: see `Inputs`.
     names: by default all that the inputs allow. seed: that of FID-infinity's subsets; KID and the Inception score use
     the seed of torch-fidelity. Errors: ValueError for an unknown name, for a metric whose input is missing, and for
     values that are not finite.
@@ -60,7 +73,7 @@ def measure(
         for name, values in beside._asdict().items() if beside is not None else ():
             if isinstance(values, np.ndarray):
                 _check_finite(name, values)
-    given = Inputs(samples or {}, real or {}, reference, pairs, ensembles, masks, codes, labels, seed)
+    given = Inputs(samples or {}, real or {}, reference, pairs, ensembles, masks, codes, labels, seed, splits)
     chosen = [metric for metric in METRICS if _missing(metric, given) is None] if names is None else list(names)
     for name in chosen:
         if name not in METRICS:
@@ -167,6 +180,8 @@ METRICS: dict[str, Metric] = {
     "recall": neighbors.RECALL,
     "density": neighbors.DENSITY,
     "coverage": neighbors.COVERAGE,
+    "novelty": novelty.NOVELTY,
+    "near_copies": novelty.NEAR_COPIES,
     "psnr": psnr.PSNR,
     "ssim": ssim.SSIM,
     "nmse": nmse.NMSE,

@@ -63,7 +63,8 @@ def generated(
     found = samples_for(system, asked, num, variables, number)
     arrays = {"arr_0": found["samples"]} | {"labels" if name == "label" else name: a for name, a in asked.items()}
     limit = GRID if columns is None else num
-    figures, frames = {"num_samples": num, "num_evals": found["num_evals"]}, []
+    figures: dict[str, Any] = {"num_samples": num, "num_evals": found["num_evals"]}
+    figures, frames = {**figures, **system.assess(found["samples"])}, []
     if "states" in found:
         arrays["states"] = found["states"]
         frames = [system.picture(states, columns) for states in np.moveaxis(found["states"][:limit], 1, 0)]

@@ -4,6 +4,7 @@ from builders import inverse
 from systems.requests.anomaly import Anomaly, anomaly
 from systems.requests.base import Input, RequestTask
 from systems.requests.conditioned import Conditioned, conditioned
+from systems.requests.edit import Edit, edit
 from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
 from systems.requests.latent import Decoding, Interpolation, decoding, encoding, interpolation
 from systems.requests.measurements import MaskedRestoration, Restoration
@@ -22,6 +23,7 @@ REQUESTS: dict[str, RequestTask] = {
         task: RequestTask(MaskedRestoration if task in inverse.MASKED else Restoration, restoration)
         for task in inverse.OPERATORS
     },
+    "edit": RequestTask(Edit, edit),
     "anomaly": RequestTask(Anomaly, anomaly),
     "segment": RequestTask(Segment, segment),
     "forecast": RequestTask(Filling, forecast),

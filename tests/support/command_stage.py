@@ -83,6 +83,7 @@ OF_BENCHMARK = {
     "series_oracle": ["--trials=2", "--samples=3"],
     "rank_baselines": ["--data_dir={tfds}"],
     "solvers": ["--num=50", "--em-steps=5", "--seeds=1", "--calls", "5", "6", "--samplers", "unipc_2", "ddim"],
+    "starts": ["--targets=16", "--num=100", "--calls", "2", "--iterations=50"],
     "time_sampling": ["--batch=4", "--batches=2", "--sde", "VE"],
     "tokenizer_baselines": ["--codes", "4"],
     "train_step": ["--steps=1", "--repeats=1", *SMALL_NETWORK],

@@ -1,0 +1,145 @@
+"""Where the samples of a config start: at the prior, or at training examples with noise."""
+
+import dataclasses
+import hashlib
+import logging
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from builders import data
+from builders.guidance import Asked
+from builders.process import make_sde
+from core.array_files import read_npz
+from core.arrays import Array
+from core.files import write_arrays
+from core.keys import RunKey, StartKey, fold_in
+from core.reading import UnreadableError
+from core.tables import choose
+from data.source import Source
+from sampling.noised import time_of_noise
+from sampling.starts.noised_data import NoisedData, noised
+from sampling.starts.optimal_transport import Cells, OptimalTransport, fit
+from sde.base import SDE
+
+FOLDER = "starts"  # of the workdir, with a file for each map
+FROM_DATA = {"noised_data": NoisedData, "optimal_transport": OptimalTransport}
+STARTS = {"prior": None, **FROM_DATA}
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The time t at which samples start, and what says where, an argument of the compiled sampler."""
+
+    sde: SDE
+    t: float
+    place: NoisedData | OptimalTransport
+
+    def x(self, place: NoisedData | OptimalTransport, keys: Array, shape: Sequence[int], asked: Asked) -> Array:
+        """x [B, ...] at time t, of the classes that are asked for."""
+        labels = asked.get("label") if isinstance(asked, Mapping) else asked
+        return place(self.sde, keys, shape, labels)
+
+
+def check(config: ConfigDict) -> None:
+    """Errors: ValueError for a start that does not exist, or that the model cannot start from."""
+    name = config.sampling.start
+    if choose("sampling.start", name, STARTS) is None:
+        return
+    why = None
+    if config.model.conditions:
+        why = f"the network is conditioned on {', '.join(config.model.conditions)}, which other examples do not have"
+    elif config.training.coupling != "independent":
+        why = f"with config.training.coupling = {config.training.coupling!r} noise depends on the example"
+    elif config.model.stages or config.tokenizer.external:
+        why = "the model is one of codes"
+    if why:
+        raise ValueError(
+            f"config.sampling.start = {name!r} starts at training examples with any noise, but {why}; use 'prior'."
+        )
+    time_of_noise(make_sde(config), config.sampling.start_noise)
+
+
+def make_start(
+    config: ConfigDict, train: Source, key: Array, num_labels: int, folder: pathlib.Path | None
+) -> Start | None:
+    """The start that `config.sampling` describes; None for the prior.
+
+    train: the training examples. key: that of the run. num_labels: the classes that samples can be asked for. folder:
+    where the map of optimal transport is kept, to be used again; None: nowhere.
+    Errors: ValueError for a class without examples.
+    """
+    sampling = config.sampling
+    if sampling.start not in FROM_DATA:
+        return None
+    sde = make_sde(config)
+    t = time_of_noise(sde, sampling.start_noise)
+    num = min(sampling.start_targets or len(train), len(train))
+    examples = train.fetch(np.arange(num) * len(train) // num)
+    labels = np.asarray(examples["label"], np.int32) if num_labels else np.zeros(num, np.int32)
+    _check_classes(labels, num_labels)
+    x = data.to_model(config, train.num_levels)(jnp.asarray(examples["x"]))
+    own = fold_in(key, RunKey.START)
+    targets = noised(sde, t, x.astype(jnp.float32), fold_in(own, StartKey.NOISE))
+    if sampling.start == "noised_data":
+        return Start(sde, t, NoisedData(targets, jnp.asarray(labels)))
+    y, steps = np.asarray(targets).reshape(num, -1), sampling.start_iterations
+    cells = _known(folder, y, labels, steps) or _kept(folder, fold_in(own, StartKey.TRANSPORT), y, labels, steps)
+    logging.info(
+        "optimal transport onto %d training examples with noise of %g: the masses of cells differ from equal ones by "
+        "%.3f in all; perfect ones would by %.3f, because they are measured with a finite number of samples",
+        num, sampling.start_noise, cells.mass_error, cells.sampling_error,
+    )  # fmt: skip
+    return Start(sde, t, OptimalTransport(targets, jnp.asarray(labels), jnp.asarray(cells.potential)))
+
+
+def _check_classes(labels: np.ndarray, num_labels: int) -> None:
+    if num_labels and (missing := sorted(set(range(num_labels)) - set(labels.tolist()))):
+        raise ValueError(
+            f"class {missing[0]} has none of the {len(labels)} training examples that samples start from; give more by "
+            "config.sampling.start_targets."
+        )
+
+
+def _path(folder: pathlib.Path, y: np.ndarray, labels: np.ndarray, steps: int) -> pathlib.Path:
+    """The file of a map, whose name depends on all that it is computed from."""
+    content = hashlib.sha256(np.ascontiguousarray(y).tobytes() + labels.tobytes() + f"{y.shape} {steps}".encode())
+    return folder / FOLDER / f"optimal_transport_{content.hexdigest()[:16]}.npz"
+
+
+def _known(folder: pathlib.Path | None, y: np.ndarray, labels: np.ndarray, steps: int) -> Cells | None:
+    """The map of an earlier command; None where there is none, or only a damaged file."""
+    if folder is None or not (path := _path(folder, y, labels, steps)).exists():
+        return None
+    try:
+        found = read_npz(path)
+        potential, errors = found["potential"], found["errors"]
+    except (UnreadableError, KeyError) as error:
+        logging.warning("%s is not used, and computed again: %s", path, error)
+        return None
+    if potential.shape != (len(y),) or errors.shape != (2,) or not np.isfinite(potential).all():
+        logging.warning("%s is not used, and computed again: it has other contents", path)
+        return None
+    return Cells(potential.astype(np.float32), float(errors[0]), float(errors[1]))
+
+
+def _kept(folder: pathlib.Path | None, key: Array, y: np.ndarray, labels: np.ndarray, steps: int) -> Cells:
+    """A new map, one for each class, and its file. On one device, so that it does not depend on their number."""
+    classes = np.unique(labels)
+    size = max(int((labels == label).sum()) for label in classes)
+    potential, found = np.empty(len(y), np.float32), []
+    with jax.default_device(jax.local_devices()[0]):
+        for label in classes:
+            rows = np.flatnonzero(labels == label)
+            padded = np.resize(rows, size)  # one compiled program for all classes
+            is_target = np.arange(size) < len(rows)
+            found.append(fit(fold_in(key, int(label)), jnp.asarray(y[padded]), is_target, num_steps=steps))
+            potential[rows] = found[-1].potential[: len(rows)]
+    errors = np.mean([[cells.mass_error, cells.sampling_error] for cells in found], axis=0)
+    if folder is not None:
+        write_arrays(_path(folder, y, labels, steps), {"potential": potential, "errors": errors})
+    return Cells(potential, float(errors[0]), float(errors[1]))

@@ -1,0 +1,97 @@
+"""Samples from training examples with noise through the programs: what is kept, what is said, what is refused."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import run_lib
+from builders.start import make_start
+from programs import sample
+from programs.run import Run
+from reports.records import read_checkpoint
+from tests.support.runs import asked, tiny, untrained
+
+
+def config_of(start, **sampling):
+    config = tiny()
+    config.sampling.update(
+        method="solver", solver="unipc_2", grid="log_snr", num_steps=2, start=start, start_iterations=50, **sampling
+    )
+    return config
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("starts")
+    untrained(tiny(), folder)
+    return folder
+
+
+def sampled(workdir, output, config, task="unconditional", **options):
+    """The folder with the samples, and the record."""
+    run = Run.of_checkpoint(config, workdir, devices=jax.devices()[:1])
+    request = asked(run, task, **options)
+    folder = sample.execute(run, request, sample.prepare(run, request), output=str(output))
+    return np.load(folder / "samples.npz"), json.loads((folder / "record.json").read_text())
+
+
+def test_samples_start_at_training_examples_by_a_map_that_is_kept(workdir, tmp_path, caplog):
+    """With next to no noise, samples are training examples, and this is said."""
+    config = config_of("optimal_transport", start_noise=0.02, start_targets=16)
+    with caplog.at_level("INFO"):
+        _, record = sampled(workdir, tmp_path / "samples", config, num_samples=8)
+    assert "optimal transport onto" in caplog.text
+    assert "samples are nearer to training examples than held-out examples are" in caplog.text
+    assert record["results"]["novelty"] < 0.9
+    assert record["sampler"] == "unipc_2, 2 steps, from optimal_transport with noise 0.02"
+    assert record["results"]["num_evals"] == 3
+    run = Run.of_checkpoint(config, workdir, devices=jax.devices()[:1])
+    (kept,) = (workdir / "starts").glob("optimal_transport_*.npz")
+    before, content = kept.stat().st_mtime_ns, np.load(kept)["potential"]
+    np.testing.assert_array_equal(run.system.start.place.potential, content)
+    assert kept.stat().st_mtime_ns == before
+    kept.write_bytes(kept.read_bytes()[:100])  # damaged: computed again
+    with caplog.at_level("WARNING"):
+        mended = make_start(config, run.train, run.key, 0, workdir)
+    assert "is not used, and computed again" in caplog.text
+    np.testing.assert_array_equal(mended.place.potential, content)
+
+
+def test_an_evaluation_reports_novelty(workdir):
+    config = config_of("noised_data", start_noise=0.02)
+    config.eval.update(enable_loss=False, enable_bpd=False, enable_metrics=False, num_samples=8, begin_ckpt=1)
+    config.eval.end_ckpt = 1
+    (path,) = run_lib.evaluate_run(Run.of_checkpoint(config, workdir, devices=jax.devices()[:1]))
+    report = read_checkpoint(path)
+    assert report.numbers["samples.novelty.value"] < 0.9
+    assert {"novelty", "near copies"} <= {column.heading for column in report.columns}
+
+
+def test_examples_of_a_users_own_are_edited(workdir, tmp_path):
+    """With next to no noise they stay as they are; all steps lie below the start."""
+    arrays, record = sampled(
+        workdir, tmp_path / "edit", config_of("prior"), "edit", input="test:0,1", num_samples=2, noise_std=0.01
+    )
+    given = np.repeat(arrays["input"].astype(int), 2, axis=0)
+    assert np.abs(arrays["arr_0"] - given).mean() < 8
+    assert record["results"]["num_evals"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sampling.start": "noised_dat"}, "nearest: noised_data"),
+        ({"sampling.start_noise": 1e6}, "is not among those of the SDE"),
+        ({"training.coupling": "optimal_transport"}, "noise depends on the example"),
+        ({"model.stages": ("tokenizer=there",)}, "the model is one of codes"),
+    ],
+)
+def test_starts_that_cannot_be_are_refused(changes, words, tmp_path):
+    config = config_of("noised_data")
+    for name, value in changes.items():
+        section, key = name.split(".")
+        config[section][key] = value
+    with pytest.raises(ValueError, match=words):
+        Run(config, str(tmp_path))
