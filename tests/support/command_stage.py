@@ -10,7 +10,7 @@ from PIL import Image
 from configs import default
 from tests.support import metric_fixtures as recipe
 from tests.support import perceptron
-from tests.support.configs import load
+from tests.support.configs import QUICK, load
 from tests.support.documented import BLOCK
 from tests.support.paths import ROOT
 from tests.support.published import CHECKPOINTS, config_of
@@ -66,6 +66,7 @@ OF_MODE = {
     "export": [],
 }
 SMALL_NETWORK = [f"--config.{flag}" for flag in (*CONVOLUTIONS, "training.batch_size=8")]
+LINEAR = [f"--config.model.name={QUICK['model.name']}", "--config.training.batch_size=8"]
 OF_BENCHMARK = {
     "categories_against_torch": ["--calls", "2", "--batch=8", "--repeats=1"],
     "classes": ["--data_dir={tfds}"],
@@ -74,7 +75,7 @@ OF_BENCHMARK = {
     "inverse": ["--series=2", "--samples=3", "--steps", "3", "--ways", "projection, 1 Langevin", "pigdm, jacobian"],
     "medical_baselines": ["--train=100", "--test=2", "--problems", "MRI, 8x"],
     "likelihood": ["--batch=1", "--repeats=1", "--tolerance=0.1", "--methods", "dopri5", "hutchpp 12"],
-    "memory": ["--config=configs/vp/smoke.py", "--batch_sizes", "16", "--steps", "2", "--", *SMALL_NETWORK],
+    "memory": ["--config=configs/vp/smoke.py", "--batch_sizes", "16", "--steps", "2", "--", *LINEAR],
     "on_device": ["--small", "--only", "peak bfloat16", "train DiT-S/2"],
     "overhead": ["--turns=1", *SMALL_NETWORK],
     "photo_crops": [],
@@ -86,8 +87,8 @@ OF_BENCHMARK = {
     "starts": ["--targets=16", "--num=100", "--calls", "2", "--iterations=50"],
     "time_sampling": ["--batch=4", "--batches=2", "--sde", "VE"],
     "tokenizer_baselines": ["--codes", "4"],
-    "train_step": ["--steps=1", "--repeats=1", *SMALL_NETWORK],
-    "sampling": ["--batch=8", "--repeats=1", "--config.sampling.num_steps=2", *SMALL_NETWORK],
+    "train_step": ["--steps=1", "--repeats=1", *LINEAR],
+    "sampling": ["--batch=8", "--repeats=1", "--config.sampling.num_steps=2", *LINEAR],
     "against_torch": [
         "--nf=8",
         "--batch=8",
