@@ -54,6 +54,10 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_run_resumes_bit_for_bit_with_its_weight_of_noise_levels_and_its_averages",
     "python main.py --config=configs/vdm/*.py *": "tests/programs/test_variational.py::"
     "test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_evaluated",
+    "python main.py --workdir=runs/vdm --mode=eval *": "tests/programs/test_variational.py::"
+    "test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_evaluated",
+    "python main.py --workdir=runs/fixed --mode=eval *": "tests/programs/test_variational.py::"
+    "test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_evaluated",
     "sbatch *docs/clusters/train.sbatch*": "tests/slow/test_sweep_slurm.py::"
     "test_the_template_for_several_processes_saves_is_requeued_goes_on_and_can_be_cancelled",
     "python main.py": "tests/slow/test_sweep_slurm.py::"  # and requeueing by its exit code, which the template has
