@@ -16,4 +16,5 @@ def get_config() -> ConfigDict:
     presets.digits(config)
     presets.resgen(config)
     config.model.stages = ("tokenizer=runs/digits_rvq",)
+    config.sampling.update(method="ancestral", guidance="classifier_free", guidance_scale=2.0, temperature=0.5)
     return config

@@ -17,4 +17,5 @@ def get_config() -> ConfigDict:
     presets.resgen(config)
     config.resgen.head = "independent"
     config.model.stages = ("tokenizer=runs/digits_rvq",)
+    config.sampling.update(method="ancestral", guidance="classifier_free", guidance_scale=2.0, temperature=0.5)
     return config
