@@ -1,5 +1,6 @@
 """Joining the other processes of a run."""
 
+import faulthandler
 import logging
 
 import jax
@@ -32,6 +33,9 @@ def connect(
             "--coordinator, --num_processes and --process_id go together; give all three, or --distributed where JAX "
             "can find them."
         )
+    # JAX aborts a process whose peers are gone, from a thread of its own. Printing the stacks of the other threads
+    # while they run may then end in a segmentation fault, with another exit code.
+    faulthandler.disable()
     jax.config.update("jax_enable_preemption_service", False)  # it would handle SIGTERM in place of `StopRequest`
     try:
         jax.distributed.initialize(

@@ -84,7 +84,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "python main.py --config=configs/ve/ncsn*/*.py --workdir=DIR --mode=train": "tests/slow/test_experiments.py::"
     "test_it_takes_two_steps_samples_and_has_a_likelihood",
     "python main.py --config=configs/v*celebahq*.py --workdir=DIR --mode=train": "tests/programs/test_configs_train.py::"  # noqa: E501
-    "test_the_training_step_is_lowered",
+    "test_the_training_step_is_lowered_by_a_plan",
     "python main.py --config=configs/vp/volumes_ddpmpp_continuous.py * --mode=eval": "tests/programs/test_ranks.py::"
     "test_data_of_every_rank_are_trained_sampled_and_measured",
     "python main.py --config=configs/flow/shortcut_images.py *": "tests/programs/test_few_steps.py::"
@@ -112,6 +112,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_every_evaluation_summarizes_and_every_column_is_shown",
     "python main.py --config=configs/resgen/digits_autoregressive.py *": "tests/unit/systems/test_contract.py::"
     "test_every_evaluation_summarizes_and_every_column_is_shown",
+    "python main.py --workdir=runs/digits_resgen --mode=sample *": "tests/unit/systems/test_contract.py::"
+    "test_a_sample_depends_on_its_own_key_only",
     "python main.py --config=configs/resgen/*_tokenizer.py *": "tests/programs/test_latent.py::"
     "test_the_documented_models_of_latents_and_tokens_train",
     "python main.py --config=configs/vqddm/*_tokens.py *": "tests/programs/test_latent.py::"
@@ -134,7 +136,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_every_config_is_locked_and_valid_and_builds",  # such a model is trained in tests/programs/test_causal.py
     "python main.py --workdir=runs/pendulum --mode=sample *": "tests/programs/test_causal.py::"
     "test_a_counterfactual_sets_one_variable_and_shifts_another",
-    "python main.py --workdir=runs/pendulum --mode=eval": "tests/unit/systems/test_contract.py::"
+    "python main.py --workdir=runs/pendulum --mode=eval*": "tests/unit/systems/test_contract.py::"
     "test_every_evaluation_summarizes_and_every_column_is_shown",
     "python main.py --config=configs/mmar/*.py *": "tests/programs/test_mmar.py::"
     "test_levels_as_categories_and_own_captions_train_and_sample",
