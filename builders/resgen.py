@@ -32,8 +32,9 @@ from models.networks.residual_transformer import CausalTransformer, ResidualTran
 from models.precision import converted
 from sampling import categorical, grids
 from sampling import residual as rounds
+from sampling.ancestral import Ancestral
 from sampling.loop import AnyPredict, FixedStep, Stepper
-from sampling.residual import ORDERS, OneByOne, Rounds
+from sampling.residual import OneByOne, Rounds
 from training.objectives.base import Batch, Objective, Params
 from training.objectives.categorical import identity_quantile
 from training.objectives.residual import WeightsOf, each_given_those_before, masked_sums
@@ -152,6 +153,13 @@ def make_objective(
     return masked_sums(predict_of, weights_of, process_of, draw(identity_quantile), reduce_mean=reduce_mean)
 
 
+# The rounds by name: (process, noise of the confidence) -> stepper
+METHODS: dict[str, Callable[[DepthMask, float], Stepper]] = {
+    "confidence": Rounds,
+    "ancestral": lambda process, noise: Ancestral(process),
+}
+
+
 def num_steps(config: ConfigDict) -> int:
     """Network calls of a sample: a token each, or the rounds. Errors: ValueError for other steps."""
     steps, size = config.sampling.num_steps, math.prod(data_shape(config))
@@ -169,7 +177,7 @@ def check_sampling(config: ConfigDict) -> None:
     """Errors: ValueError for settings of samplers that residual tokens do not have."""
     sampling = config.sampling
     choose("sampling.grid", sampling.grid, {"uniform": None})
-    choose("sampling.method", sampling.method, dict.fromkeys(ORDERS))
+    choose("sampling.method", sampling.method, METHODS)
     choose("sampling.guidance", sampling.guidance, dict.fromkeys(("none", "classifier_free")))
     for name, off in (("remasking", 0.0), ("guidance_min_sigma", 0.0), ("guidance_max_sigma", None)):
         if sampling[name] != off:
@@ -184,7 +192,7 @@ def make_sampler(config: ConfigDict, vectors: Array) -> FixedStep:
     process = make_process(config, vectors)
     stepper: Stepper = OneByOne(process.mask)
     if not is_autoregressive(config):
-        stepper = Rounds(process, config.sampling.method, config.sampling.confidence_noise)
+        stepper = METHODS[config.sampling.method](process, config.sampling.confidence_noise)
     return FixedStep(process, stepper, grids.uniform(num_steps(config), 0.0), denoise=False)
 
 

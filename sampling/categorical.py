@@ -12,7 +12,7 @@ from core.keys import CategoryKey, SampleKey, fold_in
 from corruption.categorical import NEVER, Absorbing, CategoricalNoise, choose_states
 from corruption.predictions import Categorical, PredictCategories
 from sampling.base import Constrain, Sample, Samples, keys_of_examples
-from sampling.loop import AnyPredict, FixedStep
+from sampling.loop import AnyPredict, FixedStep, OneCall
 
 COLDEST = 1e-6  # instead of a temperature of 0
 
@@ -49,7 +49,7 @@ class Confident(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Confidence:
+class Confidence(OneCall):
     """Shows the sites of whose category the prediction is the surest; a `Stepper` (see `sampling.loop.Stepper`).
 
     At t_next, `noise(t_next)` of the sites that were masked at the start are masked. A masked site samples its
@@ -62,26 +62,12 @@ class Confidence:
 
     process: Absorbing
     remasking: bool = False
-    num_corrections: int = 0
 
     def init(self, x: Array) -> Confident:
         """x, where every site that is not masked is certain."""
         masked = x == self.process.mask
         hidden = jnp.sum(masked.reshape(len(x), -1), axis=-1)
         return Confident(x, x, jnp.where(masked, -jnp.inf, jnp.inf), hidden)
-
-    def calls(self, x: Array) -> int:
-        """One."""
-        return 1
-
-    def table(self, times: tuple[float, ...], dtype: jnp.dtype) -> None:
-        """Nothing: every step is the same function of its times."""
-
-    def correct(
-        self, keys: Array, predict: AnyPredict, state: Confident, t: Array, t_next: Array, row: Any
-    ) -> Confident:
-        """The same x."""
-        return state
 
     def step(self, keys: Array, predict: AnyPredict, state: Confident, t: Array, t_next: Array, row: Any) -> Confident:
         """Shows the surest sites, and masks the others."""

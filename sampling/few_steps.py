@@ -9,6 +9,7 @@ from core.arrays import Array, broadcast_to_rank
 from core.keys import draw_normal
 from corruption.predictions import PredictBetween
 from sampling.base import Sample
+from sampling.loop import OneCall
 from sde.base import SDE
 
 # (keys [B], predict, sde, x [B, ...], t [B], t_next [B])
@@ -36,29 +37,11 @@ def through_data(keys: Array, predict: PredictBetween, sde: SDE, x: Array, t: Ar
 
 
 @dataclasses.dataclass(frozen=True)
-class FewSteps:
+class FewSteps(OneCall):
     """Steps of one call each; a `Stepper` (see `sampling.loop.Stepper`)."""
 
     sde: SDE
     jump: Jump
-    num_corrections: int = 0
-
-    def init(self, x: Array) -> Sample:
-        """x itself."""
-        return Sample(x, x)
-
-    def calls(self, x: Array) -> int:
-        """One."""
-        return 1
-
-    def table(self, times: tuple[float, ...], dtype: jnp.dtype) -> None:
-        """Nothing: every step is the same function of its times."""
-
-    def correct(
-        self, keys: Array, predict: PredictBetween, state: Sample, t: Array, t_next: Array, row: None
-    ) -> Sample:
-        """Nothing."""
-        return state
 
     def step(self, keys: Array, predict: PredictBetween, state: Sample, t: Array, t_next: Array, row: None) -> Sample:
         """The jump to t_next."""

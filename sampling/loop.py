@@ -52,6 +52,30 @@ class Stepper(Protocol):
         ...
 
 
+class OneCall:
+    """What steppers have in common whose step is one prediction, without corrections and the same at all times."""
+
+    @property
+    def num_corrections(self) -> int:
+        """None."""
+        return 0
+
+    def init(self, x: Array) -> State:
+        """x itself."""
+        return Sample(x, x)
+
+    def calls(self, x: Array) -> int:
+        """One."""
+        return 1
+
+    def table(self, times: tuple[float, ...], dtype: jnp.dtype) -> None:
+        """Nothing: every step is the same function of its times."""
+
+    def correct(self, keys: Array, predict: AnyPredict, state: State, t: Array, t_next: Array, row: Any) -> State:
+        """The same state."""
+        return state
+
+
 @dataclasses.dataclass(frozen=True)
 class FixedStep:
     """Sampling over the grid `times` with a stepper; a `Sampler` (see `sampling.base.Sampler`).

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -13,9 +13,7 @@ from corruption.depth_mask import DepthMask, uniform_scores
 from corruption.predictions import Mixture
 from sampling.base import Sample
 from sampling.categorical import COLDEST, sharper
-from sampling.loop import AnyPredict
-
-ORDERS = ("confidence", "ancestral")
+from sampling.loop import AnyPredict, OneCall
 
 
 def sharpened(predict: AnyPredict, temperature: float = 1.0, top_p: float = 1.0) -> AnyPredict:
@@ -30,44 +28,24 @@ def sharpened(predict: AnyPredict, temperature: float = 1.0, top_p: float = 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Rounds:
+class Rounds(OneCall):
     """Samples all masked tokens of all positions, and masks the n(t_next) least sure ones again; a `Stepper`.
 
     A masked token of a position has the score
 
         log p + noise t_next g,    g: Gumbel noise of its own,   log p: how sure the sample of the position is
 
-    the lowest scores stay masked, at each position the deepest tokens first. order="ancestral": only the noise counts,
-    which is `DepthMask.reverse_step`, whose samples are those of the model whose likelihood is bounded.
+    the lowest scores stay masked, at each position the deepest tokens first. With the noise alone, this is
+    `sampling.ancestral.Ancestral`, whose samples are those of the model whose likelihood is bounded.
     One prediction a round, whatever the depth. Source: Kim et al., ICML 2025, section 3.2; Chang et al., CVPR 2022.
     """
 
     process: DepthMask
-    order: Literal["confidence", "ancestral"] = "confidence"
     noise: float = 1.0
-    num_corrections: int = 0
-
-    def init(self, x: Array) -> Sample:
-        """x."""
-        return Sample(x, x)
-
-    def calls(self, x: Array) -> int:
-        """One."""
-        return 1
-
-    def table(self, times: tuple[float, ...], dtype: jnp.dtype) -> None:
-        """Nothing: every round is the same function of its times."""
-
-    def correct(self, keys: Array, predict: AnyPredict, state: Sample, t: Array, t_next: Array, row: Any) -> Sample:
-        """The same x."""
-        return state
 
     def step(self, keys: Array, predict: AnyPredict, state: Sample, t: Array, t_next: Array, row: Any) -> Sample:
         """A round."""
-        prediction = predict(state.x, t)
-        if self.order == "ancestral":
-            return Sample(*self.process.reverse_step(keys, prediction, state.x, t, t_next))
-        tokens, sure = self.process.tokens.draw(fold_in(keys, CategoryKey.WHICH), prediction, state.x)
+        tokens, sure = self.process.tokens.draw(fold_in(keys, CategoryKey.WHICH), predict(state.x, t), state.x)
         u = uniform_scores(fold_in(keys, CategoryKey.WHETHER), state.x.shape)
         gumbel = -jnp.log(-jnp.log(jnp.clip(u, 1e-7, 1 - 1e-7)))
         scores = sure[..., None] + broadcast_to_rank(self.noise * t_next, gumbel) * gumbel
@@ -76,29 +54,13 @@ class Rounds:
 
 
 @dataclasses.dataclass(frozen=True)
-class OneByOne:
+class OneByOne(OneCall):
     """Samples the first masked token, in the order of positions and depths; a `Stepper` with a step for each token.
 
     Predictions are `Categorical`; only that of this token is used. mask: the state of a masked token.
     """
 
     mask: int
-    num_corrections: int = 0
-
-    def init(self, x: Array) -> Sample:
-        """x."""
-        return Sample(x, x)
-
-    def calls(self, x: Array) -> int:
-        """One."""
-        return 1
-
-    def table(self, times: tuple[float, ...], dtype: jnp.dtype) -> None:
-        """Nothing: every step is the same."""
-
-    def correct(self, keys: Array, predict: AnyPredict, state: Sample, t: Array, t_next: Array, row: Any) -> Sample:
-        """The same x."""
-        return state
 
     def step(self, keys: Array, predict: AnyPredict, state: Sample, t: Array, t_next: Array, row: Any) -> Sample:
         """A token."""

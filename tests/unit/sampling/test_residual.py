@@ -12,6 +12,7 @@ from corruption.depth_mask import DepthMask, IndependentTokens, SummedTokens
 from corruption.predictions import Categorical, Mixture
 from corruption.schedules import Polynomial
 from sampling import grids
+from sampling.ancestral import Ancestral
 from sampling.loop import FixedStep
 from sampling.residual import OneByOne, Rounds, sharpened
 
@@ -66,7 +67,9 @@ def exact(x, t):
 def test_exact_predictions_of_one_token_at_a_time_give_the_distribution_of_the_data(name):
     """In the order of confidence likely tokens come first, which is another distribution."""
     process, num = DepthMask(K, Polynomial(1.0), IndependentTokens(K)), 6000
-    stepper = OneByOne(K) if name == "one by one" else Rounds(process, name, noise=0.0)
+    stepper = {"ancestral": Ancestral(process), "one by one": OneByOne(K), "confidence": Rounds(process, noise=0.0)}[
+        name
+    ]
     found = jax.jit(lambda keys: sampler(stepper, process, 4)(keys, exact, (num, 2, 2)).x)(
         example_keys(jax.random.key(1), num)
     )
