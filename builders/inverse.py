@@ -26,6 +26,8 @@ from sampling.inverse.operators.downsample import downsample
 from sampling.inverse.operators.factored import factored, is_small
 from sampling.inverse.operators.grayscale import grayscale
 from sampling.inverse.operators.mask import mask
+from sampling.inverse.operators.sense import Sense
+from sampling.inverse.operators.sense_lines import by_rows, is_by_rows
 from sampling.inverse.operators.weighted import Weighted
 from sampling.loop import FixedStep
 from sampling.noised import at_noise, time_of_noise
@@ -64,10 +66,11 @@ def with_singular_values(config: ConfigDict, operator: LinearOperator) -> Linear
 
     Weights of counts differ between measurements, so every one would need a decomposition of its own.
     """
-    known = isinstance(operator, SpectralOperator | Weighted)
-    if known or config.restore.method not in SOLVING or not is_small(operator):
+    if isinstance(operator, SpectralOperator | Weighted) or config.restore.method not in SOLVING:
         return operator
-    return factored(operator)
+    if isinstance(operator, Sense) and is_by_rows(operator):
+        return by_rows(operator)
+    return factored(operator) if is_small(operator) else operator
 
 
 def default_mask(config: ConfigDict, task: str, shape: Shape) -> np.ndarray:

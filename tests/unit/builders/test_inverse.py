@@ -22,6 +22,8 @@ from sampling.inverse.operators.base import inner, is_complex, observe
 from sampling.inverse.operators.factored import Factored
 from sampling.inverse.operators.mask import mask
 from sampling.inverse.operators.radon import radon
+from sampling.inverse.operators.sense import sense, simulated_coils
+from sampling.inverse.operators.sense_lines import SenseLines
 from sampling.inverse.operators.weighted import Weighted
 
 
@@ -95,15 +97,22 @@ def test_singular_values_are_computed_where_a_method_solves_and_an_operator_does
     sums = radon(shape, [0.0, 1.0])
     counted = Weighted(sums, jnp.ones((1, 2, 4, 1)))  # would need a decomposition for each measurement
     known = mask(shape, np.ones(shape))
-    for method, measured, computed in (
-        ("ddnm", sums, True),
-        ("dps", sums, False),
-        ("ddnm", known, False),
-        ("ddnm", counted, False),
+    coils = simulated_coils((4, 4), 2)
+    lines, points = (sense(shape, coils, m) for m in (np.eye(4)[:1, :, None], np.eye(4)[..., None]))
+    several = sense(shape, coils, np.stack([np.eye(4)[:1, :, None], np.eye(4)[1:2, :, None]]))  # of two examples
+    for method, measured, kind in (
+        ("ddnm", sums, Factored),
+        ("dps", sums, None),
+        ("ddnm", known, None),
+        ("ddnm", counted, None),
+        ("ddnm", lines, SenseLines),
+        ("dps", lines, None),
+        ("ddnm", points, Factored),
+        ("ddnm", several, None),
     ):
         config.restore.method = method
         found = with_singular_values(config, measured)
-        assert isinstance(found, Factored) if computed else found is measured
+        assert isinstance(found, kind) if kind else found is measured
 
 
 @pytest.mark.parametrize(

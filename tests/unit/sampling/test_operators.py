@@ -18,6 +18,7 @@ from sampling.inverse.operators.grayscale import COLOR_BASIS, grayscale
 from sampling.inverse.operators.mask import mask
 from sampling.inverse.operators.radon import radon
 from sampling.inverse.operators.sense import sense, simulated_coils
+from sampling.inverse.operators.sense_lines import by_rows
 from tests.support.tracing import CountingJit
 
 SHAPE = (6, 4, 3)
@@ -39,6 +40,8 @@ OPERATORS = {
     "dense_of_low_rank": lambda: dense(SHAPE, np.concatenate([MATRIX, MATRIX[:1] - MATRIX[1:2]])),
     "factored_sums": lambda: factored(radon((6, 4, 1), 3)),  # 18 sums of rank 16
     "factored_coils": lambda: factored(sense((4, 4, 2), simulated_coils((4, 4), 3), LINES)),  # 96 real numbers
+    "coils_by_rows": lambda: by_rows(sense((4, 4, 2), simulated_coils((4, 4), 3), LINES)),
+    "coils_by_rows_of_real_volumes": lambda: by_rows(sense((2, 2, 4, 1), simulated_coils((2, 2, 4), 1), LINES[None])),
     "mask_of_vectors": lambda: mask(VECTOR, RNG.random(VECTOR) < 0.5),
     "mask_of_series": lambda: mask(SERIES, RNG.random((8, 1)) < 0.5),
     "mask_of_volumes": lambda: mask(VOLUME, RNG.random((2, 4, 2, 1)) < 0.5),
