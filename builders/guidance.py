@@ -59,8 +59,8 @@ def _batch(asked: Asked) -> dict[str, Array]:
     return dict(asked) if isinstance(asked, Mapping) else {"label": asked}
 
 
-def _interval(config: ConfigDict) -> Interval | None:
-    """The noise levels with guidance; None for all."""
+def interval_of(config: ConfigDict) -> Interval | None:
+    """The noise levels with guidance; None for all. Errors: ValueError for an empty interval."""
     low, high = config.sampling.guidance_min_sigma, config.sampling.guidance_max_sigma
     if low == 0 and high is None:
         return None
@@ -89,7 +89,7 @@ def _classifier_free(config: ConfigDict, sharding: Sharding, load_network: LoadN
     predict_of, scale, interval = (
         _conditional(config, config.sampling.dtype, make),
         config.sampling.guidance_scale,
-        _interval(config),
+        interval_of(config),
     )
 
     def guided(params: Any, guide: Any, asked: Asked) -> Predict:
@@ -111,7 +111,7 @@ def _classifier(config: ConfigDict, sharding: Sharding, load_network: LoadNetwor
     _check_same(config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered"))
     process, predict_of = make_sde(config), _conditional(config, config.sampling.dtype, make)
     log_probability = log_class_probability(other, process)
-    scale, interval = config.sampling.guidance_scale, _interval(config)
+    scale, interval = config.sampling.guidance_scale, interval_of(config)
 
     def guided(params: Any, guide: Any, asked: Asked) -> Predict:
         labels = _batch(asked).get("label")
@@ -142,7 +142,7 @@ def _autoguidance(config: ConfigDict, sharding: Sharding, load_network: LoadNetw
         config, other, ("data.image_size", "data.num_channels", "data.shape", "data.centered", "model.num_labels")
     )
     predict_of, weaker_of = (_conditional(c, config.sampling.dtype, make) for c in (config, other))
-    scale, interval = config.sampling.guidance_scale, _interval(config)
+    scale, interval = config.sampling.guidance_scale, interval_of(config)
 
     def guided(params: Any, guide: Any, asked: Asked) -> Predict:
         return autoguided(predict_of(params, asked), weaker_of(guide, asked), scale, interval)

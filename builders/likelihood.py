@@ -58,8 +58,7 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
     _check_divergence(config)
     if settings.bpd_method == "levels":
         return _levels(config, process, num_levels)
-    make_dequantize = choose("eval.dequantization", settings.dequantization, DEQUANTIZATIONS)
-    dequantize_levels = make_dequantize(config, process, num_levels) if num_levels else _scaled_floats(config)
+    dequantize_levels = dequantization(config, process, num_levels)
     measure = log_density(config, process)
     num = settings.num_dequantizations
 
@@ -90,6 +89,12 @@ def bits_per_dim(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDi
 def log_density(config: ConfigDict, process: SDE) -> Measure:
     """The log-density of x, as the network sees it, by the method `eval.bpd_method`; differentiable in x."""
     return choose("eval.bpd_method", config.eval.bpd_method, METHODS)(config, process)
+
+
+def dequantization(config: ConfigDict, process: SDE, num_levels: int) -> Dequantize:
+    """How likelihoods dequantize levels, whatever training does; floats (`num_levels` 0) are scaled."""
+    make = choose("eval.dequantization", config.eval.dequantization, DEQUANTIZATIONS)
+    return make(config, process, num_levels) if num_levels else _scaled_floats(config)
 
 
 def quantity(num_levels: int) -> str:

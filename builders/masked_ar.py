@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from builders.architectures import check_heads, make_remat
+from builders.guidance import interval_of
 from builders.network import DTYPES, products
+from builders.objective import check_plain
 from builders.token_heads import CategoricalTokens, DiffusionTokens, TokenHead
 from core.arrays import Array
 from core.tables import choose
@@ -119,6 +121,7 @@ def make_model(config: ConfigDict, spec: DataSpec, dtype: str | None = None) -> 
     choose("model.nonlinearity", model.nonlinearity, ACTIVATIONS)
     check_heads(config)
     _check_conditions(config)
+    check_plain(config)
     text = text_field(spec.fields, config.data.dataset)
     tokens = make_tokens(config, spec)
     network = make(
@@ -184,5 +187,11 @@ def guidance_scale(config: ConfigDict) -> float:
         raise ValueError(
             "config.sampling.guidance = 'classifier_free' needs a model of images without texts, but the last of "
             f"config.mmar.shares = {tuple(config.mmar.shares)} is 0; use 'none', or train one with a share above 0."
+        )
+    if config.mmar.head == "categories" and interval_of(config) is not None:
+        raise ValueError(
+            f"config.sampling.guidance_min_sigma = {sampling.guidance_min_sigma} and guidance_max_sigma = "
+            f"{sampling.guidance_max_sigma} limit guidance to noise levels, which config.mmar.head = 'categories' does "
+            "not have; leave them at 0.0 and unset."
         )
     return sampling.guidance_scale

@@ -33,6 +33,14 @@ from training.objectives.score_matching import (
 from training.objectives.variational_diffusion import variational_diffusion
 
 COUPLINGS: dict[str, Couple | None] = {"independent": None, "optimal_transport": optimal_transport}
+# What `make_objective` has beyond a plain loss, where it is off
+VARIANTS = {
+    "training.objective": few_steps.SCORE_MATCHING,
+    "training.noise_schedule": None,
+    "training.uncertainty": False,
+    "training.coupling": "independent",
+    "data.augment": 0.0,
+}
 
 
 def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> Objective:
@@ -57,6 +65,17 @@ def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherPar
         couple=_couple(config),
         uncertainty=uncertainty(config),
     )
+
+
+def check_plain(config: ConfigDict) -> None:
+    """Errors: ValueError for settings of `make_objective` that the loss of another system does not have."""
+    for key, off in VARIANTS.items():
+        section, name = key.split(".")
+        if (value := config[section][name]) != off:
+            raise ValueError(
+                f"config.{key} = {value!r} is for other kinds of models than config.system = {config.system!r}; set it "
+                f"to {off!r}."
+            )
 
 
 def score_matching_of(config: ConfigDict, predict_of: PredictOf) -> Objective:

@@ -16,6 +16,7 @@ from builders.categorical import TIME_SCALE, BitsPerDim
 from builders.condition import embedding, example_condition, make_condition
 from builders.earlier import LoadNetwork
 from builders.network import DTYPES
+from builders.objective import check_plain
 from builders.process import SCHEDULES
 from builders.score import GatherParams, identity
 from builders.shape import data_shape
@@ -144,7 +145,12 @@ def make_predict_of(
 def make_objective(
     config: ConfigDict, dim: int, weights_of: WeightsOf, gather_params: GatherParams = identity
 ) -> Objective:
-    """-log p of all tokens, one call; or of the masked ones at a uniform time."""
+    """-log p of all tokens, one call; or of the masked ones at a uniform time.
+
+    Errors: ValueError for settings of other losses.
+    """
+    check_plain(config)
+    choose("training.time_sampling", config.training.time_sampling, {"uniform": None})
     predict_of, reduce_mean = make_predict_of(config, dim, None, gather_params), config.training.reduce_mean
     if is_autoregressive(config):
         return each_given_those_before(predict_of, weights_of, reduce_mean=reduce_mean)
@@ -158,6 +164,11 @@ METHODS: dict[str, Callable[[DepthMask, float], Stepper]] = {
     "confidence": Rounds,
     "ancestral": lambda process, noise: Ancestral(process),
 }
+
+
+def order(config: ConfigDict) -> str:
+    """The order in which tokens are sampled, in words."""
+    return "one token after the other" if is_autoregressive(config) else config.sampling.method
 
 
 def num_steps(config: ConfigDict) -> int:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from builders import likelihood
 from builders.condition import embedding
+from builders.guidance import interval_of
 from builders.network import DTYPES, products
 from builders.objective import score_matching_of
 from builders.process import make_sde, network_time, sde_family
@@ -95,7 +96,7 @@ class DiffusionTokens:
     def sample(self, params: Params, keys: Array, state: State, scale: float) -> tuple[Array, Array]:
         """Tokens by the sampler of the config."""
         predict, *without = (self.predict(params, of) for of in state)
-        predict = classifier_free(predict, without[0], scale) if without else predict
+        predict = classifier_free(predict, without[0], scale, interval_of(self.config)) if without else predict
         found = make_sampler(self.config)(keys, predict, (len(keys), self.dim))
         return found.x, found.num_evals
 

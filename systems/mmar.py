@@ -12,6 +12,7 @@ import numpy as np
 from builders import data, likelihood
 from builders.guidance import Asked, Guide
 from builders.masked_ar import guidance_scale, make_model
+from builders.process import make_sde
 from builders.sampler import describe
 from core.arrays import Array
 from core.keys import ExampleKey, LikelihoodKey, RunKey, SequenceKey, fold_in, keys_at
@@ -114,7 +115,9 @@ class MMAR(Generative):
         return Guide(predict_of, None, 0)
 
     def labels(self, start: int, num: int) -> Asked:
-        """The texts of the training examples in turn."""
+        """The texts of the training examples in turn; None where images have not been trained with texts."""
+        if not self.trains(Sequence.TEXT_IMAGE):
+            return None
         train = self.context.splits.train
         return {TEXT: jnp.asarray(train.fetch(np.arange(start, start + num) % len(train))[TEXT])}
 
@@ -145,17 +148,38 @@ class MMAR(Generative):
         return jax.jit(sample, static_argnums=3)
 
     @functools.cached_property
+    def measured(self) -> Callable[[Array, Batch], tuple[Array, Array]]:
+        """`(keys [B], batch) -> x [B, ...] of which likelihoods measure the density, and its log-density [B]`.
+
+        Levels are dequantized, whatever training does: there is no density of the levels themselves. The second is
+        relative to uniform noise, and for floats the logarithm of their scale. Categories have neither.
+        Errors: ValueError for a dequantization that tokens do not have.
+        """
+        settings = self.config.eval
+        if settings.dequantization == "variational" or settings.num_dequantizations > 1:
+            raise ValueError(
+                f"config.eval.dequantization = {settings.dequantization!r} and num_dequantizations = "
+                f"{settings.num_dequantizations}, but config.system = 'mmar' dequantizes once by 'uniform' or "
+                "'truncated_normal' noise; use one of them, 1, and config.eval.bpd_repeats."
+            )
+        if self.model.tokens.num_codes:
+            return lambda keys, batch: (self.prepare(keys, batch), jnp.zeros(len(keys)))
+        convert = likelihood.dequantization(self.config, make_sde(self.config), self.spec.num_levels)
+        return lambda keys, batch: convert(None, fold_in(keys, LikelihoodKey.DATA), batch["x"])
+
+    @functools.cached_property
     def bits_per_dim(self) -> Callable[[Params, Array, Batch], dict[str, Array]]:
         """`(params, keys [B], batch) -> {"bits_per_dim" [B]}` of the image given its text, compiled; or nats_per_dim.
 
         -ln p(image | text) = -sum_i ln p(token_i | text, the tokens before it in a random order)
         """
         model, num_levels = make_model(self.config, self.spec, self.config.eval.bpd_dtype), self.spec.num_levels
-        quantity, L, categories = likelihood.quantity(num_levels), model.tokens.num_tokens, model.tokens.num_codes
-        num_dims = math.prod(self.spec.shape)
+        quantity, L = likelihood.quantity(num_levels), model.tokens.num_tokens
+        num_dims, measured = math.prod(self.spec.shape), self.measured
 
         def measure(params: Params, keys: Array, batch: Batch) -> dict[str, Array]:
-            image = model.tokens.encode(self.prepare(fold_in(keys, LikelihoodKey.DATA), batch))
+            x, log_ratio = measured(keys, batch)
+            image = model.tokens.encode(x)
             own = fold_in(keys, LikelihoodKey.SAMPLES)
             place = places(fold_in(own, SequenceKey.ORDER), L)
             rows = jnp.arange(len(image))
@@ -166,15 +190,15 @@ class MMAR(Generative):
 
             order = jnp.argsort(place, axis=1)
             state = jnp.moveaxis(jax.lax.map(one, jnp.arange(L)), 0, 1)
-            x = image[rows[:, None], order]
+            ordered = image[rows[:, None], order]
             of_tokens = keys_of_tokens(fold_in(own, SequenceKey.TOKENS), order).reshape(-1)
             with float32_products("highest"):
-                flat = (a.reshape(-1, *a.shape[2:]) for a in (state, x))
+                flat = (a.reshape(-1, *a.shape[2:]) for a in (state, ordered))
                 logp = model.head.logp_nats(params["head"], of_tokens, *flat).reshape(len(image), L).sum(axis=1)
-            if categories or not num_levels:
-                return {quantity: -logp / num_dims / (math.log(2) if num_levels else 1.0)}
+            if model.tokens.num_codes or not num_levels:
+                return {quantity: (log_ratio - logp) / num_dims / (math.log(2) if num_levels else 1.0)}
             centered = self.config.data.centered
-            return {quantity: dequantize.bits_per_dim(logp, num_dims, num_levels, centered=centered)}
+            return {quantity: dequantize.bits_per_dim(logp - log_ratio, num_dims, num_levels, centered=centered)}
 
         return jax.jit(measure)
 
@@ -182,10 +206,10 @@ class MMAR(Generative):
     def token_nats(self) -> Callable[[Params, Array, Batch, float], Array]:
         """`(params, keys [B], batch, share) -> [B]`: the mean -ln p per dimension of a share of tokens."""
         model = make_model(self.config, self.spec, self.config.eval.bpd_dtype)
-        L, dim = model.tokens.num_tokens, model.tokens.dim or 1
+        L, dim, measured = model.tokens.num_tokens, model.tokens.dim or 1, self.measured
 
         def measure(params: Params, keys: Array, batch: Batch, share: float) -> Array:
-            image = model.tokens.encode(self.prepare(fold_in(keys, LikelihoodKey.DATA), batch))
+            image = model.tokens.encode(measured(keys, batch)[0])
             own = fold_in(keys, LikelihoodKey.SAMPLES)
             hidden = masked(places(fold_in(own, SequenceKey.ORDER), L), jnp.full(len(image), share))
             state = model.image_states(params, batch[TEXT], image, hidden)
@@ -205,6 +229,7 @@ class MMAR(Generative):
             keys = keys_at(fold_in(key, batch["repeat"]), batch["index"])
             return self.bits_per_dim(variables["params"], keys, self.on_devices(batch))
 
+        _ = self.measured  # errors before anything is compiled
         quantity, repeats = likelihood.quantity(source.num_levels), self.config.eval.bpd_repeats
         task = per_example_task(quantity, *self.batches(source), evaluate, quantity=quantity, repeats=repeats, rank=2)
         return task._replace(name="bits_per_dim")
@@ -221,15 +246,23 @@ class MMAR(Generative):
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:
-        """Losses, likelihood, samples; texts given images, and images given texts where a classifier can judge them."""
-        found: dict[str, Evaluation] = {
-            "loss": self.loss_task,
-            "bits_per_dim": self.bits_per_dim_task,
-            "samples": self.samples_task,
-            "understanding": functools.partial(understanding, self),
-            "head_likelihood": functools.partial(head_likelihood, self),
-        }
+        """Losses, and of what is trained likelihood, samples, texts given images, and images given texts.
+
+        The last where a classifier can judge them.
+        """
+        found: dict[str, Evaluation] = {"loss": self.loss_task}
+        if self.trains(Sequence.TEXT_IMAGE) or self.trains(Sequence.IMAGE):
+            found["samples"] = self.samples_task
+        if self.trains(Sequence.IMAGE_TEXT):
+            found["understanding"] = functools.partial(understanding, self)
+        if not self.trains(Sequence.TEXT_IMAGE):
+            return found
+        found |= {"bits_per_dim": self.bits_per_dim_task, "head_likelihood": functools.partial(head_likelihood, self)}
         return found | ({"text_to_image": functools.partial(text_to_image, self)} if self.has_classifiers else {})
+
+    def trains(self, kind: Sequence) -> bool:
+        """Whether training sees this kind of sequence."""
+        return self.config.mmar.shares[kind] > 0
 
     @property
     def has_classifiers(self) -> bool:
@@ -238,9 +271,10 @@ class MMAR(Generative):
 
     @property
     def requests(self) -> Mapping[str, RequestTask]:
-        """Images, also of a text, and texts of images."""
-        return {
-            "unconditional": UNCONDITIONAL,
-            "text_to_image": RequestTask(TextToImage, requested),
-            "image_to_text": RequestTask(ImageToText, image_to_text),
+        """Images, also of a text, and texts of images: what training has seen."""
+        found = {
+            Sequence.IMAGE: ("unconditional", UNCONDITIONAL),
+            Sequence.TEXT_IMAGE: ("text_to_image", RequestTask(TextToImage, requested)),
+            Sequence.IMAGE_TEXT: ("image_to_text", RequestTask(ImageToText, image_to_text)),
         }
+        return dict(task for kind, task in found.items() if self.trains(kind))

@@ -72,7 +72,7 @@ class ResGen(Generative):
     @property
     def sampler_in_words(self) -> str:
         """The order and the number of network calls."""
-        return f"{self.config.sampling.method}, {self.num_steps} steps"
+        return f"{resgen.order(self.config)}, {self.num_steps} steps"
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:

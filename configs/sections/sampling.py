@@ -3,6 +3,8 @@
 from configs.checks import DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, one_of
 from configs.keys import Key
 
+CATEGORIES = "system!=diffusion|classifier|mmar"  # a system of a user's own may use them, too
+
 KEYS = {
     "method": Key(
         "pc",
@@ -95,14 +97,14 @@ KEYS = {
         "System `categorical`: the predicted log-probabilities are divided by it; 0: the likeliest category.",
         NON_NEGATIVE,
         changes="evaluation",
-        needs="system!=diffusion|classifier",
+        needs=f"{CATEGORIES} or mmar.head=categories",
     ),
     "top_p": Key(
         1.0,
         "System `categorical`: sample only from the likeliest categories, which together have this probability.",
         PROBABILITY,
         changes="evaluation",
-        needs="system!=diffusion|classifier",
+        needs=CATEGORIES,
     ),
     "remasking": Key(
         0.0,
@@ -110,7 +112,7 @@ KEYS = {
         "keeps the marginals; method `confidence`, if it is positive, the sites that were the least likely.",
         PROBABILITY,
         changes="evaluation",
-        needs="system!=diffusion|classifier",
+        needs=CATEGORIES,
     ),
     "confidence_noise": Key(
         1.0,

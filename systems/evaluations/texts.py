@@ -108,6 +108,7 @@ def head_likelihood(system: "MMAR", number: int, variables: Variables | None) ->
     """
     test = first_of(system.context.splits.test, system.config.eval.num_examples)
     key, shares = fold_in(system.key, RunKey.LIKELIHOOD), system.config.mmar.evaluated_shares
+    _ = system.measured  # errors before anything is compiled
 
     def measure(batch: dict[str, Any]) -> Mapping[str, Any]:
         assert variables is not None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import run_lib
+from core.keys import example_keys
 from programs import restore_run, sample
 from programs.run import Run
 from tests.support.configs import load
@@ -115,6 +116,13 @@ def test_texts_that_cannot_be_drawn_are_refused_before_anything_is_compiled(trai
         ({"model.num_labels": 10}, "conditions images on texts alone"),
         ({"mmar.shares": (0.5, 0.5, 0.0)}, r"needs a model of images without texts, but the last of .* is 0"),
         ({"sampling.guidance": "autoguidance"}, "config.sampling.guidance = 'autoguidance' is not known"),
+        ({"training.objective": "mean_flow"}, "objective = 'mean_flow' is for other kinds .* to 'score_matching'"),
+        ({"training.uncertainty": True}, "config.training.uncertainty = True is for other kinds of models"),
+        ({"data.augment": 0.1}, "config.data.augment = 0.1 is for other kinds of models .*; set it to 0.0"),
+        (
+            {"mmar.head": "categories", "data.uniform_dequantization": False, "sampling.guidance_min_sigma": 0.5},
+            "guidance_min_sigma = 0.5 .* limit guidance to noise levels, which config.mmar.head = 'categories'",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_said_in_a_sentence(change, expected, tmp_path):
@@ -124,6 +132,35 @@ def test_settings_that_do_not_fit_are_said_in_a_sentence(change, expected, tmp_p
         config[section][name] = value
     with pytest.raises(ValueError, match=expected):
         _ = Run(config, str(tmp_path), jax.devices()[:1]).system
+
+
+def test_what_is_not_trained_is_neither_sampled_nor_evaluated(tmp_path):
+    config = config_of()
+    config.sampling.guidance, config.eval.tasks = "none", ("loss",)
+    found = {}
+    for shares in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
+        config.mmar.shares = shares
+        system = Run(config, str(tmp_path), jax.devices()[:1]).system
+        found[shares.index(1.0)] = {*system.requests}, {*system.evaluations}
+    assert found == {
+        0: ({"image_to_text"}, {"loss", "understanding"}),
+        1: ({"text_to_image"}, {"loss", "samples", "bits_per_dim", "head_likelihood", "text_to_image"}),
+        2: ({"unconditional"}, {"loss", "samples"}),
+    }
+    assert system.labels(0, 2) is None
+
+
+def test_likelihoods_are_of_dequantized_levels_whatever_training_does(tmp_path):
+    config = config_of()
+    config.data.uniform_dequantization = False
+    system = Run(config, str(tmp_path), jax.devices()[:1]).system
+    batch = system.context.splits.test.fetch(np.arange(4))
+    x, log_ratio = system.measured(example_keys(jax.random.key(0), 4), batch)
+    within = (np.asarray(x) + 1) / 2 * 17 - batch["x"]  # of the cell of each level
+    assert within.min() >= 0 and within.max() <= 1 and within.std() > 0.25 and not log_ratio.any()
+    config.eval.num_dequantizations = 2
+    with pytest.raises(ValueError, match="num_dequantizations = 2, but config.system = 'mmar' dequantizes once"):
+        Run(config, str(tmp_path), jax.devices()[:1]).system.evaluations["bits_per_dim"](1, {})
 
 
 def test_levels_as_categories_and_own_captions_train_and_sample(tmp_path):

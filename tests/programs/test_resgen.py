@@ -66,6 +66,8 @@ def test_a_run_resumes_bit_for_bit_trains_alike_on_eight_devices_and_is_evaluate
         ({"sampling.remasking": 0.5}, "config.sampling.remasking = 0.5 is for other kinds of models .* set it to 0.0"),
         ({"sampling.method": "pc"}, "config.sampling.method = 'pc' is not known; choose one of ancestral, confidence"),
         ({"sampling.guidance": "classifier"}, "config.sampling.guidance = 'classifier' is not known"),
+        ({"training.objective": "mean_flow"}, "config.training.objective = 'mean_flow' is for other kinds of models"),
+        ({"training.time_sampling": "importance"}, "'importance' is not known; choose one of uniform"),
         ({"model.num_heads": 3}, "num_heads = 3 heads of even size do not divide the width"),
     ],
 )

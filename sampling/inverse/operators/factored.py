@@ -88,7 +88,8 @@ def factored(operator: LinearOperator, rtol: float = RTOL) -> Factored:
     are kept: for an equal one, nothing is computed.
     """
     leaves, structure = jax.tree.flatten(operator)
-    digests = tuple(hashlib.sha256(np.asarray(leaf).tobytes()).digest() for leaf in leaves)
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    digests = tuple((a.shape, a.dtype, hashlib.sha256(a.tobytes()).digest()) for a in arrays)
     return _factored(_ByValue((structure, digests, rtol), operator, rtol))
 
 

@@ -82,6 +82,16 @@ def test_samples_of_a_bfloat16_head_agree_for_velocity_and_not_for_noise(trained
     assert error < 0.01 if parameterization == "velocity" else error > 0.03
 
 
+def test_guidance_acts_at_its_noise_levels_alone(trained):
+    params, (state, _) = trained
+    keys, states, found = example_keys(jax.random.key(5), N), (state, jnp.zeros_like(state)), {}
+    for low, scale, given in ((0.0, 1.0, states[:1]), (0.0, 3.0, states), (1e9, 3.0, states)):
+        sample = DiffusionTokens(config_of(num_steps=5, guidance_min_sigma=low), 2).sample
+        found[low, scale] = np.asarray(jax.jit(functools.partial(sample, scale=scale))(params, keys, given)[0])
+    np.testing.assert_allclose(found[1e9, 3.0], found[0.0, 1.0], atol=1e-5)  # programs round differently
+    assert np.abs(found[0.0, 3.0] - found[0.0, 1.0]).max() > 0.1
+
+
 class AsNoise(DiffusionTokens):
     """The same head, whose network gives the noise in its own type: rounded after it is derived from the velocity."""
 

@@ -1,5 +1,7 @@
 """Operators whose singular values are computed: exact samples of ill-conditioned measurements, and what is computed."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,30 @@ def test_an_ill_conditioned_measurement_without_noise_is_met_exactly():
 def test_an_equal_operator_is_not_decomposed_again():
     first, again, other = (factored(radon((4, 4, 1), angles)) for angles in ([0.0, 1.0], [0.0, 1.0], [0.0, 0.3]))
     assert again is first and other is not first
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """y = weights x, with weights that broadcast against the image."""
+
+    weights: jax.Array
+    shape: tuple[int, ...] = dataclasses.field(default=SHAPE, metadata={"static": True})
+    measurement_shape: tuple[int, ...] = dataclasses.field(default=SHAPE, metadata={"static": True})
+
+    def measure(self, x):
+        return self.weights[None] * x
+
+    adjoint = measure
+
+
+def test_equal_numbers_of_another_shape_are_another_operator():
+    column, x = np.arange(1, 5, dtype=np.int32).reshape(4, 1, 1), RNG.normal(size=(1, *SHAPE)).astype(np.float32)
+    for weights in (column, column.reshape(1, 4, 1)):
+        operator = Weights(jnp.asarray(weights))
+        found = factored(operator)
+        y = found.from_spectrum(found.singular_values * found.to_basis(x))
+        np.testing.assert_allclose(y, operator.measure(x), rtol=1e-5, atol=1e-5)
 
 
 def test_only_small_operators_that_are_the_same_for_all_examples_are_decomposed():
