@@ -6,15 +6,17 @@ from ml_collections import ConfigDict
 
 from builders import few_steps
 from builders.data import augmentation, prepare
+from builders.earlier import EarlierRun
 from builders.learned import schedule, uncertainty
 from builders.likelihood import check_levels
 from builders.process import make_sde, time_shift
 from builders.score import GatherParams, identity, log_class_probability, make_predict_of
+from builders.teacher import make_teacher
 from core.tables import choose
 from likelihood.levels import grid
 from sde import times
 from sde.base import SDE
-from training.objectives.average_velocity import average_velocity
+from training.objectives.average_velocity import TeacherOf, average_velocity
 from training.objectives.base import Objective, Weight, constant, ramp
 from training.objectives.classification import cross_entropy
 from training.objectives.coupling import Couple, optimal_transport
@@ -30,7 +32,7 @@ from training.objectives.score_matching import (
     stratified,
     variance,
 )
-from training.objectives.variational_diffusion import variational_diffusion
+from training.objectives.variational_diffusion import ConditionedOf, ScheduleOf, variational_diffusion, without_latent
 
 COUPLINGS: dict[str, Couple | None] = {"independent": None, "optimal_transport": optimal_transport}
 # What `make_objective` has beyond a plain loss, where it is off
@@ -43,17 +45,21 @@ VARIANTS = {
 }
 
 
-def make_objective(config: ConfigDict, num_levels: int, gather_params: GatherParams = identity) -> Objective:
+def make_objective(
+    config: ConfigDict, num_levels: int, gather_params: GatherParams = identity, stage: EarlierRun | None = None
+) -> Objective:
     """Denoising score matching for the config's SDE and network, or average velocities; see `training.objective`.
 
     `num_levels`: of the data, 0 for floats. `gather_params`: gathers parameters that are sharded over devices.
+    `stage`: the teacher of average velocities.
     """
     process, training = make_sde(config), config.training
     choose("training.objective", training.objective, dict.fromkeys((few_steps.SCORE_MATCHING, *few_steps.OBJECTIVES)))
     if training.objective != few_steps.SCORE_MATCHING:
-        return _average_velocity(config, process, num_levels, gather_params)
+        return _average_velocity(config, process, num_levels, gather_params, make_teacher(config, stage))
     if training.noise_schedule is not None:
-        return _on_levels(config, process, num_levels, gather_params)
+        conditioned_of = without_latent(make_predict_of(config, gather_params=gather_params))
+        return objective_on_levels(config, process, num_levels, conditioned_of, schedule(config))
     return score_matching(
         make_predict_of(config, gather_params=gather_params),
         process,
@@ -91,7 +97,9 @@ def score_matching_of(config: ConfigDict, predict_of: PredictOf) -> Objective:
     )
 
 
-def _average_velocity(config: ConfigDict, process: SDE, num_levels: int, gather_params: GatherParams) -> Objective:
+def _average_velocity(
+    config: ConfigDict, process: SDE, num_levels: int, gather_params: GatherParams, teacher_of: TeacherOf | None
+) -> Objective:
     """Average velocities, by the rule of `training.objective`. Errors: ValueError for what it cannot be used with."""
     training, first = config.training, _sample_times(config, process)
     rule = few_steps.rule(config)
@@ -105,12 +113,15 @@ def _average_velocity(config: ConfigDict, process: SDE, num_levels: int, gather_
         power=training.error_power,
         guidance_scale=training.train_guidance,
         own_velocity=few_steps.own_velocity(config),
+        teacher_of=teacher_of,
         augment=augmentation(config),
         couple=_couple(config),
     )
 
 
-def _on_levels(config: ConfigDict, process: SDE, num_levels: int, gather_params: GatherParams) -> Objective:
+def objective_on_levels(
+    config: ConfigDict, process: SDE, num_levels: int, conditioned_of: ConditionedOf, schedule_of: ScheduleOf
+) -> Objective:
     """The bound on the log-probability of levels. Errors: ValueError for settings that do not go with it."""
     training = config.training
     check_levels(config, num_levels, "training.noise_schedule")
@@ -122,11 +133,11 @@ def _on_levels(config: ConfigDict, process: SDE, num_levels: int, gather_params:
         )
     draw = stratified if training.stratified else independent
     return variational_diffusion(
-        make_predict_of(config, gather_params=gather_params),
+        conditioned_of,
         process,
         prepare(config, num_levels),
         draw(times.uniform(0.0)),
-        schedule(config),
+        schedule_of,
         grid(num_levels, config.data.centered),
         learned=training.noise_schedule == "learned",
     )

@@ -28,7 +28,12 @@ def reconstruction_nats(sde: SDE, x0: Array, t: Array, z: Array, levels: Array) 
     return jnp.sum(each, axis=tuple(range(1, x0.ndim)))
 
 
-def rate_nats(predict: Predict, sde: SDE, x0: Array, t: Array, z: Array) -> Array:
-    """`1/2 (g / std)^2 |noise(x_t, t) - z|^2`, the integrand of the bound at times t [B]: [B], in nats per time."""
+def rate_nats(predict: Predict, sde: SDE, x0: Array, t: Array, z: Array, pace: Array | float = 1.0) -> Array:
+    """`1/2 sum pace (g / std)^2 (noise(x_t, t) - z)^2`, the integrand of the bound at times t [B]: [B], in nats.
+
+    t may also be a time for each number of x0, [B, ...]. pace: how fast t moves with the variable of the integral, of
+    the shape of t; by default that is t itself.
+    """
     error = GaussianNoise(sde).error(predict(sde.perturb(x0, t, z), t), Gaussian(x0, z), t)
-    return 0.5 * (sde.diffusion(t) / sde.std(t)) ** 2 * jnp.sum(error**2, axis=tuple(range(1, x0.ndim)))
+    weight = broadcast_to_rank(0.5 * pace * (sde.diffusion(t) / sde.std(t)) ** 2, x0)
+    return jnp.sum(weight * error**2, axis=tuple(range(1, x0.ndim)))

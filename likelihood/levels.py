@@ -7,17 +7,27 @@ from core.arrays import Array
 from core.keys import BoundKey, draw_normal, fold_in
 from corruption.gaussian import GaussianNoise
 from corruption.levels import rate_nats, reconstruction_nats
+from corruption.paths import Path, straight
 from corruption.predictions import Predict
 from likelihood.bound import Bound, standard_error_of_strata
 from sde.base import SDE
 
 
 def levels_bound(
-    predict: Predict, sde: SDE, x0: Array, keys: Array, levels: Array, *, first: Array, last: Array, num_times: int = 1
+    predict: Predict,
+    sde: SDE,
+    x0: Array,
+    keys: Array,
+    levels: Array,
+    *,
+    first: Array,
+    last: Array,
+    path: Path = straight,
+    num_times: int = 1,
 ) -> Bound:
     """The bound of `corruption.levels` on `-log P(x0)` of levels x0 [B, ...], between the times `first` and `last`.
 
-    Times are uniform, one in each of `num_times` equal strata; `keys` [B]: one per example, consumed.
+    Positions on the path are uniform, one in each of `num_times` equal strata; `keys` [B]: one per example, consumed.
     """
     ones, scale = jnp.ones(x0.shape[:1]), last - first
 
@@ -27,7 +37,8 @@ def levels_bound(
         z = draw_normal(fold_in(key, BoundKey.NOISE), x0.shape)
         noise = draw_normal(fold_in(key, BoundKey.DECODER), x0.shape)
         reconstruction = reconstruction_nats(sde, x0, first * ones, noise, levels)
-        return scale * rate_nats(predict, sde, x0, first + scale * u, z), reconstruction
+        where, pace = path(u)
+        return scale * rate_nats(predict, sde, x0, first + scale * where, z, pace), reconstruction
 
     diffusion, reconstruction = jax.lax.map(estimate, jnp.arange(num_times))
     prior, error = GaussianNoise(sde).prior_nats(x0, last * ones), standard_error_of_strata(diffusion + reconstruction)

@@ -143,11 +143,15 @@ def preconditioned(sigma_data: float) -> Parameterization:
 def make_predict(
     network: Network, sde: SDE, time: TimeFn, parameterization: Parameterization, cond: Any = None
 ) -> Predict:
-    """The prediction `(x [B, ...], t [B]) -> Gaussian` of a network, conditioned on `cond`."""
+    """The prediction `(x [B, ...], t [B]) -> Gaussian` of a network, conditioned on `cond`.
+
+    With a time for each number, t [B, ...], the network receives their mean.
+    """
     output, scale_input = parameterization
 
     def predict(x: Array, t: Array) -> Gaussian:
-        return output(sde, x, t, network(scale_input(sde, x, t), time(sde, t), cond))
+        mean = jnp.mean(t, axis=tuple(range(1, t.ndim))) if t.ndim > 1 else t
+        return output(sde, x, t, network(scale_input(sde, x, t), time(sde, mean), cond))
 
     return predict
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from builders import data, guidance, inverse, likelihood, start
+from builders import data, guidance, inverse, likelihood, start, teacher
 from builders.few_steps import check_density
 from builders.guidance import Asked, Guide
 from builders.network import check_outputs
@@ -41,12 +41,14 @@ class Diffusion(Generative):
 
     def __init__(self, context: Context):
         check_outputs(context.config, "prediction")
+        self.stages = teacher.stages(context.config)
         super().__init__(context)
         config, num_levels = context.config, context.spec.num_levels
         choose("sampling.guidance", config.sampling.guidance, guidance.GUIDANCES)
         choose("restore.method", config.restore.method, inverse.METHODS)
         start.check(config)
-        self.objective = make_objective(config, num_levels, self.devices.gather_params)
+        stage = self.frozen.get(teacher.TEACHER)
+        self.objective = make_objective(config, num_levels, self.devices.gather_params, stage)
         self.sde = make_sde(config)
         self.predict_of, self.sampler = make_predict_of(config, config.eval.bpd_dtype), make_sampler(config)
         self.measure_bits_per_dim = likelihood.bits_per_dim(config, self.sde, num_levels)

@@ -2,6 +2,7 @@
 
 from configs.keys import Key
 from configs.sections import (
+    adaptive,
     causal,
     data,
     evaluation,
@@ -21,7 +22,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "system": Key(
             "diffusion",
             "Kind of model: `diffusion`, `classifier`, `categorical`, `tokenizer`, `causal_diffae`, `mmar`, `resgen`, "
-            "or a class of your own, `package.module:Class`.",
+            "`adaptive_noise`, or a class of your own, `package.module:Class`.",
             changes="model",
         ),
     },
@@ -33,6 +34,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "model": model.KEYS,
     "tokenizer": tokenizer.KEYS,
     "causal": causal.KEYS,
+    "adaptive": adaptive.KEYS,
     "mmar": mmar.KEYS,
     "resgen": resgen.KEYS,
     "optim": optim.KEYS,

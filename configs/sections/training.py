@@ -76,9 +76,10 @@ KEYS = {
     ),
     "velocity": Key(
         "example",
-        "The velocity v of average velocities, `example` (z - x0), or `network`: u(x, t, t) itself, of less variance, "
-        "which distills a trained model; see `init_from`. Unused by `shortcut`, whose targets are its own steps.",
-        one_of("example", "network"),
+        "The velocity v of average velocities: `example` (z - x0); `network`: u(x, t, t) itself; or `teacher`: that of "
+        "the run of flow matching in `model.stages = ('teacher=WORKDIR',)`, which is distilled. Unused by `shortcut`, "
+        "whose targets are its own steps.",
+        one_of("example", "network", "teacher"),
         changes="evaluation",
         needs="training.objective=mean_flow|improved_mean_flow|consistency|continuous_consistency",
     ),

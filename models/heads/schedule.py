@@ -44,7 +44,7 @@ class MonotoneSchedule(nn.Module):
         w = jnp.exp(PACE * self.param("slope", nn.initializers.zeros, ()))
         a = jnp.exp(PACE * self.param("heights", constant(-math.log(10 * K) / PACE), (K,)))[None]
         b = jnp.exp(PACE * self.param("steepness", constant(math.log(2 * K) / PACE), (K,)))[None]
-        c = self.param("centers", lambda key: (jnp.arange(K) + 0.5) / K)[None]
+        c = self.param("centers", lambda key: (jnp.arange(K, dtype=jnp.float32) + 0.5) / K)[None]
         ends = 0.5 * jax.nn.sigmoid(PACE * self.param("ends", constant(-4.0 / PACE), (2,)))
 
         def f(t: Array) -> Array:

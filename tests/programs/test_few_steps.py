@@ -9,6 +9,8 @@ import pytest
 import run_lib
 from benchmarks import few_steps
 from configs import presets
+from core.keys import example_keys
+from data.pipeline import eval_batch
 from programs import restore_run
 from programs.run import Run
 from tests.support.runs import smoke, untrained
@@ -20,7 +22,7 @@ def config_of(data_dir, **training):
     presets.flow(config)
     presets.few_steps(config, "improved_mean_flow")
     config.data.data_dir = data_dir
-    config.training.update(snapshot_sampling=False, eval_freq=0, velocity="network", **training)
+    config.training.update(**{"snapshot_sampling": False, "eval_freq": 0, "velocity": "network", **training})
     return config
 
 
@@ -63,3 +65,33 @@ def test_a_model_samples_in_as_many_calls_as_steps_and_by_a_solver(data_dir, tmp
     monkeypatch.setattr("sys.argv", ["few_steps", str(tmp_path), "--calls", "2", "--num=8"])
     few_steps.main()
     assert f"| {tmp_path.name} | average_velocity |" in capsys.readouterr().out
+
+
+def test_a_model_learns_from_the_velocities_of_a_teacher_that_the_run_keeps(teacher, data_dir, tmp_path):
+    config = config_of(data_dir, n_iters=2, objective="consistency", flow_share=0.0)
+    config.training.velocity, config.model.stages = "teacher", (f"teacher={teacher}",)
+    config.sampling.method = "consistency"
+    losses, params = train(config, tmp_path / "run")
+    assert np.all(np.isfinite(losses)) and np.any(params["MLP_0"]["interval_out"]["kernel"])
+    assert (tmp_path / "run" / "frozen" / "teacher.msgpack").exists()
+    assert run_lib.load(tmp_path / "run").sample(2, sampler="consistency", steps=1).shape[0] == 2
+    run = Run(config, str(tmp_path / "run"), jax.devices()[:1])
+    batch, keys = run.system.on_devices(eval_batch(run.train, 0, 16)), example_keys(jax.random.key(0), 16)
+    error = lambda found: run.system.objective(  # noqa: E731
+        {"params": params, "frozen": {"teacher": {"params": found}}}, keys, batch, None, 0
+    ).metrics["squared_error"]
+    theirs = restore_run.restore(teacher).variables["params"]
+    assert error(theirs) != pytest.approx(float(error(jax.tree.map(np.zeros_like, theirs))), rel=1e-3)
+
+
+def test_a_teacher_of_another_path_or_other_data_is_refused(data_dir, tmp_path):
+    teacher = smoke()
+    untrained(teacher, tmp_path / "vp")
+    presets.flow(teacher)
+    teacher.data.centered = False
+    untrained(teacher, tmp_path / "other")
+    for name, message in (("vp", "training.sde = 'vpsde'"), ("other", "the shape, data.centered, offset and scale")):
+        config = config_of(data_dir, objective="consistency")
+        config.training.velocity, config.model.stages = "teacher", (f"teacher={tmp_path / name}",)
+        with pytest.raises(ValueError, match=message):
+            Run(config, str(tmp_path / "run"), jax.devices()[:1])

@@ -56,6 +56,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_evaluated",
     "python main.py --workdir=runs/vdm --mode=eval *": "tests/programs/test_variational.py::"
     "test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_evaluated",
+    "python main.py --workdir=runs/mulan --mode=eval *": "tests/unit/systems/test_contract.py::"
+    "test_every_evaluation_summarizes_and_every_column_is_shown",
     "python main.py --workdir=runs/fixed --mode=eval *": "tests/programs/test_variational.py::"
     "test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_evaluated",
     "sbatch *docs/clusters/train.sbatch*": "tests/slow/test_sweep_slurm.py::"

@@ -26,6 +26,8 @@ from training.objectives.coupling import Couple
 from training.objectives.score_matching import Augment, SampleTimes, known_values, over_dimensions
 
 AverageVelocity = Callable[[Array, Array, Array], Array]  # (x [B, ...], t [B], r [B]) -> u [B, ...]
+Velocity = Callable[[Array, Array], Array]  # (x [B, ...], t [B]) -> v [B, ...]
+TeacherOf = Callable[[Variables, Batch], Velocity]  # (variables, with "frozen", batch) -> the velocity of the teacher
 PredictBetweenOf = Callable[[Params, Batch, Array | None], PredictBetween]  # (params, batch, dropout key or None)
 
 
@@ -38,12 +40,16 @@ class Interval(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A point x [B, ...] at time t [B] of the line from x0 to z, its velocity v, and the second time r [B]."""
+    """A point x [B, ...] at time t [B] of the line from x0 to z, its velocity v, and the second time r [B].
+
+    along: the velocity at other points, (x, t) -> v, where v is that of a model; None where lines are straight.
+    """
 
     x: Array
     t: Array
     r: Array
     v: Array
+    along: Velocity | None = None
 
 
 SampleInterval = Callable[[Array], Interval]  # keys [B]
@@ -72,7 +78,7 @@ def mean_flow(*, improved: bool, strength: Weight) -> Rule:
     """
 
     def rule(u: AverageVelocity, line: Line, step: Array) -> tuple[Array, Array]:
-        x, t, r, v = line
+        x, t, r, v, _ = line
         direction = jax.lax.stop_gradient(u(x, t, t)) if improved else v
         value, slope = jax.jvp(lambda x, t: u(x, t, r), (x, t), (direction, jnp.ones_like(t)))
         return value, v - broadcast_to_rank(strength(step) * (t - r), x) * jax.lax.stop_gradient(slope)
@@ -81,18 +87,23 @@ def mean_flow(*, improved: bool, strength: Weight) -> Rule:
 
 
 def consistency(gap: Weight) -> Rule:
-    """The target v - (s - r) (u(x_t, t, r) - u(x_s, s, r)) / (t - s) with x_s on the line of the example.
+    """The target v - (s - r) (u(x_t, t, r) - u(x_s, s, r)) / (t - s) with x_s = x_t - (t - s) v.
 
     s = t - gap(step) (t - r): a gap from 1, where the target is v, down to nearly 0, where it is that of `mean_flow`.
+    v is the velocity of the line of the example; where it is that of a model, the mean of those at both ends of the
+    step from t to s (Heun's method), whose error is of the second order in the gap.
     Source: Song et al., "Consistency Models", ICML 2023, equation 10 for x_t - t u; the curriculum: Geng et al.,
     "Consistency Models Made Easy", ICLR 2025, section 3.
     Notes: the squared error of u instead of a distance of samples, which is t / (t - s) times as far.
     """
 
     def rule(u: AverageVelocity, line: Line, step: Array) -> tuple[Array, Array]:
-        x, t, r, v = line
+        x, t, r, v, along = line
         share = gap(step)
         length = share * (t - r)
+        if along is not None:
+            end = along(x - broadcast_to_rank(length, x) * v, t - length)
+            v = jnp.where(broadcast_to_rank(t > r, x), 0.5 * (v + end), v)
         earlier = u(x - broadcast_to_rank(length, x) * v, t - length, r)
         value = u(x, t, r)
         return value, v - (1 / share - 1) * jax.lax.stop_gradient(value - earlier)
@@ -109,7 +120,7 @@ def shortcut(shortest: float) -> Rule:
     """
 
     def rule(u: AverageVelocity, line: Line, step: Array) -> tuple[Array, Array]:
-        x, t, r, v = line
+        x, t, r, v, _ = line
         half = 0.5 * (t - r)
         s = t - half
         is_short = half <= shortest * (1 + 1e-4)  # rounding of t - r
@@ -180,6 +191,7 @@ def average_velocity(
     power: float = 0.0,
     guidance_scale: float = 1.0,
     own_velocity: bool = False,
+    teacher_of: TeacherOf | None = None,
     augment: Augment | None = None,
     couple: Couple | None = None,
 ) -> Objective:
@@ -189,6 +201,7 @@ def average_velocity(
     guidance_scale: w of the velocity w v + (1 - w) u(x, t, t) without a class, so that samples are guided by one call.
     own_velocity: where the interval is not empty, v is u(x, t, t) itself instead of that of the example, which removes
     the variance; for a start from a trained model, which is then distilled.
+    teacher_of: v is the velocity of another model, everywhere, which does not change while this one learns from it.
     Times, noise, augmentation and missing values: as in `score_matching`.
     Metrics: `squared_error`, before the denominator. Source: Geng et al., NeurIPS 2025, equations 19, 22.
     """
@@ -207,14 +220,24 @@ def average_velocity(
             plain = {name: values for name, values in batch.items() if name != "label"}
             free = velocity(predict_of(variables["params"], plain, dropout_key))(x, t, t)
             v = guidance_scale * v + (1 - guidance_scale) * jax.lax.stop_gradient(free)
-        if own_velocity:
-            v = jnp.where(broadcast_to_rank(t > r, x), jax.lax.stop_gradient(u(x, t, t)), v)
-        value, target = rule(u, Line(x, t, r, v), step)
+        along: Velocity | None = None
+        if teacher_of is not None:
+            along = teacher_of(variables, batch)
+            v = along(x, t)
+        elif own_velocity:
+            along = _still(u)
+            v = jnp.where(broadcast_to_rank(t > r, x), along(x, t), v)
+        value, target = rule(u, Line(x, t, r, v, along), step)
         error = over_dimensions((value - target) ** 2, known_values(batch, x0), reduce_mean=reduce_mean)
         scale = jax.lax.stop_gradient(error + 1e-3) ** power
         return Terms({"average_velocity": weight * error / scale}, {"squared_error": jnp.mean(weight * error)})
 
     return objective
+
+
+def _still(u: AverageVelocity) -> Velocity:
+    """The velocity u(x, t, t), which is not differentiated."""
+    return lambda x, t: jax.lax.stop_gradient(u(x, t, t))
 
 
 def _own(keys: Array, purpose: IntervalKey) -> Array:

@@ -20,7 +20,7 @@ from models.heads.schedule import MonotoneSchedule
 from sde import times
 from sde.log_linear import LogLinear
 from training.objectives.score_matching import independent
-from training.objectives.variational_diffusion import variational_diffusion
+from training.objectives.variational_diffusion import variational_diffusion, without_latent
 
 SDE = LogLinear(-10.0, 13.3)
 LEVELS, P0 = jnp.linspace(-1.0, 1.0, 5), np.array([0.4, 0.1, 0.1, 0.15, 0.25])
@@ -105,7 +105,7 @@ def normal(params, batch, dropout_key):
 
 def objective_of(schedule):
     return variational_diffusion(
-        normal, SDE, lambda keys, batch: batch["x"], independent(times.uniform(0.0)), schedule, LEVELS
+        without_latent(normal), SDE, lambda keys, batch: batch["x"], independent(times.uniform(0.0)), schedule, LEVELS
     )
 
 

@@ -70,6 +70,16 @@ def causal_diffae():
     return config
 
 
+def adaptive_noise():
+    config = tiny()
+    presets.variational(config, schedule="learned")
+    config.system = "adaptive_noise"
+    config.adaptive.update(dim=2, encoder_nf=2, width=4)
+    config.sampling.update(method="pc", predictor="ancestral_sampling", eta=0.0, grid="uniform", num_steps=3)
+    config.eval.update(num_samples=8, batch_size=64, num_probes=2, enable_bpd=True, enable_sampling=True)
+    return config
+
+
 def mmar(**settings):
     config = load("configs/mmar/digits.py")
     config.model.update(nf=2, num_heads=2, num_res_blocks=1)
@@ -92,6 +102,7 @@ def resgen(head):
 
 CONFIGS = {
     "diffusion": diffusion,
+    "adaptive_noise": adaptive_noise,
     "causal_diffae": causal_diffae,
     "classifier": classifier,
     "categorical": categorical,

@@ -77,7 +77,9 @@ def double_precision():
 
 
 def residual(rule, line, std=STD):
-    value, target = jax.jit(lambda line: rule(lambda x, t, r: exact(x, t, r, std), line, STEP))(line)
+    line, along = line._replace(along=None), line.along
+    of = lambda line: rule(lambda x, t, r: exact(x, t, r, std), line._replace(along=along), STEP)  # noqa: E731
+    value, target = jax.jit(of)(line)
     np.testing.assert_allclose(value, exact(line.x, line.t, line.r, std), rtol=1e-12, atol=1e-12)  # rounding
     return np.asarray(value - target)
 
@@ -101,7 +103,10 @@ def test_the_target_of_consistency_becomes_that_in_continuous_time_as_the_gap_cl
     line = lines()
     errors = [np.abs(residual(consistency(constant(gap)), line)).max() for gap in (1e-2, 5e-3)]
     assert 0 < errors[0] < 0.1 and errors[0] / errors[1] == pytest.approx(2, rel=0.05)
-    x, t, _, v = lines(std=0.0)
+    of_model = line._replace(along=lambda x, t: exact(x, t, t))  # both ends of the step: of the second order
+    by_heun = [np.abs(residual(consistency(constant(gap)), of_model)).max() for gap in (1e-2, 5e-3)]
+    assert by_heun[0] < 0.05 * errors[0] and by_heun[0] / by_heun[1] == pytest.approx(4, rel=0.05)
+    x, t, _, v, _ = lines(std=0.0)
     one = Line(x, t, jnp.zeros(6), v)
     np.testing.assert_allclose(residual(consistency(constant(0.3)), one, std=0.0), 0, atol=1e-10)
     # For any network: (t u_t - s u_s) / (t - s) - v, and d(t u)/dt - v.
