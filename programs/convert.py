@@ -40,6 +40,8 @@ from training.frozen import FROZEN
 from training.optim import WITH_ADAMS_MOMENTS
 from training.state import TrainState, with_averages
 
+SEVERAL = ("tokenizer", "causal_diffae", "mmar", "resgen")  # systems whose parameters are not those of one network
+
 
 class ToImport(NamedTuple):
     """What `import_checkpoint` writes: the state, its notes, and the number of its checkpoint."""
@@ -71,6 +73,11 @@ def prepare_import(config: ConfigDict, workdir: pathlib.Path, path: pathlib.Path
     that has checkpoints.
     """
     default.validate(config)
+    if config.system in SEVERAL:
+        raise ValueError(
+            f"--mode=import reads the parameters of one network, but config.system = {config.system!r} has others "
+            "beside it; export to a folder NAME.model instead, which --model=NAME.model uses."
+        )
     data.resolve(config)
     for folder in restore_run.FOLDERS:
         if (workdir / folder).exists() and any((workdir / folder).iterdir()):

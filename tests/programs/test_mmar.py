@@ -9,7 +9,7 @@ import pytest
 
 import run_lib
 from core.keys import example_keys
-from programs import restore_run, sample
+from programs import convert, restore_run, sample
 from programs.run import Run
 from tests.support.configs import load
 from tests.support.latents import begun
@@ -132,6 +132,11 @@ def test_settings_that_do_not_fit_are_said_in_a_sentence(change, expected, tmp_p
         config[section][name] = value
     with pytest.raises(ValueError, match=expected):
         _ = Run(config, str(tmp_path), jax.devices()[:1]).system
+
+
+def test_an_import_of_parameters_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ValueError, match=r"reads the parameters of one network, .* 'mmar' .* to a folder NAME.model"):
+        convert.prepare_import(config_of(), tmp_path / "run", tmp_path / "missing.npz")
 
 
 def test_what_is_not_trained_is_neither_sampled_nor_evaluated(tmp_path):
