@@ -1,4 +1,4 @@
-"""Where the samples of a config start: at the prior, or at training examples with noise."""
+"""Where the samples of a config start: at the prior, at training examples with noise, or at their Gaussian."""
 
 import dataclasses
 import hashlib
@@ -21,14 +21,18 @@ from core.keys import RunKey, StartKey, fold_in
 from core.reading import UnreadableError
 from core.tables import choose
 from data.source import Source
+from sampling.inverse.classical import principal_components
 from sampling.noised import time_of_noise
+from sampling.starts.gaussian import GaussianData
 from sampling.starts.noised_data import NoisedData, noised
 from sampling.starts.optimal_transport import Cells, OptimalTransport, fit
 from sde.base import SDE
 
 FOLDER = "starts"  # of the workdir, with a file for each map
-FROM_DATA = {"noised_data": NoisedData, "optimal_transport": OptimalTransport}
+FROM_DATA = {"noised_data": NoisedData, "optimal_transport": OptimalTransport, "gaussian": GaussianData}
 STARTS = {"prior": None, **FROM_DATA}
+NUM_COMPONENTS = 128  # of the Gaussian; the variance of the others is spread evenly
+Place = NoisedData | OptimalTransport | GaussianData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +41,9 @@ class Start:
 
     sde: SDE
     t: float
-    place: NoisedData | OptimalTransport
+    place: Place
 
-    def x(self, place: NoisedData | OptimalTransport, keys: Array, shape: Sequence[int], asked: Asked) -> Array:
+    def x(self, place: Place, keys: Array, shape: Sequence[int], asked: Asked) -> Array:
         """x [B, ...] at time t, of the classes that are asked for."""
         labels = asked.get("label") if isinstance(asked, Mapping) else asked
         return place(self.sde, keys, shape, labels)
@@ -81,8 +85,13 @@ def make_start(
     num = min(sampling.start_targets or len(train), len(train))
     examples = train.fetch(np.arange(num) * len(train) // num)
     labels = np.asarray(examples["label"], np.int32) if num_labels else np.zeros(num, np.int32)
-    _check_classes(labels, num_labels)
+    _check_classes(labels, num_labels, 2 if sampling.start == "gaussian" else 1)
     x = data.to_model(config, train.num_levels)(jnp.asarray(examples["x"]))
+    if sampling.start == "gaussian":
+        classes = [labels == label for label in range(num_labels)]
+        flat = np.asarray(x).reshape(num, -1)
+        priors = [principal_components(flat[of], NUM_COMPONENTS) for of in (labels >= 0, *classes)]
+        return Start(sde, t, GaussianData.of(t, priors))
     own = fold_in(key, RunKey.START)
     targets = noised(sde, t, x.astype(jnp.float32), fold_in(own, StartKey.NOISE))
     if sampling.start == "noised_data":
@@ -97,12 +106,13 @@ def make_start(
     return Start(sde, t, OptimalTransport(targets, jnp.asarray(labels), jnp.asarray(cells.potential)))
 
 
-def _check_classes(labels: np.ndarray, num_labels: int) -> None:
-    if num_labels and (missing := sorted(set(range(num_labels)) - set(labels.tolist()))):
-        raise ValueError(
-            f"class {missing[0]} has none of the {len(labels)} training examples that samples start from; give more by "
-            "config.sampling.start_targets."
-        )
+def _check_classes(labels: np.ndarray, num_labels: int, least: int) -> None:
+    for label in range(num_labels):
+        if (num := int((labels == label).sum())) < least:
+            raise ValueError(
+                f"class {label} has {num or 'none'} of the {len(labels)} training examples that samples start from, "
+                f"and needs {least} or more; give more by config.sampling.start_targets."
+            )
 
 
 def _path(folder: pathlib.Path, y: np.ndarray, labels: np.ndarray, steps: int) -> pathlib.Path:

@@ -125,7 +125,8 @@ KEYS = {
     "start": Key(
         "prior",
         "Where samples start: `prior`, or at a training example with noise: a random one (`noised_data`), or that to "
-        "which the sample of the prior is assigned by `optimal_transport`.",
+        "which the sample of the prior is assigned by `optimal_transport`; or, with noise, at a sample of the Gaussian "
+        "with the mean and covariance of the training examples (`gaussian`).",
         changes="evaluation",
         needs="system=diffusion",
     ),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import run_lib
+from builders import data
 from builders.start import make_start
 from programs import sample
 from programs.run import Run
@@ -77,6 +78,17 @@ def test_examples_of_a_users_own_are_edited(workdir, tmp_path):
     given = np.repeat(arrays["input"].astype(int), 2, axis=0)
     assert np.abs(arrays["arr_0"] - given).mean() < 8
     assert record["results"]["num_evals"] == 3
+
+
+def test_a_gaussian_start_has_the_mean_and_the_total_variance_of_the_training_examples(workdir):
+    config = config_of("gaussian", start_noise=2.0)
+    run = Run.of_checkpoint(config, workdir, devices=jax.devices()[:1])
+    levels = run.train.fetch(np.arange(len(run.train)))["x"]
+    x = np.asarray(data.to_model(config, run.train.num_levels)(levels), np.float64).reshape(len(levels), -1)
+    place = run.system.start.place
+    np.testing.assert_allclose(place.mean[0], x.mean(0), atol=1e-6)
+    total = float((place.components[0] ** 2).sum()) + x.shape[1] * float(place.rest[0])
+    assert total == pytest.approx(x.var(axis=0).sum(), rel=2 / len(x))  # some of it is divided by N - 1
 
 
 @pytest.mark.parametrize(

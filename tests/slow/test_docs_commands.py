@@ -93,6 +93,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_run_from_a_model_of_flow_matching_resumes_bit_for_bit_and_on_eight_devices",
     "python main.py --config=configs/flow/*_digits.py *": "tests/programs/test_few_steps.py::"
     "test_a_run_from_a_model_of_flow_matching_resumes_bit_for_bit_and_on_eight_devices",
+    "python main.py *--config.sampling.start=gaussian*": "tests/programs/test_starts.py::"
+    "test_a_gaussian_start_has_the_mean_and_the_total_variance_of_the_training_examples",
     "python main.py *--config.sampling.start=optimal_transport*": "tests/programs/test_starts.py::"
     "test_samples_start_at_training_examples_by_a_map_that_is_kept",
     "python main.py *--task=edit *": "tests/programs/test_starts.py::test_examples_of_a_users_own_are_edited",

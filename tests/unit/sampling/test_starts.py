@@ -10,6 +10,8 @@ from benchmarks import starts
 from evaluation.metrics.base import SplitFeatures
 from evaluation.metrics.novelty import from_distances, novelty
 from sampling import grids
+from sampling.inverse.classical import principal_components
+from sampling.starts.gaussian import GaussianData
 from sampling.starts.noised_data import NoisedData, noised
 from sampling.starts.optimal_transport import OptimalTransport, fit, masses
 from sde.chain import ddpm_chain
@@ -163,3 +165,20 @@ def test_grids_begin_at_the_start(grid):
     assert levels[-1] == -1
     with pytest.raises(ValueError, match="A chain of 50 levels supports 1 to 50 steps, not 51"):
         grids.GRIDS[grid](chain, 51, 0.0, float(chain.time(jnp.asarray(49))))
+
+
+def test_gaussian_starts_have_the_mean_and_the_covariance_of_data_with_noise():
+    """Of all data, and of two classes, one of which has fewer components; the components leave a tenth of the rest."""
+    rng, sde, t, num = np.random.default_rng(0), VP(), 0.6, 2**16
+    data = [rng.normal(size=(n, 4)) @ rng.normal(size=(4, 4)) + shift for n, shift in ((50, 1.0), (3, -2.0))]
+    every = np.concatenate(data)
+    place = GaussianData.of(t, [principal_components(x, 4) for x in (every, *data)])
+    alpha, std = float(sde.mean_coeff(jnp.float32(t))), float(sde.std(jnp.float32(t)))
+    draw = jax.jit(lambda keys, asked: place(sde, keys, (num, 2, 2), asked))
+    keys = jax.random.split(KEY, num)
+    for x, asked in ((every, None), (data[0], jnp.zeros(num, int)), (data[1], jnp.ones(num, int))):
+        found = np.asarray(draw(keys, asked), np.float64).reshape(num, 4)
+        expected = alpha**2 * np.cov(x.T) + std**2 * np.eye(4)
+        error = expected.max() / np.sqrt(num)  # the standard error of an entry is at most sqrt(2) of it
+        np.testing.assert_allclose(found.mean(0), alpha * x.mean(0), atol=5 * np.sqrt(expected.max() / num))
+        np.testing.assert_allclose(np.cov(found.T), expected, atol=6 * error)
