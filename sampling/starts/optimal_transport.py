@@ -43,8 +43,9 @@ class OptimalTransport:
 
         T(z) = grad u(z),    u(z) = max_i (<z, y_i> + h_i),    z = x_1 / prior_std
 
-    h [N]: the `potential` of `fit`, for which every cell has the same mass. The samples are those of the targets, as
-    with `NoisedData`, but which one belongs to a sample of the prior is no longer random: it is a near one.
+    h [N]: the `potential` of `fit` for each class, for which all cells of a class have the same mass. The samples are
+    those of the targets, as with `NoisedData`, but which one belongs to a sample of the prior is no longer random: it
+    is a near one.
     Source: Li et al., "DPM-OT: A New Diffusion Probabilistic Model Based on Optimal Transport", ICCV 2023, section 4.
     Notes: the published code takes the targets from the test split, and z from a uniform distribution.
     """
@@ -54,8 +55,11 @@ class OptimalTransport:
     potential: Array
 
     def __call__(self, sde: SDE, keys: Array, shape: Sequence[int], asked: Array | None) -> Array:
-        """x [B, ...] at the time of the targets, each of the class `asked` [B]; of any class where it is None."""
+        """x [B, ...] at the time of the targets, each of the class `asked` [B]; None: of the class of any target."""
         z = sde.prior_sample(fold_in(keys, SampleKey.PRIOR), shape) / sde.prior_std
+        if asked is None:  # the potentials of two classes have no common zero
+            num, own = len(self.labels), fold_in(keys, SampleKey.TARGET)
+            asked = self.labels[jax.vmap(lambda key: jax.random.randint(key, (), 0, num))(own)]
         return self.targets[self.cell(z, asked)]
 
     def cell(self, z: Array, asked: Array | None = None) -> Array:

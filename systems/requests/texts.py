@@ -53,7 +53,7 @@ def _texts(request: TextToImage, field: Field) -> list[tuple[str, str]]:
     """The texts, and what an error calls each of them."""
     if request.prompts is not None and not request.prompt:
         try:
-            lines = request.prompts.read_text(encoding="utf-8").splitlines()
+            lines = request.prompts.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"--request.prompts={request.prompts} cannot be read as text ({error}).") from error
         found = [(line, f"line {k} of {request.prompts}") for k, line in enumerate(lines, 1) if line.strip()]

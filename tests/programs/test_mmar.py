@@ -80,7 +80,7 @@ def test_images_of_texts_and_texts_of_images(trained, tmp_path):
     assert found["arr_0"].shape == (2, 8, 8, 1) and found["arr_0"].dtype == np.uint8 and found["arr_0"].max() <= 16
     np.testing.assert_array_equal(found["text"], [[8, 12, 14]] * 2)
     assert (directory / "samples.png").stat().st_size > 100
-    (tmp_path / "prompts.txt").write_text("two even thin\n\nthree odd thick\n")
+    (tmp_path / "prompts.txt").write_text("two even thin\n\nthree odd thick\n", encoding="utf-8-sig")  # by some editors
     _, found = executed(run, "text_to_image", tmp_path / "two", prompts=tmp_path / "prompts.txt", num_samples=1)
     np.testing.assert_array_equal(found["text"], [[3, 11, 13], [4, 12, 14]])
     directory, found = executed(

@@ -97,6 +97,16 @@ def test_starts_have_the_class_that_is_asked_for_whatever_the_width_of_the_prior
         assert len(np.unique(found[VP()][:, 0])) == 6
 
 
+def test_starts_of_any_class_have_each_as_often_as_the_targets():
+    """The potential of each class is that of its own map, to which a constant may be added."""
+    targets, labels = jax.random.normal(KEY, (8, 2)), jnp.array([0, 0, 0, 0, 0, 0, 1, 1])
+    place = OptimalTransport(targets, labels, jnp.where(labels == 1, 100.0, 0.0))
+    keys = jax.vmap(lambda i: jax.random.fold_in(KEY, i))(jnp.arange(400))
+    x = np.asarray(jax.jit(lambda keys: place(VP(), keys, (400, 2), None))(keys))
+    share = np.mean((x[:, None] == np.asarray(targets[labels == 1])[None]).all(2).any(1))
+    assert share == pytest.approx(0.25, abs=0.09)  # 4 standard errors
+
+
 def test_targets_have_the_noise_of_their_time_always_the_same():
     sde, x = VP(), jnp.ones((4000, 2))
     t = 0.4
