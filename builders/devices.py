@@ -1,12 +1,15 @@
 """The devices that a config asks for, and whether they can share its batches and its training state."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from ml_collections import ConfigDict
 
+from builders.network import DTYPES
 from runtime import devices
 from runtime.devices import Devices
+from training.exchange import Exchange
+from training.objectives.base import Params
 
 MIN_IMAGES_PER_CPU_DEVICE = 4  # with fewer, convolutions are slower
 MAX_CPU_DEVICES = 8  # by default: each holds a copy of all parameters, which is more memory than was asked for
@@ -21,6 +24,17 @@ def make_devices(config: ConfigDict, chosen: Sequence[jax.Device] | None = None)
     if mismatch := _mismatch(config, len(chosen)):
         raise ValueError(mismatch)
     return devices.make_devices(chosen, config.training.fsdp)
+
+
+def make_exchange(config: ConfigDict, devices: Devices, working: Callable[[Params], Params]) -> Exchange | None:
+    """How devices exchange gradients: once per step, where the batch is in parts or a type is asked for.
+
+    `working`: parameters in the types that the objective uses them in. None: as the compiler decides.
+    """
+    training = config.training
+    if devices.count == 1 or (training.grad_accumulation == 1 and training.grad_dtype is None):
+        return None
+    return Exchange(devices, working, DTYPES[training.grad_dtype] if training.grad_dtype else None)
 
 
 def set_num_cpu_devices(config: ConfigDict, requested: int | None, *, training: bool) -> None:

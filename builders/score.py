@@ -30,6 +30,13 @@ def identity(params: Params) -> Params:
     return params
 
 
+def working_params(config: ConfigDict, params: Params) -> Params:
+    """Those of the network in the type that it computes in, see `models.precision.converted`; others unchanged."""
+    if not isinstance(params, dict):
+        return params
+    return {**params, **converted(of_network(params), network.DTYPES[config.model.dtype])}
+
+
 def make_predict_of(config: ConfigDict, dtype: str | None = None, gather_params: GatherParams = identity) -> PredictOf:
     """`(params, batch, dropout key or None) -> Predict`; without a key there is no dropout.
 

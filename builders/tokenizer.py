@@ -57,12 +57,12 @@ def _codebook(config: ConfigDict) -> VectorQuantizer:
             f"config.tokenizer.restart_below = {settings.restart_below} replaces codes of a moving average, but "
             f"config.tokenizer.codebook = {settings.codebook!r}; use 'average', or 0."
         )
-    if settings.restart_below and config.training.grad_accumulation > 1:
-        raise ValueError(
-            f"config.tokenizer.restart_below = {settings.restart_below} looks at whole batches, but "
-            f"config.training.grad_accumulation = {config.training.grad_accumulation} splits them; set one of them to "
-            "its default."
-        )
+    for key, off in (("grad_accumulation", 1), ("grad_dtype", None)):
+        if settings.restart_below and config.training[key] != off:
+            raise ValueError(
+                f"config.tokenizer.restart_below = {settings.restart_below} looks at whole batches, but "
+                f"config.training.{key} = {config.training[key]} splits them; set one of them to its default."
+            )
     return VectorQuantizer(
         settings.num_codes, settings.dim, settings.codebook, settings.codebook_decay, settings.restart_below
     )

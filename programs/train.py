@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from builders.devices import make_exchange
 from builders.objective import loss_weights
 from builders.optimizer import make_averaged, make_averages, make_ema, make_mask
 from configs import default
@@ -33,6 +34,7 @@ from systems.base import Generate
 from training import trackers
 from training.checkpoint import peek_config
 from training.compile import Snapshot, Steps, TestLoss, compile_steps, make_snapshot, make_test_loss
+from training.exchange import Exchange
 from training.frozen import FROZEN
 from training.loop import Trainer, TrainingData, Workdir, open_workdir
 from training.model_folder import is_model_folder
@@ -92,6 +94,7 @@ def train(
         workdir_lock(run.workdir) if is_first else contextlib.nullcontext() as lock,
         open_workdir(run.workdir) as workdir,
         explaining(run) as memory,
+        compile_effort(run.config.training.compile_effort),
     ):
         if is_first:  # only this process writes there
             for folder in (run.workdir, run.workdir / SAMPLES):
@@ -104,8 +107,7 @@ def train(
                 with writing(run.workdir / FINISHED):
                     (run.workdir / FINISHED).unlink(missing_ok=True)
             tracking = _tracking(run, tracker)
-            with compile_effort(run.config.training.compile_effort):
-                compiled = compile_all(run, settings, progress.state, run.frozen_variables())
+            compiled = compile_all(run, settings, progress.state, run.frozen_variables())
             memory.bytes = compiled.steps.memory_bytes
             barrier("compiled the training step")
             trainer = Trainer(
@@ -123,8 +125,7 @@ def train(
                 check_workdir=lock.check if lock is not None else lambda: None,
                 tracking=tracking,
             )
-            with compile_effort(run.config.training.compile_effort):
-                trainer.train()
+            trainer.train()
         if is_first:  # also where nothing was left to do, and the file is gone or damaged
             write_json(run.workdir / FINISHED, {"step": max(progress.step, settings.n_iters)})
 
@@ -147,7 +148,7 @@ def rehearse(run: Run, allow_config_change: bool = False) -> None:
         config_changes(run.workdir, peek_config(newest), current, allow_config_change)
     settings = settings_of(run.config.training)
     frozen = {name: part.variables for name, part in run.system.frozen.items()}
-    batch = run.spec.zeros(settings.batch_size // jax.process_count())
+    batch = run.spec.zeros(settings.batch_size)
     jax.eval_shape(make_step(run, settings), run.abstract_state(), batch, {FROZEN: frozen} if frozen else {})
 
 
@@ -170,7 +171,12 @@ def make_step(run: Run, settings: TrainSettings) -> TrainStep:
         num_parts=settings.grad_accumulation,
         trained=make_mask(run.config),
         averaged=make_averaged(run.config),
+        exchange=_exchange(run),
     )
+
+
+def _exchange(run: Run) -> Exchange | None:
+    return make_exchange(run.config, run.devices, run.system.working_params)
 
 
 def compile_all(run: Run, settings: TrainSettings, state: TrainState, frozen: Variables = NOTHING) -> Compiled:
@@ -181,8 +187,9 @@ def compile_all(run: Run, settings: TrainSettings, state: TrainState, frozen: Va
     size = settings.batch_size // jax.process_count()
     batch = run.spec.zeros(size)
     test_key = fold_in(run.key, RunKey.TEST_LOSS)
+    num_programs = 1 if _exchange(run) is None else run.devices.count
     return Compiled(
-        compile_steps(make_step(run, settings), state, batch, settings, run.devices, frozen),
+        compile_steps(make_step(run, settings), state, batch, settings, run.devices, frozen, num_programs),
         make_test_loss(
             run.system.objective, run.test, test_key, settings, run.devices, loss_weights(run.config), frozen
         )

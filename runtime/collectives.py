@@ -1,5 +1,6 @@
 """The communication of a compiled program, read from its text: what devices exchange, and how often."""
 
+import collections as containers
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ _CALLS = re.compile(r"(?:calls|to_apply|branch_computations|condition)=(%?[\w.\-
 _LOOP = re.compile(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _LIMIT = re.compile(r" = s32\[\]\S* constant\((\d+)\)")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
+_SUM = re.compile(r"to_apply=%?([\w\-]+(?:\.\d+)?)")  # without ".clone", of a fusion's copy
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
 
 
@@ -48,17 +50,21 @@ class Collective(NamedTuple):
 def collectives(text: str, num_devices: int) -> list[Collective]:
     """Those of a compiled program, from `compiled.as_text()`, in which more than one device takes part.
 
-    The TPU's compiler spreads one exchange over several fusions, which have its kind and channel.
+    The TPU's compiler spreads one exchange over several fusions, which have its kind, channel and sum. All exchanges of
+    a `jax.shard_map` have one channel, but sums of their own, and those that the compiler has joined are in one place.
     """
     bodies = dict(_computations(text))
     times, loops = _runs(bodies)
-    found: dict[str, Collective] = {}
+    found: dict[tuple, Collective] = {}
     for name, lines in bodies.items():
+        here = containers.Counter[tuple]()
         for line in lines:
             each = _collective(name, line, times.get(name, 1), name in loops, num_devices)
             if each is not None and each.group > 1:
-                channel = _CHANNEL.search(line)
-                found.setdefault(f"{each.kind} {channel[1]}" if channel else line, each)
+                channel, sum_ = _CHANNEL.search(line), _SUM.search(line)
+                key = (each.kind, channel[1], sum_ and sum_[1]) if channel else (line,)
+                here[key] += 1
+                found.setdefault((*key, here[key]), each)
     return list(found.values())
 
 

@@ -105,8 +105,9 @@ class Devices:
 
         Their gradient is sharded again, so that each device sums only its own shard. Both are in the type of `params`:
         without the first constraint, a conversion before it would be computed after the parameters were gathered.
+        Inside a `jax.shard_map` over the mesh they are whole already.
         """
-        if self.num_shards == 1:
+        if self.num_shards == 1 or jax.sharding.get_abstract_mesh().manual_axes:
             return params
         constrain = jax.lax.with_sharding_constraint
 

@@ -33,7 +33,7 @@ from runtime.devices import Devices
 from systems.density import Density
 from systems.requests.base import RequestTask
 from systems.requests.generate import UNCONDITIONAL
-from training.objectives.base import Batch, Objective, Variables, check_terms, weighted
+from training.objectives.base import Batch, Objective, Params, Variables, check_terms, weighted
 
 # (number of the checkpoint, its averaged variables; None where no round is to be computed) -> task
 Evaluation = Callable[[int, Any], Task]
@@ -82,6 +82,10 @@ class System(abc.ABC):
         A pure function, which is traced for their shapes.
         """
         return initial_variables(self.config, key)
+
+    def working_params(self, params: Params) -> Params:
+        """The parameters in the types that the objective converts them to before it uses them; here their own."""
+        return params
 
     def warm_start(self, variables: Variables, fetch_batches: FetchBatches) -> Variables:
         """The variables at step 0 after a start from data, such as a codebook by k-means; here unchanged.

@@ -10,6 +10,7 @@ from builders import categorical
 from builders.guidance import Guide
 from builders.network import check_outputs
 from builders.process import make_corruption
+from builders.score import working_params
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
 from core.target import float32_products
@@ -22,7 +23,7 @@ from systems.requests.base import RequestTask
 from systems.requests.complete import Completion, completion
 from systems.requests.conditioned import Conditioned, conditioned
 from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
-from training.objectives.base import Batch, Variables
+from training.objectives.base import Batch, Params, Variables
 
 
 class CategoricalDiffusion(Generative):
@@ -41,6 +42,10 @@ class CategoricalDiffusion(Generative):
         self.predict_of = categorical.make_predict_of(config, config.eval.bpd_dtype)
         self.to_model, self.to_data = categorical.to_model, categorical.to_data(config, self.spec.dtype)
         categorical.guide(config, self.devices.replicated, context.load_network)
+
+    def working_params(self, params: Params) -> Params:
+        """In the type that the network computes in."""
+        return working_params(self.config, params)
 
     def _check(self) -> None:
         """Errors: ValueError for data that are no categories, or others than the network's, and for their settings."""

@@ -9,11 +9,12 @@ import jax
 from builders.features import clean_classifier
 from builders.network import check_outputs
 from builders.objective import make_classifier_objective
+from builders.score import working_params
 from core.arrays import Array
 from evaluation.rounds import Task
 from evaluation.tasks.measured import measured_task
 from systems.base import Context, Evaluation, System
-from training.objectives.base import Batch, Variables
+from training.objectives.base import Batch, Params, Variables
 
 
 class Classifier(System):
@@ -32,6 +33,10 @@ class Classifier(System):
                     f"config.{key} = True, but config.system = 'classifier' has no samples and no likelihood; "
                     "set it to False."
                 )
+
+    def working_params(self, params: Params) -> Params:
+        """In the type that the network computes in."""
+        return working_params(self.config, params)
 
     @property
     def enabled(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from builders.network import check_outputs
 from builders.objective import make_objective
 from builders.process import make_sde
 from builders.sampler import describe, from_time, make_sampler
-from builders.score import make_predict_of
+from builders.score import make_predict_of, working_params
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
 from core.tables import choose
@@ -33,7 +33,7 @@ from systems.evaluations.segmentation import segmentation
 from systems.generative import Generative
 from systems.requests.base import RequestTask
 from systems.requests.table import REQUESTS
-from training.objectives.base import Batch, Variables
+from training.objectives.base import Batch, Params, Variables
 
 
 class Diffusion(Generative):
@@ -54,6 +54,10 @@ class Diffusion(Generative):
         self.measure_bits_per_dim = likelihood.bits_per_dim(config, self.sde, num_levels)
         self.fit_dequantization = likelihood.fit_dequantization(config, self.sde, num_levels)
         self.to_model, self.to_data = data.to_model(config, num_levels), data.to_data(config, num_levels)
+
+    def working_params(self, params: Params) -> Params:
+        """In the type that the network computes in."""
+        return working_params(self.config, params)
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:

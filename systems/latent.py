@@ -31,7 +31,7 @@ from systems.requests.base import Input, RequestTask
 from systems.requests.complete import Completion
 from systems.requests.complete_codes import code_completion, has_patches
 from training import frozen
-from training.objectives.base import Batch, Terms, Variables
+from training.objectives.base import Batch, Params, Terms, Variables
 
 NUM_BATCHES = 16  # for the statistics of latents
 
@@ -109,6 +109,10 @@ class Latent(System):
     def init(self, key: Array) -> Variables:
         """The variables of the model, and the statistics of latents."""
         return {**self.inner.init(key), **self.codec.initial_statistics()}
+
+    def working_params(self, params: Params) -> Params:
+        """Those of the model."""
+        return self.inner.working_params(params)
 
     def warm_start(self, variables: Variables, fetch_batches: FetchBatches) -> Variables:
         """The statistics of latents, from the first batches."""

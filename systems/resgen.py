@@ -11,6 +11,7 @@ from builders import resgen
 from builders.codec import STAGE
 from builders.guidance import Asked, Guide
 from builders.resgen import Weights
+from builders.score import working_params
 from builders.tokenizer import make_tokenizer, residual_quantizer
 from core.arrays import Array
 from core.keys import RunKey, fold_in, keys_at
@@ -24,7 +25,7 @@ from systems.generative import Generative
 from systems.requests.base import RequestTask
 from systems.requests.generate import UNCONDITIONAL, ByClass, by_class
 from training.frozen import FROZEN
-from training.objectives.base import Batch, Variables
+from training.objectives.base import Batch, Params, Variables
 
 
 class ResGen(Generative):
@@ -48,6 +49,10 @@ class ResGen(Generative):
     def init(self, key: Array) -> Variables:
         """The parameters of the transformer and its head."""
         return {"params": resgen.initial_params(self.config, self.quantizer.level.dim, key)}
+
+    def working_params(self, params: Params) -> Params:
+        """In the type that the network computes in."""
+        return working_params(self.config, params)
 
     def weights(self, variables: Variables) -> Weights:
         """Parameters and codebook."""

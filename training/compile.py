@@ -62,18 +62,20 @@ def compile_steps(
     settings: TrainSettings,
     devices: Devices,
     frozen: Variables = NOTHING,
+    num_programs: int = 1,
 ) -> Steps:
     """Compiles a training step for a state (which may be abstract) and this process's rows of a batch.
 
-    `frozen`: further variables for the loss, which are not trained. `n_jitted_steps` steps are one dispatch, except
-    near a line of metrics, the last step or a bad step. The state is donated and returns with the shardings that it
-    came with.
+    `frozen`: further variables for the loss, which are not trained. `num_programs`: the devices, where each has a
+    program of its own, see `training.exchange`; operations are counted in one. `n_jitted_steps` steps are one dispatch,
+    except near a line of metrics, the last step or a bad step. The state is donated and returns with the shardings that
+    it came with.
     """
     began = time.perf_counter()
     shardings = devices.state_shardings(state)
     with phase("compiling the training step"):
         lowered = lower_step(train_step, state, devices.shard_batch(batch), devices, frozen)
-        flops = float((lowered.cost_analysis() or {}).get("flops", math.nan))
+        flops = float((lowered.cost_analysis() or {}).get("flops", math.nan)) * num_programs
         single = lowered.compile()
     logging.info("compiled the training step in %.1f s", time.perf_counter() - began)
     memory = step_memory(single, jax.local_devices()[0])

@@ -13,6 +13,7 @@ from core.arrays import Array
 from core.keys import fold_in
 from training.accumulation import gradients
 from training.ema import EMA, Average, update_all
+from training.exchange import Exchange
 from training.objectives.base import Aux, Batch, LossFn, Metrics, Variables
 from training.state import TrainState
 
@@ -35,6 +36,7 @@ def make_train_step(
     num_parts: int = 1,
     trained: Mask | None = None,
     averaged: Callable[[Any, Any], Any] | None = None,
+    exchange: Exchange | None = None,
 ) -> TrainStep:
     """`step(state, batch, frozen) -> (state, metrics)`; all random numbers of step k come from `fold_in(key, k)`.
 
@@ -45,8 +47,9 @@ def make_train_step(
     then lags behind `step`. num_parts: gradient accumulation, see `training.accumulation`. trained: which parameters
     are; the others, their averages and their part of `grad_norm` stay exactly as they are, and `tx` must be masked.
     averaged: the parameters that are averaged, from the state of the optimizer and those it trains; by default these.
+    exchange: how devices exchange their gradients once per step; by default the compiler decides.
     """
-    gradients_of = gradients(loss_fn if trained is None else _stopped(loss_fn, trained), num_parts)
+    gradients_of = gradients(loss_fn if trained is None else _stopped(loss_fn, trained), num_parts, exchange)
 
     def train_step(state: TrainState, batch: Batch, frozen: Variables = NOTHING) -> tuple[TrainState, Metrics]:
         variables = {**state.variables, **frozen}

@@ -1,6 +1,6 @@
 """Settings of training: the SDE, the objective, the schedule of a run, and its faults."""
 
-from configs.checks import LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, PROBABILITY, STEPS, must, one_of
+from configs.checks import DTYPE, LOSS_WEIGHTS, NON_NEGATIVE, POSITIVE, PROBABILITY, STEPS, must, one_of
 from configs.keys import Key
 
 FEW_STEPS = "training.objective!=score_matching"
@@ -53,6 +53,13 @@ KEYS = {
         1,
         "Gradient accumulation: the number of parts into which a batch is split. It must divide `batch_size`.",
         POSITIVE,
+        changes="nothing",
+    ),
+    "grad_dtype": Key(
+        str,
+        "The type in which gradients are summed over devices, `float32` or `bfloat16`; unset: the type that the "
+        "network computes in. If set, or with `grad_accumulation`, the rows of each device are parts of a batch.",
+        DTYPE,
         changes="nothing",
     ),
     "fsdp": Key(

@@ -96,6 +96,29 @@ def test_shards_are_gathered_in_the_type_that_the_network_computes_in_and_gradie
     assert scattered.bytes == 2 * whole and not [each for each in found if each.kind == "all-reduce"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "kinds", "dtype"),
+    [
+        ({"fsdp": 4, "grad_accumulation": 2}, {"all-gather", "reduce-scatter", "all-reduce"}, "bf16"),
+        ({"grad_accumulation": 2}, {"all-reduce"}, "bf16"),
+        ({"fsdp": 4, "grad_dtype": "float32"}, {"all-gather", "reduce-scatter", "all-reduce"}, "f32"),
+    ],
+)
+def test_gradients_are_exchanged_once_per_step_in_the_type_that_is_asked_for(tpus, settings, kinds, dtype):
+    config = config_of(**settings)
+    config.model.dtype = "bfloat16"
+    shapes, _, found = compiled(config, tpus)
+    large = [leaf.size for leaf in jax.tree.leaves(shapes.state.params) if leaf.size >= 2**16]
+    assert {each.kind for each in found} == kinds and not any(each.in_loop or each.times > 1 for each in found)
+    summed = [each for each in found if each.largest >= 2**16 and each.kind != "all-gather"]
+    assert {each.types for each in summed} == {(dtype,)}
+    if "fsdp" in settings:
+        assert [each.largest for each in summed if each.kind == "reduce-scatter"] == large
+        assert all(each.largest < 2**16 for each in found if each.kind == "all-reduce")
+    gathered = [each for each in found if each.kind == "all-gather"]
+    assert all(each.types == ("bf16",) for each in gathered)
+
+
 def test_256_shards_divide_arrays_along_several_axes():
     """None of its axes divides by 256. A device holds its part, padded to tiles of 128."""
     _, held, done = sharded_step(topology.find("v5e:16x16"), 256, 128)
