@@ -28,7 +28,7 @@ from programs.run import DataRun, Run
 from programs.train import make_step, settings_of
 from reports import plans
 from runtime import topology
-from runtime.compile_effort import compile_effort
+from runtime.compile_effort import compile_effort, effort_for
 from runtime.cost import Cost, compiled_cost
 from runtime.topology import Topology
 from systems.diffusion import Diffusion
@@ -129,7 +129,8 @@ def lowered(shapes: Shapes, devices: Topology, program: str = "train") -> jax.st
 
 def cost_of(shapes: Shapes, devices: Topology, program: str = "train") -> Cost:
     """What a program of `LOWER` costs. Errors: ValueError."""
-    effort = shapes.run.config.training.compile_effort if program == "train" else 0.0
+    asked = shapes.run.config.training.compile_effort if program == "train" else 0.0
+    effort = effort_for(devices.platform, asked)
     with phase(f"compiling {program} for {devices.name}"), compile_effort(effort):
         return compiled_cost(lowered(shapes, devices, program), devices)[0]
 

@@ -25,7 +25,7 @@ from programs import start
 from programs.device_errors import explaining
 from programs.run import Run
 from runtime.barrier import barrier
-from runtime.compile_effort import compile_effort
+from runtime.compile_effort import compile_effort, effort_for
 from runtime.devices import announce
 from runtime.distributed import connect
 from runtime.lock import workdir_lock
@@ -94,7 +94,7 @@ def train(
         workdir_lock(run.workdir) if is_first else contextlib.nullcontext() as lock,
         open_workdir(run.workdir) as workdir,
         explaining(run) as memory,
-        compile_effort(run.config.training.compile_effort),
+        compile_effort(effort_for(platform(), run.config.training.compile_effort)),
     ):
         if is_first:  # only this process writes there
             for folder in (run.workdir, run.workdir / SAMPLES):

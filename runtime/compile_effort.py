@@ -6,6 +6,14 @@ from collections.abc import Iterator
 import jax
 
 OPTIONS = ("jax_exec_time_optimization_effort", "jax_memory_fitting_effort")
+DEFAULTS = {"tpu": -1.0}  # by platform, 0 for others; docs/performance.md has what it was chosen by
+
+
+def effort_for(platform: str, asked: float | None) -> float:
+    """The effort that is asked for; by default that of `DEFAULTS`, unless JAX's own settings have one."""
+    if asked is not None:
+        return asked
+    return 0.0 if any(getattr(jax.config, name) for name in OPTIONS) else DEFAULTS.get(platform, 0.0)
 
 
 @contextlib.contextmanager

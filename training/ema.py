@@ -35,7 +35,8 @@ class EMA:
         rate = jnp.asarray(self.rate, jnp.float32)
         if self.warmup:
             rate = jnp.minimum(rate, (1.0 + num_updates) / (10.0 + num_updates))
-        return jax.tree.map(lambda e, p: rate * e + (1 - rate) * p, ema, params)
+        blend = jax.jit(lambda rate, e, p: rate * e + (1 - rate) * p)
+        return jax.tree.map(lambda e, p: blend(rate, e, p), ema, params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,8 @@ class PowerEMA:
         power = exponent(self.sigma_rel) + 1
         # 1 - b with expm1, as b is 1 - 1e-5 after a million updates; log1p(-1) is -inf, so b = 0 at the first.
         share = -jnp.expm1(power * jnp.log1p(-1.0 / jnp.asarray(num_updates, jnp.float32)))
-        return jax.tree.map(lambda e, p: e + share * (p - e), ema, params)
+        blend = jax.jit(lambda share, e, p: e + share * (p - e))
+        return jax.tree.map(lambda e, p: blend(share, e, p), ema, params)
 
 
 def exponent(sigma_rel: float) -> float:

@@ -12,6 +12,7 @@ from optax import contrib
 
 from core.arrays import Array
 from core.tables import nearest
+from training.leafwise import clip_by_global_norm, scale_by_adam, scale_by_learning_rate
 
 Shape = Callable[[Array], Array]  # step, float32 -> the learning rate, as a multiple of the largest
 
@@ -132,7 +133,7 @@ def muon(moments: Moments) -> optax.GradientTransformation:
 
 
 def _adam(moments: Moments) -> optax.GradientTransformation:
-    return optax.scale_by_adam(b1=moments.beta1, b2=moments.beta2, eps=moments.eps)
+    return scale_by_adam(moments.beta1, moments.beta2, moments.eps)
 
 
 # By name: what becomes of gradients before weight decay and the learning rate.
@@ -186,8 +187,8 @@ def optimizer(
     """
     decay = _decay(weight_decay, fixed) if weight_decay else optax.identity()
     decay = optax.masked(decay, decayed) if weight_decay and decayed else decay
-    clip = optax.clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity()
-    direction, scale = DIRECTIONS[name](Moments(beta1, beta2, eps)), optax.scale_by_learning_rate(schedule)
+    clip = clip_by_global_norm(grad_clip) if grad_clip >= 0 else optax.identity()
+    direction, scale = DIRECTIONS[name](Moments(beta1, beta2, eps)), scale_by_learning_rate(schedule)
     if name in SCHEDULE_FREE:
         return optax.chain(clip, contrib.schedule_free(optax.chain(direction, decay, scale), schedule, b1=beta1))
     return optax.chain(clip, direction, decay, scale)

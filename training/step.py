@@ -14,6 +14,7 @@ from core.keys import fold_in
 from training.accumulation import gradients
 from training.ema import EMA, Average, update_all
 from training.exchange import Exchange
+from training.leafwise import global_norm, map_leaves
 from training.objectives.base import Aux, Batch, LossFn, Metrics, Variables
 from training.state import TrainState
 
@@ -55,8 +56,8 @@ def make_train_step(
         variables = {**state.variables, **frozen}
         (loss, (metrics, collections)), grads = gradients_of(variables, fold_in(key, state.step), batch, state.step)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        norm = optax.tree.norm(grads)
+        params = map_leaves(lambda p, u: (p + u).astype(p.dtype), state.params, updates)
+        norm = global_norm(grads)
         latest = params if averaged is None else averaged(opt_state, params)
         metrics = {**metrics, "grad_norm": norm, "learning_rate": schedule(state.step)}
         advanced = dataclasses.replace(

@@ -260,9 +260,9 @@ KEYS = {
         changes="nothing",
     ),
     "compile_effort": Key(
-        0.0,
-        "How hard XLA works on what training compiles, from -1 to 1; less compiles faster, to another program. Some "
-        "compilers ignore it.",
+        float,
+        "How hard XLA works on what training compiles, from -1 to 1; less compiles faster, to another program. 0 is "
+        "XLA's default; unset: -1 for TPUs, otherwise 0. Some compilers ignore it.",
         must("be in [-1, 1]", lambda effort: -1 <= effort <= 1),
         changes="nothing",
     ),

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from runtime.compile_effort import OPTIONS, compile_effort
+from runtime.compile_effort import OPTIONS, compile_effort, effort_for
 
 
 def test_an_effort_holds_inside_and_the_default_leaves_what_is_set():
@@ -16,3 +16,10 @@ def test_an_effort_holds_inside_and_the_default_leaves_what_is_set():
     with pytest.raises(ValueError), compile_effort(1.0):
         raise ValueError
     assert [getattr(jax.config, name) for name in OPTIONS] == before
+
+
+def test_tpus_are_compiled_for_with_the_least_effort_unless_another_is_asked_for_or_set():
+    assert effort_for("tpu", None) == -1.0 and effort_for("gpu", None) == effort_for("cpu", None) == 0.0
+    assert effort_for("tpu", 0.0) == 0.0 and effort_for("gpu", 0.5) == 0.5
+    with compile_effort(0.25):
+        assert effort_for("tpu", None) == 0.0
