@@ -2,8 +2,8 @@
 
     python main.py --config=configs/flow/consistency_digits.py --workdir=DIR --mode=train
 
-Sized for two CPU cores. It starts from a run of configs/flow/digits.py with --config.training.init_from=RUN, as
-docs/recipes.md explains.
+Sized for two CPU cores. It distills a run of configs/flow/digits.py, from which it also starts: add
+`--config.model.stages="('teacher=RUN',)" --config.training.init_from=RUN`, as docs/recipes.md explains.
 """
 
 from ml_collections import ConfigDict
@@ -19,5 +19,6 @@ def get_config() -> ConfigDict:
     presets.few_steps(config, objective="consistency")
     config.training.update(batch_size=64, n_iters=400, snapshot_freq=200, log_freq=25)
     config.optim.update(lr=1e-3, warmup=20)
-    config.training.update(first_gap=0.5, last_gap=0.1, gap_halving=100)
+    # Halves of the way to the data by Heun's method; without examples of the velocity, which the teacher has.
+    config.training.update(velocity="teacher", flow_share=0.0, first_gap=0.5, last_gap=0.5)
     return config

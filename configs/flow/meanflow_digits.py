@@ -2,8 +2,8 @@
 
     python main.py --config=configs/flow/meanflow_digits.py --workdir=DIR --mode=train
 
-Sized for two CPU cores. It starts from a run of configs/flow/digits.py with --config.training.init_from=RUN, as
-docs/recipes.md explains.
+Sized for two CPU cores. It distills a run of configs/flow/digits.py, from which it also starts: add
+`--config.model.stages="('teacher=RUN',)" --config.training.init_from=RUN`, as docs/recipes.md explains.
 """
 
 from ml_collections import ConfigDict
@@ -19,4 +19,5 @@ def get_config() -> ConfigDict:
     presets.few_steps(config, objective="mean_flow")
     config.training.update(batch_size=64, n_iters=400, snapshot_freq=200, log_freq=25)
     config.optim.update(lr=1e-3, warmup=20)
+    config.training.velocity = "teacher"
     return config
