@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     presets.ddpmpp(config)
     presets.phantoms(config, "phantoms_complex")
     presets.edm(config, sigma_data=0.23, p_mean=-2.3)
+    config.training.p_std = 1.8
     config.sampling.update(predictor="ddim", eta=1.0, num_steps=40, grid="log_snr")
     config.restore.operator = "complex_fourier"
     return config
