@@ -3,52 +3,44 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from builders import data, likelihood
 from builders.guidance import Asked, Guide
-from builders.masked_ar import guidance_scale, make_model
+from builders.masked_ar import TextAndImage, guidance_scale, make_model
 from builders.process import make_sde
 from builders.sampler import describe
 from core.arrays import Array
-from core.keys import ExampleKey, LikelihoodKey, RunKey, SequenceKey, fold_in, keys_at
+from core.keys import ExampleKey, LikelihoodKey, SequenceKey, fold_in
 from core.target import float32_products
 from corruption.masking import keys_of_tokens, known_after, masked, places
-from data.vocabulary import TEXT, Vocabulary
+from data.vocabulary import TEXT
 from evaluation.rounds import Task
-from evaluation.tasks.per_example import per_example_task
 from likelihood import dequantize
 from models.networks.masked_ar import Sequence
 from sampling.mask_rounds import MaskRounds, TokenModel
-from sampling.texts import Texts, sample_texts
 from systems.base import Context, Evaluation
 from systems.evaluations.texts import head_likelihood, text_to_image, understanding
-from systems.generative import Generative
-from systems.requests.base import RequestTask
-from systems.requests.generate import UNCONDITIONAL
-from systems.requests.texts import ImageToText, TextToImage, image_to_text
-from systems.requests.texts import text_to_image as requested
+from systems.texts import TextsAndImages
 from training.objectives.base import Batch, Params, Terms, Variables
 from training.objectives.masked_ar import given, kinds, mean_over, text_nats, where_kind
 
 
-class MMAR(Generative):
+class MMAR(TextsAndImages):
     """A backbone on a text and image tokens, and a head that samples each image token given the backbone's state.
 
     Source: Yang et al., "MMAR: Towards Lossless Multi-Modal Auto-Regressive Probabilistic Modeling", CVPR 2025.
     """
 
+    model: TextAndImage
     sampler: MaskRounds
 
     def __init__(self, context: Context):
         super().__init__(context)
         config, spec = context.config, context.spec
         self.model = make_model(config, spec)
-        self.vocabulary = Vocabulary.of(spec.fields[TEXT])
         if not config.mmar.rounds <= self.model.tokens.num_tokens:
             raise ValueError(
                 f"config.mmar.rounds = {config.mmar.rounds}, but an image has {self.model.tokens.num_tokens} tokens "
@@ -114,38 +106,9 @@ class MMAR(Generative):
 
         return Guide(predict_of, None, 0)
 
-    def labels(self, start: int, num: int) -> Asked:
-        """The texts of the training examples in turn; None where images have not been trained with texts."""
-        if not self.trains(Sequence.TEXT_IMAGE):
-            return None
-        train = self.context.splits.train
-        return {TEXT: jnp.asarray(train.fetch(np.arange(start, start + num) % len(train))[TEXT])}
-
-    @functools.cached_property
-    def text_logp(self) -> Callable[[Params, Array, Array], Array]:
-        """`(params, values of the data [B, ...], texts [N, T]) -> ln p(text | image) [B, N]` in nats, compiled."""
-
-        def measure(params: Params, values: Array, texts: Array) -> Array:
-            image = self.model.tokens.encode(self.to_model(values))
-
-            def of(text: Array) -> Array:
-                several = jnp.broadcast_to(text[None], (len(image), *text.shape))
-                return -jnp.sum(text_nats(self.model.text_logits(params, several, image), several), axis=1)
-
-            return jax.lax.map(of, texts).T
-
-        return jax.jit(measure)
-
-    @functools.cached_property
-    def read(self) -> Callable[[Params, Array, Array, float], Texts]:
-        """`(params, keys [B], values of the data [B, ...], temperature) -> Texts`: sampled texts, compiled."""
-
-        def sample(params: Params, keys: Array, values: Array, temperature: float) -> Texts:
-            image = self.model.tokens.encode(self.to_model(values))
-            logits_of = functools.partial(self.model.text_logits, params, image=image)
-            return sample_texts(keys, logits_of, self.model.text.shape[0], temperature=temperature)
-
-        return jax.jit(sample, static_argnums=3)
+    def image(self, values: Array) -> Array:
+        """Values of the data as tokens, without noise."""
+        return self.model.tokens.encode(self.to_model(values))
 
     @functools.cached_property
     def measured(self) -> Callable[[Array, Batch], tuple[Array, Array]]:
@@ -222,17 +185,9 @@ class MMAR(Generative):
         return jax.jit(measure)
 
     def bits_per_dim_task(self, number: int, variables: Variables) -> Task:
-        """Bits (or nats) per dimension of each image given its text, exactly once (times `eval.bpd_repeats`)."""
-        key, source = fold_in(self.key, RunKey.LIKELIHOOD), self.context.splits.named(self.config.eval.bpd_dataset)
-
-        def evaluate(batch: dict[str, Any]) -> dict[str, Array]:
-            keys = keys_at(fold_in(key, batch["repeat"]), batch["index"])
-            return self.bits_per_dim(variables["params"], keys, self.on_devices(batch))
-
+        """See `TextsAndImages`."""
         _ = self.measured  # errors before anything is compiled
-        quantity, repeats = likelihood.quantity(source.num_levels), self.config.eval.bpd_repeats
-        task = per_example_task(quantity, *self.batches(source), evaluate, quantity=quantity, repeats=repeats, rank=2)
-        return task._replace(name="bits_per_dim")
+        return super().bits_per_dim_task(number, variables)
 
     @property
     def subject(self) -> tuple[str, ...]:
@@ -263,18 +218,3 @@ class MMAR(Generative):
     def trains(self, kind: Sequence) -> bool:
         """Whether training sees this kind of sequence."""
         return self.config.mmar.shares[kind] > 0
-
-    @property
-    def has_classifiers(self) -> bool:
-        """Whether classifiers of the data can judge images: there are classes, and x has pixels, not codes."""
-        return self.spec.num_classes > 1 and self.config.model.num_categories is None
-
-    @property
-    def requests(self) -> Mapping[str, RequestTask]:
-        """Images, also of a text, and texts of images: what training has seen."""
-        found = {
-            Sequence.IMAGE: ("unconditional", UNCONDITIONAL),
-            Sequence.TEXT_IMAGE: ("text_to_image", RequestTask(TextToImage, requested)),
-            Sequence.IMAGE_TEXT: ("image_to_text", RequestTask(ImageToText, image_to_text)),
-        }
-        return dict(task for kind, task in found.items() if self.trains(kind))

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from core.imports import import_object, is_import_path
 from core.tables import choose
 from systems.adaptive_noise import AdaptiveNoiseDiffusion
+from systems.autoregressive import AutoregressiveSystem
 from systems.base import Context, System
 from systems.categorical import CategoricalDiffusion
 from systems.causal_diffae import CausalDiffAE
@@ -24,6 +25,7 @@ SYSTEMS: dict[str, type[System]] = {
     "mmar": MMAR,
     "resgen": ResGen,
     "adaptive_noise": AdaptiveNoiseDiffusion,
+    "autoregressive": AutoregressiveSystem,
 }
 
 

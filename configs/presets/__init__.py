@@ -41,6 +41,7 @@ from configs.presets.networks import (
     tokenizer,
 )
 from configs.presets.processes import (
+    autoregressive,
     categorical,
     discrete,
     edm,
@@ -56,6 +57,7 @@ from configs.presets.processes import (
 from configs.presets.sizes import large_images, minutes, small_images
 
 __all__ = [
+    "autoregressive",
     "categorical",
     "categorical_digits",
     "celeba",

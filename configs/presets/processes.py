@@ -89,6 +89,17 @@ def resgen(config: ConfigDict) -> None:
     config.eval.update(num_samples=300, bpd_method="bound", num_probes=16, metrics=("fid",))
 
 
+def autoregressive(config: ConfigDict, num_experts: int = 1, experts_per_token: int = 1) -> None:
+    """A text and an image token by token, by a causal transformer, whose perceptrons may be mixtures of experts."""
+    config.system = "autoregressive"
+    config.data.uniform_dequantization = False
+    config.model.name = "autoregressive"
+    config.autoregressive.update(num_experts=num_experts, experts_per_token=experts_per_token)
+    if num_experts > 1:
+        config.training.loss_weights = ("balance=0.01",)
+    config.sampling.update(guidance="none", noise_removal=False)
+
+
 def categorical(config: ConfigDict) -> None:
     """Categories instead of numbers: a bidirectional transformer, trained on the bound, sampled site by site."""
     config.system = "categorical"

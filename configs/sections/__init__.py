@@ -3,6 +3,7 @@
 from configs.keys import Key
 from configs.sections import (
     adaptive,
+    autoregressive,
     causal,
     data,
     evaluation,
@@ -22,7 +23,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "system": Key(
             "diffusion",
             "Kind of model: `diffusion`, `classifier`, `categorical`, `tokenizer`, `causal_diffae`, `mmar`, `resgen`, "
-            "`adaptive_noise`, or a class of your own, `package.module:Class`.",
+            "`adaptive_noise`, `autoregressive`, or a class of your own, `package.module:Class`.",
             changes="model",
         ),
     },
@@ -37,6 +38,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "adaptive": adaptive.KEYS,
     "mmar": mmar.KEYS,
     "resgen": resgen.KEYS,
+    "autoregressive": autoregressive.KEYS,
     "optim": optim.KEYS,
 }
 KEYS: dict[str, Key] = {  # every declaration by its dotted key

@@ -24,7 +24,8 @@ KEYS = {
         "ncsnpp",
         "Network: `ncsnpp`, `ddpm`, `dit` or `edm2` (data of any rank but vectors), `mlp` (vectors), `s4_residual` "
         "(series), `ncsn`, `ncsnv2_64`, `ncsnv2_128`, `ncsnv2_256`, the classifier `wideresnet`, `token_transformer` "
-        "(categories), `masked_ar` (system `mmar`), or your own, `package.module:name`.",
+        "(categories), `masked_ar` (system `mmar`), `autoregressive` (system of that name), or your own, "
+        "`package.module:name`.",
         changes="model",
     ),
     "stages": Key(

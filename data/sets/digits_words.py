@@ -38,6 +38,20 @@ def source(split: str) -> Source:
     return Source("digits_words", len(images), fields, fetch)
 
 
+def one_word(split: str) -> Source:
+    """The same with a text of one word, the digit, which therefore says what the label says."""
+    words = Vocabulary(CLASSES)
+    whole = source(split)
+
+    def fetch(indices: np.ndarray) -> Examples:
+        found = whole.fetch(indices)
+        return {**found, TEXT: found[TEXT][:, :1]}
+
+    return dataclasses.replace(
+        whole, name="digits_one_word", fields={**whole.fields, TEXT: words.field(1)}, fetch=fetch
+    )
+
+
 def stroke_width(levels: np.ndarray) -> np.ndarray:
     """The width [N] of the strokes of images [N, 8, 8, 1] of levels, in pixels."""
     ink = np.pad(levels[..., 0].astype(np.float64) / (digits.NUM_LEVELS - 1), [(0, 0), (1, 1), (1, 1)])

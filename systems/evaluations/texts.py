@@ -17,7 +17,9 @@ from systems.evaluations.reconstruction import first_of
 from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its evaluations
+    from systems.base import System
     from systems.mmar import MMAR
+    from systems.texts import TextsAndImages
 
 MOST_TEXTS = 1000  # whose probabilities are compared
 MOST_EXAMPLES = 20_000  # training examples that say which class a text means, and that classifiers know
@@ -32,7 +34,7 @@ class Possible(NamedTuple):
     classes: np.ndarray
 
 
-def understanding(system: "MMAR", number: int, variables: Variables | None) -> Task:
+def understanding(system: "TextsAndImages", number: int, variables: Variables | None) -> Task:
     """How often the likeliest of the possible texts of an image is its own, and the likeliest class.
 
         P(class | image) proportional to sum_texts P(text | image) P(class | text)
@@ -71,7 +73,7 @@ def understanding(system: "MMAR", number: int, variables: Variables | None) -> T
     return means_task("understanding", *system.batches(test), measure, figures)
 
 
-def text_to_image(system: "MMAR", number: int, variables: Variables | None) -> Task:
+def text_to_image(system: "TextsAndImages", number: int, variables: Variables | None) -> Task:
     """How often a classifier finds the class of an example in an image that is sampled given its text.
 
     The classifier knows training data and no sample; "judge" is its accuracy on test images. The texts are those of
@@ -120,7 +122,7 @@ def head_likelihood(system: "MMAR", number: int, variables: Variables | None) ->
     return means_task("head_likelihood", *system.batches(test), measure, figures)
 
 
-def classifiers(system: "MMAR") -> dict[str, Classify]:
+def classifiers(system: "System") -> dict[str, Classify]:
     """Logistic regression and a support-vector machine of the pixels of training images.
 
     "svm" has radial basis functions and C = 10.
@@ -151,7 +153,7 @@ def _named(share: float) -> str:
     return f"nats_{100 * share:g}"
 
 
-def _possible(system: "MMAR", test: Source) -> Possible:
+def _possible(system: "TextsAndImages", test: Source) -> Possible:
     """The possible texts and their classes. Errors: ValueError for too many of them."""
     texts = np.unique(test.fetch(np.arange(len(test)))[TEXT], axis=0)
     if len(texts) > MOST_TEXTS:

@@ -21,7 +21,7 @@ from training.objectives.base import Variables
 
 if TYPE_CHECKING:  # the system has a table of its tasks
     from systems.base import System
-    from systems.mmar import MMAR
+    from systems.texts import TextsAndImages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +75,13 @@ def _tokens(field: Field, text: str, where: str) -> np.ndarray:
     return Vocabulary.of(field).encode(text.strip(), field.shape[0], where).astype(field.dtype)
 
 
-def image_to_text(system: "MMAR", request: ImageToText) -> SampleFn:
+def image_to_text(system: "TextsAndImages", request: ImageToText) -> SampleFn:
     """Texts of the input, with their probabilities. Errors: ValueError for an input that cannot be read."""
     return functools.partial(_read, system, request, *images(system, request))
 
 
 def _read(
-    system: "MMAR", request: ImageToText, names: list[str], x: np.ndarray, variables: Variables, number: int
+    system: "TextsAndImages", request: ImageToText, names: list[str], x: np.ndarray, variables: Variables, number: int
 ) -> SampleResult:
     """The input with its first texts, and the table texts.csv of all of them."""
     count, S = len(x) * request.num_samples, request.num_samples

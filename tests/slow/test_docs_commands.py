@@ -148,6 +148,14 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_images_of_texts_and_texts_of_images",
     "python main.py --workdir=runs/digits_words --mode=eval*": "tests/programs/test_mmar.py::"
     "test_two_workers_write_the_report_of_one",
+    "python main.py --config=configs/autoregressive/*.py *": "tests/programs/test_autoregressive.py::"
+    "test_eight_devices_have_the_losses_of_one_and_texts_of_images_are_written",
+    "python main.py --workdir=runs/digits_raster --mode=sample *": "tests/programs/test_autoregressive.py::"
+    "test_eight_devices_have_the_losses_of_one_and_texts_of_images_are_written",
+    "python main.py --workdir=runs/digits_raster --mode=eval*": "tests/unit/systems/test_contract.py::"
+    "test_every_evaluation_summarizes_and_every_column_is_shown",
+    "python -m benchmarks.unified *": "tests/slow/test_unified.py::"
+    "test_the_comparison_of_families_writes_tables_and_what_they_show",
     "python main.py *--task=refine *": "tests/programs/test_series.py::test_a_forecast_is_refined",
     "python main.py *--task=synthesize *": "tests/programs/test_series.py::"
     "test_synthetic_series_are_a_table_to_train_on",

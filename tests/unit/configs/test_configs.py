@@ -11,6 +11,7 @@ import ml_collections
 import pytest
 
 from builders import categorical, resgen
+from builders.autoregressive import make_experts
 from builders.network import make_network
 from builders.optimizer import make_optimizer
 from builders.process import make_sde
@@ -117,6 +118,8 @@ def document_row(path):
         kind, network = config.tokenizer.quantizer, f"{config.tokenizer.encoder}, {config.tokenizer.decoder}"
     if config.system == "resgen":
         kind, network = "depth mask", config.resgen.head
+    if config.system == "autoregressive":
+        kind = "none"
     size = "x".join(map(str, config.data.shape or (config.data.image_size,)))
     data = " ".join(filter(None, (config.data.dataset or "own data", config.data.category, size)))
     command, result = text.strip().split("\n\n")[1:3]
@@ -151,6 +154,9 @@ def test_every_config_is_locked_and_valid_and_builds(path):
         return
     if config.system == "resgen":  # its network depends on the tokenizer; tests/programs/test_resgen.py
         resgen.check_sampling(config)
+        return
+    if config.system == "autoregressive":  # its network depends on the texts; tests/programs/test_autoregressive.py
+        make_experts(config)
         return
     make_network(config)
     if config.system == "categorical":

@@ -89,6 +89,14 @@ def mmar(**settings):
     return config
 
 
+def autoregressive(num_experts=1):
+    config = load("configs/autoregressive/digits.py")
+    presets.autoregressive(config, num_experts)
+    config.model.update(nf=2, num_heads=1, num_res_blocks=1)
+    config.eval.update(num_samples=8, num_examples=8, batch_size=150, tasks=())
+    return config
+
+
 def resgen(head):
     """On tokens of depth 2; `Subject` gives the stage and the data."""
     config = tiny(num_labels=10)
@@ -108,6 +116,7 @@ CONFIGS = {
     "categorical": categorical,
     "absorbing": absorbing.get_config,
     "mmar": mmar,
+    "autoregressive": functools.partial(autoregressive, 2),
     "resgen": functools.partial(resgen, "mixture"),
     "independent residual tokens": functools.partial(resgen, "independent"),
     "residual tokens one by one": functools.partial(resgen, "autoregressive"),

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.unified`: families, what is measured of them, tables."""
