@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import logging
+import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from builders.process import make_sde
 from core.array_files import read_npz
 from core.arrays import Array
 from core.files import write_arrays
-from core.keys import RunKey, StartKey, fold_in
+from core.keys import RunKey, StartKey, draw_normal, fold_in
 from core.reading import UnreadableError
 from core.tables import choose
 from data.source import Source
@@ -25,10 +26,19 @@ from sampling.inverse.classical import principal_components
 from sampling.noised import time_of_noise
 from sampling.starts.gaussian import GaussianData
 from sampling.starts.noised_data import NoisedData, noised
-from sampling.starts.optimal_transport import Cells, OptimalTransport, fit
+from sampling.starts.optimal_transport import (
+    EXCLUDED,
+    MAX_MEASURED,
+    MEASURED,
+    Cells,
+    OptimalTransport,
+    centers,
+    fit,
+)
 from sde.base import SDE
 
 FOLDER = "starts"  # of the workdir, with a file for each map
+NUM_ASKED = 1000  # samples of the prior for which singular pairs are counted
 FROM_DATA = {"noised_data": NoisedData, "optimal_transport": OptimalTransport, "gaussian": GaussianData}
 STARTS = {"prior": None, **FROM_DATA}
 NUM_COMPONENTS = 128  # of the Gaussian; the variance of the others is spread evenly
@@ -103,7 +113,43 @@ def make_start(
         "%.3f in all; perfect ones would by %.3f, because they are measured with a finite number of samples",
         num, sampling.start_noise, cells.mass_error, cells.sampling_error,
     )  # fmt: skip
-    return Start(sde, t, OptimalTransport(targets, jnp.asarray(labels), jnp.asarray(cells.potential)))
+    place = OptimalTransport(targets, jnp.asarray(labels), jnp.asarray(cells.potential))
+    return Start(sde, t, _extended(config, place, y, labels, own))
+
+
+def _extended(
+    config: ConfigDict, place: OptimalTransport, y: np.ndarray, labels: np.ndarray, key: Array
+) -> OptimalTransport:
+    """The continuous map, if the config asks for it. Errors: ValueError for more cells than there are."""
+    num, angle = config.sampling.start_cells, config.sampling.start_angle
+    if num == 1:
+        return place
+    if num > len(y):
+        raise ValueError(
+            f"config.sampling.start_cells = {num}, but there are {len(y)} training examples to start from; use at most "
+            "as many."
+        )
+    found, potential = np.empty_like(y), np.asarray(place.potential)
+    for label, rows, padded, is_target in _by_class(labels):
+        h = np.where(is_target, potential[padded], EXCLUDED).astype(np.float32)
+        size = min(MAX_MEASURED, MEASURED * len(padded))
+        found[rows] = centers(
+            fold_in(fold_in(key, StartKey.CENTERS), label), jnp.asarray(y[padded]), jnp.asarray(h), size
+        )[: len(rows)]
+    place = dataclasses.replace(place, centers=jnp.asarray(found), num_cells=num, largest_angle=math.radians(angle))
+    z = draw_normal(fold_in(key, StartKey.SINGULAR), (NUM_ASKED, *place.targets.shape[1:]))
+    share = float(place.singular(z, jnp.asarray(labels[np.arange(NUM_ASKED) % len(labels)])).mean())
+    logging.info("%.3f of samples of the prior lie beside a singular pair, which is not mixed", share)
+    return place
+
+
+def _by_class(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Each class, its rows [n], as many as the largest class has [m], repeated, and which of those count [m]."""
+    classes = np.unique(labels)
+    size = max(int((labels == label).sum()) for label in classes)
+    for label in classes:
+        rows = np.flatnonzero(labels == label)
+        yield int(label), rows, np.resize(rows, size), np.arange(size) < len(rows)
 
 
 def _check_classes(labels: np.ndarray, num_labels: int, least: int) -> None:
@@ -139,15 +185,10 @@ def _known(folder: pathlib.Path | None, y: np.ndarray, labels: np.ndarray, steps
 
 def _kept(folder: pathlib.Path | None, key: Array, y: np.ndarray, labels: np.ndarray, steps: int) -> Cells:
     """A new map, one for each class, and its file. On one device, so that it does not depend on their number."""
-    classes = np.unique(labels)
-    size = max(int((labels == label).sum()) for label in classes)
     potential, found = np.empty(len(y), np.float32), []
     with jax.default_device(jax.local_devices()[0]):
-        for label in classes:
-            rows = np.flatnonzero(labels == label)
-            padded = np.resize(rows, size)  # one compiled program for all classes
-            is_target = np.arange(size) < len(rows)
-            found.append(fit(fold_in(key, int(label)), jnp.asarray(y[padded]), is_target, num_steps=steps))
+        for label, rows, padded, is_target in _by_class(labels):  # one compiled program for all classes
+            found.append(fit(fold_in(key, label), jnp.asarray(y[padded]), is_target, num_steps=steps))
             potential[rows] = found[-1].potential[: len(rows)]
     errors = np.mean([[cells.mass_error, cells.sampling_error] for cells in found], axis=0)
     if folder is not None:

@@ -98,6 +98,8 @@ class StartKey(enum.IntEnum):
 
     NOISE = 0  # then the training example
     TRANSPORT = 1  # then the class
+    CENTERS = 2  # of cells; then the class
+    SINGULAR = 3  # samples of the prior for which singular pairs are counted
 
 
 class CategoryKey(enum.IntEnum):

@@ -1,6 +1,6 @@
 """Settings of samplers and of guidance."""
 
-from configs.checks import DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, one_of
+from configs.checks import DTYPE, NON_NEGATIVE, POSITIVE, PROBABILITY, must, one_of
 from configs.keys import Key
 
 CATEGORIES = "system!=diffusion|classifier|mmar"  # a system of a user's own may use them, too
@@ -144,6 +144,20 @@ KEYS = {
         POSITIVE,
         changes="evaluation",
         needs="sampling.start!=prior",
+    ),
+    "start_cells": Key(
+        1,
+        "Optimal transport: the training examples whose mean is a start; 1: a single one, as the map has it.",
+        POSITIVE,
+        changes="evaluation",
+        needs="sampling.start=optimal_transport",
+    ),
+    "start_angle": Key(
+        30.0,
+        "With `start_cells` above 1, the angle in degrees beyond which an example is not mixed with that of the cell.",
+        must("be in [0, 180]", lambda value: 0 <= value <= 180),
+        changes="evaluation",
+        needs="sampling.start_cells!=1",
     ),
     "start_iterations": Key(
         2000,

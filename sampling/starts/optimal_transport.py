@@ -46,13 +46,24 @@ class OptimalTransport:
     h [N]: the `potential` of `fit` for each class, for which all cells of a class have the same mass. The samples are
     those of the targets, as with `NoisedData`, but which one belongs to a sample of the prior is no longer random: it
     is a near one.
-    Source: Li et al., "DPM-OT: A New Diffusion Probabilistic Model Based on Optimal Transport", ICCV 2023, section 4.
+
+    With `num_cells` K > 1 the map is extended to a continuous one, from the cells i_1 ... i_K of the largest scores:
+
+        T(z) = sum_k w_k y_{i_k} / sum_k w_k,    w_k = 1 / |z - c_{i_k}|, or 0 for a singular pair (i_1, i_k)
+
+    c [N, D]: the `centers` of the cells. A pair is singular, its boundary a jump of the map, where the angle between
+    its images y is more than `largest_angle`, in radians. Means of targets have less noise than targets.
+    Source: Li et al., "DPM-OT: A New Diffusion Probabilistic Model Based on Optimal Transport", ICCV 2023, section 4;
+    the extension and its singular pairs: An et al. (AE-OT), ICLR 2020, section 3.
     Notes: the published code takes the targets from the test split, and z from a uniform distribution.
     """
 
     targets: Array
     labels: Array
     potential: Array
+    centers: Array | None = None
+    num_cells: int = dataclasses.field(default=1, metadata={"static": True})
+    largest_angle: float = dataclasses.field(default=0.0, metadata={"static": True})
 
     def __call__(self, sde: SDE, keys: Array, shape: Sequence[int], asked: Array | None) -> Array:
         """x [B, ...] at the time of the targets, each of the class `asked` [B]; None: of the class of any target."""
@@ -60,12 +71,38 @@ class OptimalTransport:
         if asked is None:  # the potentials of two classes have no common zero
             num, own = len(self.labels), fold_in(keys, SampleKey.TARGET)
             asked = self.labels[jax.vmap(lambda key: jax.random.randint(key, (), 0, num))(own)]
-        return self.targets[self.cell(z, asked)]
+        return self.targets[self.cell(z, asked)] if self.centers is None else self.extended(z, asked)
+
+    def extended(self, z: Array, asked: Array | None = None) -> Array:
+        """The continuous map at z [B, ...]."""
+        assert self.centers is not None
+        y, flat = self.targets.reshape(len(self.targets), -1), z.reshape(len(z), -1)
+        scores, i = jax.lax.top_k(of_class(_scores(flat, y, self.potential), self.labels, asked), self.num_cells)
+        image = y[i]  # [B, K, D]
+        mixed = (angles(image[:, :1], image) <= self.largest_angle) & (scores > 0.5 * EXCLUDED)
+        mixed = mixed.at[:, 0].set(True)  # a pair of a cell with itself; rounding may say otherwise
+        distance = jnp.linalg.norm(flat[:, None] - self.centers[i], axis=-1)
+        w = jnp.where(mixed, 1 / jnp.maximum(distance, 1e-6), 0.0)
+        mean = jnp.sum(w[..., None] * image, axis=1) / jnp.sum(w, axis=1, keepdims=True)
+        return mean.reshape(z.shape)
+
+    def singular(self, z: Array, asked: Array | None = None) -> Array:
+        """Whether the two cells of the largest scores at z [B, ...] are a singular pair, bool [B]."""
+        y = self.targets.reshape(len(self.targets), -1)
+        scores = of_class(_scores(z.reshape(len(z), -1), y, self.potential), self.labels, asked)
+        image = y[jax.lax.top_k(scores, 2)[1]]
+        return angles(image[:, 0], image[:, 1]) > self.largest_angle
 
     def cell(self, z: Array, asked: Array | None = None) -> Array:
         """The indices [B] of the cells of z [B, ...]."""
         scores = _scores(z.reshape(len(z), -1), self.targets.reshape(len(self.targets), -1), self.potential)
         return jnp.argmax(of_class(scores, self.labels, asked), axis=1)
+
+
+def angles(a: Array, b: Array) -> Array:
+    """The angles between vectors [..., D], in radians."""
+    cos = jnp.sum(a * b, axis=-1) / (jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1))
+    return jnp.arccos(jnp.clip(cos, -1.0, 1.0))
 
 
 class _State(NamedTuple):
@@ -111,6 +148,22 @@ def masses(key: Array, y: Array, h: Array, num: int) -> Array:
         return w + largest.astype(jnp.float32).mean(0) / blocks, None  # sums over all of z are faster than an argmax
 
     return jax.lax.scan(add, jnp.zeros(len(y)), jnp.arange(blocks))[0]
+
+
+@functools.partial(jax.jit, static_argnames="num")
+def centers(key: Array, y: Array, h: Array, num: int) -> Array:
+    """c [N, D], the mean of z in each cell, from `num` samples in whole blocks; 0 for a cell without any."""
+    size = min(num, max(1, MAX_SCORES // len(y)))
+
+    def add(sums: tuple[Array, Array], block: Array) -> tuple[tuple[Array, Array], None]:
+        z = _prior(fold_in(key, block), size, y)
+        scores = _scores(z, y, h)
+        largest = (scores == scores.max(1, keepdims=True)).astype(jnp.float32)
+        return (sums[0] + jnp.matmul(largest.T, z, precision="highest"), sums[1] + largest.sum(0)), None
+
+    start = jnp.zeros(y.shape), jnp.zeros(len(y))
+    total, count = jax.lax.scan(add, start, jnp.arange(-(-num // size)))[0]
+    return total / jnp.maximum(count, 1)[:, None]
 
 
 @jax.jit

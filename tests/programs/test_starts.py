@@ -58,6 +58,15 @@ def test_samples_start_at_training_examples_by_a_map_that_is_kept(workdir, tmp_p
         mended = make_start(config, run.train, run.key, 0, workdir)
     assert "is not used, and computed again" in caplog.text
     np.testing.assert_array_equal(mended.place.potential, content)
+    config.sampling.update(start_cells=2, start_angle=0.0)  # every pair is singular
+    with caplog.at_level("INFO"):
+        extended = make_start(config, run.train, run.key, 0, workdir).place
+    assert "1.000 of samples of the prior lie beside a singular pair" in caplog.text
+    z = jax.random.normal(run.key, (5, *extended.targets.shape[1:]))
+    np.testing.assert_allclose(extended.extended(z), extended.targets[extended.cell(z)], rtol=1e-6)
+    config.sampling.start_cells = 17
+    with pytest.raises(ValueError, match="start_cells = 17, but there are 16 training examples"):
+        make_start(config, run.train, run.key, 0, workdir)
 
 
 def test_an_evaluation_reports_novelty(workdir):

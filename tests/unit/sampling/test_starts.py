@@ -1,5 +1,7 @@
 """Starts at training examples with noise: the transport map, where samples start, and what few steps make of it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from sampling import grids
 from sampling.inverse.classical import principal_components
 from sampling.starts.gaussian import GaussianData
 from sampling.starts.noised_data import NoisedData, noised
-from sampling.starts.optimal_transport import OptimalTransport, fit, masses
+from sampling.starts.optimal_transport import OptimalTransport, centers, fit, masses
 from sde.chain import ddpm_chain
 from sde.ve import VE
 from sde.vp import VP
@@ -45,6 +47,28 @@ def test_cells_in_the_plane_have_equal_mass_also_measured_anew(far):
     place = far["optimal_transport"]
     w = masses(jax.random.key(7), place.targets, place.potential, 2**17)
     assert float(jnp.abs(w - 1 / NUM_TARGETS).sum()) < 0.05  # 0.035 of it by measuring
+
+
+def test_singular_pairs_are_not_mixed(train, far):
+    """Means over neighboring cells leave starts between the modes, 45 degrees apart, unless such pairs are singular."""
+    place = far["optimal_transport"]
+    c = centers(KEY, place.targets, place.potential, 2**15)
+    z = jax.random.normal(jax.random.key(5), (2000, 2))
+    own = np.asarray(place.cell(c))
+    assert (own == np.arange(NUM_TARGETS)).mean() > 0.95  # cells are convex; small ones have few samples
+    x, cut = {}, {}
+    for degrees in (180.0, 10.0, -1.0):  # the last one: every pair is singular
+        whole = dataclasses.replace(place, centers=c, num_cells=3, largest_angle=np.radians(degrees))
+        x[degrees], cut[degrees] = np.asarray(whole.extended(z)), np.asarray(whole.singular(z))
+    jump = {k: np.linalg.norm(each - place.targets[place.cell(z)], axis=1) for k, each in x.items()}
+    np.testing.assert_allclose(jump[-1.0], 0, atol=1e-5)
+    assert cut[-1.0].all() and not cut[180.0].any() and 0.05 < cut[10.0].mean() < 0.95
+    y = np.asarray(place.targets)
+    i = np.argsort(-(np.asarray(z) @ y.T + np.asarray(place.potential)), axis=1)[:, :3]
+    w = 1 / np.linalg.norm(np.asarray(z)[:, None] - np.asarray(c)[i], axis=2)
+    mean = (w[..., None] * y[i]).sum(1) / w.sum(1, keepdims=True)
+    np.testing.assert_allclose(x[180.0], mean, rtol=1e-3, atol=1e-3)  # scores that are nearly equal may change places
+    assert jump[10.0].max() < jump[180.0].max() and jump[10.0].mean() < jump[180.0].mean()
 
 
 def test_rows_that_are_no_targets_have_no_cell():
