@@ -62,7 +62,7 @@ def test_images_without_texts(tmp_path):
     ("change", "expected"),
     [
         ({"model.name": "masked_ar"}, "config.model.name = 'masked_ar' is not known; choose one of autoregressive"),
-        ({"data.uniform_dequantization": True}, "models levels or tokens, .* uniform_dequantization = True"),
+        ({"data.uniform_dequantization": True}, "models levels or tokens, .*uniform_dequantization = True"),
         ({"model.num_labels": 10}, "conditions images on texts alone"),
         ({"model.num_heads": 3}, "num_heads = 3 does not divide the width"),
         ({"autoregressive.num_experts": 2, "autoregressive.experts_per_token": 3}, "there are 2 experts, which share"),
