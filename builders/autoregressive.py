@@ -140,16 +140,11 @@ def make_model(config: ConfigDict, spec: DataSpec, dtype: str | None = None) -> 
 
 
 def make_experts(config: ConfigDict) -> Experts | None:
-    """What takes the place of perceptrons; None: nothing. Errors: ValueError for experts that cannot be had."""
-    E, k, width = config.autoregressive.num_experts, config.autoregressive.experts_per_token, 4 * config.model.nf
-    if E == 1:
+    """What takes the place of perceptrons; None: nothing."""
+    settings = config.autoregressive
+    if settings.num_experts == 1:
         return None
-    if k > E or 4 * width % k:
-        raise ValueError(
-            f"config.autoregressive.experts_per_token = {k}, but there are {E} experts, which share {4 * width} hidden "
-            f"units; use a divisor of these, at most {E}."
-        )
-    return functools.partial(MixtureOfExperts, E, k)
+    return functools.partial(MixtureOfExperts, settings.num_experts, settings.experts_per_token)
 
 
 def _check_data(config: ConfigDict, spec: DataSpec) -> None:

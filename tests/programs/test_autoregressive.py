@@ -65,7 +65,7 @@ def test_images_without_texts(tmp_path):
         ({"data.uniform_dequantization": True}, "models levels or tokens, .*uniform_dequantization = True"),
         ({"model.num_labels": 10}, "conditions images on texts alone"),
         ({"model.num_heads": 3}, "num_heads = 3 does not divide the width"),
-        ({"autoregressive.num_experts": 2, "autoregressive.experts_per_token": 3}, "there are 2 experts, which share"),
+        ({"autoregressive.experts_per_token": 3}, "experts_per_token = 3, but it must be 1 or 2"),
         ({"sampling.guidance": "classifier_free"}, "config.sampling.guidance = 'classifier_free' is not known"),
     ],
 )
