@@ -38,6 +38,7 @@ from evaluation.metrics.reference import statistics
 from programs import encode, evaluate, restore_run, train
 from programs.model import load
 from programs.run import Run
+from systems.tokenizer import TokenizerSystem
 
 Figures = dict[str, float]
 MODELS = ("mixture:1", "mixture:2", "mixture:3", "mixture:4", "independent:4")
@@ -89,7 +90,9 @@ def model_config(root: pathlib.Path, model: str, seed: int, num_steps: int, batc
 def decoded(workdir: pathlib.Path, codes: np.ndarray) -> np.ndarray:
     """Digits of tokens, by the tokenizer of a run."""
     run = Run.of_checkpoint(restore_run.about(workdir).config, workdir)
-    return np.asarray(run.system.decode(run.restore().variables, jnp.asarray(codes)))
+    system, variables = run.system, run.restore().variables
+    assert isinstance(system, TokenizerSystem)
+    return np.asarray(system.decode(variables, system.tokenizer.decode(variables, jnp.asarray(codes))))
 
 
 def spaces(root: pathlib.Path, num_steps: int) -> Mapping[str, Callable[[np.ndarray], np.ndarray]]:

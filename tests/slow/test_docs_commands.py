@@ -142,6 +142,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_counterfactual_sets_one_variable_and_shifts_another",
     "python main.py --workdir=runs/pendulum --mode=eval*": "tests/unit/systems/test_contract.py::"
     "test_every_evaluation_summarizes_and_every_column_is_shown",
+    "python -m benchmarks.paired *": "tests/unit/evaluation/test_paired.py::"
+    "test_differences_of_the_same_examples_have_their_own_error",
     "python main.py --config=configs/mmar/*.py *": "tests/programs/test_mmar.py::"
     "test_levels_as_categories_and_own_captions_train_and_sample",
     "python main.py --workdir=runs/digits_words --mode=sample *": "tests/programs/test_mmar.py::"
