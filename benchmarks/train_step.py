@@ -20,12 +20,15 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks import measurement
-from builders.devices import make_devices, set_num_cpu_devices
+from builders.devices import make_devices, make_exchange, set_num_cpu_devices
 from builders.network import initial_variables
 from builders.objective import make_objective
 from builders.optimizer import make_averages, make_ema, make_optimizer
+from builders.score import working_params
 from builders.state import abstract_state, make_state
+from core.target import platform
 from runtime import malloc
+from runtime.compile_effort import compile_effort, effort_for
 from training.objectives.base import make_loss_fn
 from training.step import make_train_step
 
@@ -36,6 +39,7 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
     """The compiled step, a state, a batch on the host with its sharding, and what is known from compilation."""
     devices = make_devices(config)
     tx, schedule = make_optimizer(config)
+    exchange = make_exchange(config, devices, functools.partial(working_params, config))
     step = make_train_step(
         make_loss_fn(make_objective(config, NUM_LEVELS, devices.gather_params)),
         tx,
@@ -45,6 +49,7 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
         averages=make_averages(config),
         skip_nonfinite=config.training.on_nonfinite == "skip",
         num_parts=config.training.grad_accumulation,
+        exchange=exchange,
     )
     shardings = devices.state_shardings(abstract_state(config, functools.partial(initial_variables, config)))
     initial = jax.jit(lambda: make_state(config, initial_variables(config, jax.random.key(1))), out_shardings=shardings)
@@ -52,11 +57,13 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
     example = jax.device_put(batch, devices.batch_sharding)
     lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, example)
     began = time.perf_counter()
-    compiled = lowered.compile()
+    with compile_effort(effort_for(platform(), config.training.compile_effort)):
+        compiled = lowered.compile()
+    num_programs = 1 if exchange is None else devices.count  # operations are counted in one
     facts = {
         "compile_seconds": time.perf_counter() - began,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "flops_per_image": measurement.flops_of_lowered(lowered) / config.training.batch_size,
+        "flops_per_image": num_programs * measurement.flops_of_lowered(lowered) / config.training.batch_size,
         **measurement.planned_memory(compiled),
     }
     return compiled, state, (batch, devices.batch_sharding), facts

@@ -79,6 +79,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "python main.py *--mode=config*": "tests/programs/test_messages.py::"
     "test_the_settings_of_a_command_say_where_they_come_from",
     "python main.py *--mode=plan*": "tests/programs/test_plan.py::test_a_plan_is_a_table_and_a_line_of_json",
+    "python main.py *--cpu_devices=4 --config.eval.batch_size=96 *": "tests/slow/test_sharded_run.py::"
+    "test_a_run_with_a_sharded_state_and_accumulated_gradients_has_the_numbers_of_a_plain_one",
     "python main.py *--dry_run": "tests/programs/test_messages.py::test_a_dry_run_builds_a_command_and_writes_nothing",
     "python main.py *--config.model.name=tiny": "tests/slow/test_recipes.py::"
     "test_the_experiment_of_the_recipes_trains_with_the_new_sde_predictor_and_network",
