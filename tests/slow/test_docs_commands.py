@@ -144,7 +144,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_counterfactual_sets_one_variable_and_shifts_another",
     "python main.py --workdir=runs/pendulum --mode=eval*": "tests/unit/systems/test_contract.py::"
     "test_every_evaluation_summarizes_and_every_column_is_shown",
-    "python -m benchmarks.paired *": "tests/unit/evaluation/test_paired.py::"
+    "python -m benchmarks.paired*": "tests/unit/evaluation/test_paired.py::"
     "test_differences_of_the_same_examples_have_their_own_error",
     "python main.py --config=configs/mmar/*.py *": "tests/programs/test_mmar.py::"
     "test_levels_as_categories_and_own_captions_train_and_sample",
@@ -158,7 +158,7 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_eight_devices_have_the_losses_of_one_and_texts_of_images_are_written",
     "python main.py --workdir=runs/digits_raster --mode=eval*": "tests/unit/systems/test_contract.py::"
     "test_every_evaluation_summarizes_and_every_column_is_shown",
-    "python -m benchmarks.unified *": "tests/slow/test_unified.py::"
+    "python -m benchmarks.unified*": "tests/slow/test_unified.py::"
     "test_the_comparison_of_families_writes_tables_and_what_they_show",
     "python main.py *--task=refine *": "tests/programs/test_series.py::test_a_forecast_is_refined",
     "python main.py *--task=synthesize *": "tests/programs/test_series.py::"
