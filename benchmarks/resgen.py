@@ -29,7 +29,7 @@ from sklearn.svm import SVC
 
 from builders.features import clean_classifier
 from configs import default
-from configs.resgen import digits, digits_tokenizer
+from configs.resgen import digits, digits_autoregressive, digits_tokenizer
 from configs.subvp import digits_classifier
 from data.readers.encoded import ABOUT
 from data.sets import digits as data
@@ -82,7 +82,7 @@ def model_config(root: pathlib.Path, model: str, seed: int, num_steps: int, batc
     if head == "gaussian":
         config.resgen.num_components = 1
     if head == "autoregressive":
-        config.sampling = default.get_config().sampling
+        config.sampling = digits_autoregressive.get_config().sampling
     config.eval.tasks = ("bits_per_dim",)
     return config
 

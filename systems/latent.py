@@ -218,6 +218,11 @@ class Latent(System):
         """That of the model."""
         return getattr(self.inner, "guide", None)
 
+    @property
+    def sampler_in_words(self) -> str:
+        """That of the model."""
+        return self.inner.sampler_in_words
+
     def open_guide(self) -> None:
         """Reads the guide of the model."""
         self.inner.open_guide()

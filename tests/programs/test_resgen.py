@@ -76,6 +76,14 @@ def test_settings_that_do_not_fit_are_one_sentence(tokens, settings, message, tm
         Run(config_of(tokens, **settings), str(tmp_path), jax.devices()[:1])
 
 
+def test_reports_name_the_order_of_tokens_and_the_calls(tokens, tmp_path):
+    found = {}
+    for head in ("mixture", "autoregressive"):
+        run = Run(config_of(tokens, **{"resgen.head": head}), str(tmp_path), jax.devices()[:1])
+        found[head] = run.system.sampler_in_words
+    assert found == {"mixture": "confidence, 3 steps", "autoregressive": "one token after the other, 8 steps"}
+
+
 def test_tokens_of_another_depth_length_or_codebook_are_one_sentence(tokens, tmp_path, tmp_path_factory):
     for shape, num_codes in (((2, 2, 3), 8), ((4, 2, 2), 8), ((2, 2, 2), 16)):
         folder = tmp_path_factory.mktemp("others")
