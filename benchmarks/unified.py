@@ -1,6 +1,6 @@
 """Autoregression or diffusion, perceptrons or experts: families of generative models on digits with words.
 
-    python -m benchmarks.unified [--seeds 3] [--operations 1.5e12] [--folder runs/unified] [--only raster flow ...]
+    python -m benchmarks.unified [--seeds 3] [--operations 2e12] [--folder runs/unified] [--only raster flow ...]
 
 All have the transformer of `models.blocks.transformer` at about as many parameters, and as many operations in training,
 as XLA counts them; how many steps these are depends on the family. Data: scikit-learn's digits, each with its word, as
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/unified"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--operations", type=float, default=1.5e12, help="of each training")
+    parser.add_argument("--operations", type=float, default=2e12, help="of each training")
     parser.add_argument("--only", nargs="*", default=(), help="names of families")
     for name, value in vars(Size()).items():
         parser.add_argument(f"--{name}", type=int, default=value)

@@ -19,7 +19,7 @@ class Size:
     num_times: terms of a bound for bits/dim, and of one for each word. steps: of samplers that can take any number.
     """
 
-    nf: int = 16
+    nf: int = 12
     blocks: int = 4
     batch_size: int = 64
     num_times: int = 32
@@ -51,7 +51,7 @@ class Family:
         self.change(config, size)
         config.data.dataset = DATASET
         config.model.update(nf=size.nf, num_heads=4, dropout=0.1, ema_rate=0.99)
-        config.optim.update(lr=2e-3, schedule="cosine", weight_decay=0.01)
+        config.optim.update(lr=3e-3, schedule="cosine", weight_decay=0.01)
         config.training.update(batch_size=size.batch_size, snapshot_sampling=False, eval_freq=0)
         config.eval.update(batch_size=200, num_samples=size.num_samples, begin_ckpt=1, end_ckpt=1)
         config.eval.tasks = ("loss", "bits_per_dim")

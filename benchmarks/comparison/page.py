@@ -93,6 +93,8 @@ def conclusions(results: Results) -> list[str]:
     found = [best(results, column) for column in COLUMNS if column.better and several]
     for column in (c for c in COLUMNS if c.name in ("accuracy", "class match")):
         known = {f: s for f in FAMILIES if results.get(f.name) and (s := statistic(results, f, column))}
+        if not known:
+            continue
         chance = [f.title for f, s in known.items() if s.mean <= 0.1]
         found.append(
             f"{column.heading}: {'all rows are' if not chance else ', '.join(chance) + ': not'} above chance, 0.1."
