@@ -1,6 +1,7 @@
 """Adaptive noise of a config: the encoder of a latent, the schedule of each number given it, and the conditions."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from core.keys import ExampleKey, draw_normal, fold_in
 from corruption.divergence import divergence_nats
 from corruption.paths import Path
 from models.heads.pixel_schedule import PixelSchedule
-from models.networks.encoder import VectorEncoder
+from models.networks.encoder import FIRST_LOG_STD, VectorEncoder
 from models.tokenizers.base import Posterior
 
 LATENT, TIMES = "latent", "noise_times"  # conditions of the network: a vector, and an array like the data
@@ -38,10 +39,11 @@ class AdaptiveNoise:
         return {"encoder": encoder, "schedule": schedule}
 
     def encode(self, params: Any, x0: Array, keys: Array) -> tuple[Array, Array]:
-        """A sample of q(latent | x0) [B, D], and KL(q || N(0, I)) in nats [B]."""
+        """A sample of q(latent | x0) [B, D], and KL(q || N(0, I)) in nats [B]; the std of q is about 1 at first."""
         q: Posterior = self.encoder.apply({"params": params["encoder"]}, x0)  # type: ignore[assignment]
-        latent = q.mean + q.std * draw_normal(fold_in(keys, ExampleKey.LATENT), q.mean.shape)
-        return latent, jnp.sum(divergence_nats(q.mean, q.std, 0.0, 1.0), axis=1)
+        std = math.exp(-FIRST_LOG_STD) * q.std
+        latent = q.mean + std * draw_normal(fold_in(keys, ExampleKey.LATENT), q.mean.shape)
+        return latent, jnp.sum(divergence_nats(q.mean, std, 0.0, 1.0), axis=1)
 
     def path(self, params: Any, latent: Array) -> Path:
         """The path of each number, given the latent."""
