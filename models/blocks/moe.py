@@ -22,7 +22,7 @@ class Routing(NamedTuple):
 class MixtureOfExperts(nn.Module):
     """The sum of the `top_k` likeliest of E experts, each a perceptron, weighted by the router.
 
-        y = sum_{e in top k} p_e W_2e act(W_1e h + b_1e) + b_2e,   p = softmax(W h)
+        y = sum_{e in top k} p_e (W_2e act(W_1e h + b_1e) + b_2e),   p = softmax(W h)
 
     h [B, L, D] to y [B, L, D]. An expert has 4 D / top_k hidden units, so that what a token passes through has as many
     parameters as a perceptron with 4 D. Without capacities: no token is dropped. All experts are computed for all
