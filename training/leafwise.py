@@ -36,10 +36,11 @@ def scale_by_adam(beta1: float, beta2: float, eps: float) -> optax.GradientTrans
             m, v = (1 - beta1) * g + beta1 * m, (1 - beta2) * jnp.square(g) + beta2 * v
             return m / bias1 / (jnp.sqrt(v / bias2) + eps), m, v
 
-        found = jax.tree.map(lambda g, m, v: of(g, m, v, bias1, bias2), updates, state.mu, state.nu)
-        like, triple = jax.tree.structure(updates), jax.tree.structure((0, 0, 0))
-        direction, moment1, moment2 = jax.tree.transpose(like, triple, found)
-        return direction, optax.ScaleByAdamState(k, moment1, moment2)
+        leaves, structure = jax.tree.flatten(updates)  # none of them where all parameters are frozen
+        rows = zip(leaves, jax.tree.leaves(state.mu), jax.tree.leaves(state.nu), strict=True)
+        found = [of(g, m, v, bias1, bias2) for g, m, v in rows]
+        direction, *moments = (jax.tree.unflatten(structure, [each[i] for each in found]) for i in range(3))
+        return direction, optax.ScaleByAdamState(k, *moments)
 
     return optax.GradientTransformation(optax.scale_by_adam().init, update)
 
