@@ -19,6 +19,7 @@ def config_of(path="configs/autoregressive/digits_experts.py", **training):
     config.model.update(nf=2, num_heads=1, num_res_blocks=1)
     config.training.update(batch_size=16, log_freq=1, eval_freq=0, snapshot_freq=2, snapshot_sampling=False)
     config.training.update(snapshot_freq_for_preemption=2, n_iters=2, **training)
+    config.eval.batch_size = 8
     return config
 
 
