@@ -21,6 +21,7 @@ def test_every_optional_setting_can_be_unset_again(key):
         "sampling.dtype": "bfloat16",
         "data.resize": "crop",
         "training.noise_schedule": "fixed",
+        "training.grad_dtype": "float32",
     }.get(key, OTHER[default.KEYS[key].default])
     given = f"--config.{key}={value}"
     assert dict(default.flatten(configured([CONFIG, given])))[key] == value
