@@ -126,6 +126,8 @@ ELSEWHERE = {  # a command (`*` is anything): the test that executes it, or what
     "test_a_model_of_tokens_is_one_of_the_data",
     "python main.py *--mode=encode*": "tests/programs/test_latent.py::"
     "test_an_encoded_data_set_is_data_for_another_model",
+    "python main.py --workdir=runs/complex --mode=eval *": "tests/programs/test_medical.py::"
+    "test_complex_images_and_masks_have_a_training_step_and_their_evaluations",
     "python main.py --config=configs/medical/*.py *": "tests/unit/configs/test_configs.py::"
     "test_every_config_is_locked_and_valid_and_builds",  # and traced in tests/programs/test_medical.py
     "python main.py --workdir=runs/heads* --mode=eval *reconstruction*": "tests/programs/test_medical.py::"
