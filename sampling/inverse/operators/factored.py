@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,19 +20,47 @@ RTOL = 1e-5  # float32 does not resolve smaller parts of a measurement
 NUM_AT_ONCE = 64  # rows or columns of a matrix that are computed together
 NUM_KEPT = 2  # decompositions in the memory of a process
 
+Found = TypeVar("Found", bound="Decomposed")
+Decompose = Callable[[Any, float], Found]  # (operator, rtol) -> the operator with its decomposition
+
+
+@dataclasses.dataclass(frozen=True)
+class Decomposed(SpectralOperator):
+    """An operator A whose decomposition was computed: a subclass has U, S and V^T.
+
+    The products with A remain those of the operator, whose rounding errors are smaller.
+    """
+
+    operator: LinearOperator
+
+    @property
+    def measurement_shape(self) -> tuple[int, ...]:
+        """That of the operator."""
+        return tuple(self.operator.measurement_shape)
+
+    def measure(self, x: Array) -> Array:
+        """A x, by the operator."""
+        return self.operator.measure(self._checked(x))
+
+    def adjoint(self, y: Array) -> Array:
+        """A^T y, by the operator."""
+        return self.operator.adjoint(y)
+
+    def residual(self, y: Array, x: Array) -> Array:
+        """U^T (y - A x); the difference is taken first, so that the errors of U are relative to it."""
+        return self.coordinates(y - self.measure(x))
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Factored(SpectralOperator):
+class Factored(Decomposed):
     """An operator A and its decomposition U S V^T, where U and V have a column for each singular value.
 
     The coordinates of x are V^T x [R] and what V does not span, x - V V^T x [D], which is not measured: more numbers
     than x has, but norms and inner products are those of x. U^T y is that of the real numbers of y [M], for complex
-    measurements all real parts and then all imaginary parts. The products with A remain those of the operator, whose
-    rounding errors are smaller. See `factored`.
+    measurements all real parts and then all imaginary parts. See `factored`.
     """
 
-    operator: LinearOperator
     U: Array  # [M, R], R = min(M, D)
     s: Array  # [R]
     Vt: Array  # [R, D]
@@ -41,11 +69,6 @@ class Factored(SpectralOperator):
     def singular_values(self) -> Array:
         """S [1, R + D]: zeros for what V does not span."""
         return jnp.pad(self.s, (0, self.Vt.shape[1]))[None]
-
-    @property
-    def measurement_shape(self) -> tuple[int, ...]:
-        """That of the operator."""
-        return tuple(self.operator.measurement_shape)
 
     def to_basis(self, x: Array) -> Array:
         """V^T x, and x - V V^T x."""
@@ -68,29 +91,22 @@ class Factored(SpectralOperator):
         c = jnp.where(self.measured, c, 0.0)[:, : len(self.s)]
         return from_reals(jnp.matmul(c, self.U.T, precision="highest"), self.operator)
 
-    def measure(self, x: Array) -> Array:
-        """A x, by the operator."""
-        return self.operator.measure(self._checked(x))
-
-    def adjoint(self, y: Array) -> Array:
-        """A^T y, by the operator."""
-        return self.operator.adjoint(y)
-
-    def residual(self, y: Array, x: Array) -> Array:
-        """U^T (y - A x); the difference is taken first, so that the errors of U are relative to it."""
-        return self.coordinates(y - self.measure(x))
-
 
 def factored(operator: LinearOperator, rtol: float = RTOL) -> Factored:
     """An operator, known by its products, with its singular value decomposition, computed here in float64.
 
-    `rtol`: singular values below this fraction of the largest count as zero. The decompositions of the last operators
-    are kept: for an equal one, nothing is computed.
+    `rtol`: singular values below this fraction of the largest count as zero. See `kept`.
     """
+    return kept(_factored, operator, rtol)
+
+
+def kept(decompose: Decompose[Found], operator: Any, rtol: float) -> Found:
+    """`decompose(operator, rtol)`. The last results are kept: for an equal operator, nothing is computed."""
     leaves, structure = jax.tree.flatten(operator)
     arrays = [np.asarray(leaf) for leaf in leaves]
     digests = tuple((a.shape, a.dtype, hashlib.sha256(a.tobytes()).digest()) for a in arrays)
-    return _factored(_ByValue((structure, digests, rtol), operator, rtol))
+    found: Found = _kept(_ByValue((structure, digests, rtol), operator, rtol), decompose)
+    return found
 
 
 def is_small(operator: LinearOperator) -> bool:
@@ -155,9 +171,12 @@ class _ByValue:
 
 
 @functools.lru_cache(maxsize=NUM_KEPT)
-def _factored(value: _ByValue) -> Factored:
-    operator = value.operator
-    return Factored(tuple(operator.shape), operator, *decomposition(matrix_of(operator), value.rtol))
+def _kept(value: _ByValue, decompose: Decompose[Any]) -> Any:
+    return decompose(value.operator, value.rtol)
+
+
+def _factored(operator: LinearOperator, rtol: float) -> Factored:
+    return Factored(tuple(operator.shape), operator, *decomposition(matrix_of(operator), rtol))
 
 
 def _num_reals(operator: LinearOperator) -> int:

@@ -7,23 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.arrays import Array
-from sampling.inverse.operators.base import SpectralOperator
-from sampling.inverse.operators.factored import LARGEST_MATRIX, RTOL
+from sampling.inverse.operators.factored import LARGEST_MATRIX, RTOL, Decomposed, kept
 from sampling.inverse.operators.sense import Sense
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class SenseLines(SpectralOperator):
+class SenseLines(Decomposed):
     """A `Sense` whose mask is the same for every position along all sides but the last.
 
     The Fourier transform over the other sides is unitary. Without it, each row x_i along the last side, [W] or complex,
     has a measurement of its own: y_i = A_i x_i, A_i = (F s_c)_k for coils c and the known frequencies k of that side.
     With A_i = U_i S_i V_i^T, the coordinates of x are V_i^T x_i [N, D], and those of y are U_i^T of its real numbers.
-    The products with A remain those of `Sense`, whose rounding errors are smaller. See `by_rows`.
+    See `by_rows`.
     """
 
-    operator: Sense
     lines: Array  # int [K], the known frequencies of the last side
     U: Array  # [N, M, D], N rows, M = 2 K coils; zero where S is
     s: Array  # [N, D], D = W, or 2 W for complex x
@@ -33,11 +31,6 @@ class SenseLines(SpectralOperator):
     def singular_values(self) -> Array:
         """S [1, N, D]."""
         return self.s[None]
-
-    @property
-    def measurement_shape(self) -> tuple[int, ...]:
-        """(*sides, coils)."""
-        return self.operator.measurement_shape
 
     def to_basis(self, x: Array) -> Array:
         """V_i^T x_i."""
@@ -64,18 +57,6 @@ class SenseLines(SpectralOperator):
         y = jnp.zeros((len(rows), *self.measurement_shape), rows.dtype).at[..., self.lines, :].set(rows)
         return jnp.fft.fftn(y, axes=self._other_axes, norm="ortho")
 
-    def measure(self, x: Array) -> Array:
-        """A x, by `Sense`."""
-        return self.operator.measure(self._checked(x))
-
-    def adjoint(self, y: Array) -> Array:
-        """A^T y, by `Sense`."""
-        return self.operator.adjoint(y)
-
-    def residual(self, y: Array, x: Array) -> Array:
-        """U_i^T (y - A x)_i; the difference is taken first, so that the errors of U are relative to it."""
-        return self.coordinates(y - self.measure(x))
-
     @property
     def _other_axes(self) -> tuple[int, ...]:
         return tuple(range(1, len(self.shape) - 1))
@@ -96,8 +77,12 @@ def by_rows(operator: Sense, rtol: float = RTOL) -> SenseLines:
     """Parallel MRI with the singular value decomposition of every row, computed here in float64.
 
     `rtol`: singular values below this fraction of the largest of all rows count as zero. The mask must be one of
-    `is_by_rows`.
+    `is_by_rows`. The decompositions of the last operators are kept (`factored.kept`).
     """
+    return kept(_by_rows, operator, rtol)
+
+
+def _by_rows(operator: Sense, rtol: float) -> SenseLines:
     width, coils = operator.measurement_shape[-2:]
     known = np.asarray(operator.known).reshape(-1, width)[0]
     (lines,) = np.nonzero(known)

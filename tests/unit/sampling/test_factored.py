@@ -10,6 +10,8 @@ from sampling.base import Sample
 from sampling.inverse.methods import METHODS, MethodSettings
 from sampling.inverse.operators.factored import factored, is_small
 from sampling.inverse.operators.radon import radon
+from sampling.inverse.operators.sense import sense, simulated_coils
+from sampling.inverse.operators.sense_lines import by_rows
 from sampling.inverse.operators.weighted import Weighted
 from sde.vp import VP
 from tests.support.operators import products
@@ -47,6 +49,9 @@ def test_an_ill_conditioned_measurement_without_noise_is_met_exactly():
 def test_an_equal_operator_is_not_decomposed_again():
     first, again, other = (factored(radon((4, 4, 1), angles)) for angles in ([0.0, 1.0], [0.0, 1.0], [0.0, 0.3]))
     assert again is first and other is not first
+    lines = np.eye(4)[:1, :, None]
+    first, again = (by_rows(sense((4, 4, 1), simulated_coils((4, 4), 2), lines)) for _ in range(2))
+    assert again is first
 
 
 @jax.tree_util.register_dataclass
