@@ -1,7 +1,6 @@
 """Diffusion of categories, from a config: its predictions, objective, sampler, guidance and likelihood."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ from corruption.categorical import Absorbing, CategoricalNoise
 from corruption.predictions import Categorical, PredictCategories
 from corruption.schedules import uniform_noise
 from corruption.terms import Term
+from likelihood.bound import of_levels
 from likelihood.elbo import elbo
 from models.precision import converted
 from sampling import grids
@@ -148,9 +148,7 @@ def bits_per_dim(config: ConfigDict) -> BitsPerDim:
 
     def measure(predict: PredictCategories, keys: Array, levels: Array) -> dict[str, Array]:
         found = elbo(predict, process, term, to_model(levels), fold_in(keys, LikelihoodKey.PROBES), num_times=num)
-        unit = math.prod(levels.shape[1:]) * math.log(2)
-        result = {"bits_per_dim": found.nats / unit, "logp_nats": -found.nats, "num_evals": found.num_evals}
-        return result | ({"probe_standard_error": found.standard_error_nats / unit} if num > 1 else {})
+        return of_levels(found, levels.shape, num)
 
     return measure
 

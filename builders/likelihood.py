@@ -16,7 +16,7 @@ from core.keys import LikelihoodKey, draw_normal, fold_in
 from core.tables import choose
 from corruption.predictions import Predict
 from likelihood import dequantize, variational
-from likelihood.bound import Bound, variational_bound
+from likelihood.bound import of_levels, variational_bound
 from likelihood.decoder import decode
 from likelihood.divergence import DIVERGENCES, PROBES, Exact
 from likelihood.levels import grid, levels_bound
@@ -154,18 +154,9 @@ def _levels(config: ConfigDict, process: SDE, num_levels: int) -> BitsPerDim:
             predict, process, x0, fold_in(keys, LikelihoodKey.PROBES), grid(num_levels, centered),
             first=first, last=last, num_times=settings.num_probes,
         )  # fmt: skip
-        return of_bound(found, levels.shape, settings.num_probes)
+        return of_levels(found, levels.shape, settings.num_probes)
 
     return fn
-
-
-def of_bound(found: Bound, shape: tuple[int, ...], num_times: int) -> dict[str, Array]:
-    """What `bits_per_dim` returns, of the bound on the probability of levels of `shape` [B, ...]."""
-    unit = math.prod(shape[1:]) * math.log(2)
-    result = {"bits_per_dim": found.nats / unit, "logp_nats": -found.nats, "num_evals": found.num_evals}
-    if num_times > 1:
-        result["probe_standard_error"] = found.standard_error_nats / unit
-    return result
 
 
 def _check_divergence(config: ConfigDict) -> None:

@@ -26,6 +26,7 @@ from core.tables import choose
 from corruption import mixture, residual, terms
 from corruption.depth_mask import DepthMask, IndependentTokens, SummedTokens, TokenModel, masked_counts, scales
 from corruption.predictions import Categorical, Mixture
+from likelihood.bound import of_levels
 from likelihood.elbo import elbo
 from models.blocks.activations import ACTIVATIONS
 from models.heads.mixture import MixtureHead, TokenHead
@@ -235,14 +236,14 @@ def bits_per_dim(config: ConfigDict) -> Callable[[Weights], BitsPerDim]:
 
     def measure(weights: Weights, predict: AnyPredict, keys: Array, tokens: Array) -> dict[str, Array]:
         x0 = tokens.astype(jnp.int32)
-        process, unit = make_process(config, weights.vectors), math.prod(x0.shape[1:]) * math.log(2)
+        process = make_process(config, weights.vectors)
         if is_autoregressive(config):
+            unit = math.prod(x0.shape[1:]) * math.log(2)
             nats = process.error(predict(x0, jnp.zeros(len(x0))), x0, jnp.zeros(len(x0)))
             nats = jnp.sum(nats.reshape(len(x0), -1), axis=1)
             return {"bits_per_dim": nats / unit, "logp_nats": -nats, "num_evals": jnp.int32(1)}
         term = terms.discrete(process, times)
         found = elbo(predict, process, term, x0, fold_in(keys, LikelihoodKey.PROBES), num_times=num)
-        result = {"bits_per_dim": found.nats / unit, "logp_nats": -found.nats, "num_evals": found.num_evals}
-        return result | ({"probe_standard_error": found.standard_error_nats / unit} if num > 1 else {})
+        return of_levels(found, x0.shape, num)
 
     return lambda weights: functools.partial(measure, weights)

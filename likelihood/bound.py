@@ -1,7 +1,8 @@
 """The variational bound on the log-likelihood of the reverse-time SDE; it needs no ODE solve."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,25 @@ class Bound(NamedTuple):
     diffusion_nats: Array
     reconstruction_nats: Array
     num_evals: Array
+
+
+class Estimated(Protocol):
+    """An upper bound on the negative log-probability of each example, such as `Bound` or `likelihood.elbo.Elbo`."""
+
+    @property
+    def nats(self) -> Array:
+        """In nats [B]."""
+        ...
+
+    @property
+    def standard_error_nats(self) -> Array:
+        """Of the estimate, in nats [B]."""
+        ...
+
+    @property
+    def num_evals(self) -> Array:
+        """Predictions."""
+        ...
 
 
 def variational_bound(
@@ -86,6 +106,16 @@ def variational_bound(
     parts = jnp.mean(diffusion, axis=0), jnp.mean(reconstruction, axis=0)
     num_evals = jnp.asarray(num_times * (2 if decoded else 1), jnp.int32)
     return Bound(prior + parts[0] + parts[1], error, prior, *parts, num_evals)
+
+
+def of_levels(found: Estimated, shape: Sequence[int], num_times: int) -> dict[str, Array]:
+    """`{"bits_per_dim" [B], "logp_nats" [B], "num_evals"}` of a bound on the probability of levels of `shape` [B, ...].
+
+    From several times also "probe_standard_error" [B], in bits per dimension.
+    """
+    unit = math.prod(shape[1:]) * math.log(2)
+    result = {"bits_per_dim": found.nats / unit, "logp_nats": -found.nats, "num_evals": found.num_evals}
+    return result | ({"probe_standard_error": found.standard_error_nats / unit} if num_times > 1 else {})
 
 
 def standard_error_of_strata(each: Array) -> Array:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from builders import likelihood
 from builders.adaptive_noise import LATENT, TIMES, make_adaptive_noise, with_conditions
 from builders.guidance import Asked, Guide
 from builders.learned import schedule
@@ -19,6 +18,7 @@ from core.keys import LikelihoodKey, SampleKey, draw_normal, fold_in
 from core.target import float32_products
 from corruption.paths import Conditioned
 from corruption.predictions import Gaussian, Predict
+from likelihood.bound import of_levels
 from likelihood.levels import grid, levels_bound
 from sampling.base import Samples
 from sampling.loop import FixedStep
@@ -87,7 +87,7 @@ class AdaptiveNoiseDiffusion(Diffusion):
                     given.predict, self.sde, x0, fold_in(keys, LikelihoodKey.PROBES), self._levels,
                     first=first, last=last, path=given.path, num_times=settings.num_probes,
                 )  # fmt: skip
-            return likelihood.of_bound(found._replace(nats=found.nats + given.nats), x0.shape, settings.num_probes)
+            return of_levels(found._replace(nats=found.nats + given.nats), x0.shape, settings.num_probes)
 
         return jax.jit(measure)
 
