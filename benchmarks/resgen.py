@@ -7,7 +7,8 @@
 A model is HEAD:DEPTH, with the heads of `resgen.head` and `gaussian`, a mixture of one component. DIR gets the runs:
 for each depth the tokenizer of configs/resgen/digits_tokenizer.py and the digits encoded by it, the classifier of
 configs/subvp/digits_classifier.py, and a run for each model and seed with the settings of configs/resgen/digits.py.
-What is there is not trained again. Each model samples as many digits of each class, with changes of `config.sampling`.
+Finished trainings are not done again. Each model samples as many digits of each class, with changes of
+`config.sampling`.
 
 Prints a JSON line for each model and seed, and a Markdown table of means with their standard errors over the seeds: the
 Frechet distance to the training digits in the classifier's features and in pixels, and the share of samples in which a
@@ -34,6 +35,7 @@ from configs.subvp import digits_classifier
 from data.readers.encoded import ABOUT
 from data.sets import digits as data
 from evaluation.metrics import frechet, moments
+from evaluation.metrics.base import mean_over_examples
 from evaluation.metrics.reference import statistics
 from programs import encode, evaluate, restore_run, train
 from programs.model import load
@@ -155,9 +157,8 @@ def main() -> None:
     for model, rows in table.items():
         cells = []
         for name in names:
-            values = np.array([row[name] for row in rows])
-            error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-            cells.append(f"{values.mean():.3f} ± {error:.3f}")
+            mean = mean_over_examples(np.array([row[name] for row in rows]))
+            cells.append(f"{mean.value:.3f} ± {mean.error:.3f}")
         print(f"| {model} |", " | ".join(cells), "|")
 
 

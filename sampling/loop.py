@@ -136,7 +136,7 @@ class FixedStep:
             return (state, record(states, slot, state.x)), None
 
         inputs = (jnp.arange(num_steps), slots(num_steps, trajectory), grid[:-1], grid[1:], table)
-        states = jnp.zeros((trajectory, *x.shape), x.dtype) if trajectory else None
+        states = unrecorded(x, trajectory)
         (state, states), _ = jax.lax.scan(body, (stepper.init(x), states), inputs)
         ends = self.denoise and times[-1] >= 0
         if ends:
@@ -186,6 +186,11 @@ def count_calls(move: Callable[[AnyPredict, Array], Any], blank: Callable[[Array
 
     jax.eval_shape(lambda x: move(counting, x), x)
     return count
+
+
+def unrecorded(like: Any, trajectory: int) -> Array | None:
+    """Room for `record` to store `trajectory` states of the shape and type of `like`; None for 0."""
+    return jnp.zeros((trajectory, *like.shape), like.dtype) if trajectory else None
 
 
 def record(states: Array | None, slot: Array | int, x: Array) -> Array | None:

@@ -12,7 +12,7 @@ from core.arrays import Array
 from core.keys import SampleKey, SequenceKey, fold_in
 from corruption.masking import keys_of_tokens, places, revealed
 from sampling.base import Constrain, Samples, Start, keys_of_examples, unconstrained
-from sampling.loop import record, slots
+from sampling.loop import record, slots, unrecorded
 
 State = tuple[Array, ...]  # of tokens, [B, L, ...] each
 
@@ -77,8 +77,7 @@ class MaskRounds:
             return (tokens, record(states, slot, self.to_example(tokens))), calls
 
         tokens = jnp.zeros((B, *self.blank.shape), self.blank.dtype)
-        like = jax.eval_shape(self.to_example, tokens)
-        states = jnp.zeros((trajectory, *like.shape), like.dtype) if trajectory else None
+        states = unrecorded(jax.eval_shape(self.to_example, tokens), trajectory)
         steps = jnp.asarray(known, jnp.int32)
         inputs = (jnp.arange(len(self.known)), slots(len(self.known), trajectory), steps[:-1], steps[1:])
         (tokens, states), calls = jax.lax.scan(body, (tokens, states), inputs)

@@ -12,7 +12,7 @@ from core.keys import SampleKey, SequenceKey, fold_in
 from corruption.categorical import choose_states
 from sampling.base import Constrain, Samples, Start, keys_of_examples, unconstrained
 from sampling.categorical import sharper
-from sampling.loop import record, slots
+from sampling.loop import record, slots, unrecorded
 
 
 class NextToken(NamedTuple):
@@ -68,8 +68,7 @@ class Raster:
             return (*predict.after(token, inputs[0], cache), tokens, states), None
 
         tokens = jnp.zeros((B, L), jnp.int32)
-        like = jax.eval_shape(self.to_example, tokens)
-        states = jnp.zeros((trajectory, *like.shape), like.dtype) if trajectory else None
+        states = unrecorded(jax.eval_shape(self.to_example, tokens), trajectory)
         numbers, slot = jnp.arange(L), slots(L, trajectory)
         carry = (*predict.begin(B), tokens, states)
         (logits, _, tokens, states), _ = jax.lax.scan(body, carry, (numbers[:-1], slot[:-1]))

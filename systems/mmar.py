@@ -112,7 +112,7 @@ class MMAR(TextsAndImages):
 
     @functools.cached_property
     def measured(self) -> Callable[[Array, Batch], tuple[Array, Array]]:
-        """`(keys [B], batch) -> x [B, ...] of which likelihoods measure the density, and its log-density [B]`.
+        """`(keys [B], batch) -> x [B, ...], whose density likelihoods measure, and its log-density [B]`.
 
         Levels are dequantized, whatever training does: there is no density of the levels themselves. The second is
         relative to uniform noise, and for floats the logarithm of their scale. Categories have neither.

@@ -28,7 +28,7 @@ BATCH = 100
 
 
 def measured(family: Family, size: Size, operations: float, folder: pathlib.Path, seed: int) -> Figures:
-    """The figures of a family and a seed, after a training of so many floating-point operations.
+    """The figures of a family and a seed, after a training of this many floating-point operations.
 
     A family that is `like` another one trains as many steps as that one. Figures that are in `folder` are read.
     """

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.comparison.families import EXPERTS, FAMILIES, Family
+from evaluation.metrics.base import mean_over_examples
 from reports import html
+from reports.records import Estimate
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # by the name of a family: figures of each seed
 
@@ -45,29 +47,18 @@ EXPERT_COLUMNS = (
 )
 
 
-class Statistic(NamedTuple):
-    """The mean over seeds, and its standard error; NaN for one seed."""
-
-    mean: float
-    error: float
-
-
-def statistic(results: Results, family: Family, column: Column) -> Statistic | None:
-    """That of a figure; None where a family does not have it."""
+def statistic(results: Results, family: Family, column: Column) -> Estimate | None:
+    """The mean of a figure over seeds, with the error NaN for one seed; None where a family does not have it."""
     values = [float(each[column.name]) for each in results[family.name] if column.name in each]
-    if not values:
-        return None
-    return Statistic(
-        float(np.mean(values)), float(np.std(values, ddof=1) / len(values) ** 0.5) if values[1:] else np.nan
-    )
+    return mean_over_examples(np.array(values)) if values else None
 
 
-def cell(found: Statistic | None, column: Column) -> str:
+def cell(found: Estimate | None, column: Column) -> str:
     """A number with its error."""
     if found is None:
         return ""
     error = f" ± {found.error:{column.form}}" if found.error > 0 else ""
-    return f"{found.mean:{column.form}}{error}"
+    return f"{found.value:{column.form}}{error}"
 
 
 def rows(results: Results, families: Sequence[Family], columns: Sequence[Column]) -> list[list[str]]:
@@ -95,7 +86,7 @@ def conclusions(results: Results) -> list[str]:
         known = {f: s for f in FAMILIES if results.get(f.name) and (s := statistic(results, f, column))}
         if not known:
             continue
-        chance = [f.title for f, s in known.items() if s.mean <= 0.1]
+        chance = [f.title for f, s in known.items() if s.value <= 0.1]
         found.append(
             f"{column.heading}: {'all rows are' if not chance else ', '.join(chance) + ': not'} above chance, 0.1."
         )
@@ -105,10 +96,10 @@ def conclusions(results: Results) -> list[str]:
 def best(results: Results, column: Column) -> str:
     """Which family is the best in a column, and whether the second is within two standard errors of the difference."""
     known = [(f, s) for f in FAMILIES if results.get(f.name) and (s := statistic(results, f, column))]
-    ordered = sorted(known, key=lambda pair: -column.better * pair[1].mean)
+    ordered = sorted(known, key=lambda pair: -column.better * pair[1].value)
     (first, a), (second, b) = ordered[:2]
     sentence = f"{column.heading}: {first.title} is the best with {cell(a, column)}"
-    apart = abs(a.mean - b.mean) > 2 * float(np.hypot(a.error, b.error))  # False where an error is not known
+    apart = abs(a.value - b.value) > 2 * float(np.hypot(a.error, b.error))  # False where an error is not known
     how = "more than" if apart else "not more than"
     gap = f", {how} two standard errors from" if np.isfinite(a.error + b.error) else ", of one seed, before"
     unlike = column.name == "bits/dim" and first.likelihood != second.likelihood
@@ -123,7 +114,7 @@ def _of_experts(results: Results) -> list[str]:
     for family in EXPERTS:
         parts = [statistic(results, family, column) for column in losses] if results.get(family.name) else []
         if parts and all(parts):
-            total[family.name] = sum(part.mean for part in parts if part)
+            total[family.name] = sum(part.value for part in parts if part)
     sentences = []
     for family in EXPERTS[1:]:
         if family.name in total and EXPERTS[0].name in total:
@@ -131,7 +122,7 @@ def _of_experts(results: Results) -> list[str]:
             even = statistic(results, family, next(c for c in EXPERT_COLUMNS if c.name == "entropy of experts"))
             sentences.append(
                 f"{family.title}: the held-out loss is {ratio:.3f} of that of perceptrons of the active size; "
-                f"the entropy of experts is {even.mean if even else float('nan'):.3f} of log E."
+                f"the entropy of experts is {even.value if even else float('nan'):.3f} of log E."
             )
     return sentences
 

@@ -37,13 +37,13 @@ def dci(codes: np.ndarray, factors: np.ndarray, seed: int = 0) -> DCI:
         importance.append(trees.feature_importances_)
         explained.append(trees.score(codes[half:], factor[half:]))
     R = np.stack(importance, axis=1)
-    by_code = 1 - _entropy(R / np.maximum(R.sum(axis=1, keepdims=True), 1e-12), axis=1)
-    by_factor = 1 - _entropy(R / np.maximum(R.sum(axis=0, keepdims=True), 1e-12), axis=0)
+    by_code = 1 - evenness(R / np.maximum(R.sum(axis=1, keepdims=True), 1e-12), axis=1)
+    by_factor = 1 - evenness(R / np.maximum(R.sum(axis=0, keepdims=True), 1e-12), axis=0)
     weight = R.sum(axis=1) / max(R.sum(), 1e-12)
     return DCI(float(weight @ by_code), float(by_factor.mean()), np.array(explained), R)
 
 
-def _entropy(P: np.ndarray, axis: int) -> np.ndarray:
-    """-sum P log P, to the base of the number of probabilities."""
+def evenness(P: np.ndarray, axis: int) -> np.ndarray:
+    """-sum P log P along an axis, to the base of the number of probabilities: 1 where all are equal."""
     base = np.log(max(P.shape[axis], 2))
     return -np.sum(P * np.log(np.where(P > 0, P, 1.0)), axis=axis) / base

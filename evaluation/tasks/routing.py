@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.metrics.dci import evenness
 from evaluation.rounds import Arrays, Task, check_coverage, join
 from evaluation.tasks.per_example import Fetch
 from reports.records import Column
@@ -38,7 +39,7 @@ def routing_task(
         every = {"all": total / total.sum(-1, keepdims=True), **shares}
         first, *_, last = [*shares.values()]
         return {
-            "entropy": {name: float(_entropy(share).mean()) for name, share in every.items()},
+            "entropy": {name: float(evenness(share, axis=-1).mean()) for name, share in every.items()},
             "shares": {name: share.tolist() for name, share in shares.items()},
             "difference": float(0.5 * np.abs(first - last).sum(-1).mean()),
         }
@@ -48,9 +49,3 @@ def routing_task(
         Column("difference", "experts by modality"),
     )
     return Task("routing", -(-num_examples // batch_size), run, summarize, columns)
-
-
-def _entropy(share: np.ndarray) -> np.ndarray:
-    """Over the last axis [..., E], divided by log E."""
-    logs = np.log(np.where(share > 0, share, 1.0))
-    return -(share * logs).sum(-1) / np.log(share.shape[-1])

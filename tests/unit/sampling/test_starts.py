@@ -202,7 +202,7 @@ def test_grids_begin_at_the_start(grid):
 
 
 def test_gaussian_starts_have_the_mean_and_the_covariance_of_data_with_noise():
-    """Of all data, and of two classes, one of which has fewer components; the components leave a tenth of the rest."""
+    """Of all data, and of two classes, the second with fewer components; the components leave a tenth of the rest."""
     rng, sde, t, num = np.random.default_rng(0), VP(), 0.6, 2**16
     data = [rng.normal(size=(n, 4)) @ rng.normal(size=(4, 4)) + shift for n, shift in ((50, 1.0), (3, -2.0))]
     every = np.concatenate(data)
