@@ -19,6 +19,7 @@ import numpy as np
 
 from core.arrays import Array
 from models.blocks.convolution import CONV_DIMENSIONS, fastest, over_space, product
+from models.blocks.dropout import Dropout
 
 EPS = 1e-4  # added to a magnitude that is a denominator
 
@@ -174,7 +175,7 @@ class MPBlock(nn.Module):
         y = MPLinear(self.features, **conv, name="conv_1")(mp_silu(x))
         gain = self.param("gain", nn.initializers.zeros, ())
         scale = 1 + MPLinear(self.features, dtype=self.dtype, name="modulation")(embedding, gain)
-        y = nn.Dropout(self.dropout, deterministic=not train)(mp_silu(y * over_space(scale, y)))
+        y = Dropout(self.dropout)(mp_silu(y * over_space(scale, y)), train)
         y = pixel_norm(MPLinear(self.features, **conv, name="conv_2")(y))
         x = mp_sum(pixel_norm(skip(x)) if changes and not self.encoder else x, y, self.balance)
         if self.num_heads:

@@ -15,6 +15,7 @@ from models.blocks import resample
 from models.blocks.activations import Activation
 from models.blocks.conditioning import modulate
 from models.blocks.convolution import NIN, conv, dense, over_space, spatial_rank
+from models.blocks.dropout import Dropout
 from models.blocks.normalization import GroupNorm
 
 
@@ -44,7 +45,7 @@ class ResnetBlockDDPM(nn.Module):
         if temb is not None:
             h = h + over_space(dense(features, dtype=self.dtype)(self.act(temb)), h)
         h = self.act(modulate(GroupNorm(self.limit)(h), modulation, self.act, self.dtype))
-        h = nn.Dropout(self.dropout)(h, deterministic=not train)
+        h = Dropout(self.dropout)(h, train)
         h = conv(features, rank=spatial_rank(x), init_scale=self.init_scale, dtype=self.dtype)(h)
         if x.shape[-1] != features and self.conv_shortcut:
             x = conv(features, rank=spatial_rank(x), dtype=self.dtype)(x)
@@ -90,7 +91,7 @@ class ResnetBlockBigGANpp(nn.Module):
         if temb is not None:
             h = h + over_space(dense(features, dtype=self.dtype)(self.act(temb)), h)
         h = self.act(modulate(GroupNorm()(h), modulation, self.act, self.dtype))
-        h = nn.Dropout(self.dropout)(h, deterministic=not train)
+        h = Dropout(self.dropout)(h, train)
         h = conv(features, rank=spatial_rank(x), init_scale=self.init_scale, dtype=self.dtype)(h)
         if x.shape[-1] != features or self.up or self.down:
             x = conv(features, 1, rank=spatial_rank(x), dtype=self.dtype)(x)

@@ -12,6 +12,7 @@ from models.blocks import rotary
 from models.blocks.activations import Activation
 from models.blocks.conditioning import ZEROS
 from models.blocks.convolution import dense
+from models.blocks.dropout import Dropout
 
 Experts = Callable[..., nn.Module]  # (act, dtype, name) -> [B, L, D] to [B, L, D]
 
@@ -53,17 +54,17 @@ class Block(nn.Module):
         at: Array | int = 0,
     ) -> Array:
         D = h.shape[-1]
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = Dropout(self.dropout)
         r, *gate = modulated(h, modulation, 3, self.dtype, "modulation_1")
         q, k, v = jnp.split(dense(3 * D, dtype=self.dtype)(r), 3, axis=-1)
         r = self._attention(q, k, v, sides, mask, at)
-        h = h + _gated(drop(dense(D, dtype=self.dtype)(r)), gate)
+        h = h + _gated(drop(dense(D, dtype=self.dtype)(r), train), gate)
         r, *gate = modulated(h, modulation, 3, self.dtype, "modulation_2")
         if self.experts is None:
             r = dense(D, dtype=self.dtype)(self.act(dense(4 * D, dtype=self.dtype)(r)))
         else:
             r = self.experts(act=self.act, dtype=self.dtype, name="experts")(r)
-        return h + _gated(drop(r), gate)
+        return h + _gated(drop(r, train), gate)
 
     def _attention(
         self, q: Array, k: Array, v: Array, sides: tuple[int, ...], mask: Array | None, at: Array | int

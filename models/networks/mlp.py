@@ -12,6 +12,7 @@ from models import interface
 from models.blocks.activations import ACTIVATIONS
 from models.blocks.conditioning import Embedding, Entry, modulate
 from models.blocks.convolution import dense
+from models.blocks.dropout import Dropout
 from models.blocks.normalization import GroupNorm
 
 ENTRIES: tuple[Entry, ...] = ("add", "norm", "concat")  # ways in for signals; there is no attention
@@ -59,7 +60,7 @@ class MLP(nn.Module):
             if c.temb is not None:
                 r = r + dense(width, dtype=self.dtype)(act(c.temb))
             r = modulate(GroupNorm(1)(r), c.modulation, act, self.dtype, f"modulation_{k}")
-            r = nn.Dropout(self.dropout)(act(r), deterministic=not train)
+            r = Dropout(self.dropout)(act(r), train)
             h = (h + dense(width, init_scale=self.init_scale, dtype=self.dtype)(r)) / math.sqrt(2)
         out = dense(self.num_channels, init_scale=self.init_scale, dtype=self.dtype)(act(GroupNorm(1)(h)))
         out = out.astype(x.dtype)

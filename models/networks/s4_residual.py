@@ -12,6 +12,7 @@ from models import interface
 from models.blocks.activations import ACTIVATIONS
 from models.blocks.conditioning import Embedding, Entry
 from models.blocks.convolution import dense, over_space
+from models.blocks.dropout import Dropout
 from models.blocks.s4 import S4D
 
 ENTRIES: tuple[Entry, ...] = ("add", "concat")  # ways in for signals
@@ -62,7 +63,7 @@ class S4Residual(nn.Module):
         for _ in range(self.num_res_blocks):
             r = h if temb is None else h + over_space(dense(self.nf, dtype=self.dtype)(act(temb)), h)
             r = S4D(self.state_size // 2)(nn.LayerNorm(dtype=self.dtype)(r))
-            r = nn.Dropout(self.dropout)(r, deterministic=not train)
+            r = Dropout(self.dropout)(r, train)
             a, b = jnp.split(dense(2 * self.nf, dtype=self.dtype)(r), 2, axis=-1)
             r, s = jnp.split(dense(2 * self.nf, dtype=self.dtype)(jnp.tanh(a) * nn.sigmoid(b)), 2, axis=-1)
             h = (h + r) / math.sqrt(2)

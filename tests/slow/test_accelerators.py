@@ -1,12 +1,16 @@
 """What XLA compiles for TPUs that are not here: memory, communication, precision. Skipped without their compiler."""
 
 import importlib.util
+import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
 from core.target import compiling_for, float32_products
+from models.blocks.convolution import conv
+from models.blocks.dropout import Dropout
 from models.precision import converted
 from programs import plan
 from runtime import topology
@@ -130,6 +134,30 @@ def test_256_shards_divide_arrays_along_several_axes():
 def test_a_sampler_exchanges_nothing_in_its_loop(tpus):
     _, _, found = compiled(config_of(), tpus, "sample")
     assert not [each for each in found if each.in_loop]
+
+
+def test_the_random_bits_of_a_dropout_are_computed_once_and_not_in_each_convolution_that_reads_them(tpus):
+    shape, where = (8, 16, 16, 128), jax.sharding.SingleDeviceSharding(tpus.devices[0])
+
+    class Dropped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return conv(128, dtype=jnp.bfloat16)(Dropout(0.1)(conv(128, dtype=jnp.bfloat16)(x), True))
+
+    def loss(params, x, key):
+        return jnp.sum(Dropped().apply({"params": params}, x, rngs={"dropout": key}).astype(jnp.float32) ** 2)
+
+    x, key = jnp.zeros((1, *shape[1:])), jax.random.key(0)
+    params = jax.eval_shape(lambda: Dropped().init({"params": key, "dropout": key}, x))["params"]
+    params, x, key = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where),
+        (params, jax.ShapeDtypeStruct(shape, jnp.bfloat16), jax.eval_shape(lambda: jax.random.key(0))),
+    )
+    with compiling_for("tpu"):
+        text = jax.jit(jax.grad(loss)).lower(params, x, key).compile().as_text()
+    elements = "|".join(map(str, shape))
+    rounds = [line for line in text.splitlines() if re.search(rf"= u32\[({elements})[,\d]*\]\S* xor\(", line)]
+    assert 20 <= len(rounds) < 40  # of Threefry
 
 
 @pytest.mark.parametrize(("precision", "asked"), [("highest", "operand_precision={highest,highest}"), (None, None)])

@@ -1,14 +1,17 @@
 """Layers: resampling, embeddings, normalization, attention and residual blocks, against theorems and golden numbers."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from core.target import compiling_for
 from models.blocks import refinenet, resample
 from models.blocks.activations import ACTIVATIONS
 from models.blocks.attention import AttnBlockpp
 from models.blocks.convolution import NIN
+from models.blocks.dropout import Dropout
 from models.blocks.embeddings import GaussianFourierProjection, sinusoidal
 from models.blocks.normalization import GroupNorm, num_groups
 from models.blocks.resample import Downsample, Upsample
@@ -224,3 +227,25 @@ def test_blocks_compute_in_bfloat16_when_asked(name, golden):
     assert y.dtype == jnp.bfloat16
     error = np.abs(np.asarray(y, np.float32) - g[f"{name}/y"]).max() / np.abs(g[f"{name}/y"]).max()
     assert error < 0.03  # bfloat16 has 8 bits: 0.4 % per operation
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_dropout_has_the_masks_of_flax_wherever_its_random_bits_are_computed(platform):
+    class Twice(nn.Module):
+        dropout: type[nn.Module]
+
+        @nn.compact
+        def __call__(self, x, *train, **deterministic):
+            shared = self.dropout(0.3)
+            return self.dropout(0.6)(
+                shared(shared(x, *train, **deterministic), *train, **deterministic), *train, **deterministic
+            )
+
+    x, rngs = jnp.linspace(1, 2, 64), {"dropout": jax.random.key(3)}
+    with compiling_for(platform):
+        given, gradient = jax.vjp(lambda x: Twice(Dropout).apply({}, x, True, rngs=rngs), x)
+        assert jnp.all(Twice(Dropout).apply({}, x, False) == x) and jnp.all(Dropout(0.0).apply({}, x, True) == x)
+    expected = Twice(nn.Dropout).apply({}, x, deterministic=False, rngs=rngs)
+    assert 0 < int(jnp.sum(expected == 0)) < 64
+    np.testing.assert_allclose(given, expected, rtol=1e-6)  # 1 / keep may be a factor, or the quotient of two
+    np.testing.assert_allclose(gradient(jnp.ones(64))[0] * x, expected, rtol=1e-6)  # a linear function of x
