@@ -239,6 +239,12 @@ def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
             f"not receive here; use {others} with training.continuous = False or model.embedding_type = 'fourier', or "
             "False."
         )
+    parameterization = model.parameterization or sde_family(config).parameterization
+    if model.scale_by_sigma and parameterization != "score":
+        raise ValueError(
+            f"config.model.scale_by_sigma = True divides the output by the noise level, as a score needs it, but "
+            f"config.model.parameterization = {parameterization!r}; set scale_by_sigma to False."
+        )
     return {
         "nf": model.nf,
         "nonlinearity": model.nonlinearity,

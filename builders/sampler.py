@@ -50,14 +50,18 @@ def make_sampler(config: ConfigDict) -> Sampler:
 def from_time(config: ConfigDict, sampler: Sampler, t: float) -> Sampler:
     """The sampler of a config with all of its steps between the time `t`, at which it is to start, and its last time.
 
-    A chain without a given number of steps visits all levels up to t. Errors: ValueError for more steps than levels,
-    and for a time after the last one.
+    A chain has at most as many steps as levels up to t. Errors: ValueError for a time at or below the last one.
     """
+    process = make_sde(config)
+    if not process.is_discrete and t <= _eps(config):
+        raise ValueError(
+            f"Sampling would start at the time {t:.3g}, which has the given noise, but it ends at {_eps(config):.3g}; "
+            "start with more noise, or set config.sampling.eps to an earlier end."
+        )
     if not isinstance(sampler, FixedStep):
         return sampler  # its steps are chosen along the way
-    process = make_sde(config)
     num_steps = len(sampler.times) - 1
-    if process.is_discrete and not config.sampling.num_steps:
+    if process.is_discrete:
         num_steps = min(num_steps, len(grids.levels_up_to(process.num_scales, t)) - 1)
     times = _times(config, process, num_steps, t)
     return dataclasses.replace(sampler, times=(*times[:-1], sampler.times[-1]))

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from builders import data
 from builders.guidance import Asked
 from builders.process import make_sde
+from builders.sampler import from_time, make_sampler
 from core.array_files import read_npz
 from core.arrays import Array
 from core.files import write_arrays
@@ -75,7 +76,7 @@ def check(config: ConfigDict) -> None:
         raise ValueError(
             f"config.sampling.start = {name!r} starts at training examples with any noise, but {why}; use 'prior'."
         )
-    time_of_noise(make_sde(config), config.sampling.start_noise)
+    from_time(config, make_sampler(config), time_of_noise(make_sde(config), config.sampling.start_noise))
 
 
 def make_start(

@@ -105,6 +105,7 @@ def test_a_gaussian_start_has_the_mean_and_the_total_variance_of_the_training_ex
     [
         ({"sampling.start": "noised_dat"}, "nearest: noised_data"),
         ({"sampling.start_noise": 1e6}, "is not among those of the SDE"),
+        ({"sampling.start_noise": 1e-3}, "it ends at 0.001; start with more noise, or set config.sampling.eps"),
         ({"training.coupling": "optimal_transport"}, "noise depends on the example"),
         ({"model.stages": ("tokenizer=there",)}, "the model is one of codes"),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from builders.process import SDE_FAMILIES, make_sde, network_time, sde_family
-from builders.sampler import make_sampler
+from builders.sampler import from_time, make_sampler
 from configs import default
 from tests.support.paths import ROOT
 
@@ -26,6 +26,19 @@ def test_published_samplers_stop_where_they_did():
     config.model.sigma_max = 80.0
     last_sigma = make_sde(config).std(jnp.asarray(make_sampler(config).times[-1]))
     assert float(last_sigma) == pytest.approx(0.002, rel=1e-5)
+
+
+def test_a_chain_that_starts_below_its_first_level_has_no_more_steps_than_levels_are_left():
+    """Whether all levels are asked for or more than there are from the start; fewer are kept."""
+    config = config_of("vpsde", continuous=False)
+    config.model.num_scales = 100
+    t = float(make_sde(config).time(jnp.asarray(49)))
+    found = {}
+    for num_steps in (None, 100, 60, 20):
+        config.sampling.num_steps = num_steps
+        found[num_steps] = from_time(config, make_sampler(config), t).times
+    assert [len(times) - 1 for times in found.values()] == [50, 50, 50, 20]
+    assert all(times[0] == pytest.approx(t) and times[-1] == -1 for times in found.values())
 
 
 @pytest.mark.parametrize("name", SDE_FAMILIES)

@@ -246,6 +246,14 @@ def test_a_wrong_value_is_one_sentence_with_key_value_and_choices(key, value, me
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("parameterization", ["edm", "noise"])
+def test_only_a_score_is_divided_by_the_noise_level(parameterization):
+    config = load("configs/ve/cifar10_ncsnpp_continuous.py")
+    config.model.parameterization = parameterization
+    with pytest.raises(ValueError, match=f"parameterization = '{parameterization}'; set scale_by_sigma to False"):
+        make_network(config)
+
+
 def test_a_key_that_does_not_exist_is_refused_with_the_nearest():
     config = load("configs/vp/smoke.py")
     with config.unlocked():
