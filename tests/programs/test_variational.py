@@ -10,16 +10,17 @@ import run_lib
 from programs.run import Run
 from tests.support import perceptron
 from tests.support.configs import load
+from tests.support.runs import cut
 from training.checkpoint import Checkpoints
 from training.checksums import checksums
 
 
-def config_of(data_dir, path="configs/vdm/digits.py", n_iters=4):
+def config_of(data_dir, path="configs/vdm/digits.py"):
     config = load(path)
     config.data.data_dir = data_dir
     config.model.update(name=perceptron.NAME, nf=8)
     config.optim.update(lr=0.01, warmup=0, schedule="constant")
-    config.training.update(batch_size=16, n_iters=n_iters, log_freq=1, snapshot_freq=2, eval_freq=0)
+    config.training.update(batch_size=16, n_iters=4, log_freq=1, snapshot_freq=2, eval_freq=0)
     config.training.update(snapshot_freq_for_preemption=2, snapshot_sampling=False)
     config.eval.update(begin_ckpt=2, end_ckpt=2, batch_size=304, enable_sampling=False, num_probes=2)
     return config
@@ -38,11 +39,13 @@ def lines(run):
 
 def test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_evaluated(tmp_path, data_dir):
     runs = {}
-    for name, lengths, devices in (("whole", (4,), 1), ("resumed", (2, 4), 1), ("eight", (4,), 8)):
-        for n_iters in lengths:
-            runs[name] = Run(config_of(data_dir, n_iters=n_iters), str(tmp_path / name), jax.devices()[:devices])
-            run_lib.train_run(runs[name])
+    for name, devices in (("whole", 1), ("resumed", 1), ("eight", 8)):
+        if name == "resumed":
+            cut(tmp_path / "whole", 2, tmp_path / name)
+        runs[name] = Run(config_of(data_dir), str(tmp_path / name), jax.devices()[:devices])
+        run_lib.train_run(runs[name])
     state = state_of(runs["whole"])
+    assert [line["step"] for line in lines(runs["resumed"])] == [3, 4]
     assert checksums(state) == checksums(state_of(runs["resumed"]))
     start = runs["whole"].state().params["noise_schedule"]
     for name, leaf in state.params["noise_schedule"].items():

@@ -1,5 +1,7 @@
 """Small experiments for the tests of the programs: their configs, and a workdir with an untrained checkpoint."""
 
+import shutil
+
 import jax
 import numpy as np
 
@@ -38,6 +40,14 @@ def compared(**settings):
 def asked(run, task, **options):
     """The request of a task with typed options."""
     return sample.task_of(run.system, task).request(task, **options)
+
+
+def cut(workdir, step, folder):
+    """What a run had saved for resuming at `step`, copied to `folder`; a run keeps its newest two checkpoints."""
+    shutil.copytree(workdir / "checkpoints-meta" / str(step), folder / "checkpoints-meta" / str(step))
+    if (workdir / "frozen").exists():
+        shutil.copytree(workdir / "frozen", folder / "frozen")
+    return folder
 
 
 def untrained(config, workdir, num_devices=1):
