@@ -118,7 +118,7 @@ def _bayes(run: Run, size: Size) -> Callable[..., Array]:
     Source: Li et al., "Your Diffusion Model is Secretly a Zero-shot Classifier", ICCV 2023.
     """
     config = run.config.copy_and_resolve_references()
-    config.eval.num_probes = size.num_times_of_words
+    config.eval.update(num_probes=size.num_times_of_words, bpd_method="bound")
     system: Any = Run(config, run.workdir, jax.devices()[:1]).system
     key, rest = fold_in(run.key, RunKey.LIKELIHOOD), (None,) if run.config.system == "diffusion" else ()
 

@@ -28,7 +28,7 @@ COLUMNS = (
     Column("bits/dim", "bits/dim", ".3f", -1),
     Column("accuracy", "word given image", ".3f", 1),
     Column("class match", "image given word", ".3f", 1),
-    Column("calls", "network calls", ",.0f", -1),
+    Column("calls", "network calls", ",.0f"),
     Column("seconds per sample", "seconds per sample", ".4f", -1),
     Column("novelty", "novelty", ".2f"),
     Column("near copies", "near copies", ".3f"),
