@@ -1,4 +1,4 @@
-"""DDPM on slices of phantoms: the chain of the VP SDE with the noise prediction, sampled by its ancestral steps.
+"""DDPM on slices of phantoms: the chain of the VP SDE with EDM's preconditioning, sampled by its ancestral steps.
 
     python main.py --config=configs/medical/ddpm_phantoms.py --workdir=DIR --mode=train
 
@@ -16,5 +16,7 @@ def get_config() -> ConfigDict:
     presets.discrete(config)
     presets.ddpmpp(config)
     presets.phantoms(config)
-    config.model.num_scales = config.sampling.num_steps = 100
+    config.model.update(num_scales=100, parameterization="edm", sigma_data=0.53)
+    config.training.weighting = "edm"
+    config.sampling.num_steps = 100
     return config

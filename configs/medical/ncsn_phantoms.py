@@ -1,4 +1,4 @@
-"""NCSN on slices of phantoms: noise levels of the VE SDE, sampled by annealed Langevin dynamics alone.
+"""NCSN on slices of phantoms: levels of the VE SDE, EDM's preconditioning, annealed Langevin dynamics alone.
 
     python main.py --config=configs/medical/ncsn_phantoms.py --workdir=DIR --mode=train
 
@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     presets.discrete(config)
     presets.ddpmpp(config)
     presets.phantoms(config)
-    config.model.num_scales = 100
+    config.model.update(num_scales=100, parameterization="edm", sigma_data=0.27, scale_by_sigma=False)
+    config.training.update(weighting="edm", reduce_mean=True)
     config.sampling.update(predictor="none", corrector="ald", snr=0.176, n_steps_each=3, num_steps=100)
     return config
