@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from builders.condition import embedding
-from builders.process import SDE_FAMILIES, sde_family
+from builders.process import SDE_FAMILIES, parameterization_name, sde_family
 from builders.shape import check_halvings, data_shape
 from core.tables import choose
 from corruption.categorical import CategoricalNoise
@@ -239,7 +239,7 @@ def _common(config: ConfigDict, process: SDE, *, normalization: str, takes_sigma
             f"not receive here; use {others} with training.continuous = False or model.embedding_type = 'fourier', or "
             "False."
         )
-    parameterization = model.parameterization or sde_family(config).parameterization
+    parameterization = parameterization_name(config)
     if model.scale_by_sigma and parameterization != "score":
         raise ValueError(
             f"config.model.scale_by_sigma = True divides the output by the noise level, as a score needs it, but "

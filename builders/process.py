@@ -138,6 +138,11 @@ def network_time(config: ConfigDict) -> TimeFn:
     return family.network_time if config.training.continuous else _chain(config).network_time(config.model)
 
 
+def parameterization_name(config: ConfigDict) -> str:
+    """What the network predicts: `model.parameterization`, or that of the SDE's published models."""
+    return config.model.parameterization or sde_family(config).parameterization
+
+
 def time_shift(config: ConfigDict) -> float:
     """alpha of `sde.times.shift` for the size of the data; 1 without `training.time_shift_base`."""
     base = config.training.time_shift_base

@@ -11,7 +11,7 @@ from builders import network
 from builders.condition import make_condition
 from builders.learned import of_network
 from builders.network import make_network
-from builders.process import make_sde, network_time, sde_family
+from builders.process import make_sde, network_time, parameterization_name
 from core.arrays import Array
 from core.tables import choose
 from corruption.predictions import Predict
@@ -46,8 +46,7 @@ def make_predict_of(config: ConfigDict, dtype: str | None = None, gather_params:
     """
     module, process, condition = make_network(config, dtype), make_sde(config), make_condition(config)
     time = network_time(config)
-    name = config.model.parameterization or sde_family(config).parameterization
-    make = choose("model.parameterization", name, parameterizations.PARAMETERIZATIONS)
+    make = choose("model.parameterization", parameterization_name(config), parameterizations.PARAMETERIZATIONS)
     parameterization = make(config.model.sigma_data)
 
     def of(params: Params, batch: Batch, dropout_key: Array | None = None) -> Predict:

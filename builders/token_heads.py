@@ -12,7 +12,7 @@ from builders.condition import embedding
 from builders.guidance import interval_of
 from builders.network import DTYPES, products
 from builders.objective import score_matching_of
-from builders.process import make_sde, network_time, sde_family
+from builders.process import make_sde, network_time, parameterization_name
 from builders.sampler import make_sampler
 from core.arrays import Array
 from core.keys import LikelihoodKey, fold_in
@@ -71,8 +71,7 @@ class DiffusionTokens:
     def predict(self, params: Params, state: Array) -> Predict:
         """`(x [N, d], t [N]) -> Gaussian` of tokens, given their states [N, D]."""
         config, network, process = self.config, self.network, make_sde(self.config)
-        name = config.model.parameterization or sde_family(config).parameterization
-        make = choose("model.parameterization", name, PARAMETERIZATIONS)
+        make = choose("model.parameterization", parameterization_name(config), PARAMETERIZATIONS)
         params = converted(params, network.dtype)
 
         def apply(x: Array, time: Array, cond: Any) -> Any:

@@ -16,7 +16,6 @@ def get_config() -> ConfigDict:
     presets.discrete(config)
     presets.ddpmpp(config)
     presets.phantoms(config)
-    config.model.update(num_scales=100, parameterization="edm", sigma_data=0.53)
-    config.training.weighting = "edm"
-    config.sampling.num_steps = 100
+    presets.preconditioned(config, sigma_data=0.53)
+    config.model.num_scales = config.sampling.num_steps = 100
     return config

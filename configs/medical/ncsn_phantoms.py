@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
     presets.discrete(config)
     presets.ddpmpp(config)
     presets.phantoms(config)
-    config.model.update(num_scales=100, parameterization="edm", sigma_data=0.27, scale_by_sigma=False)
-    config.training.update(weighting="edm", reduce_mean=True)
+    presets.preconditioned(config, sigma_data=0.27)
+    config.model.num_scales = 100
+    config.training.reduce_mean = True
     config.sampling.update(predictor="none", corrector="ald", snr=0.176, n_steps_each=3, num_steps=100)
     return config

@@ -33,10 +33,16 @@ def discrete(config: ConfigDict) -> None:
         config.sampling.predictor = "ancestral_sampling"
 
 
-def edm(config: ConfigDict, sigma_data: float, p_mean: float) -> None:
-    """EDM's preconditioning and weighting, with noise levels around exp(p_mean), spread wider than published."""
+def preconditioned(config: ConfigDict, sigma_data: float) -> None:
+    """After an SDE or its chain: EDM's preconditioning and weighting."""
     config.model.update(parameterization="edm", sigma_data=sigma_data, scale_by_sigma=False)
-    config.training.update(weighting="edm", time_sampling="log_normal", p_mean=p_mean, p_std=1.6)
+    config.training.weighting = "edm"
+
+
+def edm(config: ConfigDict, sigma_data: float, p_mean: float) -> None:
+    """The same in continuous time, with noise levels around exp(p_mean), spread wider than published."""
+    preconditioned(config, sigma_data)
+    config.training.update(time_sampling="log_normal", p_mean=p_mean, p_std=1.6)
 
 
 def flow(config: ConfigDict) -> None:

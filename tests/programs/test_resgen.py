@@ -35,11 +35,11 @@ def config_of(tokens, **settings):
 
 
 def test_a_run_resumes_bit_for_bit_trains_alike_on_eight_devices_and_is_evaluated(tokens, tmp_path):
-    whole, halves, eight = (tmp_path / name for name in ("whole", "halves", "eight"))
+    whole, parts, eight = (tmp_path / name for name in ("whole", "parts", "eight"))
     trained(config_of(tokens), whole)
-    trained(config_of(tokens), cut(whole, 3, halves))
+    trained(config_of(tokens), cut(whole, 3, parts))
     trained(config_of(tokens), eight, 8)
-    one, resumed, sharded = (jax.device_get(restore_run.restore(d).variables["params"]) for d in (whole, halves, eight))
+    one, resumed, sharded = (jax.device_get(restore_run.restore(d).variables["params"]) for d in (whole, parts, eight))
     jax.tree.map(np.testing.assert_array_equal, one, resumed)
     lines = [[json.loads(line) for line in (d / "metrics.jsonl").read_text().splitlines()] for d in (whole, eight)]
     for a, b in zip(*lines, strict=True):
