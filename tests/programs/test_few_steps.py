@@ -1,6 +1,7 @@
 """Average velocities through the programs: from another model, resumed, on several devices, sampled in one call."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -63,7 +64,11 @@ def test_a_model_samples_in_as_many_calls_as_steps_and_by_a_solver(data_dir, tmp
     assert not np.array_equal(found[0], found[1])
     monkeypatch.setattr("sys.argv", ["few_steps", str(tmp_path), "--calls", "2", "--num=8"])
     few_steps.main()
-    assert f"| {tmp_path.name} | average_velocity |" in capsys.readouterr().out
+    (distance,) = re.findall(rf"\| {tmp_path.name} \| average_velocity \| ([\d.]+) \|", capsys.readouterr().out)
+    monkeypatch.setattr("sys.argv", ["few_steps", str(tmp_path), "--own", "--num=8"])
+    few_steps.main()
+    (own,) = re.findall(rf"\| {tmp_path.name} \| ([\d.]+) \|", capsys.readouterr().out)
+    assert float(own) != float(distance)  # of one call
 
 
 def test_a_model_learns_from_the_velocities_of_a_teacher_that_the_run_keeps(teacher, data_dir, tmp_path):

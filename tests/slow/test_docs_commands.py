@@ -199,8 +199,9 @@ NOT_EXECUTED = {
     "make test-all": "is `make test` and `make test-slow`",
     ".venv/bin/python -m pytest *": "is a part of `make test`, which would run itself",
 }
+TORCH = ("data", "against_torch", "categories_against_torch", "dit_against_torch")
 if importlib.util.find_spec("torch") is None:
-    for pattern in ("data", "against_torch", "categories_against_torch"):
+    for pattern in TORCH:
         NOT_EXECUTED[f"python -m benchmarks.{pattern}*"] = (
             "compares with PyTorch, which is no requirement and is not installed"
         )
@@ -386,7 +387,7 @@ def test_every_line_for_a_shell_is_in_a_table_and_every_row_is_needed():
     for pattern in [*ELSEWHERE, *NOT_EXECUTED]:
         assert fnmatch.filter([*WRITTEN, *OTHERS], pattern), f"{pattern} is on no page"
     benchmarks = {WRITTEN[text].words[2].split(".")[1] for text in of_program("-m benchmarks")}
-    assert benchmarks | {"data", "against_torch", "categories_against_torch"} == OF_BENCHMARK.keys()
+    assert benchmarks | {*TORCH} == OF_BENCHMARK.keys()
 
 
 def made_in_integration():

@@ -72,6 +72,7 @@ OF_BENCHMARK = {
     "classes": ["--data_dir={tfds}"],
     "data": ["--files=140", "--batches=1", "--repeats=1", "--sizes", "32"],
     "digits_baselines": ["--data_dir={tfds}", "--components", "1", "--categories", "uniform", "classes"],
+    "dit_against_torch": ["--side=4", "--batch=2", "--repeats=1"],
     "distillation": ["--teacher_steps=2", "--steps=2", "--num=20"],
     "inverse": ["--series=2", "--samples=3", "--steps", "3", "--ways", "projection, 1 Langevin", "pigdm, jacobian"],
     "medical_baselines": ["--train=100", "--test=2", "--problems", "MRI, 8x"],
