@@ -1,6 +1,7 @@
 """What XLA compiles for TPUs that are not here: memory, communication, precision. Skipped without their compiler."""
 
 import importlib.util
+import math
 import re
 
 import flax.linen as nn
@@ -18,6 +19,12 @@ from runtime.collectives import collectives
 from runtime.cost import compiled_cost
 from runtime.devices import make_devices
 from tests.support.configs import load
+from tests.support.experiments import shrunken
+
+EXPERIMENTS = (
+    "configs/vp/cifar10_ddpmpp_continuous.py", "configs/ve/cifar10_ncsnpp_continuous.py",
+    "configs/subvp/cifar10_ddpm_continuous.py",
+)  # fmt: skip
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="requirements-plan.txt is not installed"),
@@ -88,6 +95,21 @@ def test_a_data_parallel_step_sums_gradients_and_exchanges_nothing_else(tpus):
     # The compiler sums some small gradients, such as that of a bias, as parts of others.
     assert sum(each.bytes for each in found) == pytest.approx(4 * num_params, rel=0.01)
     assert cost.flops and cost.bytes_accessed and cost.bound == max(cost.seconds.values()) > 0
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS)
+def test_a_published_experiment_sums_its_gradients_in_the_type_of_its_network_once(tpus, path):
+    """Made small: each of its arrays is padded to a tile, so that the arguments are larger than the state."""
+    config = shrunken(path)
+    config.model.dtype = "bfloat16"
+    shapes, cost, found = compiled(config, tpus)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes.state.params))
+    batch = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in shapes.batch(8).values())
+    assert cost.fits and 0 <= cost.arguments - cost.aliased < batch + 2 * 4096 * len(shapes.batch(8))
+    assert cost.aliased >= shapes.run.devices.bytes_per_device(shapes.state)
+    assert {each.kind for each in found} == {"all-reduce"} and not any(each.in_loop for each in found)
+    gradients = sum(each.bytes for each in found if each.types == ("bf16",))
+    assert gradients == pytest.approx(2 * num_params, rel=0.03)  # some small ones are sums of parts of others
 
 
 def test_shards_are_gathered_in_the_type_that_the_network_computes_in_and_gradients_are_scattered(tpus):

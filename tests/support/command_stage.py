@@ -81,6 +81,7 @@ OF_BENCHMARK = {
     "on_device": ["--small", "--only", "peak bfloat16", "train DiT-S/2"],
     "overhead": ["--turns=1", *SMALL_NETWORK],
     "photo_crops": [],
+    "scaling": ["--devices", "1", "4", "--only", "DiT-XL/2, latents"],
     "series_baselines": ["--samples=20"],
     "series_length": ["--lengths", "8", "16", "--repeats=1", "--width=8", "--state_size=8"],
     "series_oracle": ["--trials=2", "--samples=3"],
