@@ -18,7 +18,7 @@ from sampling.few_steps import STEPS
 from sampling.inverse.operators.base import LinearOperator
 from sampling.steps.table import PREDICTORS
 from systems.density import Density
-from systems.requests.generate import check_labels, samples_for
+from systems.requests.generate import check_labels, samples_for, unasked
 
 
 def load(
@@ -68,7 +68,7 @@ class Model:
         system = self._run(sampler, steps, seed).system
         if system.generate is None:
             raise ValueError(f"config.system = {self.config.system!r} generates no samples; load another model.")
-        asked = {} if labels is None else {"label": self._labels(labels, num)}
+        asked = unasked(system, num) if labels is None else {"label": self._labels(labels, num)}
         return samples_for(system, asked, num, self._variables, self.checkpoint)["samples"]
 
     def log_likelihood(self, x: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:

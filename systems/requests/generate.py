@@ -35,8 +35,16 @@ class ByClass(Request):
 
 
 def unconditional(system: "System", request: Unconditional) -> SampleFn:
-    """`num_samples` samples, of all classes in turn where the model has classes."""
-    return functools.partial(generated, system, {}, request.num_samples, None)
+    """`num_samples` samples of no class; of each class in turn where training never left it out."""
+    return functools.partial(generated, system, unasked(system, request.num_samples), request.num_samples, None)
+
+
+def unasked(system: "System", num: int) -> dict[str, np.ndarray]:
+    """What `num` samples are given where nothing is asked for: "no class" must have been trained."""
+    model = system.config.model
+    if not model.num_labels or model.label_dropout:
+        return {}
+    return {"label": np.arange(num, dtype=np.int32) % model.num_labels}
 
 
 def by_class(system: "System", request: ByClass) -> SampleFn:

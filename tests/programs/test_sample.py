@@ -292,7 +292,13 @@ def test_images_of_each_class_asked_for(by_class, tmp_path):
     np.testing.assert_array_equal(arrays["labels"], [3, 3, 7, 7])
     _, alone = drawn(run, tmp_path, task="unconditional", num_samples=4)
     # The same noise: the classes are what differs.
-    assert np.abs(arrays["arr_0"].astype(int) - alone["arr_0"]).mean() > 1
+    assert "labels" not in alone and np.abs(arrays["arr_0"].astype(int) - alone["arr_0"]).mean() > 1
+
+
+def test_a_network_that_always_had_a_class_in_training_is_given_each_in_turn(tmp_path):
+    run = untrained(tiny(num_labels=10, label_dropout=0.0), tmp_path / "run")
+    _, arrays = drawn(run, tmp_path, task="unconditional", num_samples=12)
+    np.testing.assert_array_equal(arrays["labels"], np.arange(12) % 10)
 
 
 @pytest.mark.parametrize(
