@@ -29,6 +29,7 @@ from core.arrays import Array
 from core.keys import example_keys, fold_in
 from data.sets import digits
 from evaluation.metrics.sliced_wasserstein import sliced_wasserstein
+from runtime import malloc
 
 AT_ONCE = 100  # steps of one compiled loop
 BATCH_SIZE, EMA_RATE = 64, 0.99
@@ -131,4 +132,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

@@ -20,6 +20,7 @@ from evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 from programs import restore_run
 from programs.model import load
 from programs.run import Run
+from runtime import malloc
 
 # Of a model without average velocities: settings, and calls of a step.
 SAMPLERS: dict[str, tuple[dict[str, Any], int]] = {
@@ -81,4 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

@@ -40,6 +40,7 @@ from evaluation.metrics.reference import statistics
 from programs import encode, evaluate, restore_run, train
 from programs.model import load
 from programs.run import Run
+from runtime import malloc
 from systems.tokenizer import TokenizerSystem
 
 Figures = dict[str, float]
@@ -171,4 +172,5 @@ def _value(text: str) -> Any:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()

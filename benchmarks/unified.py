@@ -28,6 +28,7 @@ from benchmarks.comparison import page
 from benchmarks.comparison.families import EXPERTS, FAMILIES, Size
 from benchmarks.comparison.measure import measured
 from core.files import write_atomically
+from runtime import malloc
 from runtime.compile_cache import use_compile_cache
 
 
@@ -83,4 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    malloc.configure()
     main()
