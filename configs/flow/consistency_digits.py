@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     presets.digits(config)
     presets.flow(config)
     presets.few_steps(config, objective="consistency")
-    config.training.update(batch_size=64, n_iters=400, snapshot_freq=200, log_freq=25)
+    config.training.update(batch_size=64, n_iters=1200, snapshot_freq=600)
     config.optim.update(lr=1e-3, warmup=20)
     # Halves of the way to the data by Heun's method; without examples of the velocity, which the teacher has.
     config.training.update(velocity="teacher", flow_share=0.0, first_gap=0.5, last_gap=0.5)

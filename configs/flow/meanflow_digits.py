@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     presets.digits(config)
     presets.flow(config)
     presets.few_steps(config, objective="mean_flow")
-    config.training.update(batch_size=64, n_iters=400, snapshot_freq=200, log_freq=25)
+    config.training.update(batch_size=64, n_iters=2000, snapshot_freq=1000)
     config.optim.update(lr=1e-3, warmup=20)
     config.training.velocity = "teacher"
     return config
