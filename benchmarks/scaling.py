@@ -21,15 +21,15 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks import on_device
+from benchmarks.measurement import MIB
 from configs import presets
 from configs.subvp import cifar10_ddpmpp_deep_continuous
 from configs.ve import celebahq_256_ncsnpp_continuous, ffhq_ncsnpp_continuous
 from programs import plan
-from runtime.chips import DEVICES_PER_GPU_HOST, GPUS, TPUS, Chip
+from runtime.chips import GPUS, TPUS, Chip
 from runtime.devices import make_devices, set_num_cpu_devices
 from runtime.topology import Topology
 
-MIB = 2**20
 CHIPS = {**TPUS, **GPUS}
 
 
@@ -59,8 +59,7 @@ class Step(NamedTuple):
 
     def network_seconds(self, chip: Chip, count: int) -> float:
         """To exchange gradients in bfloat16, or the shards of parameters and gradients, among `count` devices."""
-        sent = 2 * (count - 1) / count * 2 * self.num_params
-        return sent / (chip.beyond if chip.beyond and count > DEVICES_PER_GPU_HOST else chip.network)
+        return 2 * (count - 1) / count * 2 * self.num_params / chip.network_of(count)
 
 
 def measured(config: ConfigDict, chip: Chip, counts: list[int]) -> Step:

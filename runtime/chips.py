@@ -25,6 +25,10 @@ class Chip:
     beyond: float | None = None
     description: str = ""
 
+    def network_of(self, count: int) -> float:
+        """Bytes per second that one of `count` devices can send to the others: the slowest network between them."""
+        return self.beyond if self.beyond and count > DEVICES_PER_GPU_HOST else self.network
+
 
 JAX_SHARE = 0.75  # of a GPU's memory, XLA_PYTHON_CLIENT_MEM_FRACTION
 DEVICES_PER_GPU_HOST = 8

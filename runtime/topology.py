@@ -52,7 +52,7 @@ class Topology(NamedTuple):
     @property
     def network(self) -> float:
         """Bytes per second that a device can send to the others: the slowest network between them."""
-        return self.chip.beyond if self.chip.beyond and len(self.devices) > DEVICES_PER_GPU_HOST else self.chip.network
+        return self.chip.network_of(len(self.devices))
 
 
 def find(given: str) -> Topology:
