@@ -112,6 +112,15 @@ def check(config: ConfigDict, params: Any, work: Any) -> dict[str, Any]:
     return {"parameters": ours, **{f"{name}_error": error for name, error in errors.items()}}
 
 
+def agreement(params: Any, network: Any, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> dict[str, Any]:
+    """The number of parameters and the relative error of the output. Errors: SystemExit if the networks differ."""
+    error = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    counts = sum(leaf.size for leaf in jax.tree.leaves(params)), sum(p.numel() for p in network.parameters())
+    if counts[0] != counts[1] or error > tolerance:
+        raise SystemExit(f"The two networks differ: {counts} parameters, relative error {error} of the output.")
+    return {"parameters": counts[0], "output_error": error}
+
+
 def training(config: ConfigDict, work: Any, steps: int) -> Pair:
     """`steps` training steps in both frameworks."""
     compiled, state, (batch, sharding), _ = compile_step(config)

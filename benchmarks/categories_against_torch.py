@@ -64,11 +64,7 @@ def check(config: ConfigDict, params: Any, network: Any) -> dict[str, Any]:
         ours = np.asarray(jax.jit(make_network(config).apply)({"params": params}, jnp.asarray(z), jnp.asarray(time)))
     with torch.inference_mode():
         theirs = network(torch.tensor(z.reshape(4, -1)), torch.tensor(time)).numpy()
-    error = float(np.abs(ours.reshape(theirs.shape) - theirs).max() / np.abs(theirs).max())
-    counts = sum(leaf.size for leaf in jax.tree.leaves(params)), sum(p.numel() for p in network.parameters())
-    if counts[0] != counts[1] or error > 1e-4:
-        raise SystemExit(f"The two networks differ: {counts} parameters, relative error {error} of the output.")
-    return {"parameters": counts[0], "output_error": error}
+    return against_torch.agreement(params, network, ours.reshape(theirs.shape), theirs, 1e-4)
 
 
 def sampling(config: ConfigDict, params: Any, network: Any) -> against_torch.Pair:

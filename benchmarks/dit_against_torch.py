@@ -65,12 +65,7 @@ def forwards(config: ConfigDict, params: Any, network: Any) -> tuple[Forward, Fo
 def check(params: Any, network: Any, ours: Forward, theirs: Forward) -> dict[str, Any]:
     """Checks that both networks are the same function; the relative error. Errors: SystemExit if they differ."""
     with jax.default_matmul_precision("highest"):
-        found, expected = ours(), theirs()
-    error = float(np.abs(found - expected).max() / np.abs(expected).max())
-    counts = sum(leaf.size for leaf in jax.tree.leaves(params)), sum(p.numel() for p in network.parameters())
-    if counts[0] != counts[1] or error > 1e-5:
-        raise SystemExit(f"The two networks differ: {counts} parameters, relative error {error} of the output.")
-    return {"parameters": counts[0], "output_error": error}
+        return against_torch.agreement(params, network, ours(), theirs(), 1e-5)
 
 
 def main() -> None:

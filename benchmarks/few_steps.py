@@ -57,15 +57,15 @@ def main() -> None:
     splits = Run.of_checkpoint(restore_run.about(runs[0]).config, runs[0]).splits
     train, test = (splits.named(name) for name in ("train", "test"))
     real, held_out = (flat(s.fetch(np.arange(len(s)))["x"], s.num_levels) for s in (train, test))
+
+    def distance(samples: np.ndarray) -> str:
+        return f"{sliced_wasserstein(flat(samples, train.num_levels), real).value:.4f}"
+
     print(f"held-out examples: {sliced_wasserstein(held_out, real).value:.4f}\n")
     if given.own:
         print("| run | distance |\n| --- | --- |")
         for workdir in runs:
-            samples = load(workdir).sample(given.num)
-            print(
-                f"| {workdir.name} | {sliced_wasserstein(flat(samples, train.num_levels), real).value:.4f} |",
-                flush=True,
-            )
+            print(f"| {workdir.name} | {distance(load(workdir).sample(given.num))} |", flush=True)
         return
     print("| run | sampler |", " | ".join(map(str, given.calls)), "|")
     print("| --- | --- |" + " --- |" * len(given.calls))
@@ -73,11 +73,8 @@ def main() -> None:
         for name, (settings, calls_of_step) in ways(workdir).items():
             model, cells = load(workdir, settings=settings), []
             for calls in given.calls:
-                distance = "-"
-                if calls % calls_of_step == 0:
-                    samples = model.sample(given.num, steps=calls // calls_of_step)
-                    distance = f"{sliced_wasserstein(flat(samples, train.num_levels), real).value:.4f}"
-                cells.append(distance)
+                fits = calls % calls_of_step == 0
+                cells.append(distance(model.sample(given.num, steps=calls // calls_of_step)) if fits else "-")
             print(f"| {workdir.name} | {name} |", " | ".join(cells), "|", flush=True)
 
 
