@@ -13,8 +13,7 @@ from builders.network import make_network
 from models.blocks.magnitude_preserving import MPBlock
 from programs.run import Run
 from tests.support.configs import load
-from tests.support.runs import cut
-from training.checkpoint import Checkpoints
+from tests.support.runs import cut, stored
 from training.checksums import checksums
 
 
@@ -40,9 +39,7 @@ def runs(tmp_path_factory, data_dir):
             run = Run(config_of(data_dir), str(folder / name), jax.devices()[:1])
             states.setdefault("start", run.state())
             run_lib.train_run(run)
-        store = Checkpoints(folder / name / "checkpoints-meta")
-        states[name] = store.restore(4, run.abstract_state())
-        store.close()
+        states[name] = stored(run, 4)
     return run, states
 
 

@@ -10,8 +10,7 @@ import run_lib
 from programs.run import Run
 from tests.support import perceptron
 from tests.support.configs import load
-from tests.support.runs import cut
-from training.checkpoint import Checkpoints
+from tests.support.runs import cut, stored
 from training.checksums import checksums
 
 
@@ -26,13 +25,6 @@ def config_of(data_dir, path="configs/vdm/digits.py"):
     return config
 
 
-def state_of(run):
-    store = Checkpoints(run.workdir / "checkpoints-meta")
-    state = store.restore(4, run.abstract_state())
-    store.close()
-    return state
-
-
 def lines(run):
     return [json.loads(line) for line in (run.workdir / "metrics.jsonl").read_text().splitlines()]
 
@@ -44,9 +36,9 @@ def test_a_learned_schedule_trains_resumes_bit_for_bit_on_any_devices_and_is_eva
             cut(tmp_path / "whole", 2, tmp_path / name)
         runs[name] = Run(config_of(data_dir), str(tmp_path / name), jax.devices()[:devices])
         run_lib.train_run(runs[name])
-    state = state_of(runs["whole"])
+    state = stored(runs["whole"], 4)
     assert [line["step"] for line in lines(runs["resumed"])] == [3, 4]
-    assert checksums(state) == checksums(state_of(runs["resumed"]))
+    assert checksums(state) == checksums(stored(runs["resumed"], 4))
     start = runs["whole"].state().params["noise_schedule"]
     for name, leaf in state.params["noise_schedule"].items():
         assert np.abs(leaf - start[name]).max() > 1e-3, name

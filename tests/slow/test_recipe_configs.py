@@ -11,8 +11,7 @@ import run_lib
 from programs.run import Run
 from tests.support import perceptron
 from tests.support.configs import load
-from tests.support.runs import cut, untrained
-from training.checkpoint import Checkpoints
+from tests.support.runs import cut, stored, untrained
 from training.checksums import checksums
 
 SMALL = {"name": perceptron.NAME, "nf": 8}
@@ -77,9 +76,7 @@ def test_it_trains_resumes_bit_for_bit_and_on_eight_devices(path, folder, teache
         run_lib.train_run(run)
         lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         losses[name] = {line["step"]: line["loss"] for line in lines if "loss" in line}
-        store = Checkpoints(tmp_path / name / "checkpoints-meta")
-        states[name] = checksums(store.restore(4, run.abstract_state()))
-        store.close()
+        states[name] = checksums(stored(run, 4))
     assert list(losses["whole"]) == [1, 2, 3, 4] and list(losses["resumed"]) == [3, 4]
     assert states["resumed"] == states["whole"]
     # Sums in another order, which Adam can turn into steps of another size where gradients are almost zero.

@@ -50,6 +50,14 @@ def cut(workdir, step, folder):
     return folder
 
 
+def stored(run, step):
+    """The state that a run had saved for resuming at `step`."""
+    store = Checkpoints(run.workdir / "checkpoints-meta")
+    state = store.restore(step, run.abstract_state())
+    store.close()
+    return state
+
+
 def untrained(config, workdir, num_devices=1):
     """A run whose checkpoint 1 holds random parameters."""
     run = Run(config, str(workdir), jax.devices()[:num_devices])
