@@ -31,6 +31,8 @@ class Attempt:
         if not _acquire(self.lock):
             os.close(self.lock)
             raise BusyError
+        with contextlib.suppress(OSError):  # the process of an earlier attempt, which has ended
+            os.ftruncate(self.lock, 0)
         with writing(run.own), run.log(mode, worker).open("ab") as log:
             self.process = subprocess.Popen(
                 run.command(mode, worker, workers),
@@ -41,7 +43,6 @@ class Attempt:
                 start_new_session=own_session,  # else Ctrl-C reaches it too, as a second signal
             )
         with contextlib.suppress(OSError):  # on a full disk; the lock is held all the same
-            os.ftruncate(self.lock, 0)
             os.pwrite(self.lock, f"{self.process.pid}\n".encode(), 0)
 
     def poll(self) -> int | None:

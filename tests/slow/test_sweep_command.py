@@ -54,6 +54,23 @@ def test_a_process_holds_the_lock_as_long_as_it_lives_whoever_started_it(run):
     assert status_of(run, False).state is State.WAITING
 
 
+def test_a_lock_never_names_the_process_of_an_earlier_attempt(run):
+    """Whoever reads it may signal that process, whose number another one may have by then."""
+
+    class Reading(Sleeper):
+        def command(self, mode, worker=0, workers=1):
+            read.append(self.lock(mode, worker).read_text())
+            return super().command(mode, worker, workers)
+
+    read = []
+    run.lock("train").write_text("12345\n")
+    process = attempt.Attempt(Reading(run.root, run.name, run.overrides, run.arguments, run.config), "train")
+    assert read == [""] and run.lock("train").read_text() == f"{process.process.pid}\n"
+    process.process.kill()
+    process.process.wait()
+    os.close(process.lock)
+
+
 def test_a_killed_process_is_started_again_and_a_failed_one_is_not(run, monkeypatch):
     monkeypatch.setattr(launch_local, "PAUSE_SECONDS", 0.01)
     script = f"""

@@ -1,8 +1,6 @@
 """A sweep on this machine ends alike, however often it or its runs are killed, and then does nothing more."""
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +9,7 @@ import pytest
 
 from tests.support.configs import QUICK_FLAGS
 from tests.support.paths import ROOT
-from tests.support.swept import digests, trainers
+from tests.support.swept import digests, kill_trainer, trainers
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -41,8 +39,8 @@ def killed(root, sweep, data_dir, dice, num_trainers=6, num_sweeps=2):
         alive = {name: number for name, number in trainers(root).items() if hits.get(name, 0) < 2}
         if num_trainers and alive:
             name = dice.choice(sorted(alive))
-            os.kill(alive[name], signal.SIGKILL)
-            hits[name], num_trainers = hits.get(name, 0) + 1, num_trainers - 1
+            if kill_trainer(alive[name]):
+                hits[name], num_trainers = hits.get(name, 0) + 1, num_trainers - 1
         elif num_sweeps and alive:
             process.kill()
             process.wait()

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from sweeps import plan
 from sweeps.runs import State, status_of
 from tests.support.configs import QUICK_FLAGS
 from tests.support.paths import ROOT
-from tests.support.swept import digests, trainers
+from tests.support.swept import digests, kill_trainer, trainers
 
 # ml_collections loads config files in a way that Python 3.12 will not have.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -87,8 +86,7 @@ def test_a_sweep_survives_a_kill_and_a_requeue_on_slurm_and_ends_as_on_one_machi
     again = swept(root, sweep, data_dir, slurm, *flags)
     assert again.returncode == 0 and "0 runs submitted" in again.stdout, again.stderr
 
-    killed, pid = waited_for(lambda: in_training(root))[0]
-    os.kill(pid, signal.SIGKILL)
+    killed = waited_for(lambda: next((name for name, pid in in_training(root) if kill_trainer(pid)), None))
     requeued = waited_for(lambda: [name for name, _ in in_training(root) if name != killed])[0]
     job = json.loads((root / requeued / "sweep" / "slurm.json").read_text())["jobs"][0]
     subprocess.run(["scontrol", "requeue", job], env=slurm, check=True)

@@ -1,5 +1,8 @@
 """Sweeps without training: runs with made-up files. Of real ones: what they have left, and their trainers at work."""
 
+import os
+import signal
+
 from benchmarks import kill
 from configs import default
 from core.files import is_locked, write_json
@@ -60,3 +63,12 @@ def trainers(root):
     locks = [path for path in root.glob("*/sweep/train.lock") if is_locked(path)]
     found = {path.parent.parent.name: path.read_text().strip() for path in locks}
     return {name: int(number) for name, number in found.items() if number}
+
+
+def kill_trainer(number):
+    """Kills a process; whether it was still there."""
+    try:
+        os.kill(number, signal.SIGKILL)
+    except ProcessLookupError:  # it has ended since its lock was read
+        return False
+    return True
