@@ -8,7 +8,8 @@ waits; they take turns to run blocks of `--steps` steps, so that whatever else t
 processes of one and the same tree differ by a few percent for as long as they live, by where their memory lies; so
 there are several pairs, the first process of a pair now from this tree, now from REV. `--revision=HEAD` shows how much
 of a difference is chance. Prints a JSON line each: the median over rounds of the ratio of times (this tree / REV) for
-every pair, the median over pairs, and likewise the seconds of tracing and compilation. Both trees must have the config.
+every pair, the median over pairs, and likewise the processor time of tracing and compilation. Both trees must have the
+config.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def sampling(config: Any, steps: int) -> Callable[[], Any]:
 
 
 def serve(argv: Sequence[str]) -> None:
-    """Compiles, prints the seconds that took, and then runs a block for every line of the input."""
+    """Compiles, prints the processor seconds that took, and then runs a block for every line of the input."""
     import jax
 
     from benchmarks import measurement
@@ -65,10 +66,10 @@ def serve(argv: Sequence[str]) -> None:
     parser.add_argument("--what")
     parser.add_argument("--steps", type=int)
     args = parser.parse_args(argv)
-    began = time.perf_counter()
+    began = time.process_time()
     block = {"train": training, "sample": sampling}[args.what](measurement.config_of(args), args.steps)
     jax.block_until_ready(block())
-    print(time.perf_counter() - began, flush=True)
+    print(time.process_time() - began, flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
         jax.block_until_ready(block())
@@ -76,7 +77,7 @@ def serve(argv: Sequence[str]) -> None:
 
 
 class Worker:
-    """A process that serves in a tree; `compile_seconds` includes tracing and the first block."""
+    """A process that serves in a tree; `compile_seconds`: of processors, with tracing and the first block."""
 
     def __init__(self, tree: Path, argv: Sequence[str]):
         command, pipe = [sys.executable, "-c", WORKER, *argv], subprocess.PIPE
@@ -119,7 +120,7 @@ def compare(what: str, trees: Sequence[Path], argv: Sequence[str], pairs: int, r
 def _pair(
     what: str, trees: Sequence[Path], argv: Sequence[str], rounds: int, swapped: bool
 ) -> tuple[float, list[float]]:
-    """The median ratio of the times of two processes, and the seconds in which each compiled."""
+    """The median ratio of the times of two processes, and the processor seconds in which each compiled."""
     started = {tree: Worker(tree, [f"--what={what}", *argv]) for tree in (trees[::-1] if swapped else trees)}
     workers = [started[tree] for tree in trees]
     ratios = []
