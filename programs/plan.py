@@ -7,6 +7,7 @@ what helps, and searches for the largest batch that the compiler accepts.
 import copy
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -156,7 +157,12 @@ def plan(shapes: Shapes, devices: Topology, programs: Sequence[str] = ("train",)
         "fits": all(cost.fits for cost in costs.values()),
         "programs": {name: cost.to_json() for name, cost in costs.items()},
         **(
-            {"tried": tried(config, devices, run.spec), "largest_batch": largest(config, devices, run.spec)}
+            {
+                "tried": tried(config, devices, run.spec),
+                "largest_batch": largest(
+                    config, devices, run.spec, {training.batch_size: costs["train"]} if "train" in costs else {}
+                ),
+            }
             if fit
             else {}
         ),
@@ -196,31 +202,37 @@ def tried(config: ConfigDict, devices: Topology, spec: DataSpec) -> list[dict[st
     return found
 
 
-def largest(config: ConfigDict, devices: Topology, spec: DataSpec) -> int:
-    """The largest `training.batch_size` that the compiler accepts, to 1/16; 0: none."""
+def largest(config: ConfigDict, devices: Topology, spec: DataSpec, known: Mapping[int, Cost]) -> int:
+    """The largest `training.batch_size` that the compiler accepts, to 1/16; 0: none. known: costs by batch size."""
 
-    def fits(size: int) -> bool:
-        cost = cost_of(shapes_of(changed(config, {"training.batch_size": size}), devices, spec), devices)
+    def measure(size: int) -> tuple[bool, float]:
+        shapes = shapes_of(changed(config, {"training.batch_size": size}), devices, spec)
+        cost = known.get(size) or cost_of(shapes, devices)
         logging.info("batch size %d: %.0f MiB, %s", size, cost.needed / 2**20, "fits" if cost.fits else "does not fit")
-        return cost.fits
+        return cost.fits, cost.needed / cost.memory
 
-    return largest_fitting(config.training.batch_size, len(devices.devices) * config.training.grad_accumulation, fits)
+    shapes, unit = shapes_of(config, devices, spec), len(devices.devices) * config.training.grad_accumulation
+    state = shapes.run.devices.bytes_per_device(shapes.state) / devices.chip.memory
+    return largest_fitting(config.training.batch_size, unit, measure, state)
 
 
-def largest_fitting(start: int, unit: int, fits: Callable[[int], bool]) -> int:
-    """The largest multiple of `unit` that fits, to 1/16, found by doubling or halving `start` and then by bisection."""
-    size = max(start // unit, 1)
-    if fits(size * unit):
-        low, high = size, 2 * size
-        while fits(high * unit):
-            low, high = high, 2 * high
-    else:
-        low, high = size // 2, size
-        while low and not fits(low * unit):
-            low, high = low // 2, low
+def largest_fitting(start: int, unit: int, measure: Callable[[int], tuple[bool, float]], empty: float = 0.0) -> int:
+    """The largest multiple of `unit` that fits, to 1/16, in few calls of `measure`, which take minutes each.
+
+    measure: of a batch size, whether it fits, and the share of the memory that it needs, which is `empty` for none. The
+    next is where the line through the last two shares reaches 1. Where that leads no further, there are steps of 1/16,
+    each twice the one before, and then the middle between the largest that fits and the smallest that does not.
+    """
+    low, high, size, stride, last = 0, math.inf, max(start // unit, 1), 1, (0, empty)
     while high - low > max(1, low // ACCURACY):
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle * unit) else (low, middle)
+        fits, share = measure(size * unit)
+        low, high = (size, high) if fits else (low, size)
+        slope, last = (share - last[1]) / (size - last[0]), (size, share)
+        guess = size + int((1 - share) / slope) if slope > 0 else size
+        if (guess > size) != fits or guess == size or abs(guess - size) < size // ACCURACY:
+            stride, step = 2 * stride, max(1, size // ACCURACY) * stride
+            guess = size + (step if fits else -step)
+        size = guess if low < guess < high else int(low + high) // 2
     return low * unit
 
 
