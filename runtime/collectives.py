@@ -20,7 +20,9 @@ _OPERATION = re.compile(rf" ({'|'.join(KINDS)})(-start)?\(")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLS = re.compile(r"(?:calls|to_apply|branch_computations|condition)=(%?[\w.\-]+|\{[^}]*\})")
 _LOOP = re.compile(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)")
-_LIMIT = re.compile(r" = s32\[\]\S* constant\((\d+)\)")
+_LIMIT = re.compile(r" = [su]32\[\]\S* constant\((\d+)\)")
+_ELEMENT = re.compile(r" get-tuple-element\(.*\), index=(\d+)")
+_NAME = re.compile(r"%[\w.\-]+")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _SUM = re.compile(r"to_apply=%?([\w\-]+(?:\.\d+)?)")  # without ".clone", of a fusion's copy
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")
@@ -83,7 +85,8 @@ def _collective(computation: str, line: str, times: int, in_loop: bool, num_devi
         return None
     kind, started = match[1], bool(match[2])
     arrays = list(_arrays(line[line.index(" = ") : match.start()]))
-    if started and kind in ("all-gather", "collective-permute"):  # (what goes in, what comes out)
+    if started and kind in ("all-gather", "collective-permute"):  # (what goes in, what comes out, their semaphores)
+        arrays = [array for array in arrays if array[:2] != ("u32", 1)]
         arrays = arrays[len(arrays) // 2 :]
     size, group = sum(bytes_ for _, _, bytes_ in arrays), _group(line, num_devices)
     largest = max((elements for _, elements, _ in arrays), default=0)
@@ -124,7 +127,7 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
         elif line == "}":
             yield name, lines
         elif name:
-            lines.append(line)
+            lines.append(line.strip())
 
 
 def _runs(bodies: Mapping[str, list[str]]) -> tuple[dict[str, int], set[str]]:
@@ -133,7 +136,7 @@ def _runs(bodies: Mapping[str, list[str]]) -> tuple[dict[str, int], set[str]]:
     for name, lines in bodies.items():
         for line in lines:
             if match := _LOOP.search(line):
-                calls[name].append((match[2], _trips(bodies.get(match[1], ())), True))
+                calls[name].append((match[2], _trips(bodies.get(match[1], ()), bodies.get(match[2], ())), True))
             for given in _CALLS.findall(line):
                 calls[name] += [(each, 1, False) for each in re.findall(r"[\w.\-]+", given)]
     called = {each for found in calls.values() for each, _, _ in found}
@@ -149,9 +152,22 @@ def _runs(bodies: Mapping[str, list[str]]) -> tuple[dict[str, int], set[str]]:
     return times, loops
 
 
-def _trips(condition: Iterable[str]) -> int:
-    """The length of a loop `for i in range(n)`, as JAX writes scans; 1 for others."""
+def _trips(condition: Iterable[str], body: Iterable[str]) -> int:
+    """The length of a loop `for i in range(0, n, step)`, as JAX writes scans and XLA rings; 1 for others."""
     lines = list(condition)
     limits = [int(match[1]) for line in lines if (match := _LIMIT.search(line))]
+    counters = [int(match[1]) for line in lines if (match := _ELEMENT.search(line))]
     counts = any("compare(" in line and "direction=LT" in line for line in lines)
-    return limits[0] if counts and len(limits) == 1 else 1
+    if not counts or len(limits) != 1:
+        return 1
+    return math.ceil(limits[0] / (_step(body, counters[0]) if len(counters) == 1 else 1))
+
+
+def _step(body: Iterable[str], counter: int) -> int:
+    """What the body of a loop adds to this element of its tuple; 1 where it does not say: XLA unrolls some loops."""
+    lines = {line.removeprefix("ROOT ").partition(" = ")[0]: line for line in body}
+    root = next((line for line in lines.values() if line.startswith("ROOT ")), "").partition(" tuple(")[2]
+    results = _NAME.findall(root)
+    added = lines.get(results[counter], "").partition(" add(")[2] if counter < len(results) else ""
+    steps = [_LIMIT.search(lines.get(name, "")) for name in _NAME.findall(added)[:2]]
+    return next((int(step[1]) for step in steps if step), 1)

@@ -70,6 +70,53 @@ def test_what_a_device_sends_at_least():
     assert found["all-reduce", ("f32",)] == pytest.approx(3 * 260 * 2 * 1 / 2)
 
 
+# A sum that ends scattered, as the TPU's compiler overlaps it with the product before it: parts of it go round in a
+# ring of eight, two steps per round of the loop, which is unrolled: its counter goes up by two.
+RING = """\
+HloModule jit_step
+
+%cond (state: (bf16[1152,576], u32[])) -> pred[] {
+  %limit = u32[]{:T(128)} constant(4), metadata={op_name="dot_general"}
+  %count = u32[]{:T(128)} get-tuple-element(%state), index=1
+  ROOT %lt = pred[]{:T(512)} compare(%count, %limit), direction=LT
+}
+
+%body (state: (bf16[1152,576], u32[])) -> (bf16[1152,576], u32[]) {
+  %one = u32[]{:T(128)} constant(1)
+  %two = u32[]{:T(128)} constant(2)
+  %i = u32[]{:T(128)} get-tuple-element(%state), index=1
+  %start.1 = (bf16[1152,576]{0,1:T(8,128)(2,1)}, bf16[1152,576]{0,1:T(8,128)(2,1)}, u32[]{:S(2)}, u32[]{:S(2)}) \
+collective-permute-start(%part), channel_id=1, source_target_pairs={{0,1},{1,2},{2,3},{3,4},{4,5},{5,6},{6,7},{7,0}}
+  %start.2 = (bf16[1152,576]{0,1:T(8,128)(2,1)}, bf16[1152,576]{0,1:T(8,128)(2,1)}, u32[]{:S(2)}, u32[]{:S(2)}) \
+collective-permute-start(%next), channel_id=2, source_target_pairs={{0,1},{1,2},{2,3},{3,4},{4,5},{5,6},{6,7},{7,0}}
+  %inner = u32[]{:T(128)} add(%i, %one)
+  %outer = u32[]{:T(128)} ADD, control-predecessors={%inner}
+  ROOT %tuple = (bf16[1152,576]{0,1:T(8,128)(2,1)}, u32[]{:T(128)}) tuple(%sum, %outer)
+}
+
+ENTRY %main (p: bf16[1152,576]) -> bf16[1152,576] {
+  %while = (bf16[1152,576]{0,1}, u32[]{:T(128)}) while(%init), condition=%cond, body=%body
+  ROOT %out = bf16[1152,576] get-tuple-element(%while), index=0
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("added", "times"),
+    [
+        ("add(%i, %two)", 2),
+        ("add(u32[]{:T(128)} %two, u32[]{:T(128)} %i)", 2),
+        ("add(%i, %one)", 4),
+        ("fusion(%i)", 4),
+    ],
+)
+def test_a_sum_that_goes_round_in_a_ring_counts_all_its_parts(added, times):
+    found = collectives(RING.replace("ADD", added), 8)
+    assert [each.times for each in found] == [times, times] and all(each.in_loop for each in found)
+    assert totals(found) == {"collective-permute bf16": 2 * times * 2 * 1152 * 576}
+    assert sum(each.sent for each in found) == 2 * times * 2 * 1152 * 576
+
+
 def test_a_program_without_communication_has_none():
     assert (
         collectives("HloModule empty\n\nENTRY %main (x: f32[4]) -> f32[4] {\n  ROOT %x = f32[4] copy(%x)\n}\n", 4) == []
