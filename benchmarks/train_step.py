@@ -28,7 +28,7 @@ from builders.score import working_params
 from builders.state import abstract_state, make_state
 from core.target import platform
 from runtime import malloc
-from runtime.compile_effort import compile_effort, effort_for
+from runtime.compile_effort import compile_effort, effort_for, jit_once
 from training.objectives.base import make_loss_fn
 from training.step import make_train_step
 
@@ -52,7 +52,9 @@ def compile_step(config: ConfigDict) -> tuple[Any, Any, Any, dict[str, Any]]:
         exchange=exchange,
     )
     shardings = devices.state_shardings(abstract_state(config, functools.partial(initial_variables, config)))
-    initial = jax.jit(lambda: make_state(config, initial_variables(config, jax.random.key(1))), out_shardings=shardings)
+    initial = jit_once(
+        lambda: make_state(config, initial_variables(config, jax.random.key(1))), out_shardings=shardings
+    )
     state, batch = initial(), measurement.random_batch(config, config.training.batch_size)
     example = jax.device_put(batch, devices.batch_sharding)
     lowered = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, example)

@@ -21,6 +21,7 @@ from data.spec import DataSpec
 from evaluation.features.base import Extractor
 from programs import restore_run
 from programs.stages import Stages
+from runtime.compile_effort import jit_once
 from runtime.devices import Devices
 from systems.base import Context, System
 from systems.table import make_system
@@ -115,13 +116,13 @@ class Run(DataRun):
         """The variables of `System.init`, sharded as `training.fsdp` says."""
         key = jax.random.fold_in(self.key, RunKey.INIT)
         shardings = self.devices.state_shardings(jax.eval_shape(self.system.init, key))
-        return jax.jit(lambda: self.system.init(key), out_shardings=shardings)()
+        return jit_once(lambda: self.system.init(key), out_shardings=shardings)()
 
     def state(self, variables: Variables | None = None) -> TrainState:
         """The state at step 0 of these variables, by default the initial ones, sharded as `training.fsdp` says."""
         variables = self.initial_variables() if variables is None else variables
         shardings = self.devices.state_shardings(abstract_state(self.config, self.system.init))
-        return jax.jit(functools.partial(make_state, self.config), out_shardings=shardings)(variables)
+        return jit_once(functools.partial(make_state, self.config), out_shardings=shardings)(variables)
 
     def frozen_variables(self) -> Variables:
         """The weights of earlier stages that the run keeps, as the collection "frozen" on every device."""

@@ -1,12 +1,22 @@
 """How hard XLA works on a program: less effort compiles faster, to another program."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 
+from core.target import platform
+
 OPTIONS = ("jax_exec_time_optimization_effort", "jax_memory_fitting_effort")
 DEFAULTS = {"tpu": -1.0}  # by platform, 0 for others; docs/performance.md has what it was chosen by
+
+ONCE = {"cpu": {"xla_backend_optimization_level": "1"}}  # a third of the time to compile, to the same values
+
+
+def jit_once(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit` for a program that runs once, such as an initialization, which takes longer to compile than to run."""
+    return jax.jit(function, compiler_options=ONCE.get(platform()), **options)
 
 
 def effort_for(platform: str, asked: float | None) -> float:
