@@ -1,7 +1,7 @@
 """The program plan: what a config costs on devices that are not here, compiled ahead of time from shapes alone.
 
-No data are read that the config describes, and no weights. Where a program does not fit into a device, `--fit` tries
-what helps, and searches for the largest batch that the compiler accepts.
+No data are read that the config describes, and no weights. `--fit` searches for the largest batch that the compiler
+accepts, and where a program does not fit into a device, it tries what helps.
 """
 
 import copy
@@ -137,13 +137,20 @@ def cost_of(shapes: Shapes, devices: Topology, program: str = "train") -> Cost:
 
 
 def plan(shapes: Shapes, devices: Topology, programs: Sequence[str] = ("train",), fit: bool = False) -> dict[str, Any]:
-    """The plan as JSON: the devices, the state, the cost of each program, and with `fit` what else was tried.
+    """The plan as JSON: the devices, the state, the cost of each program, and with `fit` what was found beside them.
 
     Errors: ValueError, as training would end with.
     """
     run = shapes.run
     config, training = run.config, run.config.training
     costs = {name: cost_of(shapes, devices, name) for name in programs}
+    fits = all(cost.fits for cost in costs.values())
+    found: dict[str, Any] = {}
+    if fit and not fits:
+        found["tried"] = tried(config, devices, run.spec)
+    if fit:
+        known = {training.batch_size: costs["train"]} if "train" in costs else {}
+        found["largest_batch"] = largest(config, devices, run.spec, known)
     return {
         "topology": devices.name,
         "devices": len(devices.devices),
@@ -154,18 +161,9 @@ def plan(shapes: Shapes, devices: Topology, programs: Sequence[str] = ("train",)
         "grad_accumulation": training.grad_accumulation,
         "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(shapes.state.params)),
         "state_bytes": run.devices.bytes_per_device(shapes.state),
-        "fits": all(cost.fits for cost in costs.values()),
+        "fits": fits,
         "programs": {name: cost.to_json() for name, cost in costs.items()},
-        **(
-            {
-                "tried": tried(config, devices, run.spec),
-                "largest_batch": largest(
-                    config, devices, run.spec, {training.batch_size: costs["train"]} if "train" in costs else {}
-                ),
-            }
-            if fit
-            else {}
-        ),
+        **found,
     }
 
 
