@@ -4,7 +4,7 @@
 #   make test       the tests of the rooms and of the programs;  make test-slow: kills, several processes, Slurm, a
 #                   browser, every command of the documentation;  make test-all: both
 #   make tensorboard  the curves and samples of all runs below RUNS (by default runs/), at http://localhost:6006
-#   make test-plan  what is compiled for TPUs, of which none is needed (180 MB to download);  tests/slow skips it
+#   make test-plan  what is compiled for TPUs and GPUs, of which none is needed (1.5 GB installed);  tests/slow skips it
 #   make check      formatting, lint, types
 #   make docs       the documentation, into site/; warnings are errors
 
@@ -69,7 +69,7 @@ test-slow: WORKERS := 3 # some of its tests wait
 test-programs test-slow: test-%: .venv/.dev
 	XLA_FLAGS="$(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false" $(BIN)/python -m pytest $(SHARED) tests/$*
 
-# The compiler for TPUs lies apart from the environment: other programs are tested as they are without it.
+# The compilers for TPUs and GPUs lie apart from the environment: other programs are tested as they are without them.
 test-plan: .venv/.dev .venv/.plan
 	PYTHONPATH=.venv/plan $(BIN)/python -m pytest tests/slow/test_accelerators.py
 
@@ -93,9 +93,10 @@ docs: .venv/.dev
 	@$(call install,requirements-dev.txt)
 	@touch $@
 
-.venv/.plan: requirements-plan.txt .venv/.run
+.venv/.plan: requirements-plan.txt requirements-plan-gpu.txt .venv/.run
 	rm -rf .venv/plan
-	$(BIN)/pip install --quiet --disable-pip-version-check --target .venv/plan -r requirements-plan.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --target .venv/plan -r requirements-plan.txt \
+		-r requirements-plan-gpu.txt
 	@touch $@
 
 clean:

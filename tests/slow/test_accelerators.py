@@ -1,4 +1,7 @@
-"""What XLA compiles for TPUs that are not here: memory, communication, precision. Skipped without their compiler."""
+"""What XLA compiles for TPUs and GPUs that are not here: memory, communication, precision.
+
+Tests of TPUs are skipped without requirements-plan.txt, tests of GPUs without requirements-plan-gpu.txt.
+"""
 
 import importlib.util
 import math
@@ -21,15 +24,22 @@ from runtime.devices import make_devices
 from tests.support.configs import load
 from tests.support.experiments import shrunken
 
-EXPERIMENTS = (
+EXPERIMENTS = (  # of different networks, processes, and losses, also where they are made small
     "configs/vp/cifar10_ddpmpp_continuous.py", "configs/ve/cifar10_ncsnpp_continuous.py",
-    "configs/subvp/cifar10_ddpm_continuous.py",
+    "configs/subvp/cifar10_ddpm_continuous.py", "configs/vp/ddpm/cifar10.py", "configs/vp/cifar10_ncsnpp.py",
+    "configs/ve/celebahq_256_ncsnpp_continuous.py", "configs/ve/ncsn/cifar10.py", "configs/ve/ncsnv2/bedroom.py",
 )  # fmt: skip
+WITH = {"v5e:2x2": ("libtpu", "requirements-plan.txt"), "h100x8": ("jax_cuda12_plugin", "requirements-plan-gpu.txt")}
 
-pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="requirements-plan.txt is not installed"),
-    pytest.mark.filterwarnings("ignore:Explicitly requested dtype"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+
+
+def devices_of(name):
+    """The devices of a topology; the test is skipped where their compiler is not installed."""
+    package, file = WITH[name]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{file} is not installed")
+    return topology.find(name)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +52,7 @@ def _without_the_cache():
 
 @pytest.fixture(scope="module")
 def tpus():
-    return topology.find("v5e:2x2")
+    return devices_of("v5e:2x2")
 
 
 def config_of(**settings):
@@ -97,19 +107,25 @@ def test_a_data_parallel_step_sums_gradients_and_exchanges_nothing_else(tpus):
     assert cost.flops and cost.bytes_accessed and cost.bound == max(cost.seconds.values()) > 0
 
 
+@pytest.mark.parametrize("name", WITH)
 @pytest.mark.parametrize("path", EXPERIMENTS)
-def test_a_published_experiment_sums_its_gradients_in_the_type_of_its_network_once(tpus, path):
-    """Made small: each of its arrays is padded to a tile, so that the arguments are larger than the state."""
-    config = shrunken(path)
-    config.model.dtype = "bfloat16"
-    shapes, cost, found = compiled(config, tpus)
+def test_a_published_experiment_sums_its_gradients_in_the_type_of_its_network_once(path, name):
+    """Made small: on TPUs, each of its arrays is padded to a tile, so that the arguments are larger than the state."""
+    devices, config = devices_of(name), shrunken(path)
+    dtype, size = ("f32", 4) if config.model.name == "ncsn" else ("bf16", 2)  # its tables of conditions stay in float32
+    config.model.dtype = {"f32": "float32", "bf16": "bfloat16"}[dtype]
+    shapes, cost, found = compiled(config, devices)
     num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes.state.params))
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes.state))
     batch = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in shapes.batch(8).values())
-    assert cost.fits and 0 <= cost.arguments - cost.aliased < batch + 2 * 4096 * len(shapes.batch(8))
-    assert cost.aliased >= shapes.run.devices.bytes_per_device(shapes.state)
+    assert cost.fits and shapes.run.devices.bytes_per_device(shapes.state) == state
+    if devices.platform == "gpu":
+        assert cost.aliased == state and 0 < cost.arguments - state <= batch // len(devices.devices)
+    else:
+        assert cost.aliased >= state and 0 <= cost.arguments - cost.aliased < batch + 2 * 4096 * len(shapes.batch(8))
     assert {each.kind for each in found} == {"all-reduce"} and not any(each.in_loop for each in found)
-    gradients = sum(each.bytes for each in found if each.types == ("bf16",))
-    assert gradients == pytest.approx(2 * num_params, rel=0.03)  # some small ones are sums of parts of others
+    gradients = sum(each.bytes for each in found if each.types == (dtype,))
+    assert gradients == pytest.approx(size * num_params, rel=0.03)  # some small ones are sums of parts of others
 
 
 def test_shards_are_gathered_in_the_type_that_the_network_computes_in_and_gradients_are_scattered(tpus):
@@ -145,7 +161,7 @@ def test_gradients_are_exchanged_once_per_step_in_the_type_that_is_asked_for(tpu
     assert all(each.types == ("bf16",) for each in gathered)
 
 
-def test_256_shards_divide_arrays_along_several_axes():
+def test_256_shards_divide_arrays_along_several_axes(tpus):
     """None of its axes divides by 256. A device holds its part, padded to tiles of 128."""
     _, held, done = sharded_step(topology.find("v5e:16x16"), 256, 128)
     whole = 4 * 3 * 3 * 128 * 128
@@ -205,11 +221,11 @@ def test_what_does_not_fit_is_refused_with_its_bytes(tpus):
     assert program is None and not cost.fits and cost.needed >= 50 * 2**30 and cost.memory == int(15.75 * 2**30)
 
 
-def test_one_chip_is_a_part_of_a_host():
+def test_one_chip_is_a_part_of_a_host(tpus):
     assert len(topology.find("v5e-1").devices) == 1 and len(topology.find("v5p-8").devices) == 4
 
 
-def test_a_shape_that_the_compiler_does_not_take_is_one_sentence():
+def test_a_shape_that_the_compiler_does_not_take_is_one_sentence(tpus):
     with pytest.raises(ValueError, match="--topology=v5e:3x5 cannot be compiled for") as found:
         topology.find("v5e:3x5")
     assert "\n" not in str(found.value)
