@@ -190,6 +190,7 @@ NOT_EXECUTED = {
     "pip install tensorflow-cpu": "TensorFlow is no requirement, and downloading it is most of what the command does",
     "make tensorboard*": "serves pages until it is stopped",
     "pip install -r requirements-plan*": "hundreds of megabytes; tests/slow/test_accelerators.py is skipped without",
+    "python -m benchmarks.scaling_plans": "needs the compiler for TPUs, and hours; a step is that of --mode=plan",
     "pip install wandb": "a tracker, which is no requirement",
     "pip install h5py nibabel pydicom": "for files of scanners, which is no requirement",
     "pip install statsmodels*": "for one benchmark; it is one of the packages that the tests need",
