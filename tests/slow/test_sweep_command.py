@@ -43,7 +43,7 @@ def sleeper(run, script=Sleeper.script):
     return made(run.root, run.name, run.overrides, run.arguments, run.config)
 
 
-def test_a_process_holds_the_lock_as_long_as_it_lives_whoever_started_it(run):
+def test_a_process_holds_the_lock_as_long_as_it_lives_also_without_its_sweep(run):
     process = attempt.Attempt(sleeper(run), "train")
     os.close(process.lock)  # as if the sweep had been killed
     assert status_of(run, False).state is State.RUNNING
@@ -55,7 +55,7 @@ def test_a_process_holds_the_lock_as_long_as_it_lives_whoever_started_it(run):
 
 
 def test_a_lock_never_names_the_process_of_an_earlier_attempt(run):
-    """Whoever reads it may signal that process, whose number another one may have by then."""
+    """A reader may signal that process, and another one may have its number by then."""
 
     class Reading(Sleeper):
         def command(self, mode, worker=0, workers=1):
