@@ -98,9 +98,7 @@ class Trainer:
 
     def workers(self) -> list[int]:
         """The process ids of its data workers."""
-        children = pathlib.Path(f"/proc/{self._process.pid}/task").glob("*/children")
-        numbers = [int(number) for path in children for number in _content(path).split()]
-        return [number for number in numbers if b"spawn_main" in _content(pathlib.Path(f"/proc/{number}/cmdline"))]
+        return data_workers(self._process.pid)
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal and waits for the process to exit."""
@@ -112,18 +110,25 @@ class Trainer:
         return self._process.wait()
 
 
-def _content(path: pathlib.Path) -> bytes:
+def content(path: str) -> bytes:
     """The content of a file of /proc; nothing where the process has ended."""
     try:
-        return path.read_bytes()
+        return pathlib.Path(path).read_bytes()
     except OSError:
         return b""
+
+
+def data_workers(process: int) -> list[int]:
+    """The process ids of a process's data workers: its children, without the one that tracks resources."""
+    children = pathlib.Path(f"/proc/{process}/task").glob("*/children")
+    numbers = [int(number) for path in children for number in content(str(path)).split()]
+    return [number for number in numbers if b"spawn_main" in content(f"/proc/{number}/cmdline")]
 
 
 def orphans(workers: list[int]) -> int:
     """How many of these data workers are still there, a while after their trainer has ended."""
     deadline = time.monotonic() + ORPHAN_SECONDS
-    while (left := sum(b"spawn_main" in _content(pathlib.Path(f"/proc/{n}/cmdline")) for n in workers)) and (
+    while (left := sum(b"spawn_main" in content(f"/proc/{n}/cmdline") for n in workers)) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.05)

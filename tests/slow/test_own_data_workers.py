@@ -1,7 +1,6 @@
 """Data given by a path, read by worker processes, and what becomes of these when one of them or the trainer dies."""
 
 import os
-import pathlib
 import queue
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import absl.flags
 import numpy as np
 import pytest
 
+from benchmarks.kill import content, data_workers
 from core.errors import ExitCode
 from data.pipeline import train_batches
 from data.source import from_arrays
@@ -65,23 +65,8 @@ if __name__ == "__main__":
 """
 
 
-def content(path):
-    """The text of a file of /proc; nothing where its process has ended."""
-    try:
-        return pathlib.Path(path).read_text()
-    except OSError:
-        return ""
-
-
-def workers_of(number):
-    """The data workers of a process: its children, without the one that tracks resources."""
-    children = pathlib.Path(f"/proc/{number}/task").glob("*/children")
-    numbers = [int(number) for path in children for number in content(path).split()]
-    return [n for n in numbers if "spawn_main" in content(f"/proc/{n}/cmdline")]
-
-
 def is_alive(number):
-    return content(f"/proc/{number}/stat").rpartition(")")[2].split()[:1] not in ([], ["Z"])
+    return content(f"/proc/{number}/stat").rpartition(b")")[2].split()[:1] not in ([], [b"Z"])
 
 
 @pytest.fixture
@@ -99,7 +84,7 @@ def reader(tmp_path):
 
 
 def test_data_workers_end_when_their_trainer_is_killed(reader):
-    workers = workers_of(reader.pid)
+    workers = data_workers(reader.pid)
     assert len(workers) == 2 and all(map(is_alive, workers))
     reader.kill()
     reader.wait()
@@ -110,7 +95,7 @@ def test_data_workers_end_when_their_trainer_is_killed(reader):
 
 
 def test_a_data_worker_that_is_killed_is_called_that(reader):
-    os.kill(workers_of(reader.pid)[0], signal.SIGKILL)
+    os.kill(data_workers(reader.pid)[0], signal.SIGKILL)
     said, errors = reader.communicate(timeout=120)
     assert said.startswith(f"{ExitCode.PEER_GONE:d} A data worker, a process of its own, was killed while it read")
     assert "exit code -9" in said and "Traceback" not in errors
@@ -119,10 +104,10 @@ def test_a_data_worker_that_is_killed_is_called_that(reader):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_are_left_to_the_trainer(reader, number):
     """A terminal and Slurm send them to all processes of a group."""
-    for worker in workers_of(reader.pid):
+    for worker in data_workers(reader.pid):
         os.kill(worker, number)
     time.sleep(1)
-    assert all(map(is_alive, workers_of(reader.pid))) and len(workers_of(reader.pid)) == 2 and reader.poll() is None
+    assert all(map(is_alive, data_workers(reader.pid))) and len(data_workers(reader.pid)) == 2 and reader.poll() is None
 
 
 def test_a_worker_that_is_killed_before_it_has_read_what_it_does_is_noticed():
@@ -130,7 +115,7 @@ def test_a_worker_that_is_killed_before_it_has_read_what_it_does_is_noticed():
     absl.flags.FLAGS.mark_as_parsed()
     values = np.zeros((1000, 200), np.float32)
     source = from_arrays("large", values, np.zeros(1000, np.int64), num_levels=0, num_classes=1)
-    before, found = set(workers_of(os.getpid())), queue.Queue()
+    before, found = set(data_workers(os.getpid())), queue.Queue()
 
     def read():
         with train_batches(source, seed=0, batch_size=8, num_workers=1) as batches:
@@ -141,7 +126,7 @@ def test_a_worker_that_is_killed_before_it_has_read_what_it_does_is_noticed():
 
     threading.Thread(target=read, daemon=True).start()
     end = time.monotonic() + 60
-    while not (new := set(workers_of(os.getpid())) - before) and time.monotonic() < end:
+    while not (new := set(data_workers(os.getpid())) - before) and time.monotonic() < end:
         time.sleep(0.001)
     os.kill(new.pop(), signal.SIGKILL)
     assert "exit code -9" in found.get(timeout=60)
