@@ -150,7 +150,7 @@ def plan(shapes: Shapes, devices: Topology, programs: Sequence[str] = ("train",)
         found["tried"] = tried(config, devices, run.spec)
     if fit:
         known = {training.batch_size: costs["train"]} if "train" in costs else {}
-        found["largest_batch"] = largest(config, devices, run.spec, known)
+        found["largest_batch"] = largest(shapes, devices, known)
     return {
         "topology": devices.name,
         "devices": len(devices.devices),
@@ -200,17 +200,18 @@ def tried(config: ConfigDict, devices: Topology, spec: DataSpec) -> list[dict[st
     return found
 
 
-def largest(config: ConfigDict, devices: Topology, spec: DataSpec, known: Mapping[int, Cost]) -> int:
+def largest(shapes: Shapes, devices: Topology, known: Mapping[int, Cost]) -> int:
     """The largest `training.batch_size` that the compiler accepts, to 1/16; 0: none. known: costs by batch size."""
+    run, config = shapes.run, shapes.run.config
 
     def measure(size: int) -> tuple[bool, float]:
-        shapes = shapes_of(changed(config, {"training.batch_size": size}), devices, spec)
-        cost = known.get(size) or cost_of(shapes, devices)
+        of_size = changed(config, {"training.batch_size": size})
+        cost = known.get(size) or cost_of(shapes_of(of_size, devices, run.spec), devices)
         logging.info("batch size %d: %.0f MiB, %s", size, cost.needed / 2**20, "fits" if cost.fits else "does not fit")
         return cost.fits, cost.needed / cost.memory
 
-    shapes, unit = shapes_of(config, devices, spec), len(devices.devices) * config.training.grad_accumulation
-    state = shapes.run.devices.bytes_per_device(shapes.state) / devices.chip.memory
+    unit = len(devices.devices) * config.training.grad_accumulation
+    state = run.devices.bytes_per_device(shapes.state) / devices.chip.memory
     return largest_fitting(config.training.batch_size, unit, measure, state)
 
 

@@ -10,7 +10,6 @@ from core.target import platform
 
 OPTIONS = ("jax_exec_time_optimization_effort", "jax_memory_fitting_effort")
 DEFAULTS = {"tpu": -1.0}  # by platform, 0 for others; docs/performance.md has what it was chosen by
-
 ONCE = {"cpu": {"xla_backend_optimization_level": "1"}}  # a third of the time to compile, to the same values
 
 

@@ -85,6 +85,9 @@ def test_data_that_are_not_here_are_planned_by_the_shape_in_the_config(tmp_path,
 def test_what_helps_is_tried(monkeypatch):
     tried, spec = [], plan.spec_of(config_of())
 
+    def shapes(**training):
+        return plan.shapes_of(config_of(**training), devices(), spec)
+
     def cost_of(shapes, devices, program="train"):
         training = shapes.run.config.training
         tried.append((training.batch_size, training.fsdp, training.grad_accumulation))
@@ -92,11 +95,11 @@ def test_what_helps_is_tried(monkeypatch):
         return types.SimpleNamespace(needed=10_000 * size, memory=2**20, fits=size <= 21)
 
     monkeypatch.setattr(plan, "cost_of", cost_of)
-    assert plan.largest(config_of(), devices(), spec, {}) == 20
-    assert plan.largest(config_of(grad_accumulation=2), devices(), spec, {}) == 16
-    known = {8: cost_of(plan.shapes_of(config_of(), devices(), spec), devices())}
+    assert plan.largest(shapes(), devices(), {}) == 20
+    assert plan.largest(shapes(grad_accumulation=2), devices(), {}) == 16
+    known = {8: cost_of(shapes(), devices())}
     tried.clear()
-    assert plan.largest(config_of(), devices(), spec, known) == 20 and (8, 1, 1) not in tried
+    assert plan.largest(shapes(), devices(), known) == 20 and (8, 1, 1) not in tried
     tried.clear()
     found = plan.tried(config_of(), devices(), spec)
     # The network has no blocks that could be computed again, and 8 rows are not 4 or 8 parts for each of 4 devices.
